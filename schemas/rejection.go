@@ -1,0 +1,48 @@
+package schemas
+
+// Code is the stable reason why a delivery was refused.
+type Code string
+
+// The codes, in the order in which they apply: a delivery with several defects
+// is refused for the first.
+const (
+	// TooLarge: the value is over MaxValueBytes.
+	TooLarge Code = "too_large"
+	// MalformedJSON: the value is not one JSON object in valid UTF-8, or a
+	// member name is repeated in the event or in its data.
+	MalformedJSON Code = "malformed_json"
+	// NotCloudEvents: specversion is missing or not the string 1.0.
+	NotCloudEvents Code = "not_cloudevents"
+	// MissingField: a needed attribute or data field is absent, null or "".
+	MissingField Code = "missing_field"
+	// UnknownType: type is not one of ours, or belongs to another topic.
+	UnknownType Code = "unknown_type"
+	// InvalidField: a field has the wrong JSON type or a value out of bounds.
+	InvalidField Code = "invalid_field"
+	// EndBeforeStart: endTime is earlier than startTime.
+	EndBeforeStart Code = "end_before_start"
+	// ImplausibleDuration: the session is longer than MaxSessionMS.
+	ImplausibleDuration Code = "implausible_duration"
+)
+
+// Rejection is why a delivery is refused, with what is needed to find and
+// mend it. The batch around it goes on, and the delivery is kept in the dead
+// letters.
+type Rejection struct {
+	Code Code
+	// Field is the offending attribute or data field by its bare name, such as
+	// "agentId"; "" where the value as a whole is at fault.
+	Field string
+	// Value is the offending value, cut to at most 100 characters and safe to
+	// print; "" where there is none.
+	Value string
+	// Detail says what is wrong and what would be right.
+	Detail string
+	// Tenant, Source and ID are the identity (R8), each "" where it could not
+	// be read or is itself invalid. A refused correction of a known event is
+	// found by them (R22).
+	Tenant, Source, ID string
+}
+
+// Error returns the code, the field and value at fault, and what to do.
+func (r *Rejection) Error() string { return string(r.Code) }
