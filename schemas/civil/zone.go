@@ -1,0 +1,117 @@
+package civil
+
+import (
+	"archive/zip"
+	"bytes"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// TZVersion is the edition of the IANA time zone data in use. It is recorded with what is issued (R23).
+const TZVersion = "2025c"
+
+// zoneinfo holds the compiled IANA data of edition TZVersion, as the Go project packs it.
+//
+//go:embed zoneinfo.zip
+var zoneinfo []byte
+
+// Zone is an IANA time zone, read for the two questions that the rules ask of it: when does a date start,
+// and which date holds an instant. It is safe for concurrent use.
+type Zone struct {
+	name     string
+	location *time.Location
+}
+
+var zones struct {
+	sync.Mutex
+	files  map[string]*zip.File
+	loaded map[string]*Zone
+}
+
+// ErrUnknownZone says that a name is not one of the IANA zones of edition [TZVersion].
+var ErrUnknownZone = errors.New("unknown time zone")
+
+// LoadZone returns the zone of an IANA name such as Europe/Stockholm, and [ErrUnknownZone] for any other.
+func LoadZone(name string) (*Zone, error) {
+	zones.Lock()
+	defer zones.Unlock()
+	if z := zones.loaded[name]; z != nil {
+		return z, nil
+	}
+	if zones.files == nil {
+		archive, err := zip.NewReader(bytes.NewReader(zoneinfo), int64(len(zoneinfo)))
+		if err != nil {
+			return nil, fmt.Errorf("embedded time zone data: %w", err)
+		}
+		zones.files, zones.loaded = map[string]*zip.File{}, map[string]*Zone{}
+		for _, file := range archive.File {
+			if !file.FileInfo().IsDir() {
+				zones.files[file.Name] = file
+			}
+		}
+	}
+	file := zones.files[name]
+	if file == nil {
+		return nil, fmt.Errorf("%w: %q is not an IANA name of edition %s, such as Europe/Stockholm", ErrUnknownZone, name, TZVersion)
+	}
+	r, err := file.Open()
+	if err != nil {
+		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
+	}
+	location, err := time.LoadLocationFromTZData(name, data)
+	if err != nil {
+		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
+	}
+	z := &Zone{name: name, location: location}
+	zones.loaded[name] = z
+	return z, nil
+}
+
+// UTC is the zone of what belongs to no known tenant (R22).
+var UTC = &Zone{name: "UTC", location: time.UTC}
+
+// Name returns the IANA name.
+func (z *Zone) Name() string { return z.name }
+
+// Start returns 00:00 of a date as UTC epoch milliseconds: the earliest instant whose local reading is that
+// midnight or later. Where the clock skips midnight that is the end of the gap, where it repeats it the first
+// of the two, and a date that is skipped whole starts where the next one does.
+func (z *Zone) Start(d Date) int64 {
+	midnight := int64(d) * 86400 // as a local reading, in seconds
+	// No zone was ever a day or more from UTC, so a day and a half before, the reading is still earlier. From
+	// there the stretches of equal offset are walked in the order of time until one reaches the midnight.
+	t := time.Unix(midnight-36*3600, 0).In(z.location)
+	for {
+		_, offset := t.Zone()
+		from, to := t.ZoneBounds()
+		at := midnight - int64(offset)
+		if !from.IsZero() {
+			at = max(at, from.Unix())
+		}
+		if to.IsZero() || at < to.Unix() {
+			return at * 1000
+		}
+		t = to
+	}
+}
+
+// DateOf returns the date that holds an instant (UTC epoch milliseconds): the last one that has started. It
+// is never a date that the zone skips. Where the clock is put back over midnight, the repeated hour belongs
+// to the date that had begun, whatever the clock on the wall reads.
+func (z *Zone) DateOf(ms int64) Date {
+	// The division rounds towards 1970 and no zone is a day from UTC, so this is no later than the date sought.
+	d := Date((ms/1000 - 60*3600) / 86400)
+	for z.Start(d+1) <= ms {
+		d++
+	}
+	return d
+}

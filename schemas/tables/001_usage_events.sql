@@ -1,0 +1,52 @@
+-- +goose Up
+
+-- Every accepted delivery, one row each (R8, R22). The key ends in the delivery's place on Kafka: inserting the
+-- same records again, in whatever batches, changes nothing once rows are merged, and readers do not wait for
+-- that (they take one row a place). No revision, duplicate or conflict is ever merged away: which delivery
+-- wins is worked out when the events are read.
+--
+-- Instants are UTC epoch milliseconds in Int64, because the event contract reaches to the year 9999 and
+-- DateTime64 does not; -1 is absent. All that lies beyond 2099 shares one partition.
+--
+-- `content` is worked out when it is read. It orders and tells apart contents exactly as the canonical form of
+-- R8 does; its times are 15 digits of epoch milliseconds, which sort as the form's RFC 3339 does.
+CREATE TABLE IF NOT EXISTS usage_events
+(
+    tenant       LowCardinality(String) COMMENT 'tenantid: the customer organisation (R1), known to the registry or not',
+    type         Enum8('agent.session' = 1, 'ivr.session' = 2, 'connect.usage' = 3) COMMENT 'type of the event',
+    source       LowCardinality(String) COMMENT 'source; with tenant and id the identity of the event (R8)',
+    id           String COMMENT 'id of the event',
+    revision     Int32 COMMENT 'of the deliveries of an identity the highest revision wins (R8)',
+    voided       Bool COMMENT 'when this delivery wins, the event counts for nothing (R8)',
+    time_ms      Int64 COMMENT 'time of the event; for Connect, when the usage happened' CODEC(Delta, ZSTD(1)),
+    at_ms        Int64 COMMENT 'what places the delivery in a period: its start; its time for Connect, and for a void without a start (R22)' CODEC(Delta, ZSTD(1)),
+    start_ms     Int64 COMMENT 'start of the session; -1 absent' CODEC(Delta, ZSTD(1)),
+    end_ms       Int64 COMMENT 'end of the session; -1 while it is open (R12), or absent' CODEC(Delta, ZSTD(1)),
+    agent        String COMMENT 'agentId of an agent session',
+    entry_point  LowCardinality(String) COMMENT 'entryPointId of an IVR session',
+    channel      LowCardinality(String) COMMENT 'channel of Connect usage',
+    quantity     Decimal(18, 6) COMMENT 'units of Connect usage; 0 absent',
+    subscription LowCardinality(String) COMMENT 'subscriptionId that the event names; empty when it names none (R10)',
+    class        Enum8('' = 0, 'standard' = 1, 'premium' = 2) COMMENT 'licenceClass that the session names (R9)',
+    topic        LowCardinality(String) COMMENT 'Kafka topic of the delivery, prefix included',
+    partition    Int32 COMMENT 'Kafka partition of the delivery',
+    offset       Int64 COMMENT 'Kafka offset of the delivery' CODEC(Delta, ZSTD(1)),
+    arrived_ms   Int64 COMMENT 'Kafka timestamp of the delivery' CODEC(Delta, ZSTD(1)),
+    content      String ALIAS concat('{',
+        if(agent = '', '', concat('"agentId":"', replaceAll(replaceAll(agent, '\\', '\\\\'), '"', '\\"'), '",')),
+        if(channel = '', '', concat('"channel":"', channel, '",')),
+        if(end_ms < 0, '', concat('"endTime":', leftPad(toString(end_ms), 15, '0'), ',')),
+        if(entry_point = '', '', concat('"entryPointId":"', replaceAll(replaceAll(entry_point, '\\', '\\\\'), '"', '\\"'), '",')),
+        if(class = '', '', concat('"licenceClass":"', toString(class), '",')),
+        if(quantity = 0, '', concat('"quantity":"', toString(quantity), '",')),
+        if(revision = 0, '', concat('"revision":', toString(revision), ',')),
+        if(start_ms < 0, '', concat('"startTime":', leftPad(toString(start_ms), 15, '0'), ',')),
+        if(subscription = '', '', concat('"subscriptionId":"', replaceAll(replaceAll(subscription, '\\', '\\\\'), '"', '\\"'), '",')),
+        '"time":', leftPad(toString(time_ms), 15, '0'), ',"type":"', toString(type), '"',
+        if(voided, ',"voided":true}', '}'))
+        COMMENT 'what R8 compares: sorts, and is equal, as the canonical form does'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC'))
+ORDER BY (tenant, type, intDiv(at_ms, 86400000), source, id, topic, partition, offset)
+COMMENT 'every accepted delivery, one row each (R8, R22)';

@@ -1,0 +1,33 @@
+// Package tables has every ClickHouse table and view of the project, as SQL that is embedded in the binary.
+// [Migrate] creates them or brings an older set up to date; the comments in the SQL say what each holds.
+// Ingest and aggregation write the tables, billing and analysts read them.
+package tables
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed *.sql
+var migrations embed.FS
+
+// Migrate applies to the database what it does not have yet, in the order of the file names, and returns the
+// names of the files that it applied. Statements can be repeated, so a run that was killed is simply run again.
+func Migrate(ctx context.Context, db *sql.DB) (applied []string, err error) {
+	provider, err := goose.NewProvider(goose.DialectClickHouse, db, migrations)
+	if err != nil {
+		return nil, fmt.Errorf("reading the embedded tables: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	for _, result := range results {
+		applied = append(applied, result.Source.Path)
+	}
+	if err != nil {
+		return applied, fmt.Errorf("creating the tables: %w", err)
+	}
+	return applied, nil
+}
