@@ -44,5 +44,14 @@ type Rejection struct {
 	Tenant, Source, ID string
 }
 
-// Error returns the code, the field and value at fault, and what to do.
-func (r *Rejection) Error() string { return string(r.Code) }
+// Error returns the code, the field and the value at fault, and what to do.
+func (r *Rejection) Error() string {
+	text := string(r.Code) + ": "
+	if r.Field != "" {
+		text += r.Field + " "
+	}
+	if r.Value != "" {
+		text += "(" + r.Value + ") "
+	}
+	return text + r.Detail
+}
