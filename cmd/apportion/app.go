@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/spf13/cobra"
+)
+
+// app is what the commands share: how the program was started, the configuration once it stands, and the
+// connections, which are opened when a command first asks for them.
+type app struct {
+	environ        []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	// Flags of every command.
+	configFile string
+	set        []string
+	logLevel   string
+	json       bool
+
+	// These stand once a command has begun.
+	begun   bool
+	cfg     Config
+	sources map[string]string // where each setting came from, by key
+	log     *slog.Logger
+
+	conn driver.Conn // see clickhouse
+}
+
+// command wraps what a command does, for cobra: the configuration is loaded before, connections are closed
+// after. Completion and help do without, so that a faulty configuration does not stop them.
+func (a *app) command(do func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) (err error) {
+		if a.logLevel != "" {
+			a.set = append(a.set, "log.level="+a.logLevel)
+		}
+		if a.cfg, a.sources, err = loadConfig(a.configFile, a.environ, a.set); err != nil {
+			return err
+		}
+		a.log = newLogger(a.stderr, a.cfg)
+		a.begun = true
+		defer func() {
+			if a.conn != nil {
+				err = errors.Join(err, a.conn.Close())
+			}
+		}()
+		return do(cmd.Context(), args)
+	}
+}
+
+// untilInterrupted gives the result of a command that runs until it is interrupted, which is then no failure.
+func untilInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// usageError is wrong usage or configuration.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// findings says what a command that was done found.
+type findings string
+
+func (f findings) Error() string { return string(f) }
+
+// exitCode returns the program's exit code. Until a command has begun all errors are cobra's own, on flags,
+// arguments and names, or the configuration's.
+func (a *app) exitCode(err error) int {
+	switch {
+	case err == nil:
+		return exitDone
+	case !a.begun, errors.As(err, new(usageError)):
+		return exitUsage
+	case errors.As(err, new(findings)):
+		return exitFindings
+	}
+	return exitFailed
+}
+
+func newLogger(w io.Writer, cfg Config) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
+		panic(err) // the configuration has been checked
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// brokers returns the addresses of Kafka, or says how to come by some.
+func (a *app) brokers() ([]string, error) {
+	if len(a.cfg.Kafka.Brokers) == 0 {
+		return nil, notConfigured("Kafka", "kafka.brokers")
+	}
+	return a.cfg.Kafka.Brokers, nil
+}
+
+// clickhouseOptions returns what both interfaces of the driver connect with, or says how to configure it.
+func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
+	c := a.cfg.ClickHouse
+	if len(c.Addr) == 0 {
+		return nil, notConfigured("ClickHouse", "clickhouse.addr")
+	}
+	return &clickhouse.Options{
+		Addr:        c.Addr,
+		Auth:        clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
+		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+	}, nil
+}
+
+// clickhouse returns the connection to ClickHouse, which the command's end closes.
+func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
+	if a.conn != nil {
+		return a.conn, nil
+	}
+	options, err := a.clickhouseOptions()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse at %s: %w", strings.Join(options.Addr, ", "), err)
+	}
+	a.conn = conn
+	if err := conn.Ping(ctx); err != nil {
+		var refused *clickhouse.Exception
+		if errors.As(err, &refused) && refused.Code == 81 { // UNKNOWN_DATABASE
+			return nil, fmt.Errorf("clickhouse has no database %q; create it and its tables with `apportion migrate`", options.Auth.Database)
+		}
+		return nil, fmt.Errorf("clickhouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
+			strings.Join(options.Addr, ", "), err)
+	}
+	return conn, nil
+}
+
+func notConfigured(server, key string) error {
+	return usagef("no %s configured: start `apportion dev --data DIR` and pass --config DIR/apportion.yaml, or set %s", server, key)
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newConfigCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "config",
+		Short: "Show the settings in force and where each came from",
+		Long: `Shows every setting with its value and where that came from: the default, a line of the
+configuration file, an environment variable or a flag. Secrets are hidden.
+
+The environment variable of a setting is its key in capitals, with APPORTION_ before it and
+underscores between the words: kafka.topicPrefix is APPORTION_KAFKA_TOPIC_PREFIX.`,
+		Example: `  apportion config
+  apportion config --config data/apportion.yaml --json
+  APPORTION_RULES_GRACE_DAYS=5 apportion config`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(context.Context, []string) error {
+			type row struct {
+				Key    string `json:"key"`
+				Value  string `json:"value"`
+				Source string `json:"source"`
+			}
+			var rows []row
+			for _, s := range settings(&a.cfg) {
+				rows = append(rows, row{s.key, s.String(), a.sources[s.key]})
+			}
+			return a.print(rows, func(t *textTable) {
+				t.header("KEY", "VALUE", "SOURCE")
+				for _, r := range rows {
+					t.row(r.Key, r.Value, r.Source)
+				}
+			})
+		}),
+	}
+}

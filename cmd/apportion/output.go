@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+// print writes a command's result to stdout: with --json the value, else the table that it is drawn as. Numbers
+// that must be exact are strings or integers in the value.
+func (a *app) print(value any, draw func(t *textTable)) error {
+	if a.json {
+		encoder := json.NewEncoder(a.stdout)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(value)
+	}
+	t := textTable{table.NewWriter()}
+	t.SetStyle(tableStyle)
+	t.SuppressTrailingSpaces()
+	draw(&t)
+	return t.render(a.stdout)
+}
+
+// tableStyle has columns and a header but no lines, so that a table can be read by cut and awk as well.
+var tableStyle = func() table.Style {
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft = ""
+	style.Box.PaddingRight = "  "
+	style.Format.Header = text.FormatDefault
+	return style
+}()
+
+// textTable is a table for people.
+type textTable struct{ table.Writer }
+
+func (t *textTable) header(names ...string) { t.AppendHeader(cells(names)) }
+
+func (t *textTable) row(values ...string) { t.AppendRow(cells(values)) }
+
+// right aligns the numbered columns, counted from 1, to the right: those of numbers.
+func (t *textTable) right(columns ...int) {
+	var configs []table.ColumnConfig
+	for _, n := range columns {
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+}
+
+func (t *textTable) render(w io.Writer) error {
+	_, err := fmt.Fprintln(w, t.Render())
+	return err
+}
+
+func cells(values []string) table.Row {
+	row := make(table.Row, len(values))
+	for i, v := range values {
+		row[i] = v
+	}
+	return row
+}
+
+// progress shows on stderr how far a long step has come: a bar on a terminal, elsewhere a line every ten
+// seconds and one at the end.
+type progress struct {
+	a     *app
+	what  string
+	bar   *progressbar.ProgressBar // nil without a terminal
+	done  int64
+	total int64 // -1 where it is not known
+	start time.Time
+	said  time.Time
+}
+
+// progress begins a step of so many records, or of -1 where that is not known.
+func (a *app) progress(what string, total int64) *progress {
+	p := &progress{a: a, what: what, total: total, start: time.Now(), said: time.Now()}
+	if f, ok := a.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetDescription(what),
+			progressbar.OptionSetWriter(f),
+			progressbar.OptionShowCount(),
+			progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish())
+	}
+	return p
+}
+
+// set says how many records are done.
+func (p *progress) set(done int64) {
+	p.done = done
+	if p.bar != nil {
+		p.bar.Set64(done)
+		return
+	}
+	if now := time.Now(); now.Sub(p.said) >= 10*time.Second {
+		p.said = now
+		of := ""
+		if p.total >= 0 {
+			of = fmt.Sprintf(" of %d", p.total)
+		}
+		fmt.Fprintf(p.a.stderr, "%s: %d%s\n", p.what, p.done, of)
+	}
+}
+
+// end closes the step with a line that says what it came to.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Finish()
+	}
+	fmt.Fprintf(p.a.stderr, "%s: %d in %s\n", p.what, p.done, time.Since(p.start).Round(10*time.Millisecond))
+}
