@@ -314,7 +314,10 @@ func (d *Decoder) invalid(f field) *Rejection {
 
 // reject refuses the delivery, with its identity as far as that is valid.
 func (d *Decoder) reject(code Code, f field, detail string) *Rejection {
-	r := &Rejection{Code: code, Field: fieldNames[f], Value: printable(d.fields[f].raw), Detail: detail}
+	r := &Rejection{Code: code, Field: fieldNames[f], Detail: detail}
+	if r.Value = printable(d.fields[f].raw); d.fields[f].kind == kindString {
+		r.Value = `"` + r.Value + `"`
+	}
 	r.Tenant, r.Source, r.ID = d.identifier(fieldTenantID), d.identifier(fieldSource), d.identifier(fieldID)
 	return r
 }

@@ -1,5 +1,7 @@
 package schemas
 
+import "strings"
+
 // Code is the stable reason why a delivery was refused.
 type Code string
 
@@ -33,8 +35,8 @@ type Rejection struct {
 	// Field is the offending attribute or data field by its bare name, such as
 	// "agentId"; "" where the value as a whole is at fault.
 	Field string
-	// Value is the offending value, cut to at most 100 characters and safe to
-	// print; "" where there is none.
+	// Value is the offending value as it was written, a string in its quotes,
+	// cut to at most 100 characters and safe to print; "" where there is none.
 	Value string
 	// Detail says what is wrong and what would be right.
 	Detail string
@@ -48,10 +50,7 @@ type Rejection struct {
 func (r *Rejection) Error() string {
 	text := string(r.Code) + ": "
 	if r.Field != "" {
-		text += r.Field + " "
-	}
-	if r.Value != "" {
-		text += "(" + r.Value + ") "
+		text += strings.TrimSuffix(r.Field+" "+r.Value, " ") + ": "
 	}
 	return text + r.Detail
 }

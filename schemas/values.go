@@ -147,10 +147,10 @@ func twoDigits(s string) int {
 	return int(s[0]-'0')*10 + int(s[1]-'0')
 }
 
-// printable returns at most 100 characters of a value, and nothing that a
-// terminal would act upon.
+// printable returns at most 98 characters of a value, which leaves room for
+// quotes, and nothing that a terminal would act upon.
 func printable(raw []byte) string {
-	const most = 100
+	const most = 98
 	var b strings.Builder
 	for n := 0; len(raw) > 0; n++ {
 		r, size := utf8.DecodeRune(raw)
