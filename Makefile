@@ -1,0 +1,37 @@
+# Everything here needs Go and make; the tests and the demo also npm, which fetches the embedded ClickHouse once
+# into the user's cache. Nothing needs root.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.DEFAULT_GOAL = build
+.PHONY: build demo test bench lint vuln fmt clean help
+
+build: ## build bin/apportion
+	go build -trimpath -o bin/apportion ./cmd/apportion
+
+demo: build ## the whole pipeline once on the shipped real month, invoices to out/
+	bin/apportion demo
+
+test: ## run every test; those that need a service skip without one, and fail with CI=true
+	go test -p 2 -timeout 20m ./...
+
+bench: ## measure, tests left out
+	go test -p 1 -timeout 30m -run '^$$' -bench . -benchmem ./...
+
+lint: ## formatting, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+vuln: ## known vulnerabilities in what is called; needs https://vuln.go.dev
+	go run $(GOVULNCHECK) ./...
+
+fmt: ## format the Go code
+	gofmt -w .
+
+clean: ## remove what build and demo made
+	rm -rf bin out
+
+help: ## list these
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
