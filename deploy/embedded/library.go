@@ -1,0 +1,227 @@
+package embedded
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+	"github.com/schollz/progressbar/v3"
+)
+
+// artifact is a package of npm's that holds ClickHouse as a library.
+type artifact struct {
+	name, version string
+	integrity     string // SHA-512 of the tarball as npm writes it, "sha512-" and base64
+	size          int64  // bytes of the tarball, for the progress bar
+}
+
+// libraryFile is the one file that is taken from the tarball.
+const libraryFile = "libchdb.so"
+
+// artifacts are pinned here and nowhere else, by GOOS/GOARCH. A platform is listed once its package is
+// published and its integrity known.
+var artifacts = map[string]artifact{
+	"linux/amd64": {
+		name:      "@chdb/lib-linux-x64-gnu",
+		version:   "26.7.3-stable.1",
+		integrity: "sha512-XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw==",
+		size:      177_817_999,
+	},
+}
+
+// Library returns the path of the ClickHouse library in the user's cache, or in APPORTION_CACHE if
+// that is set, fetching it with `npm pack` if it is not there yet. Processes that need it at the same
+// time fetch it once. Progress is shown on the writer.
+func Library(ctx context.Context, progress io.Writer) (string, error) {
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	a, ok := artifacts[platform]
+	if !ok {
+		return "", fmt.Errorf("no embedded ClickHouse for %s: install clickhouse %d.%d or later, or set clickhouse.addr to a server", platform, minVersion[0], minVersion[1])
+	}
+	cache := os.Getenv("APPORTION_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("no cache directory for the ClickHouse library: set APPORTION_CACHE: %w", err)
+		}
+		cache = filepath.Join(user, "apportion")
+	}
+	return a.library(ctx, filepath.Join(cache, "chdb", a.version), progress)
+}
+
+// library returns the library in dir, which holds it whole or not at all.
+func (a artifact) library(ctx context.Context, dir string, progress io.Writer) (string, error) {
+	path := filepath.Join(dir, libraryFile)
+	if present(path) {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lockedfile.MutexAt(filepath.Join(dir, "lock")).Lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if present(path) { // another process fetched it in the meantime
+		return path, nil
+	}
+	if err := a.fetch(ctx, path, progress); err != nil {
+		return "", fmt.Errorf("fetch ClickHouse (%s@%s): %w", a.name, a.version, err)
+	}
+	return path, nil
+}
+
+func present(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// fetch puts the library at path. Everything happens in a directory beside it that is removed in any
+// case; what a process that was killed left of one is removed first.
+func (a artifact) fetch(ctx context.Context, path string, progress io.Writer) error {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return errors.New("npm is not installed: install Node.js with npm, or ClickHouse " +
+			fmt.Sprintf("%d.%d or later, ", minVersion[0], minVersion[1]) + "or set clickhouse.addr to a server")
+	}
+	work := filepath.Join(filepath.Dir(path), "fetch")
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+
+	tarball, err := a.pack(ctx, npm, work, progress)
+	if err != nil {
+		return err
+	}
+	if err := a.verify(tarball); err != nil {
+		return err
+	}
+	unpacked := filepath.Join(work, libraryFile)
+	if err := unpack(tarball, unpacked); err != nil {
+		return err
+	}
+	return os.Rename(unpacked, path)
+}
+
+// pack runs npm, which knows the user's registry, proxy and credentials, and shows how the files that
+// it writes grow: npm itself shows nothing.
+func (a artifact) pack(ctx context.Context, npm, work string, progress io.Writer) (string, error) {
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, npm, "pack", a.name+"@"+a.version,
+		"--pack-destination="+work, "--cache="+filepath.Join(work, "cache"), "--loglevel=error")
+	cmd.Dir = work
+	cmd.Stdout, cmd.Stderr = io.Discard, &output
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+
+	bar := progressbar.NewOptions64(a.size,
+		progressbar.OptionSetWriter(progress),
+		progressbar.OptionSetDescription("fetching ClickHouse, once"),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionUseANSICodes(false),
+		progressbar.OptionSetWidth(30),
+		progressbar.OptionThrottle(200*time.Millisecond))
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			bar.Set64(min(sizeOf(work), a.size))
+		case err := <-exited:
+			if err != nil {
+				bar.Exit()
+				fmt.Fprintln(progress)
+				return "", fmt.Errorf("npm pack: %w\n%s", err, strings.TrimSpace(output.String()))
+			}
+			bar.Finish()
+			fmt.Fprintln(progress)
+			tarballs, err := filepath.Glob(filepath.Join(work, "*.tgz"))
+			if err != nil || len(tarballs) != 1 {
+				return "", fmt.Errorf("npm pack left %d tarballs where one was expected", len(tarballs))
+			}
+			return tarballs[0], nil
+		}
+	}
+}
+
+// sizeOf is the size of the files below dir that can be seen: npm moves them about meanwhile.
+func sizeOf(dir string) (size int64) {
+	filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			if info, err := entry.Info(); err == nil {
+				size += info.Size()
+			}
+		}
+		return nil
+	})
+	return size
+}
+
+func (a artifact) verify(tarball string) error {
+	f, err := os.Open(tarball)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := sha512.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return err
+	}
+	if got := "sha512-" + base64.StdEncoding.EncodeToString(hash.Sum(nil)); got != a.integrity {
+		return fmt.Errorf("the tarball is not the one that is pinned: its integrity is %s, expected %s; check the registry that npm uses", got, a.integrity)
+	}
+	return nil
+}
+
+// unpack takes the library out of the tarball and sees it safely on disk.
+func unpack(tarball, to string) error {
+	f, err := os.Open(tarball)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	gz, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	for files := tar.NewReader(gz); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s is not in the tarball", libraryFile)
+		}
+		if err != nil {
+			return err
+		}
+		if header.Name != "package/"+libraryFile {
+			continue
+		}
+		out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, files)
+		return errors.Join(err, out.Sync(), out.Close())
+	}
+}

@@ -1,0 +1,164 @@
+// Package servicetest gives tests a real Kafka and a real ClickHouse, shared by all tests of a test
+// binary and started when the first one asks. Data lives in a directory of the binary's own, removed
+// when it ends.
+//
+// A test binary that uses it has
+//
+//	func TestMain(m *testing.M) { servicetest.Main(m) }
+package servicetest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"apportion/deploy/embedded"
+)
+
+// shared is a service that is started at most once in a test binary.
+type shared[T any] struct {
+	once  sync.Once
+	value T
+	err   error
+}
+
+func (s *shared[T]) get(t testing.TB, start func() (T, error)) T {
+	t.Helper()
+	s.once.Do(func() { s.value, s.err = start() })
+	if s.err == nil {
+		return s.value
+	}
+	// A laptop may lack the library and the network to fetch it; where every change is judged, a
+	// test that did not run must not look like one that passed.
+	if os.Getenv("CI") == "true" {
+		t.Fatal(s.err)
+	}
+	t.Skip(s.err)
+	return s.value
+}
+
+var (
+	clickHouse shared[*embedded.ClickHouse]
+	kafka      shared[*embedded.Kafka]
+	dataDir    = sync.OnceValues(makeDataDir)
+)
+
+// Main runs the tests of a binary, stops the services they used, and exits.
+func Main(m *testing.M) {
+	embedded.RunChild()
+	code := m.Run()
+	if kafka.value != nil {
+		kafka.value.Stop()
+	}
+	if clickHouse.value != nil {
+		if err := clickHouse.value.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if held != nil {
+		os.RemoveAll(held.Name())
+	}
+	os.Exit(code)
+}
+
+// Kafka returns the address of the binary's broker, which keeps its topics in memory. Tests share it:
+// each names topics and groups of its own.
+func Kafka(t testing.TB) (addr string) {
+	t.Helper()
+	return kafka.get(t, func() (*embedded.Kafka, error) {
+		return embedded.StartKafka(embedded.Options{})
+	}).Addr
+}
+
+// ClickHouse returns the native address of the binary's server. Tests share it: each uses a Database
+// of its own.
+func ClickHouse(t testing.TB) (addr string) {
+	t.Helper()
+	return server(t).Addr
+}
+
+func server(t testing.TB) *embedded.ClickHouse {
+	t.Helper()
+	return clickHouse.get(t, func() (*embedded.ClickHouse, error) {
+		dir, err := dataDir()
+		if err != nil {
+			return nil, err
+		}
+		return embedded.StartClickHouse(context.Background(), embedded.Options{Data: dir, Progress: os.Stderr})
+	})
+}
+
+var databases atomic.Int64
+
+// Database returns the native address of the binary's server and the name of a new database on it,
+// which is dropped when the test ends.
+func Database(t testing.TB) (addr, database string) {
+	t.Helper()
+	s := server(t)
+	database = fmt.Sprintf("test_%d", databases.Add(1))
+	execute(t, s.HTTPAddr, "CREATE DATABASE "+database)
+	t.Cleanup(func() { execute(t, s.HTTPAddr, "DROP DATABASE "+database+" SYNC") })
+	return s.Addr, database
+}
+
+func execute(t testing.TB, httpAddr, sql string) {
+	t.Helper()
+	resp, err := http.Post("http://"+httpAddr+"/", "text/plain", strings.NewReader(sql))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s: %s", sql, resp.Status, resp.Header.Get("X-ClickHouse-Exception-Code"))
+	}
+}
+
+// makeDataDir makes a directory that this process holds a lock on, and removes those whose process is
+// gone without having done so: a panic or a time-out ends a test binary where it stands.
+func makeDataDir() (string, error) {
+	const prefix = "apportion-test-"
+	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range old {
+		// One that was just made may not be locked yet.
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue
+		}
+		if lock, err := lock(dir); err == nil {
+			os.RemoveAll(dir)
+			lock.Close()
+		}
+	}
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		return "", err
+	}
+	held, err = lock(dir)
+	return dir, err
+}
+
+// held keeps the lock for as long as the process lives.
+var held *os.File
+
+func lock(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
