@@ -77,7 +77,7 @@ period, differences).`,
 		Example: `  apportion demo
   apportion dev --data data
   apportion --config data/apportion.yaml bill preview --period 2026-10`,
-		Version:           version(),
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -109,7 +109,11 @@ func asGroup(cmd *cobra.Command) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path := cmd.CommandPath()
 		if len(args) == 0 {
-			return usagef("%s needs a command; `%s --help` lists them", path, path)
+			cmd.SetOut(cmd.ErrOrStderr())
+			if err := cmd.Help(); err != nil {
+				return err
+			}
+			return usagef("%s needs a command, see above", path)
 		}
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			return usagef("%s has no command %q; did you mean %s?", path, args[0], near[0])
