@@ -13,7 +13,10 @@ import (
 )
 
 // childEnv names the library in the environment of a process that is to be ClickHouse.
-const childEnv = "APPORTION_CLICKHOUSE_LIBRARY"
+const childEnv = "_APPORTION_RUN_CLICKHOUSE"
+
+// drainTime is how long a server that is to stop may go on for its clients.
+const drainTime = time.Second
 
 // childReady tells that this program knows how to be the child. Without it, starting itself again
 // would run the program, or all its tests, once more instead of ClickHouse.
@@ -41,14 +44,14 @@ func runClickHouse(library string, args []string) int {
 	var chdbQueryCmdline func(argc int32, argv unsafe.Pointer) unsafe.Pointer
 	purego.RegisterLibFunc(&chdbQueryCmdline, handle, "chdb_query_cmdline")
 
-	// The server reads the same end of input and stops. A query that cannot be interrupted may delay
-	// it, and then nobody is left to kill this process from outside.
+	// The server sees the same end of input and stops, but first gives clients that stay connected five
+	// seconds to leave. Whatever it acknowledged is in its files: there is nothing to wait that long for.
 	var ended atomic.Bool
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
 		ended.Store(true)
-		time.Sleep(stopTimeout)
-		os.Exit(1)
+		time.Sleep(drainTime)
+		os.Exit(0)
 	}()
 
 	argv := []*byte{cString("clickhouse")}

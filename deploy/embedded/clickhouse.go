@@ -27,7 +27,7 @@ import (
 const (
 	// startTimeout is generous: a start takes 0.2 s, and longer only where many tables are loaded.
 	startTimeout = time.Minute
-	// stopTimeout is how long queries that still run may delay a stop.
+	// stopTimeout is after how long a server that does not stop is killed.
 	stopTimeout = 10 * time.Second
 )
 
@@ -102,6 +102,8 @@ type program struct {
 // minVersion is the first ClickHouse whose `local` can listen, and which the SQL is written for.
 var minVersion = [2]int{26, 7}
 
+var neededClickHouse = fmt.Sprintf("ClickHouse %d.%d or later", minVersion[0], minVersion[1])
+
 var versionPattern = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 // findProgram prefers a `clickhouse` on PATH, then the library.
@@ -113,7 +115,7 @@ func findProgram(ctx context.Context, o Options) (program, error) {
 		if err == nil && recentEnough(version) {
 			return program{path: path, args: []string{"local"}}, nil
 		}
-		tooOld = fmt.Sprintf("%s is not used: ClickHouse %d.%d or later is needed, it says %q", path, minVersion[0], minVersion[1], version)
+		tooOld = fmt.Sprintf("%s is not used: %s is needed, it says %q", path, neededClickHouse, version)
 		o.Log.Warn(tooOld)
 	}
 	library, err := Library(ctx, o.Progress)

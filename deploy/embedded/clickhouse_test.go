@@ -244,7 +244,7 @@ test "$1" = local || exit 1
 shift
 test "$1" = --version && { echo 'ClickHouse local version %s.'; exit; }
 touch '%s/used'
-APPORTION_CLICKHOUSE_LIBRARY='%s' exec '%s' "$@"
+_APPORTION_RUN_CLICKHOUSE='%s' exec '%s' "$@"
 `, test.version, bin, library, self)
 			if err := os.WriteFile(filepath.Join(bin, "clickhouse"), []byte(script), 0o755); err != nil {
 				t.Fatal(err)

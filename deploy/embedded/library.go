@@ -47,10 +47,9 @@ var artifacts = map[string]artifact{
 // that is set, fetching it with `npm pack` if it is not there yet. Processes that need it at the same
 // time fetch it once. Progress is shown on the writer.
 func Library(ctx context.Context, progress io.Writer) (string, error) {
-	platform := runtime.GOOS + "/" + runtime.GOARCH
-	a, ok := artifacts[platform]
-	if !ok {
-		return "", fmt.Errorf("no embedded ClickHouse for %s: install clickhouse %d.%d or later, or set clickhouse.addr to a server", platform, minVersion[0], minVersion[1])
+	a, err := artifactFor(runtime.GOOS + "/" + runtime.GOARCH)
+	if err != nil {
+		return "", err
 	}
 	cache := os.Getenv("APPORTION_CACHE")
 	if cache == "" {
@@ -61,6 +60,14 @@ func Library(ctx context.Context, progress io.Writer) (string, error) {
 		cache = filepath.Join(user, "apportion")
 	}
 	return a.library(ctx, filepath.Join(cache, "chdb", a.version), progress)
+}
+
+func artifactFor(platform string) (artifact, error) {
+	a, ok := artifacts[platform]
+	if !ok {
+		return a, fmt.Errorf("no embedded ClickHouse for %s: install %s, or set clickhouse.addr to a server", platform, neededClickHouse)
+	}
+	return a, nil
 }
 
 // library returns the library in dir, which holds it whole or not at all.
@@ -96,8 +103,7 @@ func present(path string) bool {
 func (a artifact) fetch(ctx context.Context, path string, progress io.Writer) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return errors.New("npm is not installed: install Node.js with npm, or ClickHouse " +
-			fmt.Sprintf("%d.%d or later, ", minVersion[0], minVersion[1]) + "or set clickhouse.addr to a server")
+		return fmt.Errorf("npm is not installed: install Node.js with npm, or %s, or set clickhouse.addr to a server", neededClickHouse)
 	}
 	work := filepath.Join(filepath.Dir(path), "fetch")
 	if err := os.RemoveAll(work); err != nil {
