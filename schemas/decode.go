@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -140,12 +139,7 @@ func (d *Decoder) structured() (malformed string) {
 func (d *Decoder) binary(headers []Header) (malformed string) {
 	malformed = d.text(ofData)
 	for _, h := range headers {
-		name, ok := attributeName(h.Key)
-		if !ok {
-			continue
-		}
-		f := attribute(bytes.ToLower([]byte(name)))
-		switch {
+		switch f := headerAttribute(h.Key); {
 		case f == noField:
 		case d.fields[f].kind != kindNone:
 			d.fields[f].kind = kindRepeated
@@ -337,7 +331,7 @@ func (d *Decoder) identifier(f field) (name string) {
 func isStructured(headers []Header) bool {
 	bare := true
 	for _, h := range headers {
-		if _, ok := attributeName(h.Key); ok {
+		if isAttribute(h.Key) {
 			bare = false
 		}
 		if equalFold(h.Key, "content-type") && len(h.Value) > 0 {
@@ -351,13 +345,24 @@ func isStructured(headers []Header) bool {
 	return bare
 }
 
-// attributeName returns what follows "ce_", in any case, in a header's name.
-func attributeName(key string) (name string, ok bool) {
-	const prefix = "ce_"
-	if len(key) < len(prefix) || !equalFold(key[:len(prefix)], prefix) {
-		return "", false
+// attributePrefix begins the name of a header that is an attribute.
+const attributePrefix = "ce_"
+
+func isAttribute(key string) bool {
+	return len(key) >= len(attributePrefix) && equalFold(key[:len(attributePrefix)], attributePrefix)
+}
+
+// headerAttribute returns the attribute of the contract that a header has, its
+// name in any case, or noField.
+func headerAttribute(key string) field {
+	if isAttribute(key) {
+		for f := fieldSpecversion; f <= fieldTenantID; f++ {
+			if equalFold(key[len(attributePrefix):], fieldNames[f]) {
+				return f
+			}
+		}
 	}
-	return key[len(prefix):], true
+	return noField
 }
 
 // equalFold reports whether s is the ASCII word in any case. Other letters
