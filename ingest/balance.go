@@ -1,0 +1,158 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// OffsetRange is a range of offsets, both ends included.
+type OffsetRange struct{ First, Last int64 }
+
+// String returns the range as "7" or "7-9".
+func (r OffsetRange) String() string {
+	if r.First == r.Last {
+		return fmt.Sprint(r.First)
+	}
+	return fmt.Sprintf("%d-%d", r.First, r.Last)
+}
+
+// PartitionBalance is the balance of one topic partition (R22): what the ledger
+// says was taken in, and what the tables have.
+type PartitionBalance struct {
+	Topic     string
+	Partition int
+	// Offsets is what the ledger spans. Holes are the parts of it that no batch
+	// has, Overlaps those that several have.
+	Offsets         OffsetRange
+	Holes, Overlaps []OffsetRange
+	// Read, Accepted and Rejected are the sums of the ledger.
+	Read, Accepted, Rejected uint64
+	// StoredAccepted and StoredRejected count the distinct offsets up to the
+	// ledger's last in usage_events and in rejected. Those after it belong to a
+	// batch under way.
+	StoredAccepted, StoredRejected uint64
+	// Differences says in words everything that does not balance.
+	Differences []string
+}
+
+// Balanced reports whether there is no difference.
+func (b *PartitionBalance) Balanced() bool { return len(b.Differences) == 0 }
+
+// Balance returns the balance of every topic partition that the ledger knows,
+// by topic and partition.
+func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) {
+	all, err := ledger(ctx, conn)
+	if err != nil {
+		return nil, explained(err)
+	}
+	accepted, err := stored(ctx, conn, "usage_events")
+	if err != nil {
+		return nil, explained(err)
+	}
+	rejected, err := stored(ctx, conn, "rejected")
+	if err != nil {
+		return nil, explained(err)
+	}
+	balances := make([]PartitionBalance, 0, len(all))
+	for p, b := range all {
+		b.StoredAccepted, b.StoredRejected = accepted[p], rejected[p]
+		b.compare()
+		balances = append(balances, *b)
+	}
+	slices.SortFunc(balances, func(a, b PartitionBalance) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return balances, nil
+}
+
+// ledger sums up the ledger, partition by partition.
+func ledger(ctx context.Context, conn driver.Conn) (map[place]*PartitionBalance, error) {
+	rows, err := conn.Query(ctx, `SELECT topic, partition, first_offset, last_offset, read, accepted, rejected
+		FROM ingest_batches FINAL ORDER BY topic, partition, first_offset`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := make(map[place]*PartitionBalance)
+	for rows.Next() {
+		var topic string
+		var partition int32
+		var r OffsetRange
+		var read, accepted, rejected uint64
+		if err := rows.Scan(&topic, &partition, &r.First, &r.Last, &read, &accepted, &rejected); err != nil {
+			return nil, err
+		}
+		p := place{topic, int(partition)}
+		b := all[p]
+		if b == nil {
+			b = &PartitionBalance{Topic: topic, Partition: int(partition), Offsets: OffsetRange{r.First, r.First - 1}}
+			all[p] = b
+		}
+		b.cover(r)
+		b.Read += read
+		b.Accepted += accepted
+		b.Rejected += rejected
+	}
+	return all, rows.Err()
+}
+
+// cover adds a batch to those before it; none of them begins later.
+func (b *PartitionBalance) cover(r OffsetRange) {
+	if next := b.Offsets.Last + 1; r.First > next {
+		b.Holes = append(b.Holes, OffsetRange{next, r.First - 1})
+	} else if r.First < next {
+		b.Overlaps = append(b.Overlaps, OffsetRange{r.First, min(r.Last, next-1)})
+	}
+	b.Offsets.Last = max(b.Offsets.Last, r.Last)
+}
+
+// compare puts every difference into words.
+func (b *PartitionBalance) compare() {
+	say := func(format string, args ...any) {
+		b.Differences = append(b.Differences, fmt.Sprintf(format, args...))
+	}
+	for _, r := range b.Holes {
+		say("offsets %s were never taken in", r)
+	}
+	for _, r := range b.Overlaps {
+		say("offsets %s are in the ledger more than once", r)
+	}
+	if b.Read != b.Accepted+b.Rejected {
+		say("%d were read, but %d accepted and %d rejected", b.Read, b.Accepted, b.Rejected)
+	}
+	if b.Accepted != b.StoredAccepted {
+		say("%d were accepted, but usage_events has %d", b.Accepted, b.StoredAccepted)
+	}
+	if b.Rejected != b.StoredRejected {
+		say("%d were rejected, but the table rejected has %d", b.Rejected, b.StoredRejected)
+	}
+}
+
+// stored counts the distinct offsets that a table has up to the end of the
+// ledger, as bitmaps: they are dense, and there may be many.
+func stored(ctx context.Context, conn driver.Conn, table string) (map[place]uint64, error) {
+	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmap(toUInt64(offset)) FROM `+table+` AS t
+		INNER JOIN (SELECT topic, partition, max(last_offset) AS last FROM ingest_batches GROUP BY topic, partition) AS l
+		USING (topic, partition)
+		WHERE offset <= last GROUP BY topic, partition`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	counts := make(map[place]uint64)
+	for rows.Next() {
+		var p place
+		var partition int32
+		var n uint64
+		if err := rows.Scan(&p.topic, &partition, &n); err != nil {
+			return nil, err
+		}
+		p.partition = int(partition)
+		counts[p] = n
+	}
+	return counts, rows.Err()
+}

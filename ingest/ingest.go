@@ -1,0 +1,313 @@
+// Package ingest takes usage in: it reads deliveries from the usage topics of
+// Kafka, decodes them by the event contract, and writes the good ones to the
+// ClickHouse table usage_events and the refused ones, whole, to the table
+// rejected and the dead letter topic. The table ingest_batches is its ledger:
+// which offsets have been taken in, and what became of them (R22).
+//
+// The same package has the project's other dealings with Kafka: creating the
+// topics, publishing deliveries from files, and reading and appending to the
+// log of registry commands.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/segmentio/kafka-go"
+
+	"apportion/schemas"
+)
+
+// Config says what an Ingester reads and how much it takes at a time.
+type Config struct {
+	// Brokers are host:port addresses of the Kafka cluster; one is enough.
+	Brokers []string
+	// TopicPrefix stands before the topic names of the event contract.
+	TopicPrefix string
+	// Group is the consumer group that shares the partitions among all
+	// Ingesters that name it.
+	Group string
+	// A batch, one insert, is full at BatchRows records or BatchBytes bytes of
+	// values, and is written at the latest BatchAge after its first record was
+	// read. Each partition fills one batch at a time.
+	BatchRows  int
+	BatchBytes int
+	BatchAge   time.Duration
+	// FetchBytes is how much to ask of Kafka at a time, per partition. A larger
+	// record is read all the same.
+	FetchBytes int
+	// SessionTimeout is how long after its last sign of life a consumer that
+	// did not say goodbye keeps its partitions. Brokers allow 6 s and more.
+	SessionTimeout time.Duration
+	// UntilCaughtUp makes Run end once every partition has been taken in to
+	// the end that it had when Run started, by whichever consumer.
+	UntilCaughtUp bool
+}
+
+// DefaultConfig returns the Config of a single local broker.
+func DefaultConfig() Config {
+	return Config{
+		Brokers:        []string{"127.0.0.1:9092"},
+		Group:          "apportion-ingest",
+		BatchRows:      50_000,
+		BatchBytes:     16 << 20,
+		BatchAge:       time.Second,
+		FetchBytes:     4 << 20,
+		SessionTimeout: 6 * time.Second,
+	}
+}
+
+// Deps are what an Ingester works with.
+type Deps struct {
+	// ClickHouse is a native connection to the database that has the tables.
+	// Its pool should allow as many connections as there are partitions.
+	ClickHouse driver.Conn
+	// Log may be nil.
+	Log *slog.Logger
+	// Progress, which may be nil, is called after each batch that is done,
+	// never by two goroutines at once.
+	Progress func(Progress)
+}
+
+// Progress is one batch that is done.
+type Progress struct {
+	Topic     string
+	Partition int
+	// First and Next bound the offsets of the batch: [First, Next).
+	First, Next int64
+	// End is the end of the partition as last seen: End - Next is the lag.
+	End int64
+	// Accepted and Rejected count the deliveries of the batch.
+	Accepted, Rejected int
+}
+
+// Ingester consumes the usage topics. Make one with New.
+type Ingester struct {
+	cfg      Config
+	log      *slog.Logger
+	progress func(Progress)
+	store    store
+	kafka    *cluster
+	wait     *waiter
+	types    map[string]schemas.Type // by topic, prefix included
+}
+
+// New returns an Ingester that does nothing until Run.
+func New(cfg Config, deps Deps) *Ingester {
+	in := &Ingester{
+		cfg:   cfg,
+		log:   deps.Log,
+		store: store{deps.ClickHouse},
+		kafka: newCluster(cfg.Brokers),
+		types: make(map[string]schemas.Type),
+	}
+	if in.log == nil {
+		in.log = slog.New(slog.DiscardHandler)
+	}
+	in.wait = newWaiter(in.log)
+	var mu sync.Mutex
+	in.progress = func(p Progress) {
+		if deps.Progress != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			deps.Progress(p)
+		}
+	}
+	for _, t := range schemas.Types {
+		in.types[cfg.TopicPrefix+t.Topic()] = t
+	}
+	return in
+}
+
+// errCaughtUp ends a Run that was to go on only until caught up.
+var errCaughtUp = errors.New("caught up")
+
+// Run consumes until ctx is done, or until caught up if so configured; it then
+// returns nil. While Kafka or ClickHouse are away it waits for them. An error
+// is something that waiting cannot mend, such as a table or topic that does not
+// exist, and says what to do.
+//
+// Killing the process at any point loses and doubles nothing: a batch is
+// inserted first and entered in the ledger after, the ledger is where a
+// consumer resumes, and what is inserted again replaces itself.
+func (in *Ingester) Run(ctx context.Context) error {
+	defer in.kafka.close()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+
+	ends, err := in.start(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	if in.cfg.UntilCaughtUp {
+		if done, err := in.caughtUp(ctx, ends); done || err != nil {
+			return ended(ctx, err)
+		}
+		go in.watch(ctx, stop, ends)
+	}
+	return ended(ctx, in.consume(ctx, stop))
+}
+
+// ended turns the end that was asked for, by a caller or by having caught up,
+// into success.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if errors.Is(err, errCaughtUp) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// start waits until both services answer, makes sure that there is something
+// to work with, and returns where each partition ends now.
+func (in *Ingester) start(ctx context.Context) (ends map[place]bounds, err error) {
+	if err := in.cfg.validate(); err != nil {
+		return nil, err
+	}
+	topics := append(in.topics(), in.cfg.TopicPrefix+schemas.TopicRejected)
+	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) error {
+		places, err := in.kafka.partitions(ctx, topics...)
+		if err != nil {
+			return err
+		}
+		usage := places[:0]
+		for _, p := range places {
+			if _, ok := in.types[p.topic]; ok {
+				usage = append(usage, p)
+			}
+		}
+		ends, err = in.kafka.bounds(ctx, usage)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ends, in.wait.do(ctx, clickHouse, in.store.check)
+}
+
+func (cfg *Config) validate() error {
+	switch {
+	case len(cfg.Brokers) == 0:
+		return errors.New("no Kafka brokers are configured: give at least one host:port")
+	case cfg.Group == "":
+		return errors.New("no consumer group is configured: give it a name")
+	case cfg.BatchRows < 1, cfg.BatchBytes < 1, cfg.FetchBytes < 1:
+		return fmt.Errorf("batches of %d rows and %d bytes, fetched %d bytes at a time, hold nothing: each must be at least 1",
+			cfg.BatchRows, cfg.BatchBytes, cfg.FetchBytes)
+	}
+	return nil
+}
+
+func (in *Ingester) topics() []string {
+	var topics []string
+	for _, t := range schemas.Types {
+		topics = append(topics, in.cfg.TopicPrefix+t.Topic())
+	}
+	return topics
+}
+
+// caughtUp reports whether the ledger has reached every end.
+func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done bool, err error) {
+	var ledger map[place]int64
+	err = in.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+		ledger, err = in.store.positions(ctx, in.topics())
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	for p, b := range ends {
+		next, known := ledger[p]
+		if !known {
+			next = b.first
+		}
+		if next > b.end {
+			return false, errAhead(p, next, b)
+		}
+		if next < b.end {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// watch stops the run once it has caught up. It asks the ledger, because other
+// consumers of the group may have some of the partitions.
+func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, ends map[place]bounds) {
+	for sleep(ctx, 100*time.Millisecond) {
+		switch done, err := in.caughtUp(ctx, ends); {
+		case err != nil:
+			stop(err)
+		case done:
+			stop(errCaughtUp)
+		}
+	}
+}
+
+// consume takes part in the consumer group until ctx is done.
+func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) error {
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                    in.cfg.Group,
+		Brokers:               in.cfg.Brokers,
+		Topics:                in.topics(),
+		Dialer:                &kafka.Dialer{Timeout: 3 * time.Second, DualStack: true, ClientID: clientID},
+		WatchPartitionChanges: true,
+		HeartbeatInterval:     500 * time.Millisecond,
+		SessionTimeout:        in.cfg.SessionTimeout,
+		RebalanceTimeout:      in.cfg.SessionTimeout,
+		JoinGroupBackoff:      300 * time.Millisecond,
+	})
+	if err != nil {
+		return err
+	}
+	defer leave(group)
+	for {
+		// The group reports every failed attempt to join and goes on trying, so
+		// an answer of "coordinator not available" is only one more wait.
+		var gen *kafka.Generation
+		err := in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
+			gen, err = group.Next(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for topic, assigned := range gen.Assignments {
+			for _, a := range assigned {
+				c := newConsumer(in, gen, place{topic, a.ID})
+				// The generation, not ctx, ends the consumer: that of a group being
+				// closed ends at once, and does not first make room for another.
+				gen.Start(func(gctx context.Context) {
+					switch err := c.run(gctx); {
+					case gctx.Err() != nil:
+					case errors.Is(err, errFenced):
+						in.log.Info("resuming from the ledger", "partition", c.place, "because", err)
+					default:
+						stop(err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// leave closes the group, which stops its consumers. A broker that does not
+// answer must not keep the process: it then finds out by the session timeout.
+func leave(group *kafka.ConsumerGroup) {
+	left := make(chan struct{})
+	go func() {
+		group.Close()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-time.After(4 * time.Second):
+	}
+}

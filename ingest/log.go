@@ -1,0 +1,145 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// ErrStop, returned by the callback of ReadLog or TailLog, ends the reading
+// before the record that it was called for, without an error.
+var ErrStop = errors.New("stop reading")
+
+// ReadLog reads a log, which is partition 0 of the topic, from an offset to the
+// end that it has when the call begins. It hands each value, null as nil, to
+// the callback, with its offset and Kafka timestamp in UTC epoch milliseconds,
+// and returns the offset to go on from. While Kafka is away it waits. An error
+// of the callback ends it, and is returned.
+func ReadLog(ctx context.Context, brokers []string, topic string, from int64,
+	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
+	return readLog(ctx, brokers, topic, from, false, record)
+}
+
+// TailLog is ReadLog that goes on, waiting for more, until ctx is done, which
+// is no error, or the callback ends it.
+func TailLog(ctx context.Context, brokers []string, topic string, from int64,
+	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
+	return readLog(ctx, brokers, topic, from, true, record)
+}
+
+// logFetchBytes is how much of a log to fetch at a time.
+const logFetchBytes = 1 << 20
+
+func readLog(ctx context.Context, brokers []string, topic string, from int64, tail bool,
+	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
+	c := newCluster(brokers)
+	defer c.close()
+	wait := newWaiter(slog.Default())
+	p := place{topic, 0}
+	next = from
+	var b bounds
+	err = wait.do(ctx, c.String(), func(ctx context.Context) (err error) {
+		b, err = c.logBounds(ctx, p, from)
+		return err
+	})
+	for err == nil && (tail || next < b.end) {
+		err = wait.do(ctx, c.String(), func(ctx context.Context) error {
+			got, err := c.fetch(ctx, p, next, logFetchBytes, maxWait, func(r *protocol.Record) error {
+				if !tail && r.Offset >= b.end {
+					return permanentError{ErrStop}
+				}
+				value, err := protocol.ReadAll(r.Value)
+				if err != nil {
+					return err
+				}
+				if err := record(r.Offset, millis(r.Time), value); err != nil {
+					return permanentError{err}
+				}
+				next = r.Offset + 1
+				return nil
+			})
+			if err == nil {
+				next = got.next
+			}
+			if errors.Is(err, kafka.OffsetOutOfRange) {
+				_, err = c.logBounds(ctx, p, next)
+			}
+			return err
+		})
+	}
+	var permanent permanentError
+	switch {
+	case errors.Is(err, ErrStop), tail && ctx.Err() != nil:
+		return next, nil
+	case errors.As(err, &permanent):
+		return next, permanent.error
+	}
+	return next, err
+}
+
+// logBounds returns the bounds of a log and makes sure that the offset is one
+// to read from. A log is a fold's only source: with a part of it missing there
+// is no going on.
+func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, error) {
+	if _, err := c.partitions(ctx, p.topic); err != nil {
+		return bounds{}, err
+	}
+	all, err := c.bounds(ctx, []place{p})
+	if err != nil {
+		return bounds{}, err
+	}
+	b := all[p]
+	switch {
+	case from < b.first:
+		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); restore it", p, from, b.first-1)
+	case from > b.end:
+		err = fmt.Errorf("%s was read up to offset %d but ends at %d: the topic was made anew", p, from-1, b.end-1)
+	default:
+		return b, nil
+	}
+	return bounds{}, permanentError{err}
+}
+
+// AppendLog writes values to the end of a log, which is partition 0 of the
+// topic, next to each other and all or none, and returns the offset of the last
+// of them. While Kafka is away it waits. When an answer of Kafka is lost they
+// may be written a second time: a reader must recognise what it has had.
+func AppendLog(ctx context.Context, brokers []string, topic string, key string, values ...[]byte) (last int64, err error) {
+	if len(values) == 0 {
+		return 0, errors.New("there is nothing to append")
+	}
+	c := newCluster(brokers)
+	defer c.close()
+	wait := newWaiter(slog.Default())
+	p := place{topic, 0}
+	err = wait.do(ctx, c.String(), func(ctx context.Context) error {
+		_, err := c.partitions(ctx, topic)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	messages := make([]message, len(values))
+	for i, value := range values {
+		messages[i] = message{key: []byte(key), value: value}
+	}
+	first, err := c.produce(ctx, wait, p, messages)
+	if errors.Is(err, kafka.MessageSizeTooLarge) {
+		err = fmt.Errorf("%d records are too large to be appended at once; append fewer: %w", len(values), err)
+	}
+	return first + int64(len(values)) - 1, err
+}
+
+// millis returns a Kafka timestamp in UTC epoch milliseconds, 0 where there is
+// none.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
