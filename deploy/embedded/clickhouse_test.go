@@ -141,7 +141,8 @@ func TestClickHouseKilledWhileInserting(t *testing.T) {
 	o.ClickHousePort, o.HTTPPort = port(t, c.Addr), port(t, c.HTTPAddr)
 	acknowledged := uint32(0)
 	for range 3 {
-		dead := time.AfterFunc(300*time.Millisecond, func() { syscall.Kill(c.PID(), syscall.SIGKILL) })
+		pid := c.PID()
+		dead := time.AfterFunc(300*time.Millisecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
 		for {
 			err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO apportion.events SELECT %d, number FROM numbers(5000)", acknowledged))
 			if err != nil {

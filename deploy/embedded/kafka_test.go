@@ -93,15 +93,19 @@ func TestEverythingKilled(t *testing.T) {
 	exec1(t, conn, "CREATE TABLE apportion.events (n UInt64) ENGINE = MergeTree ORDER BY n")
 	exec1(t, conn, "INSERT INTO apportion.events SELECT number FROM numbers(1000)")
 
-	helper.Process.Kill()
+	dead := time.AfterFunc(300*time.Millisecond, func() { helper.Process.Kill() })
+	acknowledged := 10
+	for produce(t.Context(), broker, "events", acknowledged, acknowledged+1) == nil {
+		acknowledged++
+	}
+	dead.Stop()
 	helper.Wait()
+	if acknowledged == 10 {
+		t.Error("no record was acknowledged before the kill")
+	}
 
 	_, broker, clickHouse = startHelper(t, data)
-	consume(t, broker, "events", "metering", 4, 6)
-	if err := produce(t.Context(), broker, "events", 10, 12); err != nil {
-		t.Fatal(err)
-	}
-	consume(t, broker, "events", "metering", 10, 2)
+	consume(t, broker, "events", "metering", 4, acknowledged-4)
 	if got := scalar[uint64](t, connect(t, clickHouse, "apportion"), "SELECT count() FROM events"); got != 1000 {
 		t.Errorf("%d rows after SIGKILL of both servers, want 1000", got)
 	}

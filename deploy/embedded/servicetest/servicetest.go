@@ -122,30 +122,32 @@ func execute(t testing.TB, httpAddr, sql string) {
 	}
 }
 
-// makeDataDir makes a directory that this process holds a lock on, and removes those whose process is
-// gone without having done so: a panic or a time-out ends a test binary where it stands.
-func makeDataDir() (string, error) {
-	const prefix = "apportion-test-"
-	old, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
-	if err != nil {
-		return "", err
-	}
-	for _, dir := range old {
-		// One that was just made may not be locked yet.
-		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
-			continue
-		}
-		if lock, err := lock(dir); err == nil {
-			os.RemoveAll(dir)
-			lock.Close()
-		}
-	}
-	dir, err := os.MkdirTemp("", prefix)
-	if err != nil {
+const dataPrefix = "apportion-test-"
+
+// makeDataDir makes a directory that this process holds a lock on.
+func makeDataDir() (dir string, err error) {
+	removeAbandoned()
+	if dir, err = os.MkdirTemp("", dataPrefix); err != nil {
 		return "", err
 	}
 	held, err = lock(dir)
 	return dir, err
+}
+
+// removeAbandoned removes the directories whose process is gone without having done so: a panic or a
+// time-out ends a test binary where it stands.
+func removeAbandoned() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dataPrefix+"*"))
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue // one that was just made may not be locked yet
+		}
+		if l, err := lock(dir); err == nil {
+			os.RemoveAll(dir)
+			l.Close()
+		}
+	}
 }
 
 // held keeps the lock for as long as the process lives.
