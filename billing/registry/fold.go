@@ -1,0 +1,323 @@
+package registry
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"apportion/schemas/civil"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// The commands.
+const (
+	PutTenant       = "put_tenant"       // the whole of one tenant as it shall stand
+	ChangeTelephony = "change_telephony" // R6's tenant-wide change
+)
+
+const commandType = "registry.command"
+
+// NoBase is the base of a command for a tenant that does not stand yet.
+const NoBase int64 = -1
+
+// Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
+type Command struct {
+	ID, Source, TenantID string
+	TimeMS               int64   // when it was given, UTC epoch milliseconds; it decides nothing
+	Command              string  // PutTenant or ChangeTelephony
+	Base                 int64   // PutTenant: the offset of the tenant's last accepted command, or NoBase
+	Tenant               *Tenant // PutTenant
+	Telephony            string  // ChangeTelephony: the option for all subscriptions
+	Reason               string  // ChangeTelephony: why, for the log
+
+	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
+	Unreadable []Refusal
+}
+
+// Verdict is what became of one command.
+type Verdict struct {
+	Offset    int64     `json:"offset"` // of the command's first delivery
+	CommandID string    `json:"commandId,omitempty"`
+	Tenant    string    `json:"tenant,omitempty"`
+	Accepted  bool      `json:"accepted"`
+	Refusals  []Refusal `json:"refusals,omitempty"` // none when accepted
+}
+
+// MarshalJSON writes the command as a CloudEvent, the value of a record of the command topic.
+func (c Command) MarshalJSON() ([]byte, error) {
+	type data struct {
+		Command   string  `json:"command"`
+		Base      *int64  `json:"base,omitempty"`
+		Tenant    *Tenant `json:"tenant,omitempty"`
+		Telephony string  `json:"telephony,omitempty"`
+		Reason    string  `json:"reason,omitempty"`
+	}
+	d := data{c.Command, nil, c.Tenant, c.Telephony, c.Reason}
+	if c.Command == PutTenant {
+		d.Base = &c.Base
+	}
+	return json.Marshal(struct {
+		SpecVersion string `json:"specversion"`
+		ID          string `json:"id"`
+		Source      string `json:"source"`
+		Type        string `json:"type"`
+		Time        string `json:"time"`
+		TenantID    string `json:"tenantid"`
+		Data        data   `json:"data"`
+	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.TenantID, d})
+}
+
+// DecodeCommand reads a record of the command topic. It never fails: a record that is no command is one whose
+// Unreadable says why, with as much of its identity as could be read, so that the fold goes on.
+func DecodeCommand(value []byte) Command {
+	c := Command{Base: NoBase}
+	envelope, document := reader{json: true}, reader{json: true}
+	var specversion, kind, time string
+	var data *yaml.Node
+	if root := envelope.loadJSON(value); root != nil {
+		attributes := fields{
+			"specversion": envelope.text(&specversion), "id": envelope.text(&c.ID), "source": envelope.text(&c.Source),
+			"type": envelope.text(&kind), "time": envelope.text(&time), "tenantid": envelope.text(&c.TenantID),
+			"data": func(_ string, n *yaml.Node) { data = n },
+		}
+		// Other attributes are extensions, which CloudEvents leaves to whoever carries the event.
+		envelope.members("", root, func(name string, _, n *yaml.Node) {
+			if read, ok := attributes[name]; ok {
+				read(name, n)
+			}
+		})
+		if data == nil {
+			data = &yaml.Node{Kind: yaml.MappingNode, Line: root.Line}
+		}
+		envelope.object("data", data, fields{
+			"command": envelope.text(&c.Command),
+			"base":    envelope.offset(&c.Base),
+			"tenant": func(_ string, n *yaml.Node) {
+				t := document.tenant(tenantPath(c.TenantID), n)
+				c.Tenant = &t
+			},
+			"telephony": envelope.text(&c.Telephony),
+			"reason":    envelope.text(&c.Reason),
+		})
+	}
+	var check checker
+	for _, p := range envelope.problems {
+		check.refuse(codeMalformedCommand, p.Field, p.Value, "%s", p.Message)
+	}
+	if len(check.refusals) == 0 {
+		check.envelope(&c, specversion, kind, time)
+	}
+	for _, p := range document.problems {
+		check.refusals = append(check.refusals, p.Refusal)
+	}
+	c.Unreadable = check.refusals
+	return c
+}
+
+// envelope checks the attributes of a command and the fields that its kind needs.
+func (c *checker) envelope(command *Command, specversion, kind, time string) {
+	malformed := func(bad bool, path, value, what string) {
+		if bad {
+			c.refuse(codeMalformedCommand, path, value, "%s", what)
+		}
+	}
+	malformed(specversion != "1.0", "specversion", specversion, "write \"1.0\"")
+	malformed(command.ID == "", "id", "", "needed; give an id that no other command of this source has")
+	malformed(command.Source == "", "source", "", "needed; say who gave the command")
+	malformed(kind != commandType, "type", kind, "write "+commandType)
+	malformed(!idForm.MatchString(command.TenantID), "tenantid", command.TenantID, "needed; give the tenant's id")
+	ms, err := civil.ParseInstant(time)
+	malformed(err != nil, "time", time, "needed; write it as RFC 3339, such as 2026-10-14T08:31:07Z")
+	command.TimeMS = ms
+	switch command.Command {
+	case PutTenant:
+		if command.Tenant == nil {
+			malformed(true, "data.tenant", "", "needed; give the tenant's whole document")
+			return
+		}
+		malformed(command.Tenant.ID != command.TenantID, "data.tenant.id", command.Tenant.ID, "not the command's tenantid; make them the same")
+	case ChangeTelephony:
+		malformed(command.Telephony == "", "data.telephony", "", "needed; give the option for all subscriptions")
+	default:
+		malformed(true, "data.command", command.Command, "write "+PutTenant+" or "+ChangeTelephony)
+	}
+}
+
+// offset reads a place in the command log, or NoBase.
+func (r *reader) offset(dst *int64) field {
+	return func(path string, n *yaml.Node) {
+		text, plain, ok := r.scalar(path, n, "an offset")
+		if !ok {
+			return
+		}
+		v, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || !plain || v < NoBase {
+			r.refuse(n, codeInvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
+			return
+		}
+		*dst = v
+	}
+}
+
+// State is what the command log amounts to up to an offset. The zero State is that of an empty log. A State
+// never changes: Apply returns another, which shares all that the command left alone.
+type State struct {
+	next    int64 // the offset after the last one applied
+	tenants map[string]*standingTenant
+}
+
+// standingTenant is what stands of one tenant.
+type standingTenant struct {
+	tenant   *Tenant // nil while nothing was accepted
+	base     int64   // offset of the last accepted command
+	verdicts map[commandKey]Verdict
+}
+
+type commandKey struct{ source, id string }
+
+// Offset returns the offset of the last command applied, -1 for none.
+func (s State) Offset() int64 { return s.next - 1 }
+
+// Tenant returns the tenant of that id, or nil. It is shared, and must not be changed.
+func (s State) Tenant(id string) *Tenant {
+	if st := s.tenants[id]; st != nil {
+		return st.tenant
+	}
+	return nil
+}
+
+// Base returns the offset of the last command accepted for a tenant, or NoBase. It is the tenant's version, and
+// what the next command for it is to be based on.
+func (s State) Base(id string) int64 {
+	if st := s.tenants[id]; st != nil {
+		return st.base
+	}
+	return NoBase
+}
+
+// Tenants returns the tenants that stand, by id in byte order. They are shared, and must not be changed.
+func (s State) Tenants() []*Tenant {
+	tenants := make([]*Tenant, 0, len(s.tenants))
+	for _, id := range sortedKeys(s.tenants) {
+		if t := s.tenants[id].tenant; t != nil {
+			tenants = append(tenants, t)
+		}
+	}
+	return tenants
+}
+
+// Apply returns the state after the command at an offset of the log, and the verdict on it. The command of an
+// identity that was judged before changes nothing and gets the verdict of then (R23), so records may be
+// delivered, and published, more than once.
+func (s State) Apply(offset int64, c Command) (State, Verdict) {
+	next := State{max(s.next, offset+1), s.tenants}
+	old, key := s.tenants[c.TenantID], commandKey{c.Source, c.ID}
+	if old != nil {
+		if verdict, judged := old.verdicts[key]; judged {
+			return next, verdict
+		}
+	}
+	verdict := Verdict{Offset: offset, CommandID: c.ID, Tenant: c.TenantID, Refusals: Decide(s, c)}
+	verdict.Accepted = len(verdict.Refusals) == 0
+	if c.ID == "" || c.Source == "" || !idForm.MatchString(c.TenantID) {
+		return next, verdict // nobody's: there is nothing to remember it by
+	}
+	st := standingTenant{base: NoBase}
+	if old != nil {
+		st = *old
+	}
+	st.verdicts = maps.Clone(st.verdicts)
+	if st.verdicts == nil {
+		st.verdicts = make(map[commandKey]Verdict)
+	}
+	st.verdicts[key] = verdict
+	if verdict.Accepted {
+		st.base = offset
+		switch c.Command {
+		case PutTenant:
+			st.tenant = canonical(c.Tenant)
+		case ChangeTelephony:
+			changed := *st.tenant
+			changed.Telephony = c.Telephony
+			st.tenant = &changed
+		}
+	}
+	next.tenants = maps.Clone(s.tenants)
+	if next.tenants == nil {
+		next.tenants = make(map[string]*standingTenant)
+	}
+	next.tenants[c.TenantID] = &st
+	return next, verdict
+}
+
+// Decide returns every reason to refuse a command in a state, none when it is to be accepted. A command is
+// taken whole or not at all.
+func Decide(s State, c Command) []Refusal {
+	if len(c.Unreadable) > 0 {
+		return c.Unreadable
+	}
+	standing := s.Tenant(c.TenantID)
+	if c.Command == ChangeTelephony {
+		var check checker
+		if standing == nil {
+			check.refuse(codeUnknownTenant, "tenantid", c.TenantID, "no such tenant stands; apply its document first")
+		}
+		check.oneOf("data.telephony", c.Telephony, telephonyOptions...)
+		return check.refusals
+	}
+	if base := s.Base(c.TenantID); c.Base != base {
+		return []Refusal{refusal(codeStaleBase, "data.base", strconv.FormatInt(c.Base, 10),
+			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
+	}
+	refusals := c.Tenant.Validate()
+	for _, sub := range c.Tenant.Subscriptions {
+		for _, id := range sortedKeys(s.tenants) {
+			if other := s.tenants[id].tenant; id != c.TenantID && other != nil && other.Subscription(sub.ID) != nil {
+				refusals = append(refusals, duplicateSubscription(c.TenantID, sub.ID, id))
+			}
+		}
+	}
+	if standing != nil {
+		refusals = append(refusals, changesRefused(standing, c.Tenant)...)
+	}
+	return refusals
+}
+
+// changesRefused returns what may not become of a tenant that stands (R1, R6).
+func changesRefused(old, next *Tenant) []Refusal {
+	var c checker
+	path := tenantPath(old.ID)
+	immutable := func(at, was, is, how string) {
+		if was != is {
+			c.refuse(codeImmutableField, at, is, "it is %s and never changes (R1); %s", was, how)
+		}
+	}
+	immutable(path+".timeZone", old.TimeZone, next.TimeZone, "leave it as it is")
+	if old.Telephony != next.Telephony {
+		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); give the tenant-wide command %s to change it for all subscriptions at once", old.Telephony, ChangeTelephony)
+	}
+	for i := range old.Subscriptions {
+		was := &old.Subscriptions[i]
+		at := path + ".subscriptions[" + was.ID + "]"
+		is := next.Subscription(was.ID)
+		if is == nil {
+			c.refuse(codeSubscriptionMissing, at, "", "it stands, and the document leaves it out; keep it, with cancelled: and a date to end it")
+			continue
+		}
+		const how = "leave it, and add a subscription that has the new one"
+		immutable(at+".licenceModel", was.LicenceModel, is.LicenceModel, how)
+		immutable(at+".currency", was.Currency, is.Currency, how)
+		immutable(at+".billing", was.Billing, is.Billing, how)
+	}
+	return c.refusals
+}
+
+// String returns the command on one line, as a dry run prints it.
+func (c Command) String() string {
+	if c.Command == ChangeTelephony {
+		return fmt.Sprintf("%s %s to %s", c.Command, c.TenantID, c.Telephony)
+	}
+	return fmt.Sprintf("%s %s on %d", c.Command, c.TenantID, c.Base)
+}

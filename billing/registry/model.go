@@ -1,0 +1,218 @@
+// Package registry is what is known of the tenants: their subscriptions, licences and entry points, the
+// rules that read them by date (R1 to R7, R9, R10, R14), and the fold over the command log that keeps them.
+//
+// A document ([Parse]) becomes commands ([Plan]) for the command topic; every replica applies that topic's
+// records in offset order ([State.Apply]) and so stands at the same state. Billing asks the tenants of that
+// state by date, and the aggregation's SQL looks the same answers up by instant ([Tenant.Timelines]). The
+// package is pure: it reads no clock, no database and no broker.
+package registry
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	"apportion/schemas/civil"
+
+	"github.com/shopspring/decimal"
+)
+
+// The words of the registry document.
+const (
+	Concurrent = "concurrent" // licence models (R2)
+	Named      = "named"
+	Monthly    = "monthly" // billing (R2)
+	Prepaid    = "prepaid"
+	Standard   = "standard" // licence classes (R7)
+	Premium    = "premium"
+
+	AgentStandard = "agent_standard" // meters (R9)
+	AgentPremium  = "agent_premium"
+	IVRPort       = "ivr_port"
+)
+
+var (
+	telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
+	pooledMeters     = []string{AgentPremium, AgentStandard, IVRPort}
+)
+
+// Document is a registry document: the tenants as they should stand.
+type Document struct {
+	Tenants []Tenant `json:"tenants"`
+}
+
+// Tenant is a customer organisation (R1). Read one with [Parse] or [DecodeCommand], not with encoding/json,
+// which knows neither the defaults nor the dates that may be absent.
+type Tenant struct {
+	ID            string         `json:"id"`
+	Name          string         `json:"name"`
+	TimeZone      string         `json:"timeZone"`  // IANA name; every date below is read in it
+	Telephony     string         `json:"telephony"` // one option for all subscriptions (R6)
+	Subscriptions []Subscription `json:"subscriptions"`
+	BillTo        *BillTo        `json:"billTo,omitempty"` // nil: no UBL and no PDF for this tenant
+	Licences      []Licence      `json:"licences,omitempty"`
+	EntryPoints   []EntryPoint   `json:"entryPoints,omitempty"`
+}
+
+// Subscription is a billing subscription of one tenant (R2).
+type Subscription struct {
+	ID           string     `json:"id"`
+	Name         string     `json:"name"` // of the department
+	LicenceModel string     `json:"licenceModel"`
+	Plan         string     `json:"plan"`
+	Deployment   string     `json:"deployment"`
+	Currency     string     `json:"currency"` // ISO 4217
+	Billing      string     `json:"billing"`
+	Telephony    string     `json:"telephony,omitempty"` // "": the tenant's; else the same (R6)
+	Terms        []Term     `json:"terms"`
+	Versions     []Version  `json:"versions"`
+	Cancelled    civil.Date `json:"cancelled"` // not active from this date on; NoDate: not cancelled
+}
+
+// Term is [From, To) in dates of the tenant's zone.
+type Term struct {
+	From civil.Date `json:"from"`
+	To   civil.Date `json:"to"`
+}
+
+// Version is what a subscription commits to, and its price list, from a date until the next version's.
+type Version struct {
+	From        civil.Date       `json:"from"`
+	Commitments map[string]int64 `json:"commitments,omitempty"` // whole seats, ports or add-ons, by meter
+	Prices      Prices           `json:"prices,omitzero"`
+}
+
+// Prices are unit prices in the subscription's currency, with at most 6 decimals: commitment and overage by
+// meter, connect by channel. A price of 0 is a price; one that is absent is not (R19).
+type Prices struct {
+	Commitment map[string]decimal.Decimal `json:"commitment,omitempty"`
+	Overage    map[string]decimal.Decimal `json:"overage,omitempty"`
+	Connect    map[string]decimal.Decimal `json:"connect,omitempty"`
+}
+
+// IsZero reports whether there is no price at all.
+func (p Prices) IsZero() bool { return len(p.Commitment)+len(p.Overage)+len(p.Connect) == 0 }
+
+// Licence maps a user to a subscription during [From, To) (R7); without a To it goes on.
+type Licence struct {
+	User         string     `json:"user"`
+	Role         string     `json:"role"`  // admin or agent
+	Class        string     `json:"class"` // standard or premium
+	Subscription string     `json:"subscription"`
+	From         civil.Date `json:"from"`
+	To           civil.Date `json:"to"` // NoDate: it goes on
+}
+
+// EntryPoint maps an IVR entry point to a subscription during [From, To) (R10); without a To it goes on.
+type EntryPoint struct {
+	EntryPoint   string     `json:"entryPoint"`
+	Subscription string     `json:"subscription"`
+	From         civil.Date `json:"from"`
+	To           civil.Date `json:"to"` // NoDate: it goes on
+}
+
+// BillTo is the buyer on UBL and PDF invoices.
+type BillTo struct {
+	Name           string    `json:"name,omitempty"` // "": the tenant's name
+	Address        Address   `json:"address"`
+	VATID          string    `json:"vatId,omitempty"`
+	RegistrationID string    `json:"registrationId,omitempty"`
+	Endpoint       *Endpoint `json:"endpoint,omitempty"`
+	Reference      string    `json:"reference,omitempty"`
+	Tax            *Tax      `json:"tax,omitempty"`
+	TermsDays      *int64    `json:"termsDays,omitempty"` // nil: the seller's
+}
+
+// Address is a postal address; only the country, ISO 3166-1 alpha-2, is needed.
+type Address struct {
+	Street   string `json:"street,omitempty"`
+	City     string `json:"city,omitempty"`
+	Postcode string `json:"postcode,omitempty"`
+	Country  string `json:"country"`
+}
+
+// Endpoint is a Peppol participant: the identifier scheme and the identifier.
+type Endpoint struct {
+	Scheme string `json:"scheme"`
+	ID     string `json:"id"`
+}
+
+// Tax is the EN 16931 category of everything on the tenant's invoices.
+type Tax struct {
+	Category string          `json:"category"` // S Z E AE G O
+	Rate     decimal.Decimal `json:"rate"`     // percent; 0 in every category but S
+	Reason   string          `json:"reason,omitempty"`
+}
+
+// optional is a date for encoding/json to leave out when it is absent: a civil.Date of 0 is a real date.
+func optional(d civil.Date) *civil.Date {
+	if d == civil.NoDate {
+		return nil
+	}
+	return &d
+}
+
+// MarshalJSON writes the subscription as in the registry document.
+func (s Subscription) MarshalJSON() ([]byte, error) {
+	type plain Subscription
+	return json.Marshal(struct {
+		plain
+		Cancelled *civil.Date `json:"cancelled,omitempty"`
+	}{plain(s), optional(s.Cancelled)})
+}
+
+// MarshalJSON writes the licence as in the registry document.
+func (l Licence) MarshalJSON() ([]byte, error) {
+	type plain Licence
+	return json.Marshal(struct {
+		plain
+		To *civil.Date `json:"to,omitempty"`
+	}{plain(l), optional(l.To)})
+}
+
+// MarshalJSON writes the entry point as in the registry document.
+func (e EntryPoint) MarshalJSON() ([]byte, error) {
+	type plain EntryPoint
+	return json.Marshal(struct {
+		plain
+		To *civil.Date `json:"to,omitempty"`
+	}{plain(e), optional(e.To)})
+}
+
+// canonical returns the tenant in the one form that documents meaning the same share: lists in order, exact
+// repeats of a mapping dropped, and nothing said twice. Subscription telephony is dropped because it must
+// agree with the tenant's (R6), which lets a tenant-wide change be a change of one field.
+func canonical(t *Tenant) *Tenant {
+	c := *t
+	c.Subscriptions = slices.Clone(t.Subscriptions)
+	for i := range c.Subscriptions {
+		s := &c.Subscriptions[i]
+		s.Telephony = ""
+		s.Terms = slices.SortedFunc(slices.Values(s.Terms), func(a, b Term) int { return cmp.Compare(a.From, b.From) })
+		s.Versions = slices.SortedFunc(slices.Values(s.Versions), func(a, b Version) int { return cmp.Compare(a.From, b.From) })
+	}
+	slices.SortFunc(c.Subscriptions, func(a, b Subscription) int { return strings.Compare(a.ID, b.ID) })
+	c.Licences = slices.Compact(slices.SortedFunc(slices.Values(t.Licences), func(a, b Licence) int {
+		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.Subscription, b.Subscription),
+			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), strings.Compare(a.Class, b.Class), strings.Compare(a.Role, b.Role))
+	}))
+	c.EntryPoints = slices.Compact(slices.SortedFunc(slices.Values(t.EntryPoints), func(a, b EntryPoint) int {
+		return cmp.Or(strings.Compare(a.EntryPoint, b.EntryPoint), strings.Compare(a.Subscription, b.Subscription),
+			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+	}))
+	return &c
+}
+
+// canonicalJSON returns the bytes by which two tenants are compared.
+func canonicalJSON(t *Tenant) []byte {
+	data, err := json.Marshal(canonical(t))
+	if err != nil {
+		panic(err) // the model holds nothing that JSON cannot write
+	}
+	return data
+}
+
+// sortedKeys returns a map's keys in byte order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
