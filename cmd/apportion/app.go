@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -46,6 +47,7 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 			return err
 		}
 		a.log = newLogger(a.stderr, a.cfg)
+		slog.SetDefault(a.log)
 		a.begun = true
 		defer func() {
 			if a.conn != nil {
@@ -108,6 +110,9 @@ func (a *app) brokers() ([]string, error) {
 	return a.cfg.Kafka.Brokers, nil
 }
 
+// topic returns the name that a topic of the event contract has here.
+func (a *app) topic(name string) string { return a.cfg.Kafka.TopicPrefix + name }
+
 // clickhouseOptions returns what both interfaces of the driver connect with, or says how to configure it.
 func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	c := a.cfg.ClickHouse
@@ -115,35 +120,52 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 		return nil, notConfigured("ClickHouse", "clickhouse.addr")
 	}
 	return &clickhouse.Options{
-		Addr:        c.Addr,
-		Auth:        clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
-		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		Addr:         c.Addr,
+		Auth:         clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
+		Compression:  &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		MaxOpenConns: 64, // ingest uses one for each partition
+		MaxIdleConns: 16,
 	}, nil
 }
 
-// clickhouse returns the connection to ClickHouse, which the command's end closes.
-func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
-	if a.conn != nil {
-		return a.conn, nil
+// openClickHouse returns the connection to ClickHouse, which the command's end closes, for those that wait for
+// the server by themselves.
+func (a *app) openClickHouse() (driver.Conn, error) {
+	if a.conn == nil {
+		options, err := a.clickhouseOptions()
+		if err != nil {
+			return nil, err
+		}
+		if a.conn, err = clickhouse.Open(options); err != nil {
+			return nil, fmt.Errorf("ClickHouse: %w", err)
+		}
 	}
-	options, err := a.clickhouseOptions()
+	return a.conn, nil
+}
+
+// clickhouse returns the connection to ClickHouse, which the command's end closes, once the server has answered.
+func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
+	conn, err := a.openClickHouse()
 	if err != nil {
 		return nil, err
 	}
-	conn, err := clickhouse.Open(options)
-	if err != nil {
-		return nil, fmt.Errorf("clickhouse at %s: %w", strings.Join(options.Addr, ", "), err)
+	return conn, a.explain(conn.Ping(ctx))
+}
+
+// explain says what to do about an error of connecting to ClickHouse.
+func (a *app) explain(err error) error {
+	if err == nil {
+		return nil
 	}
-	a.conn = conn
-	if err := conn.Ping(ctx); err != nil {
-		var refused *clickhouse.Exception
-		if errors.As(err, &refused) && refused.Code == 81 { // UNKNOWN_DATABASE
-			return nil, fmt.Errorf("clickhouse has no database %q; create it and its tables with `apportion migrate`", options.Auth.Database)
-		}
-		return nil, fmt.Errorf("clickhouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
-			strings.Join(options.Addr, ", "), err)
+	var refused *clickhouse.Exception
+	if !errors.As(err, &refused) {
+		return fmt.Errorf("ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
+			strings.Join(a.cfg.ClickHouse.Addr, ", "), err)
 	}
-	return conn, nil
+	if refused.Code == int32(chproto.ErrUnknownDatabase) {
+		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", a.cfg.ClickHouse.Database)
+	}
+	return fmt.Errorf("ClickHouse: %w", err)
 }
 
 func notConfigured(server, key string) error {

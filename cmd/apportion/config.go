@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 
 	"github.com/spf13/cobra"
 )
@@ -25,16 +26,13 @@ underscores between the words: kafka.topicPrefix is APPORTION_KAFKA_TOPIC_PREFIX
 				Value  string `json:"value"`
 				Source string `json:"source"`
 			}
-			var rows []row
+			var result []row
+			var rows [][]string
 			for _, s := range settings(&a.cfg) {
-				rows = append(rows, row{s.key, s.String(), a.sources[s.key]})
+				result = append(result, row{s.key, s.String(), a.sources[s.key]})
+				rows = append(rows, []string{s.key, s.String(), a.sources[s.key]})
 			}
-			return a.print(rows, func(t *textTable) {
-				t.header("KEY", "VALUE", "SOURCE")
-				for _, r := range rows {
-					t.row(r.Key, r.Value, r.Source)
-				}
-			})
+			return a.print(result, func(w io.Writer) { writeTable(w, []string{"KEY", "VALUE", "SOURCE"}, rows) })
 		}),
 	}
 }

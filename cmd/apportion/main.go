@@ -88,6 +88,11 @@ period, differences).`,
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 
 	root.AddCommand(
+		newDevCommand(a),
+		newMigrateCommand(a),
+		newRegistryCommand(a),
+		newPublishCommand(a),
+		newIngestCommand(a),
 		newConfigCommand(a),
 	)
 	return asGroup(root)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,20 +14,22 @@ import (
 	"golang.org/x/term"
 )
 
-// print writes a command's result to stdout: with --json the value, else the table that it is drawn as. Numbers
+// print writes a command's result to stdout: with --json the value, else what show writes for people. Numbers
 // that must be exact are strings or integers in the value.
-func (a *app) print(value any, draw func(t *textTable)) error {
+func (a *app) print(value any, show func(w io.Writer)) error {
+	var b bytes.Buffer
 	if a.json {
-		encoder := json.NewEncoder(a.stdout)
+		encoder := json.NewEncoder(&b)
 		encoder.SetIndent("", "  ")
 		encoder.SetEscapeHTML(false)
-		return encoder.Encode(value)
+		if err := encoder.Encode(value); err != nil {
+			return err
+		}
+	} else {
+		show(&b)
 	}
-	t := textTable{table.NewWriter()}
-	t.SetStyle(tableStyle)
-	t.SuppressTrailingSpaces()
-	draw(&t)
-	return t.render(a.stdout)
+	_, err := a.stdout.Write(b.Bytes())
+	return err
 }
 
 // tableStyle has columns and a header but no lines, so that a table can be read by cut and awk as well.
@@ -39,25 +42,24 @@ var tableStyle = func() table.Style {
 	return style
 }()
 
-// textTable is a table for people.
-type textTable struct{ table.Writer }
-
-func (t *textTable) header(names ...string) { t.AppendHeader(cells(names)) }
-
-func (t *textTable) row(values ...string) { t.AppendRow(cells(values)) }
-
-// right aligns the numbered columns, counted from 1, to the right: those of numbers.
-func (t *textTable) right(columns ...int) {
-	var configs []table.ColumnConfig
-	for _, n := range columns {
-		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+// writeTable writes a table for people, its header left out when nil. The numbered columns, counted from 1, are
+// those of numbers, which are aligned to the right.
+func writeTable(w io.Writer, header []string, rows [][]string, right ...int) {
+	t := table.NewWriter()
+	t.SetStyle(tableStyle)
+	t.SuppressTrailingSpaces()
+	var columns []table.ColumnConfig
+	for _, n := range right {
+		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
-	t.SetColumnConfigs(configs)
-}
-
-func (t *textTable) render(w io.Writer) error {
-	_, err := fmt.Fprintln(w, t.Render())
-	return err
+	t.SetColumnConfigs(columns)
+	if header != nil {
+		t.AppendHeader(cells(header))
+	}
+	for _, row := range rows {
+		t.AppendRow(cells(row))
+	}
+	fmt.Fprintln(w, t.Render())
 }
 
 func cells(values []string) table.Row {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"unicode"
 
+	"apportion/ingest"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -80,7 +82,7 @@ type LogConfig struct {
 // DefaultConfig returns the configuration before anything was configured.
 func DefaultConfig() Config {
 	cfg := Config{
-		Kafka:      KafkaConfig{Group: "apportion", Partitions: 4},
+		Kafka:      KafkaConfig{Group: ingest.DefaultConfig().Group, Partitions: ingest.DefaultPartitions},
 		ClickHouse: ClickHouseConfig{Database: "apportion", User: "default"},
 		Rules:      RulesConfig{IVRPortFactor: 2, OpenSessionHours: 24, GraceDays: 3},
 		Log:        LogConfig{Level: "info", Format: "text"},

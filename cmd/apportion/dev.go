@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"apportion/deploy/embedded"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
+)
+
+func newDevCommand(a *app) *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:   "dev --data DIR",
+		Short: "Run Kafka and ClickHouse on this machine until interrupted",
+		Long: `Runs Kafka and ClickHouse on loopback, with their data in DIR, and creates the topics and
+tables. Says the addresses once both can be used and writes them to DIR/apportion.yaml,
+which every other command takes as --config. Data stays over restarts; ports change.
+
+The first start fetches ClickHouse with npm into the user's cache, unless there is a
+clickhouse on PATH.`,
+		Example: `  apportion dev --data data
+  apportion --config data/apportion.yaml publish usage.ndjson.gz`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error { return untilInterrupted(ctx, a.dev(ctx, data)) }),
+	}
+	cmd.Flags().StringVar(&data, "data", "", "keep topics and tables in this `directory`")
+	cmd.MarkFlagRequired("data")
+	return cmd
+}
+
+func (a *app) dev(ctx context.Context, data string) (err error) {
+	servers, err := a.startServers(ctx, data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, servers.Stop()) }()
+	if _, err := a.migrate(ctx); err != nil {
+		return err
+	}
+	file := filepath.Join(data, "apportion.yaml")
+	if err := writeConfig(file, a.cfg); err != nil {
+		return err
+	}
+	result := struct {
+		Kafka          string `json:"kafka"`
+		ClickHouse     string `json:"clickhouse"`
+		ClickHouseHTTP string `json:"clickhouseHttp"`
+		Config         string `json:"config"`
+	}{servers.Kafka, servers.ClickHouse, servers.ClickHouseHTTP, file}
+	err = a.print(result, func(w io.Writer) {
+		writeTable(w, nil, [][]string{
+			{"Kafka", result.Kafka},
+			{"ClickHouse", result.ClickHouse},
+			{"ClickHouse HTTP", result.ClickHouseHTTP},
+			{"configuration", result.Config},
+		})
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "ready; pass --config %s to other commands, and interrupt this one to stop\n", file)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-servers.Done():
+		return err
+	}
+}
+
+// startServers starts the embedded Kafka and ClickHouse on a data directory and turns the configuration to them.
+func (a *app) startServers(ctx context.Context, data string) (*embedded.Servers, error) {
+	servers, err := embedded.Start(ctx, embedded.Options{Data: data, Log: a.log, Progress: a.stderr})
+	if err != nil {
+		return nil, err
+	}
+	a.cfg.Kafka.Brokers = []string{servers.Kafka}
+	a.cfg.ClickHouse.Addr = []string{servers.ClickHouse}
+	a.cfg.ClickHouse.User, a.cfg.ClickHouse.Password = "default", ""
+	return servers, nil
+}
+
+// writeConfig writes the configuration as a file that --config takes, whole or not at all: somebody may be
+// waiting for it to appear.
+func writeConfig(file string, cfg Config) error {
+	body, err := yaml.Dump(cfg)
+	if err != nil {
+		return err
+	}
+	content := append([]byte("# Written by `apportion dev` at every start; change settings with APPORTION_… variables or --set.\n"), body...)
+	temporary := file + ".tmp"
+	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, file)
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "apportion/"
+
+// layers is the import graph: which packages of ours each may import, and why no others. A package that is not
+// here has no place yet, and one may always import what lies in its own row's folder when it ends in "...".
+var layers = []struct {
+	pkg string
+	may []string
+	why string
+}{
+	{"schemas/...", nil, "the contracts are the leaf that everybody may import"},
+	{"ingest", []string{"schemas/..."}, "ingest takes every delivery in, whatever billing makes of it later"},
+	{"aggregate", []string{"schemas/..."}, "usage is measured by what the timelines say, not by rules of its own"},
+	{"aggregate/clickhouse", []string{"aggregate", "schemas/..."}, "SQL measures usage and knows nothing of invoices"},
+	{"billing/registry", []string{"schemas/..."}, "the registry decides commands from commands alone"},
+	{"billing", []string{"billing/registry", "aggregate", "schemas/..."}, "the rules are pure: stores and files come after them"},
+	{"billing/clickhouse", []string{"billing", "billing/registry", "aggregate", "schemas/..."}, "a store keeps what billing decides and decides nothing"},
+	{"billing/export", []string{"billing", "billing/registry", "aggregate", "schemas/..."}, "files show invoices and never read a store"},
+	{"billing/web", []string{"billing", "billing/registry", "billing/export", "aggregate", "schemas/..."}, "handlers see stores through interfaces of their own"},
+	{"deploy/embedded", nil, "the local servers are servers like any other and know nothing of us"},
+	{"deploy/embedded/servicetest", []string{"deploy/embedded"}, "tests of every package share it"},
+	{"cmd/apportion", []string{"..."}, "main wires everything"},
+}
+
+// confined lists modules that only some packages may import, and why.
+var confined = []struct {
+	path string
+	to   []string
+	why  string
+}{
+	{"github.com/segmentio/kafka-go", []string{"ingest", "cmd/apportion"}, "rules that know the broker cannot be tested without it"},
+	{"github.com/ClickHouse/clickhouse-go", []string{"ingest", "aggregate/clickhouse", "billing/clickhouse", "cmd/apportion"}, "rules that know the database cannot be tested without it"},
+	{"github.com/twmb/franz-go", []string{"deploy/embedded"}, "it serves the embedded broker; clients use kafka-go, as against any other"},
+	{"github.com/ebitengine/purego", []string{"deploy/embedded"}, "only the child process that is ClickHouse loads a library"},
+	{"github.com/robfig/cron", []string{"cmd/apportion"}, "a billing run is a plain function of a period; when it runs is the program's business"},
+	{"database/sql", []string{"schemas/tables", "cmd/apportion"}, "only migrations need it; everything else speaks the native protocol"},
+	{"math/rand", []string{"ingest"}, "the same events must give the same bytes (R23); only waiting is random"},
+	{"os", []string{"ingest", "billing/export", "deploy/embedded", "deploy/embedded/servicetest", "cmd/apportion"}, "what a rule depends on comes in as a value"},
+}
+
+// A word of Go source that some packages may not use.
+var banned = []struct {
+	name *regexp.Regexp // an identifier, or a selector such as time.Now
+	in   []string
+	but  []string // files that may all the same
+	why  string
+}{
+	{regexp.MustCompile(`(^|\.)(float(32|64)|(Parse|Append|Format)Float|NewFromFloat\w*|(Inexact)?Float64)$`),
+		[]string{"schemas/...", "ingest", "aggregate/...", "billing/..."},
+		[]string{"billing/export/pdf.go", "billing/export/xlsx.go"}, // where things stand on a page
+		"quantities and money are exact"},
+	{regexp.MustCompile(`^time\.(Now|Since|Until|Sleep|After|Tick|NewTimer|NewTicker|Local|LoadLocation)$`),
+		[]string{"schemas", "schemas/civil", "aggregate", "billing", "billing/registry", "billing/export"}, nil,
+		"time comes in as a value, and zones from the data that is embedded (R23)"},
+}
+
+// goPackage is what go list says of a package, as far as it ships: tests are left out.
+type goPackage struct {
+	ImportPath string
+	Dir        string
+	GoFiles    []string
+	Imports    []string
+}
+
+func (p goPackage) name() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+func ourPackages(t *testing.T) []goPackage {
+	t.Helper()
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,GoFiles,Imports", "./...")
+	list.Dir = filepath.Join("..", "..")
+	var stderr strings.Builder
+	list.Stderr = &stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var packages []goPackage
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < 5 {
+		t.Fatalf("go list names %d packages only: %v", len(packages), packages)
+	}
+	return packages
+}
+
+// matches reports whether a package, without the module's name, is one of those a pattern means.
+func matches(pattern, pkg string) bool {
+	folder, deep := strings.CutSuffix(pattern, "...")
+	return pkg == pattern || deep && strings.HasPrefix(pkg+"/", folder)
+}
+
+func anyMatches(patterns []string, pkg string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return matches(pattern, pkg) })
+}
+
+func TestImportGraph(t *testing.T) {
+	for _, p := range ourPackages(t) {
+		row := -1
+		for i := range layers {
+			if matches(layers[i].pkg, p.name()) {
+				row = i
+			}
+		}
+		if row < 0 {
+			t.Errorf("%s has no place in the import graph: it needs a row that says what it may import", p.name())
+			continue
+		}
+		for _, imported := range p.Imports {
+			if own, ok := strings.CutPrefix(imported, module); ok && !anyMatches(append(layers[row].may, layers[row].pkg), own) {
+				t.Errorf("%s imports %s, but %s", p.name(), own, layers[row].why)
+			}
+			for _, c := range confined {
+				if (imported == c.path || strings.HasPrefix(imported, c.path+"/")) && !anyMatches(c.to, p.name()) {
+					t.Errorf("%s imports %s, but %s", p.name(), imported, c.why)
+				}
+			}
+		}
+	}
+}
+
+func TestBannedWords(t *testing.T) {
+	for _, p := range ourPackages(t) {
+		for _, name := range p.GoFiles {
+			files := token.NewFileSet()
+			file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ban := range banned {
+				if !anyMatches(ban.in, p.name()) || slices.Contains(ban.but, p.name()+"/"+name) {
+					continue
+				}
+				ast.Inspect(file, func(n ast.Node) bool {
+					if word := wordOf(n); ban.name.MatchString(word) {
+						at := files.Position(n.Pos())
+						t.Errorf("%s/%s:%d uses %s, but %s", p.name(), name, at.Line, word, ban.why)
+						return false
+					}
+					return true
+				})
+			}
+		}
+	}
+}
+
+// wordOf returns an identifier, a selector with the name before its point, or for a literal with a fraction the
+// type that it has by itself.
+func wordOf(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.Ident:
+		return n.Name
+	case *ast.SelectorExpr:
+		if x, ok := n.X.(*ast.Ident); ok {
+			return x.Name + "." + n.Sel.Name
+		}
+	case *ast.BasicLit:
+		if n.Kind == token.FLOAT && strings.ContainsAny(n.Value, ".-") { // 1e6 is a whole number
+			return "float64"
+		}
+	}
+	return ""
+}
+
+var sentenceEnd = regexp.MustCompile(`[.!?](\s|$)`)
+
+// A package comment of two sentences can say where the data comes from and where it goes.
+func TestPackageComments(t *testing.T) {
+	for _, p := range ourPackages(t) {
+		var comment string
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text := file.Doc.Text(); text != "" && comment != "" {
+				t.Errorf("%s has more than one package comment, the second in %s", p.name(), name)
+			} else if text != "" {
+				comment = text
+			}
+		}
+		if len(sentenceEnd.FindAllString(comment, -1)) < 2 {
+			t.Errorf("%s: its package comment must say in two sentences or more what it is for and where its data comes from and goes, not %s", p.name(), strconv.Quote(comment))
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	"apportion/ingest"
+
+	"github.com/spf13/cobra"
+)
+
+func newIngestCommand(a *app) *cobra.Command {
+	var untilCaughtUp bool
+	cmd := &cobra.Command{
+		Use:   "ingest",
+		Short: "Take deliveries in from Kafka",
+		Long: `Reads the usage topics, decodes every delivery by the event contract, and writes the good
+ones to usage_events and the refused ones, whole and with the reason, to the table rejected
+and the topic usage.rejected.v1.
+
+Runs until interrupted or, with --until-caught-up, until every partition is taken in to the
+end that it had when the command started. Killing it loses and doubles nothing.`,
+		Example: `  apportion ingest --config data/apportion.yaml
+  apportion ingest --config data/apportion.yaml --until-caught-up --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			result, err := a.ingest(ctx, untilCaughtUp)
+			if err != nil {
+				return err
+			}
+			return a.print(result, func(w io.Writer) {
+				var rows [][]string
+				for _, topic := range slices.Sorted(maps.Keys(result)) {
+					n := result[topic]
+					rows = append(rows, []string{topic, strconv.FormatInt(n.Accepted, 10), strconv.FormatInt(n.Rejected, 10)})
+				}
+				writeTable(w, []string{"TOPIC", "ACCEPTED", "REJECTED"}, rows, 2, 3)
+			})
+		}),
+	}
+	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "end at the ends that the partitions have now")
+	return cmd
+}
+
+// ingested counts the deliveries of one topic that a run took in.
+type ingested struct {
+	Accepted int64 `json:"accepted"`
+	Rejected int64 `json:"rejected"`
+}
+
+// ingest takes deliveries in until interrupted, or until caught up, and counts them by topic.
+func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*ingested, error) {
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := a.openClickHouse()
+	if err != nil {
+		return nil, err
+	}
+	cfg := ingest.DefaultConfig()
+	cfg.Brokers, cfg.TopicPrefix, cfg.Group = brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
+	cfg.UntilCaughtUp = untilCaughtUp
+
+	result := make(map[string]*ingested)
+	var taken int64
+	progress := a.progress("taken in", -1)
+	defer progress.end()
+	err = ingest.New(cfg, ingest.Deps{ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
+		if result[p.Topic] == nil {
+			result[p.Topic] = new(ingested)
+		}
+		result[p.Topic].Accepted += int64(p.Accepted)
+		result[p.Topic].Rejected += int64(p.Rejected)
+		taken += int64(p.Accepted + p.Rejected)
+		progress.set(taken)
+	}}).Run(ctx)
+	if err == nil && untilCaughtUp {
+		err = ctx.Err() // interrupted before it was
+	}
+	return result, err
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+
+	"apportion/ingest"
+
+	"github.com/spf13/cobra"
+)
+
+func newPublishCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "publish FILE...",
+		Short: "Publish deliveries from files to their topics",
+		Long: `Publishes deliveries, one CloudEvent a line, from files that may be gzipped; - is standard
+input. Each line goes byte for byte to the topic of its type, keyed by its tenant. A line
+whose type cannot be read goes to usage.agent.v1, where ingest refuses it and keeps it.
+
+Publishing a file again does no harm: deliveries that are repeated count once (R8).`,
+		Example: `  apportion publish --config data/apportion.yaml usage-2026-10.ndjson.gz
+  zcat usage-*.gz | apportion publish --config data/apportion.yaml -`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: a.command(a.publishCommand),
+	}
+}
+
+// published is what became of the files.
+type published struct {
+	Deliveries int64            `json:"deliveries"`
+	Bytes      int64            `json:"bytes"`
+	Topics     map[string]int64 `json:"topics"` // deliveries by topic
+	LeftOut    []string         `json:"leftOut,omitempty"`
+}
+
+func (a *app) publishCommand(ctx context.Context, files []string) error {
+	result, err := a.publish(ctx, files)
+	if err != nil {
+		return err
+	}
+	err = a.print(result, func(w io.Writer) {
+		var rows [][]string
+		for _, topic := range slices.Sorted(maps.Keys(result.Topics)) {
+			rows = append(rows, []string{topic, strconv.FormatInt(result.Topics[topic], 10)})
+		}
+		writeTable(w, []string{"TOPIC", "DELIVERIES"}, rows, 2)
+		for _, line := range result.LeftOut {
+			fmt.Fprintf(w, "%s: left out, too large for a Kafka record\n", line)
+		}
+	})
+	if err == nil && len(result.LeftOut) > 0 {
+		err = findings(fmt.Sprintf("%d lines are too large for a Kafka record and were left out; have them sent again, smaller", len(result.LeftOut)))
+	}
+	return err
+}
+
+// publish writes the deliveries in the files to their topics.
+func (a *app) publish(ctx context.Context, files []string) (published, error) {
+	result := published{Topics: make(map[string]int64)}
+	brokers, err := a.brokers()
+	if err != nil {
+		return result, err
+	}
+	progress := a.progress("published", -1)
+	publisher := ingest.NewPublisher(brokers, a.cfg.Kafka.TopicPrefix, a.log, func(p ingest.Published) {
+		progress.set(result.Deliveries + p.Lines)
+	})
+	defer publisher.Close()
+	defer progress.end()
+	for _, file := range files {
+		done, err := a.publishFile(ctx, publisher, file)
+		result.Deliveries += done.Lines
+		result.Bytes += done.Bytes
+		for topic, n := range done.Topics {
+			result.Topics[topic] += n
+		}
+		for _, line := range done.LeftOut {
+			result.LeftOut = append(result.LeftOut, fmt.Sprintf("%s:%d", file, line))
+		}
+		progress.set(result.Deliveries)
+		if err != nil {
+			return result, fmt.Errorf("publishing %s: %w; %d deliveries were published, and it does no harm to publish them again", file, err, result.Deliveries)
+		}
+	}
+	return result, nil
+}
+
+func (a *app) publishFile(ctx context.Context, publisher *ingest.Publisher, file string) (ingest.Published, error) {
+	if file == "-" {
+		return publisher.Publish(ctx, a.stdin)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return ingest.Published{}, err
+	}
+	defer f.Close()
+	return publisher.Publish(ctx, f)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"apportion/billing/clickhouse"
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/schemas"
+
+	"github.com/spf13/cobra"
+)
+
+func newRegistryCommand(a *app) *cobra.Command {
+	return group("registry", "Change and show tenants, subscriptions and licences (R1-R7)",
+		`The registry says who the tenants are: their subscriptions with commitments and prices,
+their users' licences and their entry points. A document says how tenants should stand;
+"registry apply" gives the commands that get there, on the topic registry.commands.v1, and
+each command is accepted or refused whole.`,
+		`  apportion registry check -f tenants.yaml
+  apportion registry apply -f tenants.yaml --dry-run
+  apportion registry show acme`,
+		newRegistryApplyCommand(a),
+		newRegistryCheckCommand(a),
+		newRegistryShowCommand(a),
+		newRegistryLosingAccessCommand(a),
+		newRegistryChangeTelephonyCommand(a),
+	)
+}
+
+// registryFold follows the command topic: what it amounts to, and what became of each command.
+type registryFold struct {
+	state  registry.State
+	next   int64 // the offset to read on from
+	judged []clickhouse.Judged
+}
+
+// apply takes one record of the topic.
+func (f *registryFold) apply(offset, arrivedMS int64, value []byte) error {
+	j := clickhouse.Judged{Offset: offset, ArrivedMS: arrivedMS, Payload: value, Command: registry.DecodeCommand(value)}
+	f.state, j.Verdict = f.state.Apply(offset, j.Command)
+	f.judged = append(f.judged, j)
+	return nil
+}
+
+// catchUp takes what the topic has by now.
+func (f *registryFold) catchUp(ctx context.Context, a *app) error {
+	brokers, err := a.brokers()
+	if err != nil {
+		return err
+	}
+	f.next, err = ingest.ReadLog(ctx, brokers, a.topic(schemas.TopicRegistry), f.next, f.apply)
+	return err
+}
+
+// loadRegistry returns what the command topic amounts to by now.
+func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
+	var f registryFold
+	err := f.catchUp(ctx, a)
+	return f.state, err
+}
+
+// outcome is what became of one command, or would.
+type outcome struct {
+	Tenant   string             `json:"tenant"`
+	Command  string             `json:"command"`
+	Accepted bool               `json:"accepted"`
+	Offset   *int64             `json:"offset,omitempty"`  // on the command topic, once it is there
+	Changes  []string           `json:"changes,omitempty"` // a line each, for people
+	Refusals []registry.Refusal `json:"refusals,omitempty"`
+	Event    *registry.Command  `json:"event,omitempty"` // the command itself, on a dry run
+
+	command registry.Command
+}
+
+// rehearse finds out what would become of a command in a state. Those that would be refused are not given at all:
+// a verdict is for good, and the same command may be all right once something else has been put in order.
+func rehearse(state registry.State, c registry.Command) (registry.State, *outcome) {
+	next, verdict := state.Apply(state.Offset()+1, c)
+	o := &outcome{Tenant: c.TenantID, Command: c.Command, Accepted: verdict.Accepted, Refusals: verdict.Refusals, command: c}
+	if o.Accepted {
+		o.Changes = registry.Describe(state.Tenant(c.TenantID), next.Tenant(c.TenantID))
+	}
+	return next, o
+}
+
+// giveCommands gives the commands that a plan makes of what stands, those that it does not refuse itself, and
+// waits for their verdicts, which go to registry_log.
+func (a *app) giveCommands(ctx context.Context, plan func(state registry.State, timeMS int64) []*outcome) ([]*outcome, error) {
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var f registryFold
+	if err := f.catchUp(ctx, a); err != nil {
+		return nil, err
+	}
+	given := make(map[int64]*outcome) // by offset
+	outcomes := plan(f.state, time.Now().UnixMilli())
+	for _, o := range outcomes {
+		if !o.Accepted {
+			continue
+		}
+		payload, err := json.Marshal(o.command)
+		if err != nil {
+			return nil, err
+		}
+		offset, err := ingest.AppendLog(ctx, brokers, a.topic(schemas.TopicRegistry), o.Tenant, payload)
+		if err != nil {
+			return nil, err
+		}
+		o.Offset = &offset
+		given[offset] = o
+	}
+	if err := f.catchUp(ctx, a); err != nil {
+		return nil, err
+	}
+	for _, j := range f.judged {
+		// Somebody else's command may have come in between, so the verdict need not be that of the rehearsal.
+		if o := given[j.Offset]; o != nil {
+			o.Accepted, o.Refusals = j.Verdict.Accepted, j.Verdict.Refusals
+		}
+	}
+	return outcomes, recordVerdicts(ctx, clickhouse.NewRegistryLog(conn), f.judged)
+}
+
+// recordVerdicts writes those of the commands to registry_log that it does not have yet.
+func recordVerdicts(ctx context.Context, log *clickhouse.RegistryLog, judged []clickhouse.Judged) error {
+	last, err := log.LastOffset(ctx)
+	if err != nil {
+		return err
+	}
+	for i, j := range judged {
+		if j.Offset > last {
+			return log.Append(ctx, judged[i:])
+		}
+	}
+	return nil
+}

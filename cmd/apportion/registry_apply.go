@@ -1,0 +1,256 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"apportion/billing/registry"
+
+	"github.com/spf13/cobra"
+)
+
+func newRegistryApplyCommand(a *app) *cobra.Command {
+	var file string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Bring tenants to where a document says they should stand",
+		Long: `Compares a registry document, YAML or JSON, with what stands and gives the commands that
+get there, one for each tenant that differs, all or nothing per tenant. Tenants that the
+document leaves out stay as they are. Applying a document again changes nothing.
+
+A command that a rule refuses is reported with the rule's code, the field, its value and
+what to do; the exit code is then 3. Prices that an invoice may come to need and that are
+missing are warned of (R19).`,
+		Example: `  apportion registry apply --config data/apportion.yaml -f tenants.yaml
+  apportion registry apply --config data/apportion.yaml -f tenants.yaml --dry-run --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			return a.registryApply(ctx, file, dryRun)
+		}),
+	}
+	documentFlag(cmd, &file)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the commands and what they change, and give none")
+	return cmd
+}
+
+func newRegistryCheckCommand(a *app) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "check -f FILE",
+		Short: "Check a registry document without changing anything",
+		Long: `Checks a registry document, YAML or JSON: by itself, and where Kafka is configured also
+against what stands. Everything that would be refused is reported with its code, field,
+value and what to do, and the exit code is then 3. Prices that an invoice may come to need
+and that are missing are warned of (R19).`,
+		Example: `  apportion registry check -f tenants.yaml
+  apportion registry check --config data/apportion.yaml -f tenants.yaml --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error { return a.registryCheck(ctx, file) }),
+	}
+	documentFlag(cmd, &file)
+	return cmd
+}
+
+func documentFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "file", "f", "", "the registry document, a `file` of YAML or JSON, or - for standard input")
+	cmd.MarkFlagRequired("file")
+	cmd.MarkFlagFilename("file", "yaml", "yml", "json")
+}
+
+// readDocument reads a registry document, or says what is wrong with its form.
+func (a *app) readDocument(file string) (*registry.Document, []registry.Problem, error) {
+	var data []byte
+	var err error
+	if file == "-" {
+		data, err = io.ReadAll(a.stdin)
+	} else {
+		data, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the registry document: %w", err)
+	}
+	doc, problems := registry.Parse(file, data)
+	return doc, problems, nil
+}
+
+// planDocument returns what would become of the commands that get from what stands to a document.
+func planDocument(state registry.State, doc *registry.Document, timeMS int64) []*outcome {
+	refused := make(map[string][]registry.Refusal) // by tenant
+	for _, r := range doc.Validate() {
+		id, _, _ := strings.Cut(strings.TrimPrefix(r.Field, "tenants["), "]")
+		refused[id] = append(refused[id], r)
+	}
+	var outcomes []*outcome
+	for _, c := range registry.Plan(state, doc, timeMS) {
+		if _, ok := refused[c.TenantID]; ok {
+			continue // all or nothing per tenant
+		}
+		var o *outcome
+		state, o = rehearse(state, c)
+		outcomes = append(outcomes, o)
+	}
+	for _, id := range slices.Sorted(maps.Keys(refused)) {
+		outcomes = append(outcomes, &outcome{Tenant: id, Command: registry.PutTenant, Refusals: refused[id]})
+	}
+	slices.SortStableFunc(outcomes, func(a, b *outcome) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return outcomes
+}
+
+// warnings returns the prices that the document's tenants lack (R19), those that a rule refuses left out.
+func warnings(doc *registry.Document, outcomes []*outcome) []registry.Warning {
+	all := []registry.Warning{}
+	for i := range doc.Tenants {
+		t := &doc.Tenants[i]
+		if !slices.ContainsFunc(outcomes, func(o *outcome) bool { return o.Tenant == t.ID && !o.Accepted }) {
+			all = append(all, registry.Warnings(t)...)
+		}
+	}
+	return all
+}
+
+func (a *app) registryApply(ctx context.Context, file string, dryRun bool) error {
+	doc, problems, err := a.readDocument(file)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		if err := a.printFindings(found(problems), nil); err != nil {
+			return err
+		}
+		return fmt.Errorf("%s cannot be applied, and nothing was: put right what is listed above", file)
+	}
+	plan := func(state registry.State, timeMS int64) []*outcome { return planDocument(state, doc, timeMS) }
+	var outcomes []*outcome
+	if dryRun {
+		state, err := a.loadRegistry(ctx)
+		if err != nil {
+			return err
+		}
+		outcomes = plan(state, time.Now().UnixMilli())
+		for _, o := range outcomes {
+			if o.Accepted {
+				o.Event = &o.command
+			}
+		}
+	} else if outcomes, err = a.giveCommands(ctx, plan); err != nil {
+		return err
+	}
+	return a.printOutcomes(outcomes, warnings(doc, outcomes))
+}
+
+// printOutcomes prints what became of commands, and returns a finding if one was refused.
+func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) error {
+	result := struct {
+		Commands []*outcome         `json:"commands"`
+		Warnings []registry.Warning `json:"warnings"`
+	}{append([]*outcome{}, outcomes...), warnings}
+	refused := 0
+	for _, o := range outcomes {
+		if !o.Accepted {
+			refused++
+		}
+	}
+	err := a.print(result, func(w io.Writer) {
+		if len(outcomes) == 0 {
+			fmt.Fprintln(w, "nothing to do: everything stands as it should")
+		}
+		for _, o := range outcomes {
+			switch {
+			case !o.Accepted:
+				fmt.Fprintf(w, "%s %s: refused\n", o.Command, o.Tenant)
+			case o.Offset == nil:
+				fmt.Fprintf(w, "%s: would be accepted\n", o.command)
+			default:
+				fmt.Fprintf(w, "%s %s: accepted, at offset %d\n", o.Command, o.Tenant, *o.Offset)
+			}
+			for _, line := range o.Changes {
+				fmt.Fprintln(w, "  "+line)
+			}
+			for _, r := range o.Refusals {
+				fmt.Fprintln(w, "  "+r.Error())
+			}
+		}
+		for _, warning := range warnings {
+			fmt.Fprintln(w, "warning:", warning)
+		}
+	})
+	if err == nil && refused > 0 {
+		err = findings(fmt.Sprintf("%d of %d commands refused; put right what is listed and apply again", refused, len(outcomes)))
+	}
+	return err
+}
+
+// finding is one thing to put right in a document.
+type finding struct {
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	registry.Refusal
+}
+
+func found(problems []registry.Problem) []finding {
+	all := make([]finding, len(problems))
+	for i, p := range problems {
+		all[i] = finding{p.File, p.Line, p.Refusal}
+	}
+	return all
+}
+
+func (a *app) registryCheck(ctx context.Context, file string) error {
+	doc, problems, err := a.readDocument(file)
+	if err != nil {
+		return err
+	}
+	all, missing := found(problems), []registry.Warning(nil)
+	if len(problems) == 0 {
+		var standing registry.State
+		if len(a.cfg.Kafka.Brokers) > 0 {
+			if standing, err = a.loadRegistry(ctx); err != nil {
+				return err
+			}
+		}
+		outcomes := planDocument(standing, doc, 0)
+		for _, o := range outcomes {
+			for _, r := range o.Refusals {
+				all = append(all, finding{Refusal: r})
+			}
+		}
+		missing = warnings(doc, outcomes)
+	}
+	if err := a.printFindings(all, missing); err != nil {
+		return err
+	}
+	if len(all) > 0 {
+		return findings(fmt.Sprintf("%d findings in %s", len(all), file))
+	}
+	return nil
+}
+
+// printFindings prints what is to be put right in a document, and the prices that it lacks.
+func (a *app) printFindings(all []finding, missing []registry.Warning) error {
+	result := struct {
+		Findings []finding          `json:"findings"`
+		Warnings []registry.Warning `json:"warnings"`
+	}{append([]finding{}, all...), append([]registry.Warning{}, missing...)}
+	return a.print(result, func(w io.Writer) {
+		for _, f := range all {
+			if f.Line > 0 {
+				fmt.Fprintf(w, "%s:%d: ", f.File, f.Line)
+			}
+			fmt.Fprintln(w, f.Error())
+		}
+		for _, warning := range missing {
+			fmt.Fprintln(w, "warning:", warning)
+		}
+		if len(all) == 0 {
+			fmt.Fprintln(w, "nothing would be refused")
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+func newRegistryShowCommand(a *app) *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:   "show [TENANT]",
+		Short: "Show what stands, and what is in force at an instant",
+		Long: `Lists the tenants or, for one of them, its subscriptions with what is in force at an
+instant: which are active (R3), which is the primary (R4), what they commit to, and what
+the tenant is entitled to (R14). With --json, one tenant comes with its whole document.`,
+		Example: `  apportion registry show --config data/apportion.yaml
+  apportion registry show --config data/apportion.yaml acme --at 2026-10-14T08:00:00Z`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.command(func(ctx context.Context, args []string) error { return a.registryShow(ctx, args, at) }),
+	}
+	cmd.Flags().StringVar(&at, "at", "", "show what is in force at this `instant`, RFC 3339 (default: now)")
+	return cmd
+}
+
+func newRegistryLosingAccessCommand(a *app) *cobra.Command {
+	var on string
+	cmd := &cobra.Command{
+		Use:   "losing-access --on DATE",
+		Short: "List the users who lose access on a date (R7)",
+		Long: `Lists the users who have access until a date and none from it on, because no subscription
+that they are mapped to stays active (R7). The date begins at 00:00 in each tenant's zone.
+Map them to another subscription before then.`,
+		Example: `  apportion registry losing-access --config data/apportion.yaml --on 2027-01-01`,
+		Args:    cobra.NoArgs,
+		RunE:    a.command(func(ctx context.Context, _ []string) error { return a.registryLosingAccess(ctx, on) }),
+	}
+	cmd.Flags().StringVar(&on, "on", "", "the `date`, such as 2027-01-01")
+	cmd.MarkFlagRequired("on")
+	return cmd
+}
+
+// inForce is what the registry says of a tenant at an instant.
+type inForce struct {
+	Tenant        string           `json:"tenant"`
+	Name          string           `json:"name"`
+	TimeZone      string           `json:"timeZone"`
+	Telephony     string           `json:"telephony"`
+	Offset        int64            `json:"offset"` // of the last accepted command
+	At            string           `json:"at"`
+	Date          string           `json:"date"` // of that instant, in the tenant's zone
+	Subscriptions int              `json:"subscriptions"`
+	Active        []string         `json:"active"`            // ids (R3)
+	Primary       string           `json:"primary,omitempty"` // id (R4); none without an active subscription
+	Entitlement   map[string]int64 `json:"entitlement"`       // by meter (R14)
+	Document      *registry.Tenant `json:"document,omitempty"`
+
+	date civil.Date
+}
+
+func (a *app) inForce(state registry.State, t *registry.Tenant, ms int64) (inForce, error) {
+	zone, err := civil.LoadZone(t.TimeZone)
+	if err != nil {
+		return inForce{}, err
+	}
+	d := zone.DateOf(ms)
+	f := inForce{
+		Tenant: t.ID, Name: t.Name, TimeZone: t.TimeZone, Telephony: t.Telephony, Offset: state.Base(t.ID),
+		At: civil.FormatMillis(ms), Date: d.String(), date: d,
+		Subscriptions: len(t.Subscriptions), Active: []string{}, Entitlement: make(map[string]int64),
+	}
+	for _, s := range t.ActiveOn(d) {
+		f.Active = append(f.Active, s.ID)
+	}
+	slices.Sort(f.Active)
+	if primary := t.PrimaryOn(d); primary != nil {
+		f.Primary = primary.ID
+	}
+	for _, meter := range []string{registry.AgentStandard, registry.AgentPremium, registry.IVRPort} {
+		f.Entitlement[meter] = t.Entitlement(d, meter, int64(a.cfg.Rules.IVRPortFactor))
+	}
+	return f, nil
+}
+
+func (a *app) registryShow(ctx context.Context, args []string, at string) error {
+	ms := time.Now().UnixMilli()
+	if at != "" {
+		var err error
+		if ms, err = civil.ParseInstant(at); err != nil {
+			return usagef("--at: %w", err)
+		}
+	}
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	if len(args) > 0 {
+		return a.showTenant(state, args[0], ms)
+	}
+	result := []inForce{}
+	var rows [][]string
+	for _, t := range state.Tenants() {
+		f, err := a.inForce(state, t, ms)
+		if err != nil {
+			return err
+		}
+		result = append(result, f)
+		rows = append(rows, []string{f.Tenant, f.Name, f.TimeZone, f.Telephony, f.Primary, fmt.Sprintf("%d of %d", len(f.Active), f.Subscriptions)})
+	}
+	return a.print(result, func(w io.Writer) {
+		writeTable(w, []string{"TENANT", "NAME", "ZONE", "TELEPHONY", "PRIMARY", "ACTIVE"}, rows)
+	})
+}
+
+func (a *app) showTenant(state registry.State, id string, ms int64) error {
+	t := state.Tenant(id)
+	if t == nil {
+		return fmt.Errorf("no tenant %s stands; `apportion registry show` lists those that do", id)
+	}
+	f, err := a.inForce(state, t, ms)
+	if err != nil {
+		return err
+	}
+	f.Document = t
+	return a.print(f, func(w io.Writer) {
+		fmt.Fprintf(w, "%s, %s\n%s in %s, telephony %s, %d users mapped\n\n", t.ID, t.Name, f.At, t.TimeZone, t.Telephony, countUsers(t))
+		var rows [][]string
+		for i := range t.Subscriptions {
+			rows = append(rows, f.row(&t.Subscriptions[i]))
+		}
+		writeTable(w, []string{"SUBSCRIPTION", "NAME", "STATE", "MODEL", "PLAN", "DEPLOYMENT", "BILLING", "TERMS", "COMMITMENTS"}, rows)
+		fmt.Fprintf(w, "\nentitled to %s\n", meters(f.Entitlement))
+	})
+}
+
+func countUsers(t *registry.Tenant) int {
+	users := make(map[string]bool)
+	for _, l := range t.Licences {
+		users[l.User] = true
+	}
+	return len(users)
+}
+
+// row describes a subscription as it stands on the date.
+func (f inForce) row(s *registry.Subscription) []string {
+	standing := "not active"
+	switch {
+	case s.ID == f.Primary:
+		standing = "primary"
+	case s.ActiveOn(f.date):
+		standing = "active"
+	case s.Cancelled != civil.NoDate && f.date >= s.Cancelled:
+		standing = "cancelled"
+	}
+	var terms []string
+	for _, term := range s.Terms {
+		terms = append(terms, term.From.String()+" to "+term.To.String())
+	}
+	commitments := "-"
+	if v := s.VersionOn(f.date); v != nil {
+		commitments = meters(v.Commitments)
+	}
+	return []string{s.ID, s.Name, standing, s.LicenceModel, s.Plan, s.Deployment, s.Billing + " " + s.Currency, strings.Join(terms, ", "), commitments}
+}
+
+// meters lists counts by meter, in byte order.
+func meters(counts map[string]int64) string {
+	var list []string
+	for meter, n := range counts {
+		list = append(list, meter+" "+strconv.FormatInt(n, 10))
+	}
+	slices.Sort(list)
+	if len(list) == 0 {
+		return "nothing"
+	}
+	return strings.Join(list, ", ")
+}
+
+func (a *app) registryLosingAccess(ctx context.Context, on string) error {
+	date, err := civil.ParseDate(on)
+	if err != nil {
+		return usagef("--on: %w", err)
+	}
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	type loss struct {
+		Tenant string `json:"tenant"`
+		registry.AccessLoss
+	}
+	result := []loss{}
+	var rows [][]string
+	for _, t := range state.Tenants() {
+		for _, l := range t.LosingAccess(date) {
+			result = append(result, loss{t.ID, l})
+			rows = append(rows, []string{t.ID, l.User, strings.Join(l.Subscriptions, ", ")})
+		}
+	}
+	return a.print(result, func(w io.Writer) {
+		if len(rows) == 0 {
+			fmt.Fprintf(w, "nobody loses access on %s\n", date)
+			return
+		}
+		writeTable(w, []string{"TENANT", "USER", "UNTIL NOW THROUGH"}, rows)
+	})
+}
