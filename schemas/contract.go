@@ -2,9 +2,10 @@ package schemas
 
 import "embed"
 
-// Contract has the event contract for machines: asyncapi.yaml, and the JSON
-// Schemas (draft 2020-12) of the structured mode under jsonschema/, one for
-// each event type, named after it, and event.json for what they share.
+// Contract has the contracts for machines: asyncapi.yaml, and under jsonschema/
+// the JSON Schemas (draft 2020-12): one for each event type in structured mode,
+// named after it, event.json for what they share, registry.json for the
+// registry document, and registry.command.json for its commands.
 //
 //go:embed asyncapi.yaml jsonschema/*.json
 var Contract embed.FS

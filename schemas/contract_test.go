@@ -65,8 +65,8 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-// schemaOf compiles the JSON Schema of a type from the embedded files alone.
-func schemaOf(t testing.TB, kind Type) *jsonschema.Schema {
+// schemaOf compiles the JSON Schema of that name from the embedded files alone.
+func schemaOf(t testing.TB, name string) *jsonschema.Schema {
 	t.Helper()
 	const base = "https://apportion.example/schemas/"
 	c := jsonschema.NewCompiler()
@@ -75,20 +75,20 @@ func schemaOf(t testing.TB, kind Type) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range files {
-		text, err := fs.ReadFile(Contract, name)
+	for _, file := range files {
+		text, err := fs.ReadFile(Contract, file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: %v", file, err)
 		}
-		if err := c.AddResource(base+path.Base(name), doc); err != nil {
+		if err := c.AddResource(base+path.Base(file), doc); err != nil {
 			t.Fatal(err)
 		}
 	}
-	schema, err := c.Compile(base + kind.String() + ".json")
+	schema, err := c.Compile(base + name + ".json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func schemaOf(t testing.TB, kind Type) *jsonschema.Schema {
 func TestSchemasAgreeWithDecoder(t *testing.T) {
 	schemas := map[Type]*jsonschema.Schema{}
 	for _, kind := range Types {
-		schemas[kind] = schemaOf(t, kind)
+		schemas[kind] = schemaOf(t, kind.String())
 	}
 	for _, f := range fixtures(t) {
 		t.Run(f.name, func(t *testing.T) {
@@ -116,6 +116,94 @@ func TestSchemasAgreeWithDecoder(t *testing.T) {
 				t.Errorf("the schema allows it")
 			}
 		})
+	}
+}
+
+const registryDocument = `{"tenants": [{
+  "id": "acme", "name": "Acme AB", "timeZone": "Europe/Stockholm", "telephony": "webex_calling",
+  "subscriptions": [{
+    "id": "Sub100001", "name": "Customer service", "licenceModel": "concurrent", "plan": "flex3",
+    "deployment": "cloud", "currency": "SEK", "billing": "monthly", "cancelled": "2026-07-01",
+    "terms": [{"from": "2024-01-01", "to": "2027-01-01"}],
+    "versions": [{
+      "from": "2024-01-01",
+      "commitments": {"agent_standard": 10, "ivr_port": 4, "addon.wfo": 3},
+      "prices": {
+        "commitment": {"agent_standard": "900.00", "ivr_port": 120, "addon.wfo": 0.1},
+        "overage": {"agent_standard": "1100.00"}, "connect": {"sms": "0.45"}
+      }
+    }]
+  }],
+  "billTo": {
+    "address": {"city": "Stockholm", "country": "SE"}, "vatId": "SE556036079301",
+    "endpoint": {"scheme": "0007", "id": "5560360793"}, "tax": {"category": "S", "rate": "25"}, "termsDays": 30
+  },
+  "licences": [{"user": "agent-17", "role": "agent", "class": "standard", "subscription": "Sub100001", "from": "2024-01-01"}],
+  "entryPoints": [{"entryPoint": "ep-support", "subscription": "Sub100001", "from": "2024-01-01", "to": "2025-01-01"}]
+}]}`
+
+// The schema of the registry document refuses what an editor should underline.
+func TestRegistrySchema(t *testing.T) {
+	schema := schemaOf(t, "registry")
+	verdict := func(old, new string) error {
+		text := strings.Replace(registryDocument, old, new, 1)
+		if old != new && text == registryDocument {
+			t.Fatalf("the document has no %s", old)
+		}
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return schema.Validate(doc)
+	}
+	if err := verdict("", ""); err != nil {
+		t.Errorf("refused: %v", err)
+	}
+	for _, c := range [][2]string{
+		{`"name": "Acme AB"`, `"nmae": "Acme AB"`},
+		{`"Acme AB"`, `"A\u0000"`},
+		{`"id": "acme"`, `"id": ".acme"`},
+		{`"webex_calling"`, `"pstn"`},
+		{`"2027-01-01"`, `"2027-02-30"`},
+		{`"SEK"`, `"kr"`},
+		{`"agent_standard": 10`, `"agent_standard": 1.5`},
+		{`"agent_standard": 10`, `"agents": 10`},
+		{`"900.00"`, `"900.0000001"`},
+		{`"1100.00"`, `"1e3"`},
+		{`"overage": {"agent_standard"`, `"overage": {"addon.wfo"`},
+		{`"connect": {"sms"`, `"connect": {"SMS"`},
+		{`"country": "SE"`, `"country": "Sweden"`},
+		{`"rate": "25"`, `"reason": "none"`},
+		{`"category": "S", "rate": "25"`, `"category": "AE"`},
+		{`"role": "agent",`, ""},
+		{`"subscription": "Sub100001", "from": "2024-01-01"}`, `"subscription": "Sub100001"}`},
+	} {
+		if verdict(c[0], c[1]) == nil {
+			t.Errorf("%s instead of %s is allowed", c[1], c[0])
+		}
+	}
+}
+
+func TestRegistryCommandSchema(t *testing.T) {
+	schema := schemaOf(t, "registry.command")
+	_, tenant, _ := strings.Cut(registryDocument, "[")
+	tenant = strings.TrimSuffix(tenant, "]}")
+	for data, ok := range map[string]bool{
+		`{"command":"put_tenant","base":-1,"tenant":` + tenant + `}`:        true,
+		`{"command":"change_telephony","telephony":"vpop","reason":"call"}`: true,
+		`{"command":"put_tenant","base":-1}`:                                false,
+		`{"command":"put_tenant","base":-2,"tenant":` + tenant + `}`:        false,
+		`{"command":"change_telephony"}`:                                    false,
+		`{"command":"drop_tenant"}`:                                         false,
+	} {
+		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"specversion":"1.0","id":"c-1","source":"/registry",` +
+			`"type":"registry.command","time":"2026-10-14T16:02:11.000Z","tenantid":"acme","data":` + data + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(doc); (err == nil) != ok {
+			t.Errorf("%s: %v", data, err)
+		}
 	}
 }
 

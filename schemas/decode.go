@@ -127,7 +127,7 @@ func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *
 // structured reads the whole event from the value, and returns how it is
 // malformed. Of a text that breaks the grammar nothing is believed.
 func (d *Decoder) structured() (malformed string) {
-	if malformed = d.text(ofEvent); d.fault != "" {
+	if malformed = d.scanText(ofEvent); d.fault != "" {
 		d.fields = [numFields]rawValue{}
 	}
 	return malformed
@@ -137,7 +137,7 @@ func (d *Decoder) structured() (malformed string) {
 // and returns how either is malformed. Headers that are not attributes of the
 // contract are nobody's business.
 func (d *Decoder) binary(headers []Header) (malformed string) {
-	malformed = d.text(ofData)
+	malformed = d.scanText(ofData)
 	for _, h := range headers {
 		switch f := headerAttribute(h.Key); {
 		case f == noField:
@@ -153,8 +153,8 @@ func (d *Decoder) binary(headers []Header) (malformed string) {
 	return malformed
 }
 
-// text scans the value, an event or its data, and returns how it is malformed.
-func (d *Decoder) text(in scope) (malformed string) {
+// scanText scans the value, an event or its data, and returns how it is malformed.
+func (d *Decoder) scanText(in scope) (malformed string) {
 	if !utf8.Valid(d.src) {
 		return "the value is not valid UTF-8"
 	}
