@@ -52,7 +52,10 @@ var (
 )
 
 // Main runs the tests of a binary, stops the services they used, and exits.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a binary that has more to do before it exits with the code that is returned.
+func Run(m *testing.M) int {
 	embedded.RunChild()
 	code := m.Run()
 	if kafka.value != nil {
@@ -67,7 +70,7 @@ func Main(m *testing.M) {
 	if held != nil {
 		os.RemoveAll(held.Name())
 	}
-	os.Exit(code)
+	return code
 }
 
 // Kafka returns the address of the binary's broker, which keeps its topics in memory. Tests share it:
