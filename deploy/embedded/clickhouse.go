@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"text/template"
 	"time"
 
@@ -194,6 +195,8 @@ func launch(o Options, p program, data, instance string) (*ClickHouse, error) {
 	c.cmd.Dir = data
 	c.cmd.Env = append(append(os.Environ(), "TZ=UTC"), p.env...)
 	c.cmd.Stderr = c.output
+	// An interrupt typed at the terminal is for this process, which then stops the server in order.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if c.lifeline, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

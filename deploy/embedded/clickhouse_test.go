@@ -60,15 +60,6 @@ func scalar[T any](t *testing.T, conn driver.Conn, sql string) (v T) {
 
 func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
 
-func waitGone(t *testing.T, pid int) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("process %d is still there", pid)
-		}
-	}
-}
-
 func port(t *testing.T, addr string) int {
 	t.Helper()
 	_, s, err := net.SplitHostPort(addr)
@@ -127,6 +118,17 @@ func TestStopDoesNotWaitForQueries(t *testing.T) {
 	}
 	if err := <-failed; err == nil {
 		t.Error("an endless query came to an end")
+	}
+}
+
+func TestInterruptAtTheTerminalIsNotTheServers(t *testing.T) {
+	c := startClickHouse(t, embedded.Options{Data: t.TempDir()})
+	group, err := syscall.Getpgid(c.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if group == syscall.Getpgrp() {
+		t.Error("the server is in the process group that a terminal interrupts")
 	}
 }
 

@@ -99,17 +99,23 @@ func present(path string) bool {
 }
 
 // fetch puts the library at path. Everything happens in a directory beside it that is removed in any
-// case; what a process that was killed left of one is removed first.
+// case; what a process that was killed left of one is removed first, and its npm may still be writing there.
 func (a artifact) fetch(ctx context.Context, path string, progress io.Writer) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
 		return fmt.Errorf("npm is not installed: install Node.js with npm, or %s, or set clickhouse.addr to a server", neededClickHouse)
 	}
-	work := filepath.Join(filepath.Dir(path), "fetch")
-	if err := os.RemoveAll(work); err != nil {
+	abandoned, err := filepath.Glob(filepath.Join(filepath.Dir(path), "fetch-*"))
+	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	for _, dir := range abandoned {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	work, err := os.MkdirTemp(filepath.Dir(path), "fetch-")
+	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)

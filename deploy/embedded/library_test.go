@@ -91,10 +91,10 @@ func holds(t *testing.T, dir string, want ...string) {
 func TestLibraryIsFetchedOnce(t *testing.T) {
 	a, dir, runs := onRegistry(t, tarball(t, "package/index.js", "package/libchdb.so"))
 	// What a process left that was killed while it unpacked is not taken for a library.
-	if err := os.MkdirAll(filepath.Join(dir, "fetch"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "fetch-1"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "fetch", libraryFile), content[:100], 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "fetch-1", libraryFile), content[:100], 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
