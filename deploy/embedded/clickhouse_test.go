@@ -267,6 +267,21 @@ _APPORTION_RUN_CLICKHOUSE='%s' exec '%s' "$@"
 	}
 }
 
+func TestFailedStartSaysWhy(t *testing.T) {
+	bin := t.TempDir()
+	script := "#!/bin/sh\ntest \"$2\" = --version && { echo 'ClickHouse local version 26.7.2.1.'; exit; }\necho 'the disk is gone' >&2\nexit 3\n"
+	if err := os.WriteFile(filepath.Join(bin, "clickhouse"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	_, err := embedded.StartClickHouse(t.Context(), embedded.Options{Data: t.TempDir()})
+	for _, part := range []string{"exit status 3", "the disk is gone"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("a start that fails: %v, which does not say %q", err, part)
+		}
+	}
+}
+
 func TestTypesRoundTrip(t *testing.T) {
 	addr, database := servicetest.Database(t)
 	conn := connect(t, addr, database)
