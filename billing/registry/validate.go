@@ -137,7 +137,7 @@ func (t *Tenant) Validate() []Refusal {
 		}
 		models[s.ID] = s
 		for j := range i {
-			if other := &t.Subscriptions[j]; other.LicenceModel != s.LicenceModel && termsOverlap(other, s) {
+			if other := &t.Subscriptions[j]; mixed(other.LicenceModel, s.LicenceModel) && termsOverlap(other, s) {
 				c.refuse(codeMixedLicenceModel, at+".licenceModel", s.LicenceModel,
 					"%s is %s, %s is %s, and their terms overlap (R5); end the one's last term where the other's first begins", other.ID, other.LicenceModel, s.ID, s.LicenceModel)
 			}
@@ -223,6 +223,11 @@ func (c *checker) versions(path string, s *Subscription) {
 	if len(s.Terms) > 0 && first > s.FirstStart() {
 		c.refuse(codeInvalidVersions, path+".versions", first.String(), "the first version starts after the first term does, on %s (R2); let it start no later", s.FirstStart())
 	}
+}
+
+// mixed reports whether two licence models differ; one that is no model is refused for that alone.
+func mixed(a, b string) bool {
+	return a == Concurrent && b == Named || a == Named && b == Concurrent
 }
 
 // termsOverlap reads R5 by its words: a cancellation does not shorten a term.
