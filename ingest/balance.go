@@ -49,11 +49,11 @@ func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) 
 	if err != nil {
 		return nil, explained(err)
 	}
-	accepted, err := stored(ctx, conn, "usage_events")
+	accepted, err := stored(ctx, conn, "usage_events", all)
 	if err != nil {
 		return nil, explained(err)
 	}
-	rejected, err := stored(ctx, conn, "rejected")
+	rejected, err := stored(ctx, conn, "rejected", all)
 	if err != nil {
 		return nil, explained(err)
 	}
@@ -133,17 +133,29 @@ func (b *PartitionBalance) compare() {
 }
 
 // stored counts the distinct offsets that a table has up to the end of the
-// ledger, as bitmaps: they are dense, and there may be many.
-func stored(ctx context.Context, conn driver.Conn, table string) (map[place]uint64, error) {
-	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmap(toUInt64(offset)) FROM `+table+` AS t
-		INNER JOIN (SELECT topic, partition, max(last_offset) AS last FROM ingest_batches GROUP BY topic, partition) AS l
+// ledger as it was read, as bitmaps: they are dense, and there may be many.
+func stored(ctx context.Context, conn driver.Conn, table string, ledger map[place]*PartitionBalance) (map[place]uint64, error) {
+	var topics []string
+	var partitions []int32
+	var last []int64
+	for p, b := range ledger {
+		topics = append(topics, p.topic)
+		partitions = append(partitions, int32(p.partition))
+		last = append(last, b.Offsets.Last)
+	}
+	counts := make(map[place]uint64)
+	if len(ledger) == 0 {
+		return counts, nil
+	}
+	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmap(toUInt64(offset)) FROM `+table+`
+		INNER JOIN (SELECT toString(l.1) AS topic, toInt32(l.2) AS partition, l.3 AS last
+			FROM (SELECT arrayJoin(arrayZip(?, ?, ?)) AS l)) AS ledger
 		USING (topic, partition)
-		WHERE offset <= last GROUP BY topic, partition`)
+		WHERE offset <= last GROUP BY topic, partition`, topics, partitions, last)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	counts := make(map[place]uint64)
 	for rows.Next() {
 		var p place
 		var partition int32

@@ -129,10 +129,12 @@ func (c *cluster) fetch(ctx context.Context, p place, from int64, maxBytes int, 
 	defer cancel()
 	// Client.Fetch would do, but for hiding which transactions were aborted.
 	message, err := c.transport.RoundTrip(timed, c.addr, &fetch.Request{
-		ReplicaID:      -1,
-		MaxWaitTime:    int32(wait.Milliseconds()),
-		MinBytes:       1,
-		MaxBytes:       int32(min(maxBytes, math.MaxInt32)),
+		ReplicaID:   -1,
+		MaxWaitTime: int32(wait.Milliseconds()),
+		MinBytes:    1,
+		// One partition is asked for, and bounded below. A broker that stops at this
+		// bound instead may forget to say which transactions were aborted.
+		MaxBytes:       math.MaxInt32,
 		IsolationLevel: int8(kafka.ReadCommitted),
 		SessionID:      -1,
 		SessionEpoch:   -1,

@@ -1,0 +1,272 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas/tables"
+)
+
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+// env is a database and a set of topics of a test's own.
+type env struct {
+	t      testing.TB
+	conn   driver.Conn
+	broker string
+	prefix string
+	log    *logBuffer
+}
+
+var prefixes atomic.Int64
+
+// newEnv returns an env whose topics have that many partitions.
+func newEnv(t testing.TB, partitions int) *env {
+	t.Helper()
+	addr, database := servicetest.Database(t)
+	e := &env{
+		t:      t,
+		broker: servicetest.Kafka(t),
+		conn:   connect(t, addr, database),
+		prefix: fmt.Sprintf("t%d.", prefixes.Add(1)),
+		log:    new(logBuffer),
+	}
+	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, partitions); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// connect opens a migrated database.
+func connect(t testing.TB, addr, database string) driver.Conn {
+	t.Helper()
+	options := func() *clickhouse.Options {
+		return &clickhouse.Options{
+			Addr: []string{addr},
+			Auth: clickhouse.Auth{Database: database},
+		}
+	}
+	db := clickhouse.OpenDB(options())
+	defer db.Close()
+	if _, err := tables.Migrate(t.Context(), (*sql.DB)(db)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func (e *env) config() Config {
+	cfg := DefaultConfig()
+	cfg.Brokers = []string{e.broker}
+	cfg.TopicPrefix = e.prefix
+	cfg.Group = e.prefix + "ingest"
+	cfg.UntilCaughtUp = true
+	return cfg
+}
+
+func (e *env) deps() Deps {
+	return Deps{ClickHouse: e.conn, Log: slog.New(slog.NewTextHandler(e.log, nil))}
+}
+
+// ingest runs one Ingester until it has caught up.
+func (e *env) ingest(cfg Config, deps Deps) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := New(cfg, deps).Run(ctx); err != nil {
+		e.t.Fatal(err)
+	}
+	if ctx.Err() != nil {
+		e.t.Fatalf("not caught up after 30 s; the log has:\n%s", e.log)
+	}
+}
+
+// publish writes lines to their topics.
+func (e *env) publish(lines ...string) Published {
+	e.t.Helper()
+	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	defer p.Close()
+	done, err := p.Publish(e.t.Context(), strings.NewReader(strings.Join(lines, "\n")))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return done
+}
+
+// produce writes messages to one partition as they are.
+func (e *env) produce(topic string, partition int, messages ...message) {
+	e.t.Helper()
+	c := newCluster([]string{e.broker})
+	defer c.close()
+	if _, err := c.produce(e.t.Context(), newWaiter(slog.Default()), place{e.prefix + topic, partition}, messages); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// rows returns what a query gives, a line a row, cells parted by tabs.
+func (e *env) rows(query string, args ...any) []string {
+	e.t.Helper()
+	rows, err := e.conn.Query(e.t.Context(), "SELECT toString(tuple(*)) FROM ("+query+")", args...)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer rows.Close()
+	var lines []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			e.t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		e.t.Fatal(err)
+	}
+	return lines
+}
+
+// exec runs a statement.
+func (e *env) exec(query string) {
+	e.t.Helper()
+	if err := e.conn.Exec(e.t.Context(), query); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// stored returns the contents of both tables, whatever the batches were.
+func (e *env) stored() []string {
+	e.t.Helper()
+	return slices.Concat(
+		e.rows("SELECT * FROM usage_events FINAL ORDER BY topic, partition, offset"),
+		e.rows("SELECT * FROM rejected FINAL ORDER BY topic, partition, offset"))
+}
+
+// balanced fails the test unless every partition balances, and returns the
+// sums of the ledger.
+func (e *env) balanced() (accepted, rejected uint64) {
+	e.t.Helper()
+	balances, err := Balance(e.t.Context(), e.conn)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, b := range balances {
+		if !b.Balanced() {
+			e.t.Errorf("%s/%d does not balance: %q", b.Topic, b.Partition, b.Differences)
+		}
+		accepted += b.Accepted
+		rejected += b.Rejected
+	}
+	return accepted, rejected
+}
+
+// read returns every record of a topic.
+func (e *env) read(topic string) []kafka.Message {
+	e.t.Helper()
+	c := newCluster([]string{e.broker})
+	defer c.close()
+	places, err := c.partitions(e.t.Context(), e.prefix+topic)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	all, err := c.bounds(e.t.Context(), places)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var messages []kafka.Message
+	for p, b := range all {
+		for b.first < b.end {
+			got, err := c.fetch(e.t.Context(), p, b.first, 1<<20, time.Second, func(r *protocol.Record) error {
+				m := kafka.Message{Partition: p.partition, Offset: r.Offset, Headers: r.Headers}
+				m.Key, _ = protocol.ReadAll(r.Key)
+				m.Value, _ = protocol.ReadAll(r.Value)
+				messages = append(messages, m)
+				return nil
+			})
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			b.first = got.next
+		}
+	}
+	return messages
+}
+
+// session is an agent session that lasts an hour.
+func session(tenant, id string, revision int) string {
+	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/test","type":"agent.session","time":"2026-10-14T09:00:00Z",`+
+		`"tenantid":%q,"data":{"agentId":"agent-1","startTime":"2026-10-14T08:00:00Z","endTime":"2026-10-14T09:00:00Z","revision":%d}}`,
+		id, tenant, revision)
+}
+
+// sessions are n of them, of a few tenants.
+func sessions(n int) []string {
+	lines := make([]string, n)
+	for i := range lines {
+		lines[i] = session(fmt.Sprintf("tenant-%d", i%5), fmt.Sprintf("s-%d", i), 0)
+	}
+	return lines
+}
+
+func messagesOf(lines ...string) []message {
+	messages := make([]message, len(lines))
+	for i, line := range lines {
+		messages[i] = message{value: []byte(line)}
+	}
+	return messages
+}
+
+// logBuffer is a log that tests look into.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("20 s went by before %s", what)
+		}
+	}
+}
+
+// header pairs up names and values.
+func header(pairs ...string) []kafka.Header {
+	var headers []kafka.Header
+	for i := 0; i < len(pairs); i += 2 {
+		headers = append(headers, kafka.Header{Key: pairs[i], Value: []byte(pairs[i+1])})
+	}
+	return headers
+}
