@@ -1,0 +1,125 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"apportion/schemas"
+)
+
+func TestLog(t *testing.T) {
+	e := newEnv(t, 4)
+	brokers, topic := []string{e.broker}, e.prefix+schemas.TopicRegistry
+	var got []string
+	collect := func(offset, arrivedMS int64, value []byte) error {
+		if age := time.Since(time.UnixMilli(arrivedMS)); age < -time.Second || age > time.Minute {
+			t.Errorf("offset %d arrived %v ago", offset, age)
+		}
+		got = append(got, fmt.Sprintf("%d=%s", offset, value))
+		return nil
+	}
+
+	next, err := ReadLog(t.Context(), brokers, topic, 0, collect)
+	if err != nil || next != 0 || got != nil {
+		t.Fatalf("an empty log gives %d, %q, %v", next, got, err)
+	}
+	last, err := AppendLog(t.Context(), brokers, topic, "acme", []byte("a"), []byte("b"), []byte("c"))
+	if err != nil || last != 2 {
+		t.Fatalf("appended up to %d, %v", last, err)
+	}
+	big := strings.Repeat("x", 12<<20)
+	if last, err = AppendLog(t.Context(), brokers, topic, "bolt", []byte(big)); err != nil || last != 3 {
+		t.Fatalf("appended up to %d, %v", last, err)
+	}
+	next, err = ReadLog(t.Context(), brokers, topic, 1, collect)
+	if err != nil || next != 4 || !slices.Equal(got, []string{"1=b", "2=c", "3=" + big}) {
+		t.Fatalf("read up to %d, %d records, %v", next, len(got), err)
+	}
+
+	if _, err = ReadLog(t.Context(), brokers, topic, 9, collect); err == nil || !strings.Contains(err.Error(), "made anew") {
+		t.Errorf("read from after the end: %v", err)
+	}
+	if _, err = AppendLog(t.Context(), brokers, topic, "k", []byte(big), []byte(big)); err != nil && !strings.Contains(err.Error(), "too large") {
+		t.Errorf("appended too much: %v", err)
+	}
+	if _, err = ReadLog(t.Context(), brokers, "absent", 0, collect); err == nil || !strings.Contains(err.Error(), "apportion migrate") {
+		t.Errorf("read what is not there: %v", err)
+	}
+	broken := errors.New("broken")
+	next, err = ReadLog(t.Context(), brokers, topic, 0, func(offset, _ int64, _ []byte) error {
+		if offset == 2 {
+			return broken
+		}
+		return nil
+	})
+	if err != broken || next != 2 {
+		t.Errorf("a broken callback gives %d, %v", next, err)
+	}
+}
+
+func TestTailLog(t *testing.T) {
+	e := newEnv(t, 1)
+	brokers, topic := []string{e.broker}, e.prefix+schemas.TopicRegistry
+	seen := make(chan string)
+	type end struct {
+		next int64
+		err  error
+	}
+	ended := make(chan end)
+	tail := func(ctx context.Context, from int64) {
+		next, err := TailLog(ctx, brokers, topic, from, func(_, _ int64, value []byte) error {
+			if string(value) == "stop" {
+				return ErrStop
+			}
+			seen <- string(value)
+			return nil
+		})
+		ended <- end{next, err}
+	}
+	add := func(value string) {
+		if _, err := AppendLog(t.Context(), brokers, topic, "k", []byte(value)); err != nil {
+			t.Error(err)
+		}
+	}
+	go tail(t.Context(), 0)
+	for i := range 3 {
+		add(fmt.Sprint(i))
+		if got := <-seen; got != fmt.Sprint(i) {
+			t.Errorf("%d came as %s", i, got)
+		}
+	}
+	add("stop")
+	if got := <-ended; got != (end{3, nil}) {
+		t.Errorf("stopped by the callback: %+v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go tail(ctx, 4)
+	add("more")
+	<-seen
+	cancel()
+	if got := <-ended; got != (end{5, nil}) {
+		t.Errorf("stopped by the context: %+v", got)
+	}
+}
+
+func TestCreateTopicsAgain(t *testing.T) {
+	e := newEnv(t, 3)
+	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, 5); err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster([]string{e.broker})
+	defer c.close()
+	for topic, want := range map[string]int{
+		schemas.TopicAgent: 3, schemas.TopicIVR: 3, schemas.TopicConnect: 3, schemas.TopicRejected: 3, schemas.TopicRegistry: 1,
+	} {
+		places, err := c.partitions(t.Context(), e.prefix+topic)
+		if err != nil || len(places) != want {
+			t.Errorf("%s has %d partitions, %v", topic, len(places), err)
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"apportion/schemas"
+)
+
+func TestLines(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for _, test := range []struct {
+		name, in string
+		want     []string // "!" for a line that is too long
+	}{
+		{"nothing", "", nil},
+		{"one", "a", []string{"a"}},
+		{"ended", "a\n", []string{"a"}},
+		{"empty lines", "\n\na\n\n", []string{"", "", "a", ""}},
+		{"only line feeds part", "a\r\nb\rc\u2028d\x00\n", []string{"a\r", "b\rc\u2028d\x00"}},
+		{"as long as may be", "a\n" + long + "\nb", []string{"a", long, "b"}},
+		{"too long", "a\n" + long + "y\nb", []string{"a", "!", "b"}},
+		{"far too long, at the end", "a\n" + long + long, []string{"a", "!"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := split(t, strings.NewReader(test.in)); !slices.Equal(got, test.want) {
+				t.Errorf("%d lines, not %d", len(got), len(test.want))
+			}
+		})
+	}
+}
+
+// TestLinesAnyhow splits as strings.Split does, however the bytes come in.
+func TestLinesAnyhow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := rapid.StringMatching(`[ab\r\n]{0,40}`).Draw(t, "in")
+		want := strings.Split(in, "\n")
+		if want[len(want)-1] == "" {
+			want = want[:len(want)-1]
+		}
+		if got := split(t, iotest.OneByteReader(strings.NewReader(in))); !slices.Equal(got, want) {
+			t.Fatalf("%q became %q", in, got)
+		}
+	})
+}
+
+func split(t interface{ Fatal(...any) }, r io.Reader) (all []string) {
+	for lines := newLines(r); ; {
+		line, err := lines.next([]byte("before"))
+		switch {
+		case errors.Is(err, errLineTooLong):
+			all = append(all, "!")
+		case errors.Is(err, io.EOF):
+			if int(lines.number) != len(all) {
+				t.Fatal("counted", lines.number)
+			}
+			return all
+		case err != nil:
+			t.Fatal(err)
+		default:
+			all = append(all, strings.TrimPrefix(string(line), "before"))
+		}
+	}
+}
+
+func TestPublish(t *testing.T) {
+	e := newEnv(t, 3)
+	var in bytes.Buffer
+	big := `{"type":"ivr.session","tenantid":"acme","pad":"` + strings.Repeat("x", 3<<20) + `"}`
+	for i := range 1000 {
+		fmt.Fprintf(&in, `{"type":"ivr.session","tenantid":"t%d","n":%d}`+"\r\n", i%7, i)
+	}
+	in.WriteString("\n" + big + "\n{\n" + strings.Repeat("y", maxMessageBytes) + "\n" + session("acme", "a", 0))
+
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	z.Write(in.Bytes())
+	z.Close()
+
+	var last Published
+	p := NewPublisher([]string{e.broker}, e.prefix, nil, func(p Published) { last = p })
+	defer p.Close()
+	for range 2 {
+		in := bytes.NewReader(in.Bytes())
+		if last.Lines > 0 {
+			in = bytes.NewReader(zipped.Bytes())
+		}
+		done, err := p.Publish(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Lines != 1003 || done.Topics[e.prefix+schemas.TopicIVR] != 1001 || done.Topics[e.prefix+schemas.TopicAgent] != 2 ||
+			!slices.Equal(done.LeftOut, []int64{1004}) {
+			t.Errorf("published %d lines, %v, left out %v", done.Lines, done.Topics, done.LeftOut)
+		}
+		if last.Lines != done.Lines {
+			t.Errorf("the last progress was %d lines", last.Lines)
+		}
+	}
+
+	at := map[string]int{}   // by tenant, its partition
+	seen := map[string]int{} // by tenant, its last number
+	count := 0
+	for _, m := range e.read(schemas.TopicIVR) {
+		key := string(m.Key)
+		if partition, known := at[key]; known && partition != m.Partition {
+			t.Errorf("%s is on partitions %d and %d", key, partition, m.Partition)
+		}
+		at[key] = m.Partition
+		if string(m.Value) == big {
+			count++
+			continue
+		}
+		var tenant, n int
+		if k, err := fmt.Sscanf(string(m.Value), `{"type":"ivr.session","tenantid":"t%d","n":%d}`+"\r", &tenant, &n); k != 2 || fmt.Sprintf("t%d", tenant) != key {
+			t.Fatalf("%q has the value %q (%v)", key, m.Value, err)
+		}
+		if before, known := seen[key]; known && n != before+7 && n >= 7 {
+			t.Errorf("%s: %d comes after %d", key, n, before)
+		}
+		seen[key] = n
+	}
+	if count != 2 || len(seen) != 7 {
+		t.Errorf("%d large lines and %d tenants", count, len(seen))
+	}
+	for _, m := range e.read(schemas.TopicAgent) {
+		if v := string(m.Value); v == "{" && m.Key != nil || v != "{" && v != session("acme", "a", 0) {
+			t.Errorf("the topic of agent sessions has %q: %q", m.Key, m.Value)
+		}
+	}
+}
+
+func TestPublishInterrupted(t *testing.T) {
+	e := newEnv(t, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	p := NewPublisher([]string{e.broker}, e.prefix, nil, func(Published) { stop() })
+	defer p.Close()
+	endless, w := io.Pipe()
+	go func() {
+		line := []byte(session("t", "a", 0) + "\n")
+		for {
+			if _, err := w.Write(line); err != nil {
+				return
+			}
+		}
+	}()
+	defer endless.Close()
+	ended := make(chan error)
+	var done Published
+	go func() {
+		var err error
+		done, err = p.Publish(ctx, endless)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) || done.Lines == 0 {
+			t.Errorf("ended with %v after %d lines", err, done.Lines)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("did not end")
+	}
+}
+
+func TestPublishWithoutTopics(t *testing.T) {
+	e := newEnv(t, 1)
+	p := NewPublisher([]string{e.broker}, "absent.", nil, nil)
+	defer p.Close()
+	_, err := p.Publish(t.Context(), strings.NewReader("{}"))
+	if err == nil || !strings.Contains(err.Error(), "run `apportion migrate`") {
+		t.Errorf("the error is %v", err)
+	}
+}
