@@ -25,8 +25,8 @@ func TestCanonicalForm(t *testing.T) {
 		{
 			"all that an agent session has", AgentSession,
 			`{"voided":true,"revision":12,"subscriptionId":"S1","startTime":1791964803250,"endTime":"2026-10-14T18:02:11+02:00",
-			  "licenceClass":"premium","agentId":"a\"\\\u00e9\u2028\/","channel":"sms","quantity":1,"entryPointId":"e"}`,
-			`{"agentId":"a\"\\é` + "\u2028" + `/","endTime":"2026-10-14T16:02:11.000Z","licenceClass":"premium","revision":12,` +
+			  "licenceClass":"premium","agentId":"a\"\\\u00E9\u00af\u00FA\u2028\/","channel":"sms","quantity":1,"entryPointId":"e"}`,
+			`{"agentId":"a\"\\é¯ú` + "\u2028" + `/","endTime":"2026-10-14T16:02:11.000Z","licenceClass":"premium","revision":12,` +
 				`"startTime":"2026-10-14T08:00:03.250Z","subscriptionId":"S1","time":"2026-10-14T16:02:11.500Z",` +
 				`"type":"agent.session","voided":true}`,
 		},

@@ -254,6 +254,17 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
+// A value that is cut off anywhere is malformed.
+func TestTruncated(t *testing.T) {
+	value := strings.Replace(ordinaryEvent, `"revision":1`, `"revision":1,"x":[-1.5e+3,true,"\u00e9"]`, 1)
+	for n := range value {
+		var d Decoder
+		if r := d.Decode(AgentSession, nil, []byte(value[:n]), new(Event)); r == nil || r.Code != MalformedJSON {
+			t.Errorf("%s: %v", value[:n], r)
+		}
+	}
+}
+
 // A value of exactly 262,144 bytes is not too large.
 func TestGreatestValue(t *testing.T) {
 	for extra, want := range map[int]Code{0: "", 1: TooLarge} {
@@ -380,11 +391,16 @@ func TestRejectionText(t *testing.T) {
 }
 
 func TestRejectionValueIsShort(t *testing.T) {
-	long := strings.Repeat("é", 150)
-	var d Decoder
-	r := d.Decode(AgentSession, nil, []byte(strings.Replace(ordinaryEvent, "agent-17", long, 1)), new(Event))
-	if want := `"` + strings.Repeat("é", 97) + `…"`; r == nil || r.Value != want {
-		t.Errorf("got %v, want %s", r, want)
+	for long, want := range map[string]string{
+		strings.Repeat("é", 101):       strings.Repeat("é", 97) + "…",
+		strings.Repeat("7", 97) + `\n`: strings.Repeat("7", 97) + "…",
+		strings.Repeat("7", 96) + `\n`: strings.Repeat("7", 96) + `\n`, // 98 and its quotes are all of it
+	} {
+		var d Decoder
+		r := d.Decode(AgentSession, nil, []byte(strings.Replace(ordinaryEvent, "agent-17", long, 1)), new(Event))
+		if want = `"` + want + `"`; r == nil || r.Value != want {
+			t.Errorf("got %v, want %s", r, want)
+		}
 	}
 }
 
@@ -456,7 +472,7 @@ func TestTypes(t *testing.T) {
 		IVRSession:   {"ivr.session", "usage.ivr.v1"},
 		ConnectUsage: {"connect.usage", "usage.connect.v1"},
 		0:            {"unknown", ""},
-		200:          {"unknown", ""},
+		4:            {"unknown", ""},
 	} {
 		if got := [2]string{kind.String(), kind.Topic()}; got != want {
 			t.Errorf("%d: %q, want %q", kind, got, want)
