@@ -45,6 +45,9 @@ func TestStartOfDate(t *testing.T) {
 		{"Pacific/Kwajalein", "1993-08-21", "1993-08-21T12:00:00.000Z", "the date is skipped"},
 		{"Asia/Kathmandu", "2026-01-01", "2025-12-31T18:15:00.000Z", "a quarter of an hour"},
 		{"Australia/Lord_Howe", "2026-04-05", "2026-04-04T13:00:00.000Z", "half an hour of summer time"},
+		{"Europe/Stockholm", "2024-12-31", "2024-12-30T23:00:00.000Z", "the last day of a leap year"},
+		{"Europe/Stockholm", "2025-01-01", "2024-12-31T23:00:00.000Z", "the day after"},
+		{"America/Havana", "2053-01-01", "2053-01-01T05:00:00.000Z", "the day after one, from the west"},
 		{"Europe/Stockholm", "9999-12-31", "9999-12-30T23:00:00.000Z", "far beyond the table of transitions"},
 	} {
 		if got := FormatMillis(zone(t, c.zone).Start(date(t, c.date))); got != c.start {

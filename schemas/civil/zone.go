@@ -93,6 +93,11 @@ func (z *Zone) Start(d Date) int64 {
 	for {
 		_, offset := t.Zone()
 		from, to := t.ZoneBounds()
+		if !to.IsZero() && !to.After(t) {
+			// Beyond the transitions of the table, ZoneBounds takes every year to have 365 days, and so ends the
+			// stretch that holds the last day of a leap year before that day. No rule changes a clock then.
+			to = t.Add(time.Hour)
+		}
 		at := midnight - int64(offset)
 		if !from.IsZero() {
 			at = max(at, from.Unix())
