@@ -2,7 +2,6 @@ package registry
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strconv"
 
@@ -272,10 +271,10 @@ func Decide(s State, c Command) []Refusal {
 			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
 	}
 	refusals := c.Tenant.Validate()
-	for _, sub := range c.Tenant.Subscriptions {
-		for _, id := range sortedKeys(s.tenants) {
-			if other := s.tenants[id].tenant; id != c.TenantID && other != nil && other.Subscription(sub.ID) != nil {
-				refusals = append(refusals, duplicateSubscription(c.TenantID, sub.ID, id))
+	for _, other := range s.Tenants() {
+		for _, sub := range c.Tenant.Subscriptions {
+			if other.ID != c.TenantID && other.Subscription(sub.ID) != nil {
+				refusals = append(refusals, duplicateSubscription(c.TenantID, sub.ID, other.ID))
 			}
 		}
 	}
@@ -312,12 +311,4 @@ func changesRefused(old, next *Tenant) []Refusal {
 		immutable(at+".billing", was.Billing, is.Billing, how)
 	}
 	return c.refusals
-}
-
-// String returns the command on one line, as a dry run prints it.
-func (c Command) String() string {
-	if c.Command == ChangeTelephony {
-		return fmt.Sprintf("%s %s to %s", c.Command, c.TenantID, c.Telephony)
-	}
-	return fmt.Sprintf("%s %s on %d", c.Command, c.TenantID, c.Base)
 }
