@@ -1,5 +1,20 @@
 -- +goose Up
 
+-- A pass of aggregation takes what the ledger covered when it began and what the registry said then, works out
+-- the days that either has touched since the pass before, and is recorded here once all of them are in force.
+CREATE TABLE IF NOT EXISTS usage_passes
+(
+    pass            UInt64 COMMENT 'number of the pass',
+    run             UUID COMMENT 'the run of the pass',
+    registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
+    positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
+    rules           String COMMENT 'the configured rules that the figures rest on: a change of them touches every day',
+    finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day came into force'
+)
+ENGINE = MergeTree
+ORDER BY (pass, run)
+COMMENT 'passes of aggregation that are complete';
+
 -- A day of a tenant is worked out as a whole, by one run of one pass, into usage_daily and usage_balance, and
 -- comes into force with its row here: a crash before that leaves the old figures, and no reader ever sees a
 -- part of a day. v_usage_daily and v_usage_balance show what is in force.
@@ -22,8 +37,8 @@ CREATE TABLE IF NOT EXISTS usage_daily
     subscription LowCardinality(String) COMMENT 'the subscription that the usage is attributed to (R10, R11); empty: the tenant as a whole',
     peak         UInt64 COMMENT 'greatest concurrency at any instant of the date (R13)',
     peak_ms      Int64 COMMENT 'the earliest instant that attains it, UTC epoch milliseconds; 0 where the peak is 0',
-    sessions     UInt64 COMMENT 'sessions that start on the date',
-    milliseconds Int64 COMMENT 'milliseconds of sessions that fall on the date',
+    events       UInt64 COMMENT 'events of the date: sessions that start on it, or Connect usage',
+    milliseconds Int64 COMMENT 'milliseconds of live sessions that fall on the date (R12)',
     units        Decimal(38, 6) COMMENT 'Connect units of the date',
     agents       AggregateFunction(uniqExact, String) COMMENT 'the distinct agents with a session that starts on the date (R15): uniqExactMerge counts a month',
     pass         UInt64 COMMENT 'see usage_days',
@@ -49,9 +64,6 @@ CREATE TABLE IF NOT EXISTS usage_balance
     open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts            UInt64 COMMENT 'events whose highest revision has several contents (R8)',
-    sessions             UInt64 COMMENT 'sessions that count',
-    milliseconds         Int64 COMMENT 'their milliseconds, whole, on the date of their start',
-    units                Decimal(38, 6) COMMENT 'Connect units that count',
     pass                 UInt64 COMMENT 'see usage_days',
     run                  UUID COMMENT 'see usage_days'
 )

@@ -1,0 +1,156 @@
+// Package aggregate turns deliveries into daily usage: it settles which delivery of an event wins (R8), gives
+// each event its meter and subscription (R9, R10, R11), and measures every date of every tenant (R12, R13).
+//
+// The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes usage_daily and
+// usage_balance; billing closes its months from those. This package has the shapes that pass between them,
+// and the same computation in plain Go: settle.go, attribute.go and peak.go are the readable reference that
+// the SQL is tested against, and what explains a single figure. What the registry says comes in as [Timelines],
+// so that neither has rules of its own about who is active, primary or mapped.
+package aggregate
+
+import (
+	"github.com/shopspring/decimal"
+
+	"apportion/schemas/civil"
+)
+
+// The meters of R9; a Connect channel's is ConnectPrefix and the channel.
+const (
+	AgentStandard = "agent_standard"
+	AgentPremium  = "agent_premium"
+	IVRPort       = "ivr_port"
+	ConnectPrefix = "connect."
+)
+
+// Rules are the configurable numbers that daily figures rest on.
+type Rules struct {
+	// OpenSessionHours is how long a session without an end is taken to last at the most (R12).
+	OpenSessionHours int
+}
+
+// DefaultRules are the numbers that the rules themselves name.
+func DefaultRules() Rules { return Rules{OpenSessionHours: 24} }
+
+// Settled is the `now` of R12 at which every open session has lasted as long as it may. An issue's clock, the
+// end of the grace, is that for every session of its period, so stored days are worked out at it.
+const Settled int64 = 1 << 62
+
+// Start is where every timeline begins: before any instant that an event can have.
+const Start int64 = -1 << 62
+
+// Timelines are what the registry says of some tenants, as step functions of the instant: each step holds
+// from FromMS (UTC epoch milliseconds) until the next of the same key. Every key's first step is at [Start].
+type Timelines struct {
+	// Primary has at least one step for each tenant that the registry knows; Subscription is empty while the
+	// tenant has no primary (R4).
+	Primary []PrimaryStep
+	// Active says when each subscription is active (R3); a subscription without a step is unknown (R10).
+	Active []ActiveStep
+	// Agents has the oldest active subscription that an agent is mapped to, and whether any active mapping is
+	// premium (R9, R10).
+	Agents []AgentStep
+	// EntryPoints has the oldest active subscription that an entry point is mapped to (R10).
+	EntryPoints []EntryPointStep
+}
+
+// PrimaryStep is a step of a tenant's primary.
+type PrimaryStep struct {
+	Tenant       string
+	FromMS       int64
+	Subscription string
+}
+
+// ActiveStep is a step of whether a subscription is active.
+type ActiveStep struct {
+	Tenant, Subscription string
+	FromMS               int64
+	Active               bool
+}
+
+// AgentStep is a step of an agent's subscription and class.
+type AgentStep struct {
+	Tenant, Agent string
+	FromMS        int64
+	Subscription  string
+	Premium       bool
+}
+
+// EntryPointStep is a step of an entry point's subscription.
+type EntryPointStep struct {
+	Tenant, EntryPoint string
+	FromMS             int64
+	Subscription       string
+}
+
+// Day is a date of a tenant: `[FromMS, ToMS)` in UTC epoch milliseconds. A date that the zone skips is no Day.
+type Day struct {
+	Tenant       string
+	Date         civil.Date
+	FromMS, ToMS int64
+}
+
+// Usage is what one subscription, or the tenant as a whole where Subscription is empty, used of one meter on
+// one date.
+type Usage struct {
+	Tenant       string
+	Date         civil.Date
+	Meter        string
+	Subscription string
+	// Peak is the greatest concurrency at any instant of the date (R13), and PeakMS the earliest instant that
+	// attains it; 0 where Peak is 0.
+	Peak   int64
+	PeakMS int64
+	// Events counts the sessions that start on the date, or the Connect events.
+	Events int64
+	// Milliseconds of live sessions that fall on the date.
+	Milliseconds int64
+	// Units of Connect.
+	Units decimal.Decimal
+	// Agents counts the distinct agents with a session that starts on the date (R15).
+	Agents int64
+}
+
+// Balance says what became of deliveries, and what is to be reported of their events (R22). Each delivery is
+// in exactly one of Counted, Duplicate, Superseded, Voided, Unallocated and Held.
+type Balance struct {
+	Accepted    int64 `json:"accepted"`
+	Counted     int64 `json:"counted"`
+	Duplicate   int64 `json:"duplicate"`
+	Superseded  int64 `json:"superseded"`
+	Voided      int64 `json:"voided"`
+	Unallocated int64 `json:"unallocated"`
+	Held        int64 `json:"unknown_tenant"`
+
+	Unmapped            int64 `json:"unmapped"`
+	OpenSessions        int64 `json:"open_session"`
+	UnknownSubscription int64 `json:"unknown_subscription"`
+	Conflicts           int64 `json:"conflicts"`
+}
+
+// Add returns the sum of two balances.
+func (b Balance) Add(o Balance) Balance {
+	return Balance{
+		b.Accepted + o.Accepted, b.Counted + o.Counted, b.Duplicate + o.Duplicate, b.Superseded + o.Superseded,
+		b.Voided + o.Voided, b.Unallocated + o.Unallocated, b.Held + o.Held,
+		b.Unmapped + o.Unmapped, b.OpenSessions + o.OpenSessions, b.UnknownSubscription + o.UnknownSubscription,
+		b.Conflicts + o.Conflicts,
+	}
+}
+
+// Difference is how many deliveries are accepted and in none of the other classes: 0 when it balances (R22).
+func (b Balance) Difference() int64 {
+	return b.Accepted - b.Counted - b.Duplicate - b.Superseded - b.Voided - b.Unallocated - b.Held
+}
+
+// Figures are usage and balance of some dates of some tenants.
+type Figures struct {
+	// Usage is in the order of tenant, date, meter and subscription.
+	Usage []Usage
+	// Agents counts the distinct agents with a session that starts on any of the dates (R15, named tenants).
+	Agents map[AgentsOf]int64
+	// Balances is in the order of tenant and date.
+	Balances []DayBalance
+}
+
+// AgentsOf says whose distinct agents are counted; Subscription is empty for the tenant as a whole.
+type AgentsOf struct{ Tenant, Meter, Subscription string }

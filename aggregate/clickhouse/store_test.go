@@ -1,0 +1,263 @@
+package clickhouse_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
+	"pgregory.net/rapid"
+
+	"apportion/aggregate"
+	"apportion/aggregate/clickhouse"
+	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+	"apportion/schemas/tables"
+)
+
+func TestMain(m *testing.M) { servicetest.Main(m) }
+
+// open returns a connection to a fresh database with the tables.
+func open(t testing.TB) driver.Conn {
+	t.Helper()
+	addr, database := servicetest.Database(t)
+	options := func() *ch.Options {
+		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: ch.Settings{"max_partitions_per_insert_block": 0}}
+	}
+	db := ch.OpenDB(options())
+	defer db.Close()
+	if _, err := tables.Migrate(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := ch.Open(options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// failer is a test, or one draw of a property.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+}
+
+// insert writes deliveries as ingest does, at offsets from first on, and the ledger row that covers them.
+func insert(t failer, conn driver.Conn, first int64, deliveries []schemas.Event) {
+	t.Helper()
+	ctx := context.Background()
+	batch, err := conn.PrepareBatch(ctx, `INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms,
+		agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range deliveries {
+		if err := batch.Append(d.Tenant, d.Type.String(), d.Source, d.ID, d.Revision, d.Voided, d.TimeMS, d.AtMS(), d.StartMS, d.EndMS,
+			d.Agent, d.EntryPoint, d.Channel, decimal.New(d.Quantity, -6), d.Subscription, d.Class, "usage", int32(0), first+int64(i), int64(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		t.Fatal(err)
+	}
+	if len(deliveries) > 0 {
+		if err := conn.Exec(ctx, `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES ('usage', 0, ?, ?, ?, ?, 0)`,
+			first, first+int64(len(deliveries))-1, len(deliveries), len(deliveries)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func clear(t failer, conn driver.Conn) {
+	t.Helper()
+	for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_balance", "usage_days", "usage_passes"} {
+		if err := conn.Exec(context.Background(), "TRUNCATE TABLE "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// world is a few tenants, at a time at which the clocks of their zones do odd things, with what the registry
+// says of them.
+type world struct {
+	registry aggregate.Snapshot
+	days     []aggregate.Day
+	from, to int64
+}
+
+func drawWorld(t *rapid.T) world {
+	w := world{registry: aggregate.Snapshot{Offset: 1}}
+	clock := rapid.SampledFrom([]struct{ zone, from, to string }{
+		{"America/Havana", "2026-10-30", "2026-11-04"},
+		{"America/Sao_Paulo", "2018-11-02", "2018-11-07"},
+		{"Pacific/Apia", "2011-12-28", "2012-01-02"},
+		{"America/St_Johns", "2006-10-27", "2006-11-01"},
+		{"Europe/Stockholm", "2026-03-27", "2026-04-02"},
+	}).Draw(t, "clock")
+	zone, err := civil.LoadZone(clock.zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := civil.ParseDate(clock.from)
+	next, _ := civil.ParseDate(clock.to)
+	w.from, w.to = zone.Start(first), zone.Start(next)
+	step := func(label string) int64 {
+		return zone.Start(first.Add(rapid.IntRange(0, int(next-first)).Draw(t, label)))
+	}
+	subscription := rapid.SampledFrom([]string{"", "S1", "S2"})
+	for _, id := range []string{"a", "b"} {
+		w.registry.Tenants = append(w.registry.Tenants, aggregate.Tenant{ID: id, Zone: zone})
+		w.days = append(w.days, aggregate.Days(id, zone, first, next)...)
+		tl := &w.registry.Timelines
+		tl.Primary = append(tl.Primary,
+			aggregate.PrimaryStep{Tenant: id, FromMS: aggregate.Start, Subscription: subscription.Draw(t, "primary")},
+			aggregate.PrimaryStep{Tenant: id, FromMS: step("primary"), Subscription: subscription.Draw(t, "primary")})
+		for _, s := range []string{"S1", "S2"} {
+			tl.Active = append(tl.Active,
+				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: aggregate.Start, Active: rapid.Bool().Draw(t, "active")},
+				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: step("active"), Active: rapid.Bool().Draw(t, "active")})
+		}
+		for _, who := range []string{"x", `"y\`} {
+			tl.Agents = append(tl.Agents,
+				aggregate.AgentStep{Tenant: id, Agent: who, FromMS: aggregate.Start, Subscription: subscription.Draw(t, "mapped"), Premium: rapid.Bool().Draw(t, "premium")},
+				aggregate.AgentStep{Tenant: id, Agent: who, FromMS: step("mapped"), Subscription: subscription.Draw(t, "mapped"), Premium: rapid.Bool().Draw(t, "premium")})
+		}
+		tl.EntryPoints = append(tl.EntryPoints,
+			aggregate.EntryPointStep{Tenant: id, EntryPoint: "x", FromMS: aggregate.Start, Subscription: subscription.Draw(t, "entry point")},
+			aggregate.EntryPointStep{Tenant: id, EntryPoint: "x", FromMS: step("entry point"), Subscription: subscription.Draw(t, "entry point")})
+	}
+	w.days = append(w.days, aggregate.Days("unknown", civil.UTC, civil.UTC.DateOf(w.from), civil.UTC.DateOf(w.to)+1)...)
+	return w
+}
+
+// drawEvent draws a delivery. Few values make for collisions: several deliveries of one event, instants that
+// coincide with each other and with midnights.
+func (w world) drawEvent(t *rapid.T) schemas.Event {
+	instant := func(label string) int64 {
+		const hour = 3600_000
+		ms := rapid.Int64Range(w.from/hour-30, w.to/hour+30).Draw(t, label) * hour
+		return ms + rapid.SampledFrom([]int64{0, 0, 0, -1, 1, hour / 2}).Draw(t, label)
+	}
+	e := schemas.Event{
+		Tenant:       rapid.SampledFrom([]string{"a", "a", "b", "unknown"}).Draw(t, "tenant"),
+		Source:       rapid.SampledFrom([]string{"/s", "/t"}).Draw(t, "source"),
+		ID:           rapid.StringMatching(`[1-9]`).Draw(t, "id"),
+		Type:         rapid.SampledFrom(schemas.Types[:]).Draw(t, "type"),
+		Revision:     rapid.Int32Range(0, 2).Draw(t, "revision"),
+		TimeMS:       instant("time"),
+		Voided:       rapid.IntRange(0, 9).Draw(t, "voided") == 0,
+		Subscription: rapid.SampledFrom([]string{"", "", "S1", "S2", "S3"}).Draw(t, "subscription"),
+		StartMS:      schemas.Absent,
+		EndMS:        schemas.Absent,
+	}
+	if e.Type == schemas.ConnectUsage {
+		e.Channel = rapid.SampledFrom([]string{"sms", "e-mail"}).Draw(t, "channel")
+		e.Quantity = rapid.SampledFrom([]int64{1, 1_000_000, 1_500_000, 10_000_000, 999_999_999_999_999_999}).Draw(t, "quantity")
+		return e
+	}
+	who := rapid.SampledFrom([]string{"x", `"y\`, "z", "z!"}).Draw(t, "who")
+	if e.Type == schemas.AgentSession {
+		e.Agent, e.Class = who, rapid.SampledFrom([]string{"", "", "standard", "premium"}).Draw(t, "class")
+	} else {
+		e.EntryPoint = who
+	}
+	if e.Voided && rapid.Bool().Draw(t, "bare") {
+		e.Agent, e.EntryPoint, e.Class = "", "", ""
+		return e
+	}
+	e.StartMS = instant("start")
+	if rapid.IntRange(0, 4).Draw(t, "open") > 0 {
+		e.EndMS = min(max(e.StartMS, instant("end")), e.StartMS+31*24*3600_000)
+	}
+	return e
+}
+
+// TestStoredDaysAgreeWithReference: whatever the deliveries, their order, their batches and the rows that come
+// twice, the days in force are those of the reference.
+func TestStoredDaysAgreeWithReference(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	rapid.Check(t, func(t *rapid.T) {
+		check(t, conn, store)
+	})
+}
+
+func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
+	ctx := context.Background()
+	clear(t, conn)
+	w := drawWorld(t)
+	rules := aggregate.DefaultRules()
+	deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 0, 60).Draw(t, "deliveries")
+	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
+
+	insert(t, conn, 0, deliveries[:cut])
+	refresh(t, store, w, rules)
+	insert(t, conn, int64(cut), deliveries[cut:])
+	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
+	refresh(t, store, w, rules)
+
+	tenants := []string{"a", "b", "unknown"}
+	stored, err := store.Stored(ctx, tenants, w.days[0].Date-40, w.days[0].Date+50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var days []aggregate.Day
+	for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
+		days = append(days, aggregate.Days(tenant.ID, tenant.Zone, w.days[0].Date-40, w.days[0].Date+50)...)
+	}
+	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, rules, aggregate.Settled)
+	compare(t, "stored usage", rows(stored.Usage), rows(usage))
+	compare(t, "stored balance", rows(stored.Balances), rows(balances))
+
+	now := w.from + (w.to-w.from)/2
+	positions, err := store.Positions(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := store.Fresh(ctx, w.days, positions, w.registry.Timelines, rules, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage, balances = aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
+	compare(t, "fresh usage", rows(fresh.Usage), rows(usage))
+	compare(t, "fresh balance", rows(fresh.Balances), rows(balances))
+}
+
+func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules) {
+	if _, err := aggregate.Refresh(context.Background(), store, w.registry, rules, func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	if report, err := aggregate.Refresh(context.Background(), store, w.registry, rules, func(int, int) {}); err != nil || report.Days > 0 {
+		t.Fatalf("a second pass worked out %d days, %v", report.Days, err)
+	}
+}
+
+func rows[T any](of []T) []string {
+	var s []string
+	for _, r := range of {
+		s = append(s, fmt.Sprintf("%+v", r))
+	}
+	return s
+}
+
+func compare(t *rapid.T, what string, got, want []string) {
+	if slices.Equal(got, want) {
+		return
+	}
+	for _, row := range got {
+		if !slices.Contains(want, row) {
+			t.Errorf("%s: SQL has         %s", what, row)
+		}
+	}
+	for _, row := range want {
+		if !slices.Contains(got, row) {
+			t.Errorf("%s: the reference has %s", what, row)
+		}
+	}
+	t.FailNow()
+}

@@ -1,0 +1,166 @@
+package aggregate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"apportion/schemas/civil"
+)
+
+// Snapshot is the registry as of one offset of its command log.
+type Snapshot struct {
+	// Offset is the next offset of the log.
+	Offset    int64
+	Tenants   []Tenant
+	Timelines Timelines
+}
+
+// Tenant is what a pass needs to know of a tenant besides its timelines.
+type Tenant struct {
+	ID   string
+	Zone *civil.Zone
+	// Version is the offset of the last command that changed the tenant.
+	Version int64
+}
+
+// Position is how far a partition has been taken in: LastOffset itself is.
+type Position struct {
+	Topic      string
+	Partition  int32
+	LastOffset int64
+}
+
+// Pass is a completed pass of aggregation, and what it rests on.
+type Pass struct {
+	Number         uint64
+	RegistryOffset int64
+	Positions      []Position
+	Rules          string
+}
+
+// Store keeps usage and its daily figures; aggregate/clickhouse has the one there is.
+type Store interface {
+	// LastPass returns the pass that finished last, and the zero Pass before the first.
+	LastPass(ctx context.Context) (Pass, error)
+	// Positions returns the end of the ledger, in the order of topic and partition.
+	Positions(ctx context.Context) ([]Position, error)
+	// Touched returns, by tenant, the UTC dates that are touched by any delivery up to the given positions of
+	// any event that has a delivery after the earlier ones, or that belongs to one of the tenants.
+	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (map[string][]civil.Date, error)
+	// WorkOut works out the days from the deliveries up to the pass's positions, and puts them in force.
+	WorkOut(ctx context.Context, pass Pass, days []Day, timelines Timelines, rules Rules) error
+	// Finish records that every day of the pass is in force.
+	Finish(ctx context.Context, pass Pass) error
+}
+
+// Report is what a pass did.
+type Report struct {
+	Pass uint64 `json:"pass"`
+	// Days counts the tenant days that were worked out anew; 0 when everything was current.
+	Days int `json:"days"`
+}
+
+// Refresh brings the daily figures up to date with the ledger and the registry, working out only the days that
+// something has touched since the last pass. It can be stopped anywhere, run again, and run twice at once:
+// days come into force one by one, whole, and a pass that did not finish is simply made again. Progress is
+// called with the days done and the days there are.
+func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
+	last, err := store.LastPass(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	positions, err := store.Positions(ctx)
+	if err != nil {
+		return Report{}, fmt.Errorf("reading the ledger: %w", err)
+	}
+	pass := Pass{
+		Number:         last.Number + 1,
+		RegistryOffset: registry.Offset,
+		Positions:      positions,
+		Rules:          fmt.Sprintf("open sessions %d h, time zones %s", rules.OpenSessionHours, civil.TZVersion),
+	}
+	var changed []string
+	for _, t := range registry.Tenants {
+		if t.Version >= last.RegistryOffset {
+			changed = append(changed, t.ID)
+		}
+	}
+	after := last.Positions
+	if pass.Rules != last.Rules {
+		after = nil
+	}
+	if len(changed) == 0 && slices.Equal(after, positions) {
+		return Report{Pass: last.Number}, nil
+	}
+	touched, err := store.Touched(ctx, after, positions, changed, rules)
+	if err != nil {
+		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
+	}
+	months := byMonth(touched, registry.Tenants)
+	report := Report{Pass: pass.Number}
+	total := 0
+	for _, days := range months {
+		total += len(days)
+	}
+	for _, days := range months {
+		progress(report.Days, total)
+		if err := store.WorkOut(ctx, pass, days, registry.Timelines, rules); err != nil {
+			return report, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+		}
+		report.Days += len(days)
+	}
+	progress(report.Days, total)
+	if err := store.Finish(ctx, pass); err != nil {
+		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
+	}
+	return report, nil
+}
+
+// byMonth gives every touched stretch of UTC its dates in the zone of the tenant (of a tenant that the registry
+// does not know: UTC, R22), month by month, so that one query reads no more than a month and its edges.
+func byMonth(touched map[string][]civil.Date, tenants []Tenant) [][]Day {
+	zones := map[string]*civil.Zone{}
+	for _, t := range tenants {
+		zones[t.ID] = t.Zone
+	}
+	months := map[civil.Month]map[Day]bool{}
+	for tenant, dates := range touched {
+		zone := zones[tenant]
+		if zone == nil {
+			zone = civil.UTC
+		}
+		for _, utc := range dates {
+			first, last := zone.DateOf(civil.UTC.Start(utc)), zone.DateOf(civil.UTC.Start(utc+1)-1)
+			for date := first; date <= last; date++ {
+				for _, day := range Days(tenant, zone, date, date+1) {
+					month := date.Month()
+					if months[month] == nil {
+						months[month] = map[Day]bool{}
+					}
+					months[month][day] = true
+				}
+			}
+		}
+	}
+	var sorted [][]Day
+	for _, month := range slices.Sorted(maps.Keys(months)) {
+		sorted = append(sorted, slices.SortedFunc(maps.Keys(months[month]), func(a, b Day) int {
+			return cmp.Or(cmp.Compare(a.Date, b.Date), cmp.Compare(a.Tenant, b.Tenant))
+		}))
+	}
+	return sorted
+}
+
+// Days returns the dates `[from, to)` of a tenant as stretches of time, without those that its zone skips.
+func Days(tenant string, zone *civil.Zone, from, to civil.Date) []Day {
+	var days []Day
+	for date := from; date < to; date++ {
+		if start, end := zone.Start(date), zone.Start(date+1); start < end {
+			days = append(days, Day{tenant, date, start, end})
+		}
+	}
+	return days
+}

@@ -1,0 +1,390 @@
+package billing
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// Rules are the configurable numbers of the billing rules.
+type Rules struct {
+	aggregate.Rules
+	// IVRPortFactor is how many IVR ports come with a seat (R14).
+	IVRPortFactor int64
+	// GraceDays is how many dates after the end of a period it can be issued (R20).
+	GraceDays int
+}
+
+// DefaultRules are the numbers that the rules themselves name.
+func DefaultRules() Rules {
+	return Rules{Rules: aggregate.DefaultRules(), IVRPortFactor: 2, GraceDays: 3}
+}
+
+// Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.
+type Stop struct {
+	Tenant string      `json:"tenant"`
+	Period civil.Month `json:"period"`
+	// Code is missing_price (R19), unbalanced (R22) or not_due (R20).
+	Code   string `json:"code"`
+	Rule   string `json:"rule"`
+	Detail string `json:"detail"`
+	Advice string `json:"advice"`
+}
+
+// Error says what stopped the period and what to do.
+func (s *Stop) Error() string {
+	return fmt.Sprintf("%s %s: %s (%s): %s; %s", s.Tenant, s.Period, s.Code, s.Rule, s.Detail, s.Advice)
+}
+
+// TenantUsage is what a tenant used in a period.
+type TenantUsage struct {
+	// Days has the usage of the dates of the period, in the order of date, meter and subscription.
+	Days []aggregate.Usage
+	// Agents counts distinct agents over the whole period (R15).
+	Agents map[aggregate.AgentsOf]int64
+	// Balance says what became of the period's deliveries (R22).
+	Balance aggregate.Balance
+}
+
+// pooled are the meters that have an entitlement and so an overage (R15), in byte order.
+var pooled = []string{aggregate.AgentPremium, aggregate.AgentStandard, aggregate.IVRPort}
+
+// Bill works out a tenant's invoices for a period, in the byte order of their subscriptions: one for each
+// subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
+func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) ([]Invoice, error) {
+	b := newBill(tenant, zone, period, usage, rules)
+	if err := b.conserved(); err != nil {
+		return nil, err
+	}
+	b.commitments()
+	b.usages()
+	b.connects()
+	b.overages()
+	if len(b.missing) > 0 {
+		return nil, &Stop{tenant.ID, period, "missing_price", "R19", strings.Join(b.missing, "; "),
+			"add the price to the registry document, apply it, and bill the tenant again"}
+	}
+	return b.invoices(), nil
+}
+
+// bill is one tenant's period while its lines are being made.
+type bill struct {
+	tenant *registry.Tenant
+	period civil.Month
+	rules  Rules
+	usage  TenantUsage
+	// dates are those of the period that have instants; one that the zone skips has none.
+	dates []civil.Date
+	// primary has the primary of each of dates, nil where there is none (R4).
+	primary []*registry.Subscription
+	// closing is the primary at the last instant of the period that has one, on the date closed; nil where the
+	// tenant has no primary all period (R16).
+	closing *registry.Subscription
+	closed  civil.Date
+
+	active  []*registry.Subscription
+	lines   map[*registry.Subscription][]Line
+	missing []string
+}
+
+func newBill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) *bill {
+	b := &bill{tenant: tenant, period: period, rules: rules, usage: usage, lines: map[*registry.Subscription][]Line{}}
+	for _, day := range aggregate.Days(tenant.ID, zone, period.First(), period.Next().First()) {
+		primary := tenant.PrimaryOn(day.Date)
+		b.dates, b.primary = append(b.dates, day.Date), append(b.primary, primary)
+		if primary != nil {
+			b.closing, b.closed = primary, day.Date
+		}
+	}
+	for i := range tenant.Subscriptions {
+		if s := &tenant.Subscriptions[i]; s.ActiveIn(period, zone) {
+			b.active = append(b.active, s)
+		}
+	}
+	slices.SortFunc(b.active, func(x, y *registry.Subscription) int { return cmp.Compare(x.ID, y.ID) })
+	return b
+}
+
+// named reports whether agents are billed by the head (R16). Without a closing primary nothing is billed at all.
+func (b *bill) named() bool { return b.closing != nil && b.closing.LicenceModel == registry.Named }
+
+// byHead reports whether a meter is billed by distinct agents rather than by concurrency (R15).
+func (b *bill) byHead(meter string) bool { return b.named() && meter != aggregate.IVRPort }
+
+// price finds a price that a line needs; one that is not there stops the period (R19).
+func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[string]decimal.Decimal, kind Kind, key string) decimal.Decimal {
+	price, ok := list[key]
+	if !ok {
+		b.missing = append(b.missing, fmt.Sprintf("subscription %s, version of %s has no %s price for %s", s.ID, v.From, kind, key))
+	}
+	return price
+}
+
+// add gives a line its amount, `quantity × price × days / ofDays` rounded once (R19), and puts it on the
+// subscription's invoice. A line without a quantity is none (R18).
+func (b *bill) add(s *registry.Subscription, line Line, days, ofDays int64) {
+	if line.Quantity.IsZero() {
+		return
+	}
+	places, _ := registry.MinorUnits(s.Currency)
+	line.Amount = roundQuotient(line.Quantity.Mul(line.UnitPrice.Decimal).Mul(decimal.NewFromInt(days)), ofDays, places)
+	line.Unit = unitOf(line.Meter)
+	b.lines[s] = append(b.lines[s], line)
+}
+
+func unitOf(meter string) string {
+	switch {
+	case meter == aggregate.IVRPort:
+		return "port"
+	case strings.HasPrefix(meter, aggregate.ConnectPrefix):
+		return "unit"
+	default:
+		return "seat"
+	}
+}
+
+// commitments makes a line for each meter and version that a monthly subscription commits to, over the dates on
+// which it is active and the version in force (R18).
+func (b *bill) commitments() {
+	for _, s := range b.active {
+		if s.Billing != registry.Monthly {
+			continue
+		}
+		for _, v := range versions(s) {
+			from, to := b.inForce(s, v)
+			days, first, after := s.ActiveDates(from, to)
+			if days == 0 {
+				continue
+			}
+			for _, meter := range slices.Sorted(maps.Keys(v.Commitments)) {
+				quantity := v.Commitments[meter]
+				if quantity == 0 {
+					continue
+				}
+				price := b.price(s, v, v.Prices.Commitment, Commitment, meter)
+				b.add(s, Line{
+					Kind: Commitment, Meter: meter, Quantity: decimal.NewFromInt(quantity), UnitPrice: decimal.NewNullDecimal(price),
+					From: first, To: after, PeakMS: NoInstant,
+					Note: fmt.Sprintf("R18: %d committed at %s a month, active on %d of %d days", quantity, price, days, b.period.Days()),
+				}, int64(days), int64(b.period.Days()))
+			}
+		}
+	}
+}
+
+// versions returns a subscription's versions in the order in which they come into force.
+func versions(s *registry.Subscription) []*registry.Version {
+	var sorted []*registry.Version
+	for i := range s.Versions {
+		sorted = append(sorted, &s.Versions[i])
+	}
+	slices.SortFunc(sorted, func(x, y *registry.Version) int { return cmp.Compare(x.From, y.From) })
+	return sorted
+}
+
+// inForce returns the part `[from, to)` of the period in which a version is in force; empty where from is not
+// before to.
+func (b *bill) inForce(s *registry.Subscription, v *registry.Version) (from, to civil.Date) {
+	from, to = max(v.From, b.period.First()), b.period.Next().First()
+	for i := range s.Versions {
+		if next := s.Versions[i].From; next > v.From {
+			to = min(to, next)
+		}
+	}
+	return from, to
+}
+
+// usages makes the lines that say how usage is split: a subscription's own greatest concurrency, or for a named
+// tenant's agents their number (R18).
+func (b *bill) usages() {
+	for _, s := range b.active {
+		for _, meter := range pooled {
+			line := Line{Kind: UsageKind, Meter: meter, From: b.period.First(), To: b.period.Next().First(), PeakMS: NoInstant}
+			var quantity int64
+			if b.byHead(meter) {
+				quantity = b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter, Subscription: s.ID}]
+				line.Note = "R18: distinct agents with a session that starts in the period; for information"
+			} else {
+				for _, u := range b.days(meter, s.ID) {
+					if u.Peak > quantity {
+						quantity, line.PeakMS = u.Peak, u.PeakMS
+					}
+				}
+				line.Note = "R18: greatest concurrency of the subscription's own sessions; for information"
+			}
+			line.Quantity = decimal.NewFromInt(quantity)
+			b.add(s, line, 1, 1)
+		}
+	}
+}
+
+// days returns the usage of one meter by the dates of the period: of a subscription, or of the tenant as a whole.
+func (b *bill) days(meter, subscription string) []aggregate.Usage {
+	var days []aggregate.Usage
+	for _, u := range b.usage.Days {
+		if u.Meter == meter && u.Subscription == subscription {
+			days = append(days, u)
+		}
+	}
+	return days
+}
+
+// connects makes the Connect lines: the units of each channel at the prices of the version in force at their
+// time, on the primary of that time (R11, R18).
+func (b *bill) connects() {
+	type priced struct {
+		payer   *registry.Subscription
+		version *registry.Version
+		channel string
+	}
+	units := map[priced]decimal.Decimal{}
+	for _, u := range b.usage.Days {
+		channel, ok := strings.CutPrefix(u.Meter, aggregate.ConnectPrefix)
+		if !ok || u.Subscription == "" {
+			continue
+		}
+		payer := b.tenant.Subscription(u.Subscription)
+		key := priced{payer, payer.VersionOn(u.Date), channel}
+		units[key] = units[key].Add(u.Units)
+	}
+	keys := slices.SortedFunc(maps.Keys(units), func(x, y priced) int {
+		return cmp.Or(cmp.Compare(x.payer.ID, y.payer.ID), cmp.Compare(x.channel, y.channel), cmp.Compare(x.version.From, y.version.From))
+	})
+	for _, k := range keys {
+		price := b.price(k.payer, k.version, k.version.Prices.Connect, Connect, k.channel)
+		from, to := b.inForce(k.payer, k.version)
+		b.add(k.payer, Line{
+			Kind: Connect, Meter: aggregate.ConnectPrefix + k.channel, Quantity: units[k], UnitPrice: decimal.NewNullDecimal(price),
+			From: from, To: to, PeakMS: NoInstant,
+			Note: fmt.Sprintf("R11: %s units while the subscription was the primary, at %s each", units[k], price),
+		}, 1, 1)
+	}
+}
+
+// overages makes the overage lines, from the usage of the tenant as a whole against its pool (R14, R15), each on
+// its payer (R16).
+func (b *bill) overages() {
+	for _, meter := range pooled {
+		var o over
+		if b.byHead(meter) {
+			o = b.overByHead(meter)
+		} else {
+			o = b.overAtPeak(meter)
+		}
+		if o.quantity <= 0 {
+			continue
+		}
+		version := o.payer.VersionOn(o.date)
+		price := b.price(o.payer, version, version.Prices.Overage, Overage, meter)
+		b.add(o.payer, Line{
+			Kind: Overage, Meter: meter, Quantity: decimal.NewFromInt(o.quantity), UnitPrice: decimal.NewNullDecimal(price),
+			From: b.period.First(), To: b.period.Next().First(), PeakMS: o.peakMS, Note: o.note,
+		}, 1, 1)
+	}
+}
+
+// over is an overage: how much, who pays it, and the date whose version prices it.
+type over struct {
+	quantity int64
+	payer    *registry.Subscription
+	date     civil.Date
+	peakMS   int64
+	note     string
+}
+
+// overAtPeak is the greatest excess of concurrency over entitlement at any instant with a primary. Entitlement
+// and primary change only at midnight (R3), so within a date the greatest excess is where the date's peak is.
+func (b *bill) overAtPeak(meter string) over {
+	var o over
+	days := b.days(meter, "")
+	for i, date := range b.dates {
+		at := slices.IndexFunc(days, func(u aggregate.Usage) bool { return u.Date == date })
+		if at < 0 || b.primary[i] == nil {
+			continue
+		}
+		peak, entitled := days[at].Peak, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor)
+		if peak-entitled > o.quantity {
+			o = over{peak - entitled, b.primary[i], date, days[at].PeakMS,
+				fmt.Sprintf("R15: %d live at once, %d entitled", peak, entitled)}
+		}
+	}
+	return o
+}
+
+// overByHead is the excess of a named tenant's distinct agents over the greatest entitlement of the period.
+func (b *bill) overByHead(meter string) over {
+	var entitled int64
+	for _, date := range b.dates {
+		entitled = max(entitled, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor))
+	}
+	agents := b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]
+	return over{agents - entitled, b.closing, b.closed, NoInstant,
+		fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", agents, entitled)}
+}
+
+// invoices numbers and adds up the lines.
+func (b *bill) invoices() []Invoice {
+	var invoices []Invoice
+	for _, s := range b.active {
+		lines := b.lines[s]
+		if len(lines) == 0 {
+			continue
+		}
+		slices.SortStableFunc(lines, compareLines)
+		places, _ := registry.MinorUnits(s.Currency)
+		invoice := Invoice{
+			ID: InvoiceID(s.ID, b.period), Tenant: b.tenant.ID, Subscription: s.ID, Period: b.period,
+			Currency: s.Currency, MinorUnits: places, Lines: lines,
+		}
+		for i := range lines {
+			lines[i].No = i + 1
+			invoice.Total = invoice.Total.Add(lines[i].Amount)
+		}
+		invoices = append(invoices, invoice)
+	}
+	return invoices
+}
+
+// conserved checks that nothing is lost between the deliveries and the subscriptions (R22).
+func (b *bill) conserved() error {
+	var wrong []string
+	if d := b.usage.Balance.Difference(); d != 0 {
+		wrong = append(wrong, fmt.Sprintf("%d of %d accepted deliveries are in no class", d, b.usage.Balance.Accepted))
+	}
+	var tenant, subscriptions aggregate.Usage
+	for _, u := range b.usage.Days {
+		sum := &subscriptions
+		if u.Subscription == "" {
+			sum = &tenant
+		}
+		sum.Events += u.Events
+		sum.Milliseconds += u.Milliseconds
+		sum.Units = sum.Units.Add(u.Units)
+	}
+	for _, c := range []struct {
+		what          string
+		whole, summed decimal.Decimal
+	}{
+		{"counted deliveries and events of the subscriptions", decimal.NewFromInt(b.usage.Balance.Counted), decimal.NewFromInt(subscriptions.Events)},
+		{"events of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Events), decimal.NewFromInt(subscriptions.Events)},
+		{"milliseconds of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Milliseconds), decimal.NewFromInt(subscriptions.Milliseconds)},
+		{"units of the tenant and of its subscriptions", tenant.Units, subscriptions.Units},
+	} {
+		if !c.whole.Equal(c.summed) {
+			wrong = append(wrong, fmt.Sprintf("%s differ: %s and %s", c.what, c.whole, c.summed))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return &Stop{b.tenant.ID, b.period, "unbalanced", "R22", strings.Join(wrong, "; "),
+		"run `apportion reconcile --period " + b.period.String() + "` to see where, and `apportion aggregate --until-caught-up` once ingest has caught up"}
+}
