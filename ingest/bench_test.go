@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
 
@@ -80,11 +79,10 @@ func BenchmarkIngest(b *testing.B) {
 		e.publish(lines...)
 	}
 	for b.Loop() {
-		began := time.Now()
 		e.ingest(e.config(), e.deps())
-		b.ReportMetric(400_000/time.Since(began).Seconds(), "deliveries/s")
 		b.StopTimer()
 		e.exec("TRUNCATE TABLE ingest_batches")
 		b.StartTimer()
 	}
+	b.ReportMetric(float64(b.N)*400_000/b.Elapsed().Seconds(), "deliveries/s")
 }

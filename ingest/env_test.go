@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,10 @@ type env struct {
 	log    *logBuffer
 }
 
-var prefixes atomic.Int64
+var (
+	prefixes atomic.Int64
+	epoch    = time.Now().Unix() // a cluster may still have the topics of the last time
+)
 
 // newEnv returns an env whose topics have that many partitions.
 func newEnv(t testing.TB, partitions int) *env {
@@ -41,15 +45,24 @@ func newEnv(t testing.TB, partitions int) *env {
 	addr, database := servicetest.Database(t)
 	e := &env{
 		t:      t,
-		broker: servicetest.Kafka(t),
+		broker: broker(t),
 		conn:   connect(t, addr, database),
-		prefix: fmt.Sprintf("t%d.", prefixes.Add(1)),
+		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
 		log:    new(logBuffer),
 	}
 	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, partitions); err != nil {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// broker returns the address of the embedded broker, or of the cluster that
+// TEST_KAFKA names: everything must hold on Apache Kafka, too.
+func broker(t testing.TB) string {
+	if addr := os.Getenv("TEST_KAFKA"); addr != "" {
+		return addr
+	}
+	return servicetest.Kafka(t)
 }
 
 // connect opens a migrated database.

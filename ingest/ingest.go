@@ -136,21 +136,43 @@ var errCaughtUp = errors.New("caught up")
 // inserted first and entered in the ledger after, the ledger is where a
 // consumer resumes, and what is inserted again replaces itself.
 func (in *Ingester) Run(ctx context.Context) error {
-	defer in.kafka.close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	ran := make(chan error, 1)
+	go func() {
+		defer in.kafka.close()
+		ran <- in.run(ctx, stop)
+	}()
+	select {
+	case err := <-ran:
+		return ended(ctx, err)
+	case <-ctx.Done():
+	}
+	// A service that keeps a connection and says nothing must not keep the
+	// process: nothing depends on how the last steps end.
+	select {
+	case <-ran:
+	case <-time.After(stopTimeout):
+		in.log.Warn("stopped without an answer from Kafka or ClickHouse")
+	}
+	return ended(ctx, nil)
+}
 
+// stopTimeout is how long the last steps of a run may take.
+const stopTimeout = 4 * time.Second
+
+func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error {
 	ends, err := in.start(ctx)
 	if err != nil {
-		return ended(ctx, err)
+		return err
 	}
 	if in.cfg.UntilCaughtUp {
 		if done, err := in.caughtUp(ctx, ends); done || err != nil {
-			return ended(ctx, err)
+			return err
 		}
 		go in.watch(ctx, stop, ends)
 	}
-	return ended(ctx, in.consume(ctx, stop))
+	return in.consume(ctx, stop)
 }
 
 // ended turns the end that was asked for, by a caller or by having caught up,
@@ -267,7 +289,7 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 	if err != nil {
 		return err
 	}
-	defer leave(group)
+	defer group.Close()
 	for {
 		// The group reports every failed attempt to join and goes on trying, so
 		// an answer of "coordinator not available" is only one more wait.
@@ -295,19 +317,5 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 				})
 			}
 		}
-	}
-}
-
-// leave closes the group, which stops its consumers. A broker that does not
-// answer must not keep the process: it then finds out by the session timeout.
-func leave(group *kafka.ConsumerGroup) {
-	left := make(chan struct{})
-	go func() {
-		group.Close()
-		close(left)
-	}()
-	select {
-	case <-left:
-	case <-time.After(4 * time.Second):
 	}
 }

@@ -209,6 +209,47 @@ func TestStopsWhileItsServicesAreAway(t *testing.T) {
 	}
 }
 
+// TestStopsWhileClickHouseHangs has a server that keeps its connections and
+// says nothing, from before the start or from the middle of a batch on.
+func TestStopsWhileClickHouseHangs(t *testing.T) {
+	for _, hangsAt := range []string{"the start", "an insert"} {
+		t.Run(hangsAt, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, 1)
+			server, err := embedded.StartClickHouse(t.Context(), embedded.Options{Data: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Stop()
+			e.conn = connect(t, server.Addr, "default")
+			e.publish(sessions(10)...)
+			hang := sync.OnceFunc(func() { syscall.Kill(server.PID(), syscall.SIGSTOP) })
+			defer syscall.Kill(server.PID(), syscall.SIGCONT)
+			hung := make(chan bool, 10)
+			deps := e.deps()
+			deps.ClickHouse = failing{e.conn, func(query string) error {
+				hang()
+				hung <- true
+				return nil
+			}}
+			if hangsAt == "the start" {
+				hang()
+				hung <- true
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ran := make(chan error)
+			go func() { ran <- New(e.config(), deps).Run(ctx) }()
+			<-hung
+			time.Sleep(200 * time.Millisecond)
+			began := time.Now()
+			stop()
+			if err := <-ran; err != nil || time.Since(began) > 5*time.Second {
+				t.Errorf("stopped after %v with %v", time.Since(began), err)
+			}
+		})
+	}
+}
+
 func TestTwoIngestersShare(t *testing.T) {
 	e := newEnv(t, 4)
 	cfg := e.config()
