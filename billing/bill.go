@@ -61,8 +61,8 @@ var pooled = []string{aggregate.AgentPremium, aggregate.AgentStandard, aggregate
 // subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
 func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) ([]Invoice, error) {
 	b := newBill(tenant, zone, period, usage, rules)
-	if err := b.conserved(); err != nil {
-		return nil, err
+	if differences := usage.Differences(); len(differences) > 0 {
+		return nil, unbalanced(tenant.ID, period, differences)
 	}
 	b.commitments()
 	b.usages()
@@ -353,38 +353,40 @@ func (b *bill) invoices() []Invoice {
 	return invoices
 }
 
-// conserved checks that nothing is lost between the deliveries and the subscriptions (R22).
-func (b *bill) conserved() error {
-	var wrong []string
-	if d := b.usage.Balance.Difference(); d != 0 {
-		wrong = append(wrong, fmt.Sprintf("%d of %d accepted deliveries are in no class", d, b.usage.Balance.Accepted))
+// Differences says what is lost or doubled between the deliveries of the period and the usage of the
+// subscriptions; nothing where it balances (R22).
+func (u TenantUsage) Differences() []string {
+	var found []string
+	if d := u.Balance.Difference(); d != 0 {
+		found = append(found, fmt.Sprintf("of %d accepted deliveries %d are in no class", u.Balance.Accepted, d))
 	}
 	var tenant, subscriptions aggregate.Usage
-	for _, u := range b.usage.Days {
+	for _, day := range u.Days {
 		sum := &subscriptions
-		if u.Subscription == "" {
+		if day.Subscription == "" {
 			sum = &tenant
 		}
-		sum.Events += u.Events
-		sum.Milliseconds += u.Milliseconds
-		sum.Units = sum.Units.Add(u.Units)
+		sum.Events += day.Events
+		sum.Milliseconds += day.Milliseconds
+		sum.Units = sum.Units.Add(day.Units)
 	}
 	for _, c := range []struct {
 		what          string
 		whole, summed decimal.Decimal
 	}{
-		{"counted deliveries and events of the subscriptions", decimal.NewFromInt(b.usage.Balance.Counted), decimal.NewFromInt(subscriptions.Events)},
+		{"deliveries counted and events of the subscriptions", decimal.NewFromInt(u.Balance.Counted), decimal.NewFromInt(subscriptions.Events)},
 		{"events of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Events), decimal.NewFromInt(subscriptions.Events)},
 		{"milliseconds of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Milliseconds), decimal.NewFromInt(subscriptions.Milliseconds)},
 		{"units of the tenant and of its subscriptions", tenant.Units, subscriptions.Units},
 	} {
 		if !c.whole.Equal(c.summed) {
-			wrong = append(wrong, fmt.Sprintf("%s differ: %s and %s", c.what, c.whole, c.summed))
+			found = append(found, fmt.Sprintf("%s differ: %s and %s", c.what, c.whole, c.summed))
 		}
 	}
-	if len(wrong) == 0 {
-		return nil
-	}
-	return &Stop{b.tenant.ID, b.period, "unbalanced", "R22", strings.Join(wrong, "; "),
-		"run `apportion reconcile --period " + b.period.String() + "` to see where, and `apportion aggregate --until-caught-up` once ingest has caught up"}
+	return found
+}
+
+func unbalanced(tenant string, period civil.Month, differences []string) *Stop {
+	return &Stop{tenant, period, "unbalanced", "R22", strings.Join(differences, "; "),
+		"run `apportion reconcile --period " + period.String() + "` for where it is, and restore the table that lacks it"}
 }

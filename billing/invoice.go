@@ -8,6 +8,7 @@ package billing
 
 import (
 	"cmp"
+	"encoding/json"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -34,40 +35,89 @@ func (k Kind) order() int {
 
 // Line is one line of an invoice (R18).
 type Line struct {
-	No    int    `json:"lineNo"`
-	Kind  Kind   `json:"kind"`
-	Meter string `json:"meter"`
+	No    int
+	Kind  Kind
+	Meter string
 	// Quantity is in Unit: seat, port or unit.
-	Quantity decimal.Decimal `json:"quantity"`
-	Unit     string          `json:"unit"`
+	Quantity decimal.Decimal
+	Unit     string
 	// UnitPrice is per unit, and for a commitment per month; usage has none.
-	UnitPrice decimal.NullDecimal `json:"unitPrice"`
+	UnitPrice decimal.NullDecimal
 	// Amount is rounded to the currency's minor units (R19).
-	Amount decimal.Decimal `json:"amount"`
+	Amount decimal.Decimal
 	// From and To are the dates that the line covers, To exclusive.
-	From civil.Date `json:"from"`
-	To   civil.Date `json:"to"`
+	From, To civil.Date
 	// PeakMS is the peak instant in UTC epoch milliseconds (R15, R18), or NoInstant.
-	PeakMS int64 `json:"peakMs"`
+	PeakMS int64
 	// Corrects names what an adjustment corrects (R21).
-	Corrects string `json:"corrects,omitempty"`
+	Corrects string
 	// Note says in words which rule and figures are behind the line.
-	Note string `json:"note"`
+	Note string
 }
 
 // NoInstant is the PeakMS of a line that has no peak instant.
 const NoInstant int64 = -1
 
+// PeakAt returns the peak instant as 2026-10-14T08:31:07.000Z, and nothing where there is none.
+func (l Line) PeakAt() string {
+	if l.PeakMS == NoInstant {
+		return ""
+	}
+	return civil.FormatMillis(l.PeakMS)
+}
+
+// Price returns the unit price without trailing zeros, and nothing where there is none.
+func (l Line) Price() string {
+	if !l.UnitPrice.Valid {
+		return ""
+	}
+	return l.UnitPrice.Decimal.String()
+}
+
 // Invoice is what one subscription is charged for one period (R18).
 type Invoice struct {
-	ID           string          `json:"id"`
-	Tenant       string          `json:"tenant"`
-	Subscription string          `json:"subscription"`
-	Period       civil.Month     `json:"period"`
-	Currency     string          `json:"currency"`
-	MinorUnits   int32           `json:"minorUnits"`
-	Lines        []Line          `json:"lines"`
-	Total        decimal.Decimal `json:"total"`
+	ID, Tenant, Subscription string
+	Period                   civil.Month
+	Currency                 string
+	// MinorUnits is the number of decimals that the currency's amounts have (ISO 4217).
+	MinorUnits int32
+	Lines      []Line
+	Total      decimal.Decimal
+}
+
+// Money writes an amount with the decimals of the invoice's currency.
+func (i Invoice) Money(amount decimal.Decimal) string { return amount.StringFixed(i.MinorUnits) }
+
+// MarshalJSON writes the invoice under the names of the columns of lines.csv, with quantities, prices and amounts
+// as strings, so that no reader takes them for binary fractions.
+func (i Invoice) MarshalJSON() ([]byte, error) {
+	type line struct {
+		No        int        `json:"line_no"`
+		Kind      Kind       `json:"kind"`
+		Meter     string     `json:"meter"`
+		Quantity  string     `json:"quantity"`
+		Unit      string     `json:"unit"`
+		UnitPrice string     `json:"unit_price,omitempty"`
+		Amount    string     `json:"amount"`
+		From      civil.Date `json:"from"`
+		To        civil.Date `json:"to"`
+		PeakAt    string     `json:"peak_at,omitempty"`
+		Corrects  string     `json:"corrects,omitempty"`
+		Note      string     `json:"note"`
+	}
+	lines := []line{}
+	for _, l := range i.Lines {
+		lines = append(lines, line{l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.From, l.To, l.PeakAt(), l.Corrects, l.Note})
+	}
+	return json.Marshal(struct {
+		ID           string      `json:"invoice_id"`
+		Tenant       string      `json:"tenant_id"`
+		Subscription string      `json:"subscription_id"`
+		Period       civil.Month `json:"period"`
+		Currency     string      `json:"currency"`
+		Total        string      `json:"total"`
+		Lines        []line      `json:"lines"`
+	}{i.ID, i.Tenant, i.Subscription, i.Period, i.Currency, i.Money(i.Total), lines})
 }
 
 // InvoiceID is the id of a subscription's invoice for a period. Subscription ids are unique across tenants (R1),

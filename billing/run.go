@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"apportion/aggregate"
@@ -15,7 +16,8 @@ import (
 // Usage is where a run takes usage from; aggregate/clickhouse has it.
 type Usage interface {
 	aggregate.Store
-	// Stored returns the figures of the dates `[from, to)` as they stand.
+	// Stored returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
+	// that have any.
 	Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
 	// Fresh works out the figures of the days at a `now` of R12 and stores nothing.
 	Fresh(ctx context.Context, days []aggregate.Day, upTo []aggregate.Position, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
@@ -47,6 +49,9 @@ type Biller struct {
 	Rules  Rules
 	Usage  Usage
 	Ledger Ledger
+	// Differences are what does not balance between the topics and what ingest has taken in; while there are
+	// any, nothing is issued (R22).
+	Differences []string
 	// Progress is called with the tenants done and the tenants there are.
 	Progress func(done, total int)
 }
@@ -117,6 +122,10 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 				"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"})
 			continue
 		}
+		if len(b.Differences) > 0 {
+			run.Stopped = append(run.Stopped, unbalanced(t.ID, period, b.Differences))
+			continue
+		}
 		due, ids = append(due, t), append(ids, t.ID)
 	}
 	if len(due) > 0 {
@@ -153,9 +162,32 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 	return run, nil
 }
 
+// Due reports whether the grace of a period is over at now for every tenant (R20).
+func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
+	for _, t := range b.State.Tenants() {
+		if end, err := b.graceEnds(t, period); err != nil || now < end {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// Issued returns everything that has been issued of a period so far.
+func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
+	issued, err := b.Ledger.Issued(ctx, period)
+	if err != nil {
+		return nil, fmt.Errorf("reading what has been issued of %s: %w", period, err)
+	}
+	run := &Run{Period: period}
+	for _, tenant := range slices.Sorted(maps.Keys(issued)) {
+		run.Invoices = append(run.Invoices, issued[tenant].Invoices...)
+	}
+	return run, nil
+}
+
 // each bills the tenants one by one; one that stops is noted and the others go on (R19).
 func (b *Biller) each(tenants []*registry.Tenant, figures *aggregate.Figures, run *Run) ([]Issue, error) {
-	usage := split(figures)
+	usage := ByTenant(figures)
 	var issues []Issue
 	for i, t := range tenants {
 		b.Progress(i, len(tenants))
@@ -179,8 +211,8 @@ func (b *Biller) each(tenants []*registry.Tenant, figures *aggregate.Figures, ru
 	return issues, nil
 }
 
-// split gives each tenant its own part of the figures.
-func split(figures *aggregate.Figures) map[string]TenantUsage {
+// ByTenant gives each tenant its own part of the figures.
+func ByTenant(figures *aggregate.Figures) map[string]TenantUsage {
 	usage := map[string]TenantUsage{}
 	for _, u := range figures.Usage {
 		t := usage[u.Tenant]

@@ -177,19 +177,24 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	return batch.Send()
 }
 
-// Stored returns the figures of the dates `[from, to)` of the tenants, as the days in force have them.
+// Stored returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force
+// have them.
 func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
-	wanted := func() *query {
+	where := ` WHERE date >= toDate32({from:String}) AND date < toDate32({to:String})`
+	if tenants != nil {
+		where += ` AND tenant IN (SELECT tenant FROM wanted)`
+	}
+	inputs := func() *query {
 		q := newQuery(ctx)
-		add := q.table("wanted", "tenant", "String", "first", "Date32", "next", "Date32")
+		q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+		wanted := q.table("wanted", "tenant", "String")
 		for _, t := range tenants {
-			add(t, asTime(from), asTime(to))
+			wanted(t)
 		}
 		return q
 	}
-	const those = ` INNER JOIN wanted USING (tenant) WHERE date >= first AND date < next`
-	return figures(s.conn, wanted(), `WITH daily AS (SELECT * FROM v_usage_daily`+those+`)`,
-		wanted(), `WITH balance AS (SELECT * FROM v_usage_balance`+those+`)`)
+	return figures(s.conn, inputs(), `WITH daily AS (SELECT * FROM v_usage_daily`+where+`)`,
+		inputs(), `WITH balance AS (SELECT * FROM v_usage_balance`+where+`)`)
 }
 
 // Fresh works the figures of the days out from the deliveries up to the positions, at a `now` of R12, and

@@ -88,11 +88,15 @@ period, differences).`,
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 
 	root.AddCommand(
+		newDemoCommand(a),
 		newDevCommand(a),
 		newMigrateCommand(a),
 		newRegistryCommand(a),
 		newPublishCommand(a),
 		newIngestCommand(a),
+		newAggregateCommand(a),
+		newReconcileCommand(a),
+		newBillCommand(a),
 		newConfigCommand(a),
 	)
 	return asGroup(root)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -53,10 +54,15 @@ func (a *app) publishCommand(ctx context.Context, files []string) error {
 			fmt.Fprintf(w, "%s: left out, too large for a Kafka record\n", line)
 		}
 	})
-	if err == nil && len(result.LeftOut) > 0 {
-		err = findings(fmt.Sprintf("%d lines are too large for a Kafka record and were left out; have them sent again, smaller", len(result.LeftOut)))
+	return errors.Join(err, result.finding())
+}
+
+// finding returns the finding that lines were left out, if any were.
+func (p published) finding() error {
+	if len(p.LeftOut) == 0 {
+		return nil
 	}
-	return err
+	return findings(fmt.Sprintf("%d lines are too large for a Kafka record and were left out; have them sent again, smaller", len(p.LeftOut)))
 }
 
 // publish writes the deliveries in the files to their topics.
@@ -71,7 +77,6 @@ func (a *app) publish(ctx context.Context, files []string) (published, error) {
 		progress.set(result.Deliveries + p.Lines)
 	})
 	defer publisher.Close()
-	defer progress.end()
 	for _, file := range files {
 		done, err := a.publishFile(ctx, publisher, file)
 		result.Deliveries += done.Lines
@@ -87,6 +92,7 @@ func (a *app) publish(ctx context.Context, files []string) (published, error) {
 			return result, fmt.Errorf("publishing %s: %w; %d deliveries were published, and it does no harm to publish them again", file, err, result.Deliveries)
 		}
 	}
+	progress.end()
 	return result, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -167,7 +168,7 @@ func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) er
 			case !o.Accepted:
 				fmt.Fprintf(w, "%s %s: refused\n", o.Command, o.Tenant)
 			case o.Offset == nil:
-				fmt.Fprintf(w, "%s: would be accepted\n", o.command)
+				fmt.Fprintf(w, "%s %s: would be accepted\n", o.Command, o.Tenant)
 			default:
 				fmt.Fprintf(w, "%s %s: accepted, at offset %d\n", o.Command, o.Tenant, *o.Offset)
 			}
@@ -182,10 +183,15 @@ func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) er
 			fmt.Fprintln(w, "warning:", warning)
 		}
 	})
-	if err == nil && refused > 0 {
-		err = findings(fmt.Sprintf("%d of %d commands refused; put right what is listed and apply again", refused, len(outcomes)))
+	return errors.Join(err, refusedFinding(refused, len(outcomes)))
+}
+
+// refusedFinding returns the finding that commands were refused, if any were.
+func refusedFinding(refused, commands int) error {
+	if refused == 0 {
+		return nil
 	}
-	return err
+	return findings(fmt.Sprintf("refused: %d of %d commands; put right what is listed above", refused, commands))
 }
 
 // finding is one thing to put right in a document.
@@ -228,7 +234,7 @@ func (a *app) registryCheck(ctx context.Context, file string) error {
 		return err
 	}
 	if len(all) > 0 {
-		return findings(fmt.Sprintf("%d findings in %s", len(all), file))
+		return findings(file + " would be refused: put right what is listed above")
 	}
 	return nil
 }

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	usage "apportion/aggregate/clickhouse"
+	"apportion/billing"
+	"apportion/billing/clickhouse"
+	"apportion/billing/export"
+	"apportion/ingest"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+func newBillCommand(a *app) *cobra.Command {
+	return group("bill", "Preview and issue the invoices of a period (R14-R20)",
+		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
+committed, how usage is split, Connect usage, and the overage of the tenant's pooled usage on
+its primary subscription. A tenant that cannot be billed is reported with the rule that stops
+it; the others go on, and the exit code is 3.`,
+		`  apportion bill preview --config data/apportion.yaml --period 2026-10
+  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
+		newBillPreviewCommand(a),
+		newBillIssueCommand(a),
+	)
+}
+
+// billFlags are what preview and issue are told.
+type billFlags struct {
+	period  civil.Month
+	tenants []string
+	asOf    int64
+	out     string
+}
+
+// billCommand returns a command with the flags of both.
+func (a *app) billCommand(cmd *cobra.Command, bill func(ctx context.Context, flags billFlags) (*billing.Run, error)) *cobra.Command {
+	var flags billFlags
+	var period, asOf string
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = a.command(func(ctx context.Context, _ []string) (err error) {
+		if flags.period, err = parsePeriod(period); err != nil {
+			return err
+		}
+		if flags.asOf, err = parseAsOf(asOf, time.Now); err != nil {
+			return err
+		}
+		run, err := bill(ctx, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run)
+	})
+	periodFlag(cmd, &period)
+	asOfFlag(cmd, &asOf)
+	cmd.Flags().StringArrayVar(&flags.tenants, "tenant", nil, "bill only this `tenant`; can be repeated")
+	cmd.Flags().StringVar(&flags.out, "out", "", "write the invoice files below this `directory`")
+	cmd.MarkFlagDirname("out")
+	return cmd
+}
+
+func periodFlag(cmd *cobra.Command, period *string) {
+	cmd.Flags().StringVar(period, "period", "", "the `month` billed, such as 2026-10 (R17)")
+	cmd.MarkFlagRequired("period")
+}
+
+func asOfFlag(cmd *cobra.Command, asOf *string) {
+	cmd.Flags().StringVar(asOf, "as-of", "", "the `instant` that counts as now (R12, R20), in RFC 3339 (default: the clock)")
+}
+
+func parsePeriod(s string) (civil.Month, error) {
+	period, err := civil.ParseMonth(s)
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--period: %w", err)}
+	}
+	return period, nil
+}
+
+func parseAsOf(s string, otherwise func() time.Time) (int64, error) {
+	if s == "" {
+		return otherwise().UnixMilli(), nil
+	}
+	ms, err := civil.ParseInstant(s)
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--as-of: %w", err)}
+	}
+	return ms, nil
+}
+
+func newBillPreviewCommand(a *app) *cobra.Command {
+	return a.billCommand(&cobra.Command{
+		Use:   "preview --period P",
+		Short: "Show the invoices of a period as they stand",
+		Long: `Works out the invoices of a period from what has been taken in so far, and issues nothing.
+Open sessions last until now (R12). With --out, writes the files to DIR/PERIOD.draft/.`,
+		Example: `  apportion bill preview --config data/apportion.yaml --period 2026-10
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --tenant acme --json
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --as-of 2026-10-15T12:00:00Z --out drafts`,
+	}, a.preview)
+}
+
+func newBillIssueCommand(a *app) *cobra.Command {
+	return a.billCommand(&cobra.Command{
+		Use:   "issue --period P",
+		Short: "Issue the invoices of a period, once and for good",
+		Long: `Issues the invoices of a period for every tenant whose grace is over (R20). What is issued
+never changes: running it again gives the same invoices and the same bytes, and issues only
+tenants that could not be issued before. With --out, writes the files of everything issued of
+the period to DIR/PERIOD/, whole or not at all.`,
+		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
+  apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
+	}, a.issue)
+}
+
+// biller returns what bills, on the registry as it stands now.
+func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	progress := a.progress("tenants billed", -1)
+	return &billing.Biller{
+		State:  state,
+		Rules:  a.billingRules(),
+		Usage:  usage.NewStore(conn),
+		Ledger: clickhouse.NewInvoices(conn),
+		Progress: func(done, total int) {
+			progress.set(int64(done))
+			if done == total {
+				progress.end()
+			}
+		},
+	}, nil
+}
+
+func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	run, err := biller.Preview(ctx, flags.period, flags.tenants, flags.asOf)
+	if err != nil {
+		return nil, err
+	}
+	return run, a.writeFiles(run, flags.out)
+}
+
+func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	partitions, err := ingest.Balance(ctx, a.conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range partitions {
+		biller.Differences = append(biller.Differences, p.Differences...)
+	}
+	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)
+	if err != nil || flags.out == "" {
+		return run, err
+	}
+	// The files of a period are whole, whatever tenants were named: finance imports the folder.
+	all, err := biller.Issued(ctx, flags.period)
+	if err != nil {
+		return nil, err
+	}
+	return run, a.writeFiles(all, flags.out)
+}
+
+func (a *app) writeFiles(run *billing.Run, out string) error {
+	if out == "" {
+		return nil
+	}
+	dir, err := export.Write(out, run)
+	if err == nil {
+		fmt.Fprintf(a.stderr, "files written: %s\n", dir)
+	}
+	return err
+}
+
+// printRun prints invoices, and returns a finding if a tenant was stopped.
+func (a *app) printRun(run *billing.Run) error {
+	result := struct {
+		Period   civil.Month       `json:"period"`
+		Draft    bool              `json:"draft"`
+		Invoices []billing.Invoice `json:"invoices"`
+		Stopped  []*billing.Stop   `json:"stopped"`
+	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
+		return err
+	}
+	return stopped(run)
+}
+
+// stopped returns the finding that some tenants could not be billed, if there are any.
+func stopped(run *billing.Run) error {
+	if len(run.Stopped) == 0 {
+		return nil
+	}
+	return findings(fmt.Sprintf("%d tenants could not be billed, as listed above; the others were", len(run.Stopped)))
+}
+
+// readable is how many invoice lines are shown one by one; of more, only the invoices are.
+const readable = 60
+
+// writeInvoices writes invoices for people: with their lines while there are few, else one row each.
+func writeInvoices(w io.Writer, run *billing.Run) {
+	lines := 0
+	for _, i := range run.Invoices {
+		lines += len(i.Lines)
+	}
+	what := ""
+	if run.Draft {
+		what = ", draft"
+	}
+	if lines <= readable {
+		for _, i := range run.Invoices {
+			fmt.Fprintf(w, "%s  %s, subscription %s, %s%s\n\n", i.ID, i.Tenant, i.Subscription, i.Period, what)
+			var rows [][]string
+			for _, l := range i.Lines {
+				rows = append(rows, []string{strconv.Itoa(l.No), string(l.Kind), l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.PeakAt(), l.Note})
+			}
+			rows = append(rows, []string{"", "total", "", "", "", i.Currency, i.Money(i.Total), "", ""})
+			writeTable(w, []string{"LINE", "KIND", "METER", "QUANTITY", "UNIT", "PRICE", "AMOUNT", "PEAK AT", "NOTE"}, rows, 1, 4, 6, 7)
+			fmt.Fprintln(w)
+		}
+	} else {
+		var rows [][]string
+		for _, i := range run.Invoices {
+			rows = append(rows, []string{i.Tenant, i.Subscription, i.ID, strconv.Itoa(len(i.Lines)), i.Money(i.Total), i.Currency})
+		}
+		fmt.Fprintf(w, "%s%s\n\n", run.Period, what)
+		writeTable(w, []string{"TENANT", "SUBSCRIPTION", "INVOICE", "LINES", "TOTAL", ""}, rows, 4, 5)
+		fmt.Fprintln(w)
+	}
+	if len(run.Invoices) == 0 {
+		fmt.Fprintf(w, "%s: no invoices\n", run.Period)
+	}
+	for _, s := range run.Stopped {
+		fmt.Fprintln(w, "stopped:", s.Error())
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"apportion/billing"
+	"apportion/billing/export"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+// month is a real one, of a bank's call centre, as deliveries and a registry document.
+//
+//go:embed month
+var month embed.FS
+
+// monthPeriod is the period of the shipped month.
+const monthPeriod = "1999-02"
+
+type demoFlags struct {
+	registry, period, asOf, out, data string
+	events                            []string
+}
+
+func newDemoCommand(a *app) *cobra.Command {
+	var flags demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run the whole pipeline once, from deliveries to invoices",
+		Long: `Starts Kafka and ClickHouse on this machine, applies the registry, publishes the deliveries,
+takes them in, aggregates, reconciles, issues the period, writes its files to DIR/PERIOD/ and
+shows the invoices. Without flags that is a real month of a bank's call centre, to out/.
+
+With --data the topics and tables stay in that directory, for "apportion dev --data" to serve
+again; without it they are gone at the end. While the grace of the period is not over as of
+--as-of, the invoices are a draft and go to DIR/PERIOD.draft/.`,
+		Example: `  apportion demo
+  apportion demo --registry tenants.yaml --events usage.ndjson.gz --period 2026-10 --out invoices
+  apportion demo --data data --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error { return a.demo(ctx, flags) }),
+	}
+	cmd.Flags().StringVar(&flags.registry, "registry", "", "registry document, a `file` of YAML or JSON (default: the shipped one)")
+	cmd.Flags().StringArrayVar(&flags.events, "events", nil, "deliveries, a `file` with one CloudEvent a line, .gz or not; can be repeated (default: the shipped month)")
+	cmd.Flags().StringVar(&flags.period, "period", "", "the `month` billed, such as 2026-10 (default: the shipped one's)")
+	cmd.Flags().StringVar(&flags.asOf, "as-of", "", "the `instant` that counts as now, in RFC 3339 (default: a year after the end of the period)")
+	cmd.Flags().StringVar(&flags.out, "out", "out", "write the invoice files below this `directory`")
+	cmd.Flags().StringVar(&flags.data, "data", "", "keep topics and tables in this `directory`")
+	for _, name := range []string{"out", "data"} {
+		cmd.MarkFlagDirname(name)
+	}
+	return cmd
+}
+
+// demo is the pipeline, a step after the other.
+func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
+	if (flags.registry == "") != (len(flags.events) == 0) {
+		return usagef("--registry and --events go together: deliveries mean nothing without the tenants they are of")
+	}
+	if flags.period == "" {
+		if flags.registry != "" {
+			return usagef("--period is needed with a registry and events of one's own, such as --period 2026-10")
+		}
+		flags.period = monthPeriod
+	}
+	period, err := parsePeriod(flags.period)
+	if err != nil {
+		return err
+	}
+	yearAfter := func() time.Time {
+		return time.UnixMilli(civil.UTC.Start(period.Next().First())).UTC().AddDate(1, 0, 0)
+	}
+	asOf, err := parseAsOf(flags.asOf, yearAfter)
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp("", "apportion-demo-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	if flags.data == "" {
+		flags.data = filepath.Join(scratch, "data")
+	}
+	if flags.registry == "" {
+		if flags.registry, flags.events, err = unpackMonth(scratch); err != nil {
+			return err
+		}
+	}
+	doc, problems, err := a.readDocument(flags.registry)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return errors.Join(a.printFindings(found(problems), nil),
+			fmt.Errorf("%s cannot be applied: put right what is listed above", flags.registry))
+	}
+
+	a.step("start Kafka and ClickHouse")
+	servers, err := a.startServers(ctx, flags.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, servers.Stop()) }()
+	if _, err := a.migrate(ctx); err != nil {
+		return err
+	}
+
+	a.step("apply the registry")
+	outcomes, err := a.giveCommands(ctx, func(state registry.State, timeMS int64) []*outcome { return planDocument(state, doc, timeMS) })
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for _, o := range outcomes {
+		for _, r := range o.Refusals {
+			fmt.Fprintf(a.stderr, "refused: %s\n", r.Error())
+		}
+		if !o.Accepted {
+			refused++
+		}
+	}
+	for _, warning := range warnings(doc, outcomes) {
+		a.log.Debug("a price is missing", "warning", warning.String())
+	}
+
+	a.step("publish the deliveries")
+	sent, err := a.publish(ctx, flags.events)
+	if err != nil {
+		return err
+	}
+
+	a.step("take them in")
+	if _, err := a.ingest(ctx, true); err != nil {
+		return err
+	}
+
+	a.step("aggregate")
+	if _, err := a.aggregate(ctx); err != nil {
+		return err
+	}
+
+	a.step("reconcile")
+	// All of the deliveries, not those of the period alone, so that each can be seen to be somewhere.
+	balance, err := a.reconcile(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(2299, 12, 31))
+	if err != nil {
+		return err
+	}
+
+	run, err := a.demoBill(ctx, billFlags{period: period, asOf: asOf, out: flags.out})
+	if err != nil {
+		return err
+	}
+
+	result := struct {
+		Period    civil.Month       `json:"period"`
+		Draft     bool              `json:"draft"`
+		Files     string            `json:"files"`
+		Published int64             `json:"published"`
+		Refused   int               `json:"refused_commands"`
+		Balance   *reconciliation   `json:"balance"`
+		Invoices  []billing.Invoice `json:"invoices"`
+		Stopped   []*billing.Stop   `json:"stopped"`
+	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
+		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+	if err := a.print(result, func(w io.Writer) {
+		fmt.Fprintln(w)
+		writeInvoices(w, run)
+		balance.summarize(w)
+		fmt.Fprintf(w, "\nThe lines are in %s; docs/tutorial.md explains them one by one.\n", filepath.Join(result.Files, "lines.csv"))
+		if flags.data != filepath.Join(scratch, "data") {
+			fmt.Fprintf(w, "The usage tables can be queried: apportion dev --data %s serves them.\n", flags.data)
+		}
+	}); err != nil {
+		return err
+	}
+	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run))
+}
+
+// demoBill issues the period, or drafts it for all while the grace of any tenant goes on.
+func (a *app) demoBill(ctx context.Context, flags billFlags) (*billing.Run, error) {
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	due, err := biller.Due(flags.period, flags.asOf)
+	if err != nil {
+		return nil, err
+	}
+	if !due {
+		a.step("preview " + flags.period.String() + ", since its grace is not over")
+		return a.preview(ctx, flags)
+	}
+	a.step("issue " + flags.period.String())
+	return a.issue(ctx, flags)
+}
+
+func (a *app) step(what string) { fmt.Fprintln(a.stderr, "→ "+what) }
+
+// unpackMonth writes the shipped month to files.
+func unpackMonth(dir string) (document string, events []string, err error) {
+	for _, name := range []string{"registry.json", "events.ndjson.gz"} {
+		content, err := month.ReadFile("month/" + name)
+		if err != nil {
+			return "", nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			return "", nil, err
+		}
+	}
+	return filepath.Join(dir, "registry.json"), []string{filepath.Join(dir, "events.ndjson.gz")}, nil
+}

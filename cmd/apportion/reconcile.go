@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	"apportion/aggregate"
+	usage "apportion/aggregate/clickhouse"
+	"apportion/billing"
+	"apportion/ingest"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+func newReconcileCommand(a *app) *cobra.Command {
+	var period string
+	cmd := &cobra.Command{
+		Use:   "reconcile --period P",
+		Short: "Show that nothing was lost between Kafka and the invoices (R22)",
+		Long: `Shows the balance of a period: for every topic partition what was read against what was
+accepted and rejected, offsets without a hole; for every tenant what became of the deliveries
+accepted, and what is to be reported of them. The exit code is 3 if anything does not balance.
+
+Figures are brought up to date first. Refused deliveries belong to no period, so all of them
+are counted by code.`,
+		Example: `  apportion reconcile --config data/apportion.yaml --period 2026-10
+  apportion reconcile --config data/apportion.yaml --period 2026-10 --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			p, err := parsePeriod(period)
+			if err != nil {
+				return err
+			}
+			if _, err := a.aggregate(ctx); err != nil {
+				return err
+			}
+			r, err := a.reconcile(ctx, p.First(), p.Next().First())
+			if err != nil {
+				return err
+			}
+			if err := a.print(r, func(w io.Writer) { r.write(w) }); err != nil {
+				return err
+			}
+			return r.finding()
+		}),
+	}
+	periodFlag(cmd, &period)
+	return cmd
+}
+
+// reconciliation is the balance of R22.
+type reconciliation struct {
+	Partitions []partitionBalance `json:"partitions"`
+	Tenants    []tenantBalance    `json:"tenants"`
+	// Rejected counts refused deliveries by code, whatever their period.
+	Rejected map[string]uint64 `json:"rejected"`
+	// Total is the sum of the tenants.
+	Total aggregate.Balance `json:"total"`
+}
+
+type partitionBalance struct {
+	Topic       string   `json:"topic"`
+	Partition   int      `json:"partition"`
+	Read        uint64   `json:"read"`
+	Accepted    uint64   `json:"accepted"`
+	Rejected    uint64   `json:"rejected"`
+	Differences []string `json:"differences,omitempty"`
+}
+
+type tenantBalance struct {
+	Tenant string `json:"tenant"`
+	aggregate.Balance
+	Differences []string `json:"differences,omitempty"`
+}
+
+// reconcile works out the balance of the dates `[from, to)`.
+func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliation, error) {
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &reconciliation{Rejected: map[string]uint64{}, Tenants: []tenantBalance{}, Partitions: []partitionBalance{}}
+	partitions, err := ingest.Balance(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range partitions {
+		r.Partitions = append(r.Partitions, partitionBalance{p.Topic, p.Partition, p.Read, p.Accepted, p.Rejected, p.Differences})
+	}
+	figures, err := usage.NewStore(conn).Stored(ctx, nil, from, to)
+	if err != nil {
+		return nil, err
+	}
+	byTenant := billing.ByTenant(figures)
+	for _, tenant := range slices.Sorted(maps.Keys(byTenant)) {
+		u := byTenant[tenant]
+		r.Tenants = append(r.Tenants, tenantBalance{tenant, u.Balance, u.Differences()})
+		r.Total = r.Total.Add(u.Balance)
+	}
+	rows, err := conn.Query(ctx, `SELECT code, uniqExact(topic, partition, offset) FROM rejected GROUP BY code`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var code string
+		var n uint64
+		if err := rows.Scan(&code, &n); err != nil {
+			return nil, err
+		}
+		r.Rejected[code] = n
+	}
+	return r, rows.Err()
+}
+
+// finding returns what does not balance, if anything does not.
+func (r *reconciliation) finding() error {
+	n := 0
+	for _, p := range r.Partitions {
+		n += len(p.Differences)
+	}
+	for _, t := range r.Tenants {
+		n += len(t.Differences)
+	}
+	if n == 0 {
+		return nil
+	}
+	return findings(fmt.Sprintf("unbalanced (R22): %d differences, as listed above; nothing of the period can be issued until the tables are whole again", n))
+}
+
+// summarize says in a few lines where the deliveries went.
+func (r *reconciliation) summarize(w io.Writer) {
+	var read, rejected uint64
+	for _, p := range r.Partitions {
+		read += p.Read
+		rejected += p.Rejected
+	}
+	t := r.Total
+	fmt.Fprintf(w, "%d deliveries read: %d accepted, %d rejected.\n", read, t.Accepted, rejected)
+	fmt.Fprintf(w, "Of those accepted %d count, %d are duplicates, %d superseded, %d voided, %d unallocated, %d held for an unknown tenant (R8, R10, R22).\n",
+		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.Held)
+	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
+		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
+	}
+}
+
+func (r *reconciliation) write(w io.Writer) {
+	var rows [][]string
+	var differences []string
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	for _, p := range r.Partitions {
+		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), number(int64(p.Read)), number(int64(p.Accepted)), number(int64(p.Rejected))})
+		differences = append(differences, p.Differences...)
+	}
+	writeTable(w, []string{"TOPIC", "PARTITION", "READ", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5)
+	fmt.Fprintln(w)
+	rows = nil
+	row := func(tenant string, b aggregate.Balance) []string {
+		cells := []string{tenant}
+		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.Held,
+			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
+			cells = append(cells, number(n))
+		}
+		return cells
+	}
+	for _, t := range r.Tenants {
+		rows = append(rows, row(t.Tenant, t.Balance))
+		for _, d := range t.Differences {
+			differences = append(differences, t.Tenant+": "+d)
+		}
+	}
+	rows = append(rows, row("total", r.Total))
+	writeTable(w, []string{"TENANT", "ACCEPTED", "COUNTED", "DUPLICATE", "SUPERSEDED", "VOIDED", "UNALLOCATED", "HELD",
+		"UNMAPPED", "OPEN", "UNKNOWN SUB", "CONFLICTS"}, rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
+		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
+	}
+	for _, d := range differences {
+		fmt.Fprintln(w, "unbalanced:", d)
+	}
+}
