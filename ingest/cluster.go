@@ -104,7 +104,7 @@ func (c *cluster) bounds(ctx context.Context, places []place) (map[place]bounds,
 		}
 	}
 	if len(all) < len(places) {
-		return nil, fmt.Errorf("Kafka told the offsets of %d partitions out of %d", len(all), len(places))
+		return nil, fmt.Errorf("%s told the offsets of %d partitions out of %d", c, len(all), len(places))
 	}
 	return all, nil
 }

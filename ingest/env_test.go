@@ -23,12 +23,19 @@ import (
 	"apportion/schemas/tables"
 )
 
-func TestMain(m *testing.M) { servicetest.Main(m) }
+func TestMain(m *testing.M) {
+	if config := os.Getenv(victim); config != "" {
+		beVictim(config)
+	}
+	servicetest.Main(m)
+}
 
 // env is a database and a set of topics of a test's own.
 type env struct {
 	t      testing.TB
 	conn   driver.Conn
+	addr   string // of ClickHouse
+	db     string
 	broker string
 	prefix string
 	log    *logBuffer
@@ -47,6 +54,8 @@ func newEnv(t testing.TB, partitions int) *env {
 		t:      t,
 		broker: broker(t),
 		conn:   connect(t, addr, database),
+		addr:   addr,
+		db:     database,
 		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
 		log:    new(logBuffer),
 	}

@@ -220,6 +220,8 @@ func (cfg *Config) validate() error {
 		return errors.New("no Kafka brokers are configured: give at least one host:port")
 	case cfg.Group == "":
 		return errors.New("no consumer group is configured: give it a name")
+	case cfg.SessionTimeout <= 0:
+		return fmt.Errorf("a session timeout of %v leaves no time for a sign of life: give it at least 6 s", cfg.SessionTimeout)
 	case cfg.BatchRows < 1, cfg.BatchBytes < 1, cfg.FetchBytes < 1:
 		return fmt.Errorf("batches of %d rows and %d bytes, fetched %d bytes at a time, hold nothing: each must be at least 1",
 			cfg.BatchRows, cfg.BatchBytes, cfg.FetchBytes)
@@ -281,7 +283,7 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 		Topics:                in.topics(),
 		Dialer:                &kafka.Dialer{Timeout: 3 * time.Second, DualStack: true, ClientID: clientID},
 		WatchPartitionChanges: true,
-		HeartbeatInterval:     500 * time.Millisecond,
+		HeartbeatInterval:     in.cfg.SessionTimeout / 12,
 		SessionTimeout:        in.cfg.SessionTimeout,
 		RebalanceTimeout:      in.cfg.SessionTimeout,
 		JoinGroupBackoff:      300 * time.Millisecond,
