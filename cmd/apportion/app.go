@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"strings"
 
-	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -128,44 +127,50 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	}, nil
 }
 
-// openClickHouse returns the connection to ClickHouse, which the command's end closes, for those that wait for
-// the server by themselves.
-func (a *app) openClickHouse() (driver.Conn, error) {
-	if a.conn == nil {
-		options, err := a.clickhouseOptions()
-		if err != nil {
-			return nil, err
-		}
-		if a.conn, err = clickhouse.Open(options); err != nil {
-			return nil, fmt.Errorf("ClickHouse: %w", err)
-		}
-	}
-	return a.conn, nil
-}
-
-// clickhouse returns the connection to ClickHouse, which the command's end closes, once the server has answered.
+// clickhouse returns the connection to ClickHouse, which the command's end closes.
 func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
-	conn, err := a.openClickHouse()
+	if a.conn != nil {
+		return a.conn, nil
+	}
+	options, err := a.clickhouseOptions()
 	if err != nil {
 		return nil, err
 	}
-	return conn, a.explain(conn.Ping(ctx))
+	if err := a.checkDatabase(ctx, *options); err != nil {
+		return nil, err
+	}
+	a.conn, err = clickhouse.Open(options)
+	return a.conn, err
+}
+
+// checkDatabase makes sure that the server answers and has the database. It asks on a connection that names none,
+// because the embedded server does not survive a handshake that it refuses.
+func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) error {
+	database := options.Auth.Database
+	options.Auth.Database = ""
+	conn, err := clickhouse.Open(&options)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	var n uint64
+	if err := conn.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = ?", database).Scan(&n); err != nil {
+		return a.explain(err)
+	}
+	if n == 0 {
+		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", database)
+	}
+	return nil
 }
 
 // explain says what to do about an error of connecting to ClickHouse.
 func (a *app) explain(err error) error {
-	if err == nil {
-		return nil
-	}
 	var refused *clickhouse.Exception
-	if !errors.As(err, &refused) {
-		return fmt.Errorf("ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
-			strings.Join(a.cfg.ClickHouse.Addr, ", "), err)
+	if err == nil || errors.As(err, &refused) {
+		return err
 	}
-	if refused.Code == int32(chproto.ErrUnknownDatabase) {
-		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", a.cfg.ClickHouse.Database)
-	}
-	return fmt.Errorf("ClickHouse: %w", err)
+	return fmt.Errorf("ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
+		strings.Join(a.cfg.ClickHouse.Addr, ", "), err)
 }
 
 func notConfigured(server, key string) error {

@@ -57,7 +57,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
-	conn, err := a.openClickHouse()
+	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,6 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
-	defer progress.end()
 	err = ingest.New(cfg, ingest.Deps{ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
@@ -80,6 +79,9 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	}}).Run(ctx)
 	if err == nil && untilCaughtUp {
 		err = ctx.Err() // interrupted before it was
+	}
+	if err == nil {
+		progress.end()
 	}
 	return result, err
 }

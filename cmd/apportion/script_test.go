@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"apportion/deploy/embedded"
+	"apportion/deploy/embedded/servicetest"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	// Before testscript makes anything of its own: a child process never comes back from here.
+	embedded.RunChild()
+	testscript.Main(suite{m}, map[string]func(){"apportion": main})
+}
+
+type suite struct{ m *testing.M }
+
+func (s suite) Run() int { return servicetest.Run(s.m) }
+
+// commands are what the scripts know beyond testscript's own.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	// exits CODE PROGRAM ARGS... runs a program, which must end with the exit code.
+	"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) < 2 {
+			ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+		}
+		want, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		got := 0
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) {
+				ts.Fatalf("%v", err)
+			}
+			got = exit.ExitCode()
+		}
+		if got != want {
+			ts.Fatalf("exit code %d, want %d", got, want)
+		}
+	},
+	// appears FILE waits until there is such a file.
+	"appears": func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: appears FILE")
+		}
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s did not appear", args[0])
+			}
+		}
+	},
+}
+
+// TestScripts runs the program without servers.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		Cmds:                commands,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// TestServiceScripts runs the program against servers that the scripts share, each with topics, a database and a
+// consumer group of its own.
+func TestServiceScripts(t *testing.T) {
+	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
+	cache, err := os.UserCacheDir() // scripts have no home, where the embedded ClickHouse is kept
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scripts atomic.Int64
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "services"),
+		Cmds:                commands,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			name := fmt.Sprintf("script%d", scripts.Add(1))
+			env.Setenv("APPORTION_CACHE", filepath.Join(cache, "apportion"))
+			return os.WriteFile(filepath.Join(env.WorkDir, "apportion.yaml"), []byte(strings.Join([]string{
+				"kafka: {brokers: ['" + brokers + "'], topicPrefix: " + name + "., group: " + name + ", partitions: 2}",
+				"clickhouse: {addr: ['" + clickHouse + "'], database: " + name + "}",
+			}, "\n")), 0o600)
+		},
+	})
+}
+
+// The sample configuration of the deployment is one that the program takes.
+func TestSampleConfig(t *testing.T) {
+	cfg, sources, err := loadConfig(filepath.Join("..", "..", "deploy", "apportion.yaml"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Kafka.Brokers) == 0 || len(cfg.ClickHouse.Addr) == 0 {
+		t.Errorf("it names no servers: %+v", cfg)
+	}
+	if got := sources["kafka.brokers"]; !strings.Contains(got, "apportion.yaml:") {
+		t.Errorf("kafka.brokers is from %q, not from a line of the file", got)
+	}
+}
