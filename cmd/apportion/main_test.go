@@ -1,0 +1,104 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// Every command says what it does, in short and at length, and shows how it is used.
+func TestCommandsHaveHelp(t *testing.T) {
+	seen := 0
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		seen++
+		path := cmd.CommandPath()
+		if cmd.Short == "" || cmd.Long == "" {
+			t.Errorf("%s does not say what it does", path)
+		}
+		if !strings.Contains(cmd.Example, "apportion") || strings.Contains(cmd.Example, "\t") {
+			t.Errorf("%s has no example, or one that tabs misalign: %q", path, cmd.Example)
+		}
+		if !cmd.HasSubCommands() && !strings.Contains(cmd.Example, path) {
+			t.Errorf("no example of %s shows that command: %q", path, cmd.Example)
+		}
+		if cmd.Args == nil {
+			t.Errorf("%s does not say which arguments it takes, so it would take any", path)
+		}
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot(&app{}))
+	if seen < 10 {
+		t.Errorf("only %d commands were looked at", seen)
+	}
+}
+
+// Every setting can be set from the environment, by a name of its own.
+func TestEveryVariable(t *testing.T) {
+	defaults := DefaultConfig()
+	if key, must := defaults.check(); key != "" {
+		t.Errorf("the default of %s must %s", key, must)
+	}
+	names := make(map[string]string)
+	for _, s := range settings(&defaults) {
+		name := s.variable()
+		if other, taken := names[name]; taken {
+			t.Errorf("%s and %s share %s", s.key, other, name)
+		}
+		names[name] = s.key
+
+		value := "7"
+		if s.key == "log.level" {
+			value = "warn"
+		} else if s.key == "log.format" {
+			value = "json"
+		} else if strings.HasSuffix(s.key, ".country") {
+			value = "NO"
+		} else if strings.HasSuffix(s.key, ".brokers") || strings.HasSuffix(s.key, ".addr") {
+			value = "a:1,[::1]:2"
+		} else if s.key == "clickhouse.database" {
+			value = "usage_2"
+		}
+		cfg, sources, err := loadConfig("", []string{name + "=" + value}, nil)
+		if err != nil {
+			t.Errorf("%s: %v", s.key, err)
+			continue
+		}
+		if sources[s.key] != "environment "+name {
+			t.Errorf("%s is from %q, want the environment", s.key, sources[s.key])
+		}
+		for _, got := range settings(&cfg) {
+			if want := value; got.key == s.key && !got.secret && got.String() != want {
+				t.Errorf("%s = %q, want %q", s.key, got, want)
+			}
+		}
+	}
+	for name, key := range map[string]string{
+		"APPORTION_KAFKA_TOPIC_PREFIX":        "kafka.topicPrefix",
+		"APPORTION_RULES_IVR_PORT_FACTOR":     "rules.ivrPortFactor",
+		"APPORTION_SELLER_VAT_ID":             "seller.vatId",
+		"APPORTION_SELLER_ADDRESS_POSTCODE":   "seller.address.postcode",
+		"APPORTION_CLICKHOUSE_PASSWORD":       "clickhouse.password",
+		"APPORTION_SELLER_PAYMENT_TERMS_DAYS": "seller.payment.termsDays",
+	} {
+		if names[name] != key {
+			t.Errorf("%s sets %q, want %s", name, names[name], key)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kafak", "kafka", 2}, {"graceDay", "graceDays", 1}, {"TopicPrefix", "topicprefix", 0},
+	} {
+		if got := distance(tt.a, tt.b); got != tt.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
