@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/typo"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/shopspring/decimal"
@@ -245,7 +246,7 @@ func (r *reader) object(path string, n *yaml.Node, known fields) {
 			read(join(path, name), value)
 			return
 		}
-		r.refuse(key, codeUnknownField, join(path, name), "", "no such field here%s", suggest(name, slices.Collect(maps.Keys(known))))
+		r.refuse(key, codeUnknownField, join(path, name), "", "no such field here%s", typo.Hint(name, slices.Collect(maps.Keys(known))))
 	})
 }
 
@@ -364,7 +365,7 @@ func meters[V any](r *reader, dst *map[string]V, valid func(string) bool, code, 
 		values := make(map[string]V)
 		r.members(path, n, func(name string, key, value *yaml.Node) {
 			if !valid(name) {
-				r.refuse(key, code, join(path, name), name, "%s%s", want, suggest(name, pooledMeters))
+				r.refuse(key, code, join(path, name), name, "%s%s", want, typo.Hint(name, pooledMeters))
 				return
 			}
 			var v V
@@ -490,43 +491,4 @@ func kindOf(n *yaml.Node) string {
 	default:
 		return "nothing"
 	}
-}
-
-// suggest names the known word nearest to an unknown one, when there is one near enough to be a typo of it.
-func suggest(name string, known []string) string {
-	best, distance := "", max(2, len(name)/3)+1
-	for _, k := range slices.Sorted(slices.Values(known)) {
-		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// editDistance is the number of bytes to insert, delete or replace to make b of a.
-func editDistance(a, b string) int {
-	if len(a) > 64 { // no known word is nearly as long
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			substitution := diagonal
-			if a[i] != b[j] {
-				substitution++
-			}
-			row[j+1] = min(substitution, above+1, row[j]+1)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }

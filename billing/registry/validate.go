@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/typo"
 
 	"github.com/shopspring/decimal"
 )
@@ -105,7 +106,7 @@ func (c *checker) id(path, value string) {
 func (c *checker) oneOf(path, value string, words ...string) {
 	list := strings.Join(words, ", ")
 	if !c.missing(path, value == "", "one of "+list) && !slices.Contains(words, value) {
-		c.refuse(codeInvalidField, path, value, "write one of %s%s", list, suggest(value, words))
+		c.refuse(codeInvalidField, path, value, "write one of %s%s", list, typo.Hint(value, words))
 	}
 }
 

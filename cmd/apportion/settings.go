@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"apportion/ingest"
+	"apportion/schemas/typo"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -379,31 +380,7 @@ func (l *loader) knows(key string) error {
 	return unknown("setting", key, names)
 }
 
-// unknown says that a name is none of those known, and which of them is nearest to it.
+// unknown says that a name is none of those known, and which of them it was probably meant to be.
 func unknown(what, name string, known []string) error {
-	nearest := slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
-	return fmt.Errorf("unknown %s %s; did you mean %s? `apportion config` lists them all", what, name, nearest)
-}
-
-// distance returns how many characters must be added, left out or replaced to make one word of another, in
-// whichever case they are written.
-func distance(a, b string) int {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range a {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range b {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return fmt.Errorf("unknown %s %s%s; `apportion config` lists them all", what, name, typo.Hint(name, known))
 }

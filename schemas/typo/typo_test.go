@@ -1,0 +1,28 @@
+package typo_test
+
+import (
+	"testing"
+
+	"apportion/schemas/typo"
+)
+
+func TestHint(t *testing.T) {
+	known := []string{"terms", "versions", "currency", "to", "openSessionHours"}
+	for name, want := range map[string]string{
+		"curency":          "; did you mean currency?",
+		"TERMS":            "; did you mean terms?",
+		"trems":            "; did you mean terms?",
+		"opensessionhour":  "; did you mean openSessionHours?",
+		"form":             "",
+		"colour":           "",
+		"somethingelse":    "",
+		"versionsversions": "",
+	} {
+		if got := typo.Hint(name, known); got != want {
+			t.Errorf("Hint(%q) = %q, want %q", name, got, want)
+		}
+	}
+	if got := typo.Hint("terms", nil); got != "" {
+		t.Errorf("Hint with nothing known = %q", got)
+	}
+}
