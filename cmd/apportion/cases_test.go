@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"apportion/deploy/embedded/servicetest"
+)
+
+// demoed is what a test reads of `demo --json`.
+type demoed struct {
+	Files   string `json:"files"`
+	Balance struct {
+		Partitions []struct {
+			Read     int64 `json:"read"`
+			Accepted int64 `json:"accepted"`
+		} `json:"partitions"`
+		Rejected map[string]int64 `json:"rejected"`
+		Total    map[string]int64 `json:"total"`
+	} `json:"balance"`
+}
+
+// demo runs the program's demo, which must end with exit code 0, and returns its result.
+func demo(t *testing.T, args ...string) demoed {
+	t.Helper()
+	servicetest.ClickHouse(t) // or skip
+	var stdout, stderr bytes.Buffer
+	args = append([]string{"demo", "--json"}, args...)
+	if code := run(context.Background(), args, nil, nil, &stdout, &stderr); code != exitDone {
+		t.Fatalf("apportion %s: exit code %d\n%s", strings.Join(args, " "), code, stderr.String())
+	}
+	var result demoed
+	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// wantLines compares lines.csv below a directory with the lines expected, in the columns that those have.
+func wantLines(t *testing.T, dir, want string) {
+	t.Helper()
+	read := func(path string) [][]string {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		rows, err := csv.NewReader(f).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	wanted, got := read(want), read(filepath.Join(dir, "lines.csv"))
+	for i := range got {
+		got[i] = got[i][:len(wanted[0])]
+	}
+	for i := 0; i < max(len(got), len(wanted)); i++ {
+		switch {
+		case i >= len(got):
+			t.Errorf("missing: %s", strings.Join(wanted[i], ","))
+		case i >= len(wanted):
+			t.Errorf("too many: %s", strings.Join(got[i], ","))
+		case !slices.Equal(got[i], wanted[i]):
+			t.Errorf("row %d is  %s\n     want %s", i+1, strings.Join(got[i], ","), strings.Join(wanted[i], ","))
+		}
+		if t.Failed() && i > 20 {
+			t.FailNow()
+		}
+	}
+}
+
+// TestRealMonth: the demo without flags gives the lines of the shipped month that were worked out apart from this
+// code.
+func TestRealMonth(t *testing.T) {
+	out := t.TempDir()
+	result := demo(t, "--out", out)
+	if want := filepath.Join(out, "1999-02"); result.Files != want {
+		t.Errorf("the files are said to be in %s, want %s", result.Files, want)
+	}
+	wantLines(t, filepath.Join(out, "1999-02"), filepath.Join("testdata", "real-1999-02.lines.csv"))
+	if counted, duplicate, superseded := result.Balance.Total["counted"], result.Balance.Total["duplicate"], result.Balance.Total["superseded"]; counted != 40050 || duplicate != 412 || superseded != 534 {
+		t.Errorf("%d counted, %d duplicate, %d superseded; want 40050, 412, 534", counted, duplicate, superseded)
+	}
+}
+
+// TestCases runs six made months through the program: a first issue, a preview within the month, and what becomes
+// of the deliveries must be as worked out apart from this code. case.json says what is nasty in each.
+func TestCases(t *testing.T) {
+	dirs, err := filepath.Glob(filepath.Join("testdata", "cases", "*"))
+	if err != nil || len(dirs) != 6 {
+		t.Fatalf("%d cases, %v; want 6", len(dirs), err)
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			var about struct {
+				Period string `json:"period"`
+				AsOf   string `json:"preview_as_of"`
+			}
+			readJSON(t, filepath.Join(dir, "case.json"), &about)
+			out := t.TempDir()
+			args := []string{"--registry", filepath.Join(dir, "registry.json"), "--events", filepath.Join(dir, "events.ndjson.gz"),
+				"--period", about.Period, "--out", out}
+
+			issued := demo(t, args...)
+			wantLines(t, filepath.Join(out, about.Period), filepath.Join(dir, "lines.csv"))
+			wantCounts(t, issued, filepath.Join(dir, "counts.json"))
+
+			demo(t, append(args, "--as-of", about.AsOf)...)
+			wantLines(t, filepath.Join(out, about.Period+".draft"), filepath.Join(dir, "preview.csv"))
+		})
+	}
+}
+
+// wantCounts compares what became of the deliveries with what counts.json says (R22).
+func wantCounts(t *testing.T, result demoed, path string) {
+	t.Helper()
+	var want map[string]json.RawMessage
+	readJSON(t, path, &want)
+	var read, accepted int64
+	for _, p := range result.Balance.Partitions {
+		read += p.Read
+		accepted += p.Accepted
+	}
+	got := map[string]any{"read": read, "rejected": result.Balance.Rejected}
+	for name, n := range result.Balance.Total {
+		got[name] = n
+	}
+	if accepted != result.Balance.Total["accepted"] {
+		t.Errorf("the ledger has %d accepted deliveries, the tenants %d", accepted, result.Balance.Total["accepted"])
+	}
+	for _, name := range []string{"read", "accepted", "rejected", "duplicate", "superseded", "voided", "unallocated", "unmapped",
+		"open_session", "counted", "unknown_tenant", "unknown_subscription", "conflicts"} {
+		var wanted any
+		if err := json.Unmarshal(want[name], &wanted); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if x, y := canonical(t, got[name]), canonical(t, wanted); x != y {
+			t.Errorf("%s: %s, want %s", name, x, y)
+		}
+	}
+}
+
+func canonical(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
