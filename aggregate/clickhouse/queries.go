@@ -69,63 +69,46 @@ const attributed = `
 		ASOF LEFT JOIN entry_points AS e ON r.tenant = e.tenant AND r.entry_point = e.entry_point AND r.at_ms >= e.from_ms
 	)`
 
-// usage measures the days: a row for each meter, for the tenant as a whole (an empty subscription) and for
-// each subscription. What starts on a day and what is live on it are gathered apart, because a session may be
-// live on days on which it does not start, and one without length is live on none (R12).
+// usage measures the days: a row for each meter, for the tenant as a whole (an empty subscription) and for each
+// subscription.
 const usage = attributed + `,
-	counting AS (
-		SELECT * FROM attributed WHERE wins AND NOT voided AND NOT held AND subscription != ''
-	),
-	starting AS (
-		SELECT d.tenant AS tenant, d.date AS date, meter, scope,
-			count() AS events, sum(quantity) AS units, uniqExactStateIf(agent, type = 'agent.session') AS agents
-		FROM counting AS c
-		ASOF INNER JOIN days AS d ON c.tenant = d.tenant AND c.at_ms >= d.from_ms
-		ARRAY JOIN ['', c.subscription] AS scope
-		WHERE c.at_ms < d.to_ms
-		GROUP BY tenant, date, meter, scope
-	),
-	-- Every session, cut at the midnights of the days; who is an agent, or for IVR the session itself (R13).
-	living AS (
-		SELECT c.tenant AS tenant, day.1 AS date, meter, scope,
-			if(type = 'agent.session', agent, concat(source, '\0', id)) AS who,
-			greatest(from_ms, day.2) AS from_ms, least(to_ms, day.3) AS to_ms
-		FROM (SELECT * FROM counting WHERE to_ms > from_ms) AS c
+	-- Every event on every day that it touches: the one it starts on, and those that a session is live on, cut at
+	-- their midnights. Who is an agent, or for the other meters the event itself (R13).
+	touching AS (
+		SELECT c.tenant AS tenant, day.1 AS date, meter, scope, type = 'agent.session' AS is_agent,
+			if(is_agent, agent, concat(source, '\0', id)) AS who, quantity,
+			at_ms >= day.2 AND at_ms < day.3 AS starts,
+			greatest(from_ms, day.2) AS live_from, least(to_ms, day.3) AS live_to
+		FROM (SELECT * FROM attributed WHERE wins AND NOT voided AND NOT held AND subscription != '') AS c
 		INNER JOIN (SELECT tenant, groupArray((date, from_ms, to_ms)) AS dates FROM days GROUP BY tenant) AS t ON c.tenant = t.tenant
-		ARRAY JOIN arrayFilter(day -> day.2 < to_ms AND day.3 > from_ms, dates) AS day
+		ARRAY JOIN arrayFilter(day -> at_ms >= day.2 AND at_ms < day.3 OR to_ms > from_ms AND day.2 < to_ms AND day.3 > from_ms, dates) AS day
 		ARRAY JOIN ['', c.subscription] AS scope
 	),
 	-- When each of them begins (+1) and ceases (-1) to be live, however many sessions overlap or touch: starts
 	-- sort before ends, so that the running count falls to 0 only where the last of them ends.
 	presence AS (
-		SELECT tenant, date, meter, scope, sum(to_ms - from_ms) AS milliseconds,
-			arraySort(arrayConcat(arrayMap(x -> (x, 0), groupArray(from_ms)), arrayMap(x -> (x, 1), groupArray(to_ms)))) AS points,
+		SELECT tenant, date, meter, scope, is_agent, who, countIf(starts) AS events, sumIf(quantity, starts) AS units,
+			groupArrayIf(live_from, live_from < live_to) AS froms, groupArrayIf(live_to, live_from < live_to) AS tos,
+			arraySort(arrayConcat(arrayMap(x -> (x, 0), froms), arrayMap(x -> (x, 1), tos))) AS points,
 			arrayCumSum(arrayMap(p -> if(p.2 = 0, 1, -1), points)) AS sessions,
 			arrayMap(p -> (p.1, if(p.2 = 0, 1, -1)),
 				arrayFilter((p, n) -> if(p.2 = 0, n = 1, n = 0), points, sessions)) AS changes
-		FROM living
-		GROUP BY tenant, date, meter, scope, who
+		FROM touching
+		GROUP BY tenant, date, meter, scope, is_agent, who
 	),
 	-- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
-	-- earliest instant that attains it.
-	peaking AS (
-		SELECT tenant, date, meter, scope, sum(milliseconds) AS milliseconds,
-			arraySort(groupArrayArray(changes)) AS points,
-			arrayCumSum(arrayMap(p -> p.2, points)) AS concurrency,
-			arrayMax(concurrency) AS peak,
-			points[indexOf(concurrency, peak)].1 AS peak_ms
-		FROM presence
-		GROUP BY tenant, date, meter, scope
-	),
+	-- earliest instant that attains it. A day without anybody live has no points: both come out as 0.
 	daily AS (
 		SELECT tenant, date, meter, scope AS subscription,
-			toUInt64(max(peak)) AS peak, max(peak_ms) AS peak_ms, sum(events) AS events, sum(milliseconds) AS milliseconds,
-			sum(units) AS units, uniqExactMergeState(agents) AS agents
-		FROM (
-			SELECT tenant, date, meter, scope, 0 AS peak, toInt64(0) AS peak_ms, events, toInt64(0) AS milliseconds, units, agents FROM starting
-			UNION ALL
-			SELECT tenant, date, meter, scope, peak, peak_ms, 0, milliseconds, 0, arrayReduce('uniqExactState', emptyArrayString()) FROM peaking
-		)
+			arraySort(groupArrayArray(changes)) AS points,
+			arrayCumSum(arrayMap(p -> p.2, points)) AS concurrency,
+			toUInt64(arrayMax(concurrency)) AS peak,
+			points[indexOf(concurrency, peak)].1 AS peak_ms,
+			sum(presence.events) AS events,
+			sum(arraySum(tos) - arraySum(froms)) AS milliseconds,
+			sum(presence.units) AS units,
+			uniqExactStateIf(who, is_agent AND presence.events > 0) AS agents
+		FROM presence
 		GROUP BY tenant, date, meter, subscription
 	)`
 

@@ -150,7 +150,7 @@ func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggrega
 		return newQuery(ctx).inputs(days, pass.Positions, timelines, rules, aggregate.Settled)
 	}
 	if err := inputs().exec(s.conn, `INSERT INTO usage_daily (tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents, pass, run)
-		WITH `+usage+` SELECT *`+stamp+` FROM daily`); err != nil {
+		WITH `+usage+` SELECT tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents`+stamp+` FROM daily`); err != nil {
 		return err
 	}
 	if err := inputs().exec(s.conn, `INSERT INTO usage_balance (tenant, date, accepted, counted, duplicate, superseded, voided, unallocated, held,

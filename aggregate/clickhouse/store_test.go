@@ -2,6 +2,7 @@ package clickhouse_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"slices"
 	"testing"
@@ -19,7 +20,11 @@ import (
 	"apportion/schemas/tables"
 )
 
-func TestMain(m *testing.M) { servicetest.Main(m) }
+func TestMain(m *testing.M) {
+	// A draw takes a dozen queries. More of them: -rapid.checks.
+	flag.Set("rapid.checks", "25")
+	servicetest.Main(m)
+}
 
 // open returns a connection to a fresh database with the tables.
 func open(t testing.TB) driver.Conn {
