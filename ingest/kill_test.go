@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -58,7 +60,7 @@ func TestKilled(t *testing.T) {
 	cfg.SessionTimeout = 300 * time.Millisecond
 	cfg.UntilCaughtUp = false
 	cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = 5, 2000, time.Millisecond
-	config, err := json.Marshal(victimConfig{cfg, e.addr, e.db})
+	config, err := json.Marshal(victimConfig{cfg, relay(t, e.addr), e.db})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,4 +95,39 @@ func TestKilled(t *testing.T) {
 	if got := len(e.stored()); got != n {
 		t.Errorf("%d of %d are stored", got, n)
 	}
+}
+
+// relay passes connections on to an address, and ends them in order whatever
+// became of the client: libchdb, unlike a ClickHouse server proper, aborts when
+// a connection is reset under a query.
+func relay(t *testing.T, addr string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer client.Close()
+				server, err := net.Dial("tcp", addr)
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				go func() {
+					io.Copy(server, client)
+					server.(*net.TCPConn).CloseWrite()
+				}()
+				io.Copy(client, server)
+				io.Copy(io.Discard, server)
+			}()
+		}
+	}()
+	return listener.Addr().String()
 }
