@@ -51,6 +51,18 @@ func (b *batch) accepted() int { return len(b.offset) }
 
 func (b *batch) read() int { return len(b.offset) + len(b.rejected) }
 
+// codes counts the refused deliveries by why.
+func (b *batch) codes() map[schemas.Code]int {
+	if len(b.rejected) == 0 {
+		return nil
+	}
+	codes := make(map[schemas.Code]int)
+	for _, r := range b.rejected {
+		codes[r.why.Code]++
+	}
+	return codes
+}
+
 var classes = map[string]int8{"": 0, "standard": 1, "premium": 2}
 
 // add takes in one delivery. It fails only where the memory of the record

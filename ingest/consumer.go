@@ -175,6 +175,7 @@ func (c *consumer) flush(ctx context.Context) error {
 	if c.next == c.first {
 		return nil
 	}
+	began := time.Now()
 	if c.batch.accepted() > 0 {
 		err := c.wait.do(ctx, clickHouse, func(ctx context.Context) error {
 			return c.store.insert(ctx, "usage_events", c.batch.events())
@@ -183,6 +184,7 @@ func (c *consumer) flush(ctx context.Context) error {
 			return err
 		}
 	}
+	inserting := time.Since(began)
 	if len(c.batch.rejected) > 0 {
 		if err := c.bury(ctx); err != nil {
 			return err
@@ -209,7 +211,8 @@ func (c *consumer) flush(ctx context.Context) error {
 	c.progress(Progress{
 		Topic: c.topic, Partition: c.partition,
 		First: c.first, Next: c.next, End: max(c.end, c.next),
-		Accepted: entry.accepted, Rejected: entry.rejected,
+		Accepted: entry.accepted, Rejected: entry.rejected, Codes: c.batch.codes(),
+		Inserting: inserting,
 	})
 	c.batch.reset()
 	c.first = c.next

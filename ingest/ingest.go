@@ -82,8 +82,12 @@ type Progress struct {
 	First, Next int64
 	// End is the end of the partition as last seen: End - Next is the lag.
 	End int64
-	// Accepted and Rejected count the deliveries of the batch.
+	// Accepted and Rejected count the deliveries of the batch, Codes the
+	// rejected ones by why.
 	Accepted, Rejected int
+	Codes              map[schemas.Code]int
+	// Inserting is how long ClickHouse took to take the deliveries.
+	Inserting time.Duration
 }
 
 // Ingester consumes the usage topics. Make one with New.

@@ -1,0 +1,163 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/schemas"
+)
+
+// Monitor watches from outside whether deliveries are taken in: it compares
+// where each partition ends with where the ledger does. It does not ask the
+// consumers, so that one that hangs, or of which there is none, cannot pass
+// for healthy; and it sees the whole group, whichever process it runs in.
+type Monitor struct {
+	topics []string
+	store  store
+	kafka  *cluster
+	log    *slog.Logger
+
+	mu         sync.Mutex
+	partitions map[place]*watched
+	trouble    error // why the last look failed
+	looked     bool
+}
+
+// watched is a partition as the Monitor sees it.
+type watched struct {
+	next, end int64
+	// moved is when the ledger last moved, or last had nothing left to take in.
+	moved time.Time
+}
+
+const (
+	// lookEvery is how often a Monitor looks.
+	lookEvery = 5 * time.Second
+	// stuckAfter is how long a backlog may stand without the ledger moving:
+	// longer than a rebalance and a restart take together.
+	stuckAfter = 30 * time.Second
+)
+
+// NewMonitor returns a Monitor that does nothing until Run.
+func NewMonitor(brokers []string, topicPrefix string, conn driver.Conn, log *slog.Logger) *Monitor {
+	m := &Monitor{store: store{conn}, kafka: newCluster(brokers), log: log, partitions: make(map[place]*watched)}
+	for _, t := range schemas.Types {
+		m.topics = append(m.topics, topicPrefix+t.Topic())
+	}
+	return m
+}
+
+// Run looks every few seconds until ctx is done.
+func (m *Monitor) Run(ctx context.Context) {
+	defer m.kafka.close()
+	for {
+		if err := m.look(ctx); err != nil && ctx.Err() == nil {
+			m.log.Debug("the state of ingest cannot be seen", "error", err)
+		}
+		if !sleep(ctx, lookEvery) {
+			return
+		}
+	}
+}
+
+func (m *Monitor) look(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+	defer cancel()
+	defer func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.trouble, m.looked = err, true
+	}()
+	places, err := m.kafka.partitions(ctx, m.topics...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.kafka, err)
+	}
+	ends, err := m.kafka.bounds(ctx, places)
+	if err != nil {
+		return fmt.Errorf("%s: %w", m.kafka, err)
+	}
+	ledger, err := m.store.positions(ctx, m.topics)
+	if err != nil {
+		return fmt.Errorf("%s: %w", clickHouse, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.see(ends, ledger, time.Now())
+	return nil
+}
+
+// see takes in where the partitions end and where the ledger does.
+func (m *Monitor) see(ends map[place]bounds, ledger map[place]int64, now time.Time) {
+	for p, b := range ends {
+		next, known := ledger[p]
+		if !known {
+			next = b.first
+		}
+		w := m.partitions[p]
+		if w == nil {
+			w = &watched{moved: now}
+			m.partitions[p] = w
+		}
+		if next != w.next || next >= b.end {
+			w.moved = now
+		}
+		w.next, w.end = next, b.end
+	}
+}
+
+// Lag is how many offsets of a partition are not taken in yet.
+type Lag struct {
+	Topic     string
+	Partition int
+	Offsets   int64
+}
+
+// Lags returns the lag of every partition, as last seen, by topic and
+// partition.
+func (m *Monitor) Lags() []Lag {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var lags []Lag
+	for _, p := range m.places() {
+		w := m.partitions[p]
+		lags = append(lags, Lag{p.topic, p.partition, max(0, w.end-w.next)})
+	}
+	return lags
+}
+
+func (m *Monitor) places() []place {
+	return slices.SortedFunc(maps.Keys(m.partitions), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
+	})
+}
+
+// Trouble returns why deliveries are not being taken in, in words; nothing
+// while they are.
+func (m *Monitor) Trouble() []string { return m.troubleAt(time.Now()) }
+
+func (m *Monitor) troubleAt(now time.Time) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.looked {
+		return []string{"starting"}
+	}
+	if m.trouble != nil {
+		return []string{m.trouble.Error()}
+	}
+	var stuck []string
+	for _, p := range m.places() {
+		w := m.partitions[p]
+		if idle := now.Sub(w.moved); w.next < w.end && idle > stuckAfter {
+			stuck = append(stuck, fmt.Sprintf("%s: nothing taken in for %s, with %d offsets waiting", p, idle.Round(time.Second), w.end-w.next))
+		}
+	}
+	return stuck
+}

@@ -1,0 +1,72 @@
+package ingest
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A backlog that the ledger does not move on is trouble; one that it does move on, however slowly, is not.
+func TestMonitorTellsStuckFromSlow(t *testing.T) {
+	p, other := place{"usage.agent.v1", 0}, place{"usage.agent.v1", 1}
+	m := &Monitor{partitions: make(map[place]*watched)}
+	start := time.Unix(1_800_000_000, 0)
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	if got := m.troubleAt(at(0)); !slices.Equal(got, []string{"starting"}) {
+		t.Errorf("before the first look: %q, want starting", got)
+	}
+	m.looked = true
+	for _, step := range []struct {
+		second, next, end int
+		want              []string
+	}{
+		{0, 0, 100, nil},
+		{25, 1, 100, nil}, // slow
+		{50, 1, 100, nil}, // 25 s without a move
+		{56, 1, 120, []string{"usage.agent.v1/0: nothing taken in for 31s, with 119 offsets waiting"}},
+		{60, 2, 120, nil},
+		{300, 120, 120, nil}, // nothing left
+		{900, 120, 121, nil}, // the first after a long rest has only just come
+		{931, 120, 121, []string{"usage.agent.v1/0: nothing taken in for 31s, with 1 offsets waiting"}},
+	} {
+		if step.second == 900 {
+			m.see(map[place]bounds{p: {0, 120}, other: {0, 0}}, map[place]int64{p: 120}, at(900))
+		}
+		m.see(map[place]bounds{p: {0, int64(step.end)}, other: {0, 0}}, map[place]int64{p: int64(step.next)}, at(step.second))
+		if got := m.troubleAt(at(step.second)); !slices.Equal(got, step.want) {
+			t.Errorf("after %d s: %q, want %q", step.second, got, step.want)
+		}
+	}
+	want := []Lag{{"usage.agent.v1", 0, 1}, {"usage.agent.v1", 1, 0}}
+	if got := m.Lags(); !slices.Equal(got, want) {
+		t.Errorf("lags %v, want %v", got, want)
+	}
+}
+
+// The monitor sees the real ledger and the real ends.
+func TestMonitorSeesLag(t *testing.T) {
+	e := newEnv(t, 1)
+	e.publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
+	m := NewMonitor([]string{e.broker}, e.prefix, e.conn, slog.New(slog.DiscardHandler))
+	if err := m.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Lags()[0], (Lag{e.prefix + "usage.agent.v1", 0, 3}); got != want {
+		t.Errorf("before: %v, want %v", got, want)
+	}
+	e.ingest(e.config(), e.deps())
+	if err := m.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.Lags()[0], (Lag{e.prefix + "usage.agent.v1", 0, 0}); got != want {
+		t.Errorf("after: %v, want %v", got, want)
+	}
+	if got := m.Trouble(); len(got) > 0 {
+		t.Errorf("trouble: %q", got)
+	}
+	e.exec("DROP TABLE ingest_batches")
+	if err := m.look(t.Context()); err == nil || len(m.Trouble()) != 1 {
+		t.Errorf("without the ledger: %v, trouble %q; want one", err, m.Trouble())
+	}
+}
