@@ -92,7 +92,9 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if pass.Rules != last.Rules {
 		after = nil
 	}
-	if len(changed) == 0 && slices.Equal(after, positions) {
+	// Commands that changed no tenant, because they were refused, still make a pass, if one without days: an issue
+	// asks whether the last pass rests on the registry that it bills by.
+	if registry.Offset <= last.RegistryOffset && len(changed) == 0 && slices.Equal(after, positions) {
 		return Report{Pass: last.Number}, nil
 	}
 	touched, err := store.Touched(ctx, after, positions, changed, rules)

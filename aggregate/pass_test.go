@@ -1,0 +1,237 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+
+	"apportion/schemas/civil"
+)
+
+// fakeStore has a ledger and what is touched as the test says, and notes what it is asked to do.
+type fakeStore struct {
+	last      Pass
+	positions []Position
+	touched   map[string][]civil.Date
+	failing   error // of WorkOut
+
+	askedAfter   []Position
+	askedTenants []string
+	workedOut    [][]Day
+	finished     int
+}
+
+func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
+func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
+
+func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) (map[string][]civil.Date, error) {
+	s.askedAfter, s.askedTenants = after, tenants
+	return s.touched, nil
+}
+
+func (s *fakeStore) WorkOut(_ context.Context, _ Pass, days []Day, _ Timelines, _ Rules) error {
+	s.workedOut = append(s.workedOut, days)
+	return s.failing
+}
+
+func (s *fakeStore) Finish(_ context.Context, pass Pass) error {
+	s.last, s.finished = pass, s.finished+1
+	return nil
+}
+
+// refresh makes a pass, and forgets what the store was asked to do before it.
+func (s *fakeStore) refresh(t *testing.T, registry Snapshot, rules Rules) (Report, error) {
+	t.Helper()
+	s.askedAfter, s.askedTenants, s.workedOut, s.finished = nil, nil, nil, 0
+	return Refresh(t.Context(), s, registry, rules, func(int, int) {})
+}
+
+func (s *fakeStore) mustRefresh(t *testing.T, registry Snapshot, rules Rules) Report {
+	t.Helper()
+	report, err := s.refresh(t, registry, rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func zone(t *testing.T, name string) *civil.Zone {
+	t.Helper()
+	z, err := civil.LoadZone(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+// twoTenants is a registry after its first two commands, and offset 2 to come.
+func twoTenants(t *testing.T) Snapshot {
+	t.Helper()
+	return Snapshot{Offset: 2, Tenants: []Tenant{
+		{ID: "acme", Zone: zone(t, "Asia/Tokyo"), Version: 0},
+		{ID: "beta", Zone: zone(t, "America/New_York"), Version: 1},
+	}}
+}
+
+// current is a store whose last pass took in all there is.
+func current(t *testing.T) *fakeStore {
+	t.Helper()
+	s := &fakeStore{positions: []Position{{"usage.agent.v1", 0, 41}}}
+	s.mustRefresh(t, twoTenants(t), DefaultRules())
+	if s.last.Number != 1 || s.finished != 1 {
+		t.Fatalf("the first pass is %d, finished %d times", s.last.Number, s.finished)
+	}
+	return s
+}
+
+func date(year, month, day int) civil.Date { return civil.NewDate(year, month, day) }
+
+func TestRefreshWithNothingNew(t *testing.T) {
+	s := current(t)
+	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}} // what it must not come to ask for
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 1}) || len(s.workedOut) != 0 || s.finished != 0 {
+		t.Errorf("%+v, %d months worked out, finished %d times; want pass 1 to stand", report, len(s.workedOut), s.finished)
+	}
+}
+
+func TestRefreshAfterNewDeliveries(t *testing.T) {
+	s := current(t)
+	before := s.positions
+	s.positions = []Position{{"usage.agent.v1", 0, 50}}
+	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}}
+	report := s.mustRefresh(t, twoTenants(t), DefaultRules())
+	if report != (Report{Pass: 2, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
+		t.Errorf("%+v up to %v; want pass 2, 2 days up to %v", report, s.last.Positions, s.positions)
+	}
+	if !slices.Equal(s.askedAfter, before) || len(s.askedTenants) != 0 {
+		t.Errorf("asked what is new after %v or of %q, want after %v, and no tenant whole", s.askedAfter, s.askedTenants, before)
+	}
+	// 14 October of UTC is 09:00 on the 14th to 09:00 on the 15th in Tokyo.
+	const day = 86400_000
+	from := civil.UTC.Start(date(2026, 10, 13)) + 15*3600_000
+	want := [][]Day{{{"acme", date(2026, 10, 14), from, from + day}, {"acme", date(2026, 10, 15), from + day, from + 2*day}}}
+	if !reflect.DeepEqual(s.workedOut, want) {
+		t.Errorf("worked out %v, want %v", s.workedOut, want)
+	}
+}
+
+func TestRefreshMonthByMonth(t *testing.T) {
+	s := current(t)
+	s.positions = []Position{{"usage.agent.v1", 0, 50}}
+	s.touched = map[string][]civil.Date{
+		"acme": {date(2026, 10, 31), date(2026, 10, 31)}, // of Tokyo's October and November
+		"beta": {date(2026, 11, 1)},                      // of New York's October and November
+	}
+	var progress []string
+	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { progress = append(progress, fmt.Sprintf("%d/%d", done, total)) })
+	if err != nil || report.Days != 4 {
+		t.Fatalf("%+v, %v; want 4 days", report, err)
+	}
+	var got [][]string
+	for _, month := range s.workedOut {
+		var days []string
+		for _, d := range month {
+			days = append(days, d.Tenant+" "+d.Date.String())
+		}
+		got = append(got, days)
+	}
+	want := [][]string{{"acme 2026-10-31", "beta 2026-10-31"}, {"acme 2026-11-01", "beta 2026-11-01"}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("worked out %q, want %q", got, want)
+	}
+	if want := []string{"0/4", "2/4", "4/4"}; !slices.Equal(progress, want) {
+		t.Errorf("progress %q, want %q", progress, want)
+	}
+}
+
+// TestRefreshOfUnknownTenant: what is held is sorted by months of UTC (R22).
+func TestRefreshOfUnknownTenant(t *testing.T) {
+	s := current(t)
+	s.positions = []Position{{"usage.agent.v1", 0, 50}}
+	s.touched = map[string][]civil.Date{"nobody": {date(2026, 10, 14)}}
+	s.mustRefresh(t, twoTenants(t), DefaultRules())
+	from := civil.UTC.Start(date(2026, 10, 14))
+	if want := [][]Day{{{"nobody", date(2026, 10, 14), from, from + 86400_000}}}; !reflect.DeepEqual(s.workedOut, want) {
+		t.Errorf("worked out %v, want %v", s.workedOut, want)
+	}
+}
+
+func TestRefreshAfterAChangedTenant(t *testing.T) {
+	s := current(t)
+	registry := twoTenants(t)
+	registry.Offset, registry.Tenants[1].Version = 3, 2
+	s.mustRefresh(t, registry, DefaultRules())
+	if !slices.Equal(s.askedTenants, []string{"beta"}) || !slices.Equal(s.askedAfter, s.positions) {
+		t.Errorf("asked for all of %q and what is new after %v, want all of beta alone", s.askedTenants, s.askedAfter)
+	}
+	if s.last.RegistryOffset != 3 {
+		t.Errorf("the pass rests on the registry at %d, want 3", s.last.RegistryOffset)
+	}
+}
+
+// TestRefreshAfterARefusedCommand: the days stand, and rest on the registry as it is now, or the period could
+// not be issued.
+func TestRefreshAfterARefusedCommand(t *testing.T) {
+	s := current(t)
+	registry := twoTenants(t)
+	registry.Offset = 3
+	report := s.mustRefresh(t, registry, DefaultRules())
+	if report != (Report{Pass: 2}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
+		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want pass 2 of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
+	}
+}
+
+// TestRefreshByAnOlderRegistry: a replica that is behind leaves the days of one that is not alone.
+func TestRefreshByAnOlderRegistry(t *testing.T) {
+	s := current(t)
+	registry := twoTenants(t)
+	registry.Offset, registry.Tenants = 1, registry.Tenants[:1]
+	if report := s.mustRefresh(t, registry, DefaultRules()); report != (Report{Pass: 1}) || s.last.RegistryOffset != 2 {
+		t.Errorf("%+v on the registry at %d, want pass 1 at 2 to stand", report, s.last.RegistryOffset)
+	}
+}
+
+func TestRefreshAfterOtherRules(t *testing.T) {
+	s := current(t)
+	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}}
+	report := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
+	if s.askedAfter != nil || report != (Report{Pass: 2, Days: 2}) {
+		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
+	}
+	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); again != (Report{Pass: 2}) {
+		t.Errorf("%+v, want pass 2 to stand", again)
+	}
+}
+
+// TestRefreshThatFails: a pass that did not finish is made again, whole.
+func TestRefreshThatFails(t *testing.T) {
+	s := current(t)
+	s.positions = []Position{{"usage.agent.v1", 0, 50}}
+	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}, "beta": {date(2026, 11, 14)}}
+	s.failing = errors.New("no connection")
+	if _, err := s.refresh(t, twoTenants(t), DefaultRules()); !errors.Is(err, s.failing) || s.finished != 0 || len(s.workedOut) != 1 {
+		t.Fatalf("%v, finished %d times, %d months worked out; want the failure, no end, and no month after it", err, s.finished, len(s.workedOut))
+	}
+	s.failing = nil
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2, Days: 4}) || s.finished != 1 {
+		t.Errorf("%+v, finished %d times; want pass 2 with all 4 days", report, s.finished)
+	}
+}
+
+// TestDays leaves out the date that the zone skips, and gives the one with 25 hours all of them (R17).
+func TestDays(t *testing.T) {
+	var dates []string
+	for _, d := range Days("acme", zone(t, "Pacific/Apia"), date(2011, 12, 29), date(2012, 1, 1)) {
+		dates = append(dates, d.Date.String())
+	}
+	if want := []string{"2011-12-29", "2011-12-31"}; !slices.Equal(dates, want) {
+		t.Errorf("dates of Apia %q, want %q", dates, want)
+	}
+	days := Days("acme", zone(t, "Europe/Stockholm"), date(2026, 10, 25), date(2026, 10, 26))
+	if len(days) != 1 || days[0].ToMS-days[0].FromMS != 25*3600_000 {
+		t.Errorf("%v, want one day of 25 hours", days)
+	}
+}
