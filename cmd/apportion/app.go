@@ -127,7 +127,7 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	}, nil
 }
 
-// clickhouse returns the connection to ClickHouse, which the command's end closes.
+// clickhouse returns the connection to ClickHouse, which the command's end closes, once the server has answered.
 func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
 	if a.conn != nil {
 		return a.conn, nil
@@ -137,6 +137,18 @@ func (a *app) clickhouse(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	if err := a.checkDatabase(ctx, *options); err != nil {
+		return nil, err
+	}
+	return a.openClickHouse()
+}
+
+// openClickHouse returns the same for those that wait for the server by themselves.
+func (a *app) openClickHouse() (driver.Conn, error) {
+	if a.conn != nil {
+		return a.conn, nil
+	}
+	options, err := a.clickhouseOptions()
+	if err != nil {
 		return nil, err
 	}
 	a.conn, err = clickhouse.Open(options)

@@ -21,6 +21,9 @@ func newIngestCommand(a *app) *cobra.Command {
 ones to usage_events and the refused ones, whole and with the reason, to the table rejected
 and the topic usage.rejected.v1.
 
+With http.listen configured, serves /healthz, /readyz and /metrics there: not ready while a
+backlog stands still.
+
 Runs until interrupted or, with --until-caught-up, until every partition is taken in to the
 end that it had when the command started. Killing it loses and doubles nothing.`,
 		Example: `  apportion ingest --config data/apportion.yaml
@@ -57,7 +60,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
-	conn, err := a.clickhouse(ctx)
+	conn, err := a.openClickHouse()
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +68,19 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	cfg.Brokers, cfg.TopicPrefix, cfg.Group = brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp
 
+	metrics := newMetrics()
+	if a.cfg.HTTP.Listen != "" && !untilCaughtUp {
+		stop, err := a.serveHealth(a.cfg.HTTP.Listen, conn, metrics)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
+	}
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
 	err = ingest.New(cfg, ingest.Deps{ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
+		metrics.observe(p)
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
 		}

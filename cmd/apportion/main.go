@@ -97,6 +97,7 @@ period, differences).`,
 		newAggregateCommand(a),
 		newReconcileCommand(a),
 		newBillCommand(a),
+		newServeCommand(a),
 		newConfigCommand(a),
 	)
 	return asGroup(root)

@@ -26,6 +26,7 @@ type Config struct {
 	ClickHouse ClickHouseConfig `yaml:"clickhouse"`
 	Rules      RulesConfig      `yaml:"rules"`
 	Seller     SellerConfig     `yaml:"seller"`
+	HTTP       HTTPConfig       `yaml:"http"`
 	Log        LogConfig        `yaml:"log"`
 }
 
@@ -72,6 +73,11 @@ type SellerConfig struct {
 		IBAN      string `yaml:"iban"`
 		TermsDays int    `yaml:"termsDays"`
 	} `yaml:"payment"`
+}
+
+// HTTPConfig says where health and metrics are served.
+type HTTPConfig struct {
+	Listen string `yaml:"listen"` // host:port; empty: ingest serves none, and serve takes 127.0.0.1:8080
 }
 
 // LogConfig says what is logged, on stderr.
@@ -121,6 +127,7 @@ func (c *Config) check() (key, must string) {
 		{c.Rules.GraceDays < 0 || c.Rules.GraceDays > 366, "rules.graceDays", "be from 0 to 366 days (R20)"},
 		{!countryRE.MatchString(c.Seller.Address.Country), "seller.address.country", "be a code of two capital letters, such as SE"},
 		{c.Seller.Payment.TermsDays < 0 || c.Seller.Payment.TermsDays > 3660, "seller.payment.termsDays", "be from 0 to 3660 days"},
+		{c.HTTP.Listen != "" && notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "be debug, info, warn or error"},
 		{!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "be text or json"},
 	} {
