@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"apportion/schemas"
 )
@@ -23,6 +24,9 @@ type Publisher struct {
 	kafka    *cluster
 	wait     *waiter
 	progress func(Published)
+	// A chunk of chunkLines is let go whenever the pace allows so many.
+	chunkLines int
+	pace       *rate.Limiter
 }
 
 // Published counts what was published. Everything that it counts is written to
@@ -46,7 +50,14 @@ func NewPublisher(brokers []string, topicPrefix string, log *slog.Logger, progre
 	if progress == nil {
 		progress = func(Published) {}
 	}
-	return &Publisher{topicPrefix, newCluster(brokers), newWaiter(log), progress}
+	return &Publisher{topicPrefix, newCluster(brokers), newWaiter(log), progress, maxChunkLines, rate.NewLimiter(rate.Inf, 0)}
+}
+
+// Limit makes for a steady load of so many deliveries a second, at least 1, in
+// at most ten steps a second.
+func (p *Publisher) Limit(perSecond int) {
+	p.chunkLines = min(max(perSecond/10, 1), maxChunkLines)
+	p.pace = rate.NewLimiter(rate.Limit(perSecond), p.chunkLines)
 }
 
 // Close lets go of the connections.
@@ -74,8 +85,8 @@ func (c *chunk) reset() {
 }
 
 const (
-	chunkBytes = 4 << 20
-	chunkLines = 20_000
+	chunkBytes    = 4 << 20
+	maxChunkLines = 20_000
 )
 
 // Publish reads deliveries, one CloudEvent a line, plain or gzipped, and writes
@@ -131,7 +142,7 @@ func (p *Publisher) read(ctx context.Context, lines *lines, free <-chan *chunk, 
 		case c = <-free:
 		}
 		c.reset()
-		for more && c.count < chunkLines && len(c.buf) < chunkBytes {
+		for more && c.count < p.chunkLines && len(c.buf) < chunkBytes {
 			from := len(c.buf)
 			buf, err := lines.next(c.buf)
 			line := buf[from:len(buf):len(buf)]
@@ -146,6 +157,9 @@ func (p *Publisher) read(ctx context.Context, lines *lines, free <-chan *chunk, 
 			case len(line) > 0:
 				p.route(c, line, lines.number)
 			}
+		}
+		if err := p.pace.WaitN(ctx, c.count); err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():

@@ -182,3 +182,23 @@ func TestPublishWithoutTopics(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// A limit makes a steady load: 30 deliveries at 100 a second, in steps of 10, take two waits of a tenth of a second.
+func TestPublishLimit(t *testing.T) {
+	e := newEnv(t, 1)
+	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	defer p.Close()
+	p.Limit(100)
+	var lines []string
+	for i := range 30 {
+		lines = append(lines, session("acme", fmt.Sprint(i), 0))
+	}
+	began := time.Now()
+	done, err := p.Publish(t.Context(), strings.NewReader(strings.Join(lines, "\n")))
+	if err != nil || done.Lines != 30 {
+		t.Fatalf("%d published, %v; want 30", done.Lines, err)
+	}
+	if took := time.Since(began); took < 190*time.Millisecond {
+		t.Errorf("it took %s, as if there were no limit", took)
+	}
+}

@@ -134,7 +134,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}
 
 	a.step("publish the deliveries")
-	sent, err := a.publish(ctx, flags.events)
+	sent, err := a.publish(ctx, flags.events, 0)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 func newPublishCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var perSecond int
+	cmd := &cobra.Command{
 		Use:   "publish FILE...",
 		Short: "Publish deliveries from files to their topics",
 		Long: `Publishes deliveries, one CloudEvent a line, from files that may be gzipped; - is standard
@@ -25,10 +26,18 @@ whose type cannot be read goes to usage.agent.v1, where ingest refuses it and ke
 
 Publishing a file again does no harm: deliveries that are repeated count once (R8).`,
 		Example: `  apportion publish --config data/apportion.yaml usage-2026-10.ndjson.gz
+  apportion publish --config data/apportion.yaml --rate 50 usage.ndjson
   zcat usage-*.gz | apportion publish --config data/apportion.yaml -`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: a.command(a.publishCommand),
+		RunE: a.command(func(ctx context.Context, files []string) error {
+			if perSecond < 0 {
+				return usagef("--rate %d: give a number of deliveries a second, or 0 for as fast as it goes", perSecond)
+			}
+			return a.publishCommand(ctx, files, perSecond)
+		}),
 	}
+	cmd.Flags().IntVar(&perSecond, "rate", 0, "publish so `many` deliveries a second, for a steady load (default: as fast as it goes)")
+	return cmd
 }
 
 // published is what became of the files.
@@ -39,8 +48,8 @@ type published struct {
 	LeftOut    []string         `json:"leftOut,omitempty"`
 }
 
-func (a *app) publishCommand(ctx context.Context, files []string) error {
-	result, err := a.publish(ctx, files)
+func (a *app) publishCommand(ctx context.Context, files []string, perSecond int) error {
+	result, err := a.publish(ctx, files, perSecond)
 	if err != nil {
 		return err
 	}
@@ -65,8 +74,8 @@ func (p published) finding() error {
 	return findings(fmt.Sprintf("%d lines are too large for a Kafka record and were left out; have them sent again, smaller", len(p.LeftOut)))
 }
 
-// publish writes the deliveries in the files to their topics.
-func (a *app) publish(ctx context.Context, files []string) (published, error) {
+// publish writes the deliveries in the files to their topics, so many a second or, with 0, as fast as it goes.
+func (a *app) publish(ctx context.Context, files []string, perSecond int) (published, error) {
 	result := published{Topics: make(map[string]int64)}
 	brokers, err := a.brokers()
 	if err != nil {
@@ -77,6 +86,9 @@ func (a *app) publish(ctx context.Context, files []string) (published, error) {
 		progress.set(result.Deliveries + p.Lines)
 	})
 	defer publisher.Close()
+	if perSecond > 0 {
+		publisher.Limit(perSecond)
+	}
 	for _, file := range files {
 		done, err := a.publishFile(ctx, publisher, file)
 		result.Deliveries += done.Lines
