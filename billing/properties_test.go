@@ -1,0 +1,307 @@
+package billing_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/shopspring/decimal"
+	"pgregory.net/rapid"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/billing/export"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// world is a registry and deliveries drawn at random, close to the first and the last date of the period.
+type world struct {
+	document   *registry.Document
+	state      registry.State
+	deliveries []schemas.Event
+	period     civil.Month
+}
+
+func drawWorld(t *testing.T, r *rapid.T) world {
+	w := world{period: rapid.SampledFrom([]civil.Month{civil.NewMonth(2026, 10), civil.NewMonth(2026, 11)}).Draw(r, "period")}
+	w.document = &registry.Document{Tenants: []registry.Tenant{drawTenant(r, "acme", w.period), drawTenant(r, "beta", w.period)}}
+	if refusals := w.document.Validate(); len(refusals) > 0 {
+		r.Fatal(refusals)
+	}
+	w.state = fold(t, w.document)
+	w.deliveries = rapid.SliceOfN(rapid.Custom(func(r *rapid.T) schemas.Event { return drawDelivery(r, w.period) }), 0, 40).Draw(r, "deliveries")
+	return w
+}
+
+func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
+	date := func(name string) civil.Date {
+		return period.First().Add(rapid.SampledFrom([]int{-30, -1, 0, 1, 2, 15, 29, 30, 31, 32}).Draw(r, name))
+	}
+	small := func(name string) int64 { return rapid.Int64Range(0, 3).Draw(r, name) }
+	price := func(name string) decimal.Decimal {
+		return decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, name), -6)
+	}
+	prices := registry.Prices{
+		Commitment: map[string]decimal.Decimal{registry.AgentStandard: price("seat"), registry.AgentPremium: price("premium"), registry.IVRPort: price("port")},
+		Overage:    map[string]decimal.Decimal{registry.AgentStandard: price("over seat"), registry.AgentPremium: price("over premium"), registry.IVRPort: price("over port")},
+		Connect:    map[string]decimal.Decimal{"sms": price("sms")},
+	}
+	tenant := registry.Tenant{ID: id, Name: id, Telephony: "vpop",
+		TimeZone: rapid.SampledFrom([]string{"UTC", "Europe/Stockholm", "America/Havana", "Asia/Tokyo"}).Draw(r, "zone")}
+	model := rapid.SampledFrom([]string{registry.Concurrent, registry.Named}).Draw(r, "model")
+	for i := range rapid.IntRange(1, 3).Draw(r, "subscriptions") {
+		s := registry.Subscription{ID: fmt.Sprintf("%s-%d", id, i), Name: "x", LicenceModel: model, Plan: "flex", Deployment: "cloud",
+			Currency: rapid.SampledFrom([]string{"SEK", "JPY", "KWD"}).Draw(r, "currency"),
+			Billing:  rapid.SampledFrom([]string{registry.Monthly, registry.Prepaid}).Draw(r, "billing"), Cancelled: civil.NoDate}
+		from := date("term")
+		to := from.Add(rapid.SampledFrom([]int{1, 2, 15, 60}).Draw(r, "length"))
+		s.Terms = []registry.Term{{From: from, To: to}}
+		if rapid.Bool().Draw(r, "renewed") {
+			gap := rapid.IntRange(0, 3).Draw(r, "gap")
+			s.Terms = append(s.Terms, registry.Term{From: to.Add(gap), To: to.Add(gap + 40)})
+		}
+		if rapid.Bool().Draw(r, "cancels") {
+			s.Cancelled = date("cancelled")
+		}
+		commitments := map[string]int64{registry.AgentStandard: small("seats"), registry.AgentPremium: small("premium"), registry.IVRPort: small("ports")}
+		s.Versions = []registry.Version{{From: period.First().Add(-100), Commitments: commitments, Prices: prices}}
+		if rapid.Bool().Draw(r, "second version") {
+			s.Versions = append(s.Versions, registry.Version{From: date("version"), Commitments: map[string]int64{registry.AgentStandard: small("seats")}, Prices: prices})
+		}
+		tenant.Subscriptions = append(tenant.Subscriptions, s)
+		if rapid.Bool().Draw(r, "licence") {
+			tenant.Licences = append(tenant.Licences, registry.Licence{User: "a1", Role: "agent", Subscription: s.ID, From: date("mapped"), To: civil.NoDate,
+				Class: rapid.SampledFrom([]string{registry.Standard, registry.Premium}).Draw(r, "class")})
+		}
+	}
+	return tenant
+}
+
+func drawDelivery(r *rapid.T, period civil.Month) schemas.Event {
+	const minute = 60_000
+	e := schemas.Event{
+		Tenant:       rapid.SampledFrom([]string{"acme", "beta"}).Draw(r, "tenant"),
+		Source:       "drawn",
+		ID:           fmt.Sprintf("e%d", rapid.IntRange(0, 25).Draw(r, "id")),
+		Type:         rapid.SampledFrom([]schemas.Type{schemas.AgentSession, schemas.IVRSession, schemas.ConnectUsage}).Draw(r, "type"),
+		Revision:     rapid.Int32Range(0, 1).Draw(r, "revision"),
+		Voided:       rapid.IntRange(0, 9).Draw(r, "voided") == 0,
+		Subscription: rapid.SampledFrom([]string{"", "acme-0", "acme-1", "beta-0", "beta-1", "nobody-0"}).Draw(r, "subscription"),
+		StartMS:      schemas.Absent, EndMS: schemas.Absent,
+	}
+	day := period.First().Add(rapid.SampledFrom([]int{-1, 0, 1, 14, 28, 29, 30, 31}).Draw(r, "day"))
+	e.TimeMS = civil.UTC.Start(day) + rapid.Int64Range(0, 47).Draw(r, "half hour")*30*minute
+	if e.Type == schemas.ConnectUsage {
+		e.Channel, e.Quantity = "sms", rapid.Int64Range(1, 5_000_000).Draw(r, "quantity")
+		return e
+	}
+	e.StartMS = e.TimeMS
+	if rapid.IntRange(0, 4).Draw(r, "open") > 0 {
+		e.EndMS = e.StartMS + rapid.SampledFrom([]int64{0, 1, 30, 60, 300, 3000}).Draw(r, "minutes")*minute
+	}
+	if e.Type == schemas.IVRSession {
+		e.EntryPoint = "ep-1"
+	} else {
+		e.Agent = fmt.Sprintf("a%d", rapid.IntRange(1, 6).Draw(r, "agent"))
+		e.Class = rapid.SampledFrom([]string{"", "", "", "standard", "premium"}).Draw(r, "class")
+	}
+	return e
+}
+
+// lines bills the world as far as the deliveries go, to the bytes of lines.csv.
+func (w world) lines(t *testing.T, r *rapid.T, deliveries []schemas.Event) string {
+	t.Helper()
+	run := bill(t, w.state, deliveries, w.period, billing.DefaultRules(), issue)
+	for _, stop := range run.stopped {
+		r.Fatal(stop)
+	}
+	var b bytes.Buffer
+	if err := export.LinesCSV(&b, run.invoices, false); err != nil {
+		r.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestLinesKnowNoOrder: deliveries in another order, and more often, give the same bytes (R23).
+func TestLinesKnowNoOrder(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(t, r)
+		others := slices.Clone(w.deliveries)
+		if len(others) > 0 {
+			others = append(others, rapid.SliceOf(rapid.SampledFrom(w.deliveries)).Draw(r, "repeated")...)
+		}
+		others = rapid.Permutation(others).Draw(r, "shuffled")
+		if want, got := w.lines(t, r, w.deliveries), w.lines(t, r, others); got != want {
+			r.Fatalf("%s\nin another order and with repeats\n%s", want, got)
+		}
+	})
+}
+
+// TestTenantsAreApart: what one tenant uses, and whether it is there at all, changes nothing of another's lines.
+func TestTenantsAreApart(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(t, r)
+		alone := world{period: w.period, state: fold(t, &registry.Document{Tenants: w.document.Tenants[:1]})}
+		var own []schemas.Event
+		for _, d := range w.deliveries {
+			if d.Tenant == "acme" {
+				own = append(own, d)
+			}
+		}
+		var ofAcme bytes.Buffer
+		run := bill(t, w.state, w.deliveries, w.period, billing.DefaultRules(), issue)
+		invoices := slices.DeleteFunc(run.invoices, func(i billing.Invoice) bool { return i.Tenant != "acme" })
+		if err := export.LinesCSV(&ofAcme, invoices, false); err != nil {
+			r.Fatal(err)
+		}
+		if got := alone.lines(t, r, own); got != ofAcme.String() {
+			r.Fatalf("alone\n%s\nbeside another\n%s", got, &ofAcme)
+		}
+	})
+}
+
+// TestConservation: whatever comes, it balances (R22), and the tenant's peak of a date is between the greatest of its
+// subscriptions' peaks and their sum (R13).
+func TestConservation(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(t, r)
+		snapshot, err := billing.Snapshot(w.state)
+		if err != nil {
+			r.Fatal(err)
+		}
+		var accepted int64
+		for _, tenant := range snapshot.Tenants {
+			days := aggregate.Days(tenant.ID, tenant.Zone, w.period.First().Add(-3), w.period.Next().First().Add(3))
+			usage := billing.ByTenant(figures(w.deliveries, snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.Settled))[tenant.ID]
+			if differences := usage.Differences(); len(differences) > 0 {
+				r.Fatal(differences)
+			}
+			accepted += usage.Balance.Accepted
+			for _, whole := range usage.Days {
+				if whole.Subscription != "" {
+					continue
+				}
+				var most, sum int64
+				for _, u := range usage.Days {
+					if u.Date == whole.Date && u.Meter == whole.Meter && u.Subscription != "" {
+						most, sum = max(most, u.Peak), sum+u.Peak
+					}
+				}
+				if whole.Peak < most || whole.Peak > sum {
+					r.Fatalf("%s %s: the tenant's peak is %d, its subscriptions' at most %d and together %d", whole.Date, whole.Meter, whole.Peak, most, sum)
+				}
+			}
+		}
+		// The days reach beyond all that is drawn, so every delivery is on one of them.
+		if accepted != int64(len(w.deliveries)) {
+			r.Fatalf("%d deliveries are on the days, want %d", accepted, len(w.deliveries))
+		}
+	})
+}
+
+// TestOverageIsTheGreatestOfAllInstants holds the overage of concurrent tenants to R15 and R16 by their words: at every
+// instant at which anything changes, count, take off the entitlement, and ask who is primary.
+func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(t, r)
+		run := bill(t, w.state, w.deliveries, w.period, billing.DefaultRules(), issue)
+		snapshot, err := billing.Snapshot(w.state)
+		if err != nil {
+			r.Fatal(err)
+		}
+		lookup := aggregate.NewLookup(snapshot.Timelines)
+		for _, of := range snapshot.Tenants {
+			tenant := w.state.Tenant(of.ID)
+			from, to := of.Zone.Start(w.period.First()), of.Zone.Start(w.period.Next().First())
+			sessions := map[string][]aggregate.Interval{}
+			instants := map[string][]int64{}
+			for _, c := range aggregate.Settle(w.deliveries) {
+				a := lookup.Attribute(&c.Event)
+				if c.Tenant != tenant.ID || !c.Wins || c.Voided || a.Subscription == "" || c.Type == schemas.ConnectUsage {
+					continue
+				}
+				who := c.Agent
+				if c.Type == schemas.IVRSession {
+					who = c.ID
+				}
+				start, end := aggregate.DefaultRules().Live(&c.Event, aggregate.Settled)
+				sessions[a.Meter] = append(sessions[a.Meter], aggregate.Interval{Who: who, From: start, To: end})
+				instants[a.Meter] = append(instants[a.Meter], start)
+			}
+			for _, meter := range []string{aggregate.AgentPremium, aggregate.AgentStandard, aggregate.IVRPort} {
+				if meter != aggregate.IVRPort && tenant.Subscriptions[0].LicenceModel == registry.Named {
+					continue
+				}
+				for d := w.period.First(); d < w.period.Next().First(); d++ {
+					instants[meter] = append(instants[meter], of.Zone.Start(d))
+				}
+				slices.Sort(instants[meter])
+				var want string
+				var greatest int64
+				for _, ms := range instants[meter] {
+					date := of.Zone.DateOf(ms)
+					primary := tenant.PrimaryOn(date)
+					if ms < from || ms >= to || primary == nil {
+						continue
+					}
+					live := map[string]bool{}
+					for _, s := range sessions[meter] {
+						if s.From <= ms && ms < s.To {
+							live[s.Who] = true
+						}
+					}
+					if over := int64(len(live)) - tenant.Entitlement(date, meter, 2); over > greatest {
+						greatest, want = over, fmt.Sprintf("%s %d at %s", primary.ID, over, civil.FormatMillis(ms))
+					}
+				}
+				var got string
+				for _, i := range run.invoices {
+					for _, l := range i.Lines {
+						if i.Tenant == tenant.ID && l.Kind == billing.Overage && l.Meter == meter {
+							got += fmt.Sprintf("%s %s at %s", i.Subscription, l.Quantity, l.PeakAt())
+						}
+					}
+				}
+				if got != want {
+					r.Fatalf("%s %s: overage %q, want %q", tenant.ID, meter, got, want)
+				}
+			}
+		}
+	})
+}
+
+// TestEveryInstantIsInOnePeriod holds R17: the months of a zone follow one another without gap or overlap, and an
+// instant is in the month of its date.
+func TestEveryInstantIsInOnePeriod(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		zone, err := civil.LoadZone(rapid.SampledFrom([]string{"UTC", "Europe/Stockholm", "America/Havana", "Asia/Tokyo", "Pacific/Apia",
+			"America/Santiago", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Kiritimati", "America/St_Johns"}).Draw(r, "zone"))
+		if err != nil {
+			r.Fatal(err)
+		}
+		ms := rapid.Int64Range(0, 4102444800_000).Draw(r, "instant") // 1970 to 2099
+		if rapid.Bool().Draw(r, "at the edge") {
+			first := zone.DateOf(ms).Month().First()
+			ms = zone.Start(first) + rapid.Int64Range(-1, 1).Draw(r, "from the edge")
+		}
+		var in []civil.Month
+		of := zone.DateOf(ms).Month()
+		for m := of - 2; m <= of+2; m++ {
+			days := aggregate.Days("acme", zone, m.First(), m.Next().First())
+			if days[0].FromMS <= ms && ms < days[len(days)-1].ToMS {
+				in = append(in, m)
+			}
+			for i, d := range days[1:] {
+				if days[i].ToMS != d.FromMS {
+					r.Fatalf("%s: %s does not begin where %s ends", m, d.Date, days[i].Date)
+				}
+			}
+		}
+		if !slices.Equal(in, []civil.Month{of}) {
+			r.Fatalf("%s %s is in %v, want %s alone", zone.Name(), civil.FormatMillis(ms), in, of)
+		}
+	})
+}
