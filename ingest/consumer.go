@@ -46,6 +46,7 @@ func (c *consumer) run(ctx context.Context) error {
 		if c.next > c.first {
 			wait = max(0, min(wait, c.cfg.BatchAge-time.Since(c.began)))
 		}
+		c.at("before fetch")
 		err := c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error {
 			got, err := c.kafka.fetch(ctx, c.place, c.next, c.cfg.FetchBytes, wait, func(r *protocol.Record) error {
 				return c.take(ctx, r)
@@ -62,6 +63,7 @@ func (c *consumer) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		c.at("after fetch")
 		if c.due() {
 			if err := c.flush(ctx); err != nil {
 				return err
@@ -128,9 +130,11 @@ func errAhead(p place, next int64, b bounds) error {
 
 // take adds a record to the batch, and writes the batch when it is full.
 func (c *consumer) take(ctx context.Context, r *protocol.Record) error {
+	c.at("before decode")
 	if err := c.batch.add(r); err != nil {
 		return err
 	}
+	c.at("after decode")
 	c.advance(r.Offset + 1)
 	if c.full() {
 		return c.flush(ctx)
@@ -177,24 +181,29 @@ func (c *consumer) flush(ctx context.Context) error {
 	}
 	began := time.Now()
 	if c.batch.accepted() > 0 {
+		c.at("before insert")
 		err := c.wait.do(ctx, clickHouse, func(ctx context.Context) error {
 			return c.store.insert(ctx, "usage_events", c.batch.events())
 		})
 		if err != nil {
 			return err
 		}
+		c.at("after insert")
 	}
 	inserting := time.Since(began)
 	if len(c.batch.rejected) > 0 {
+		c.at("before dead letters")
 		if err := c.bury(ctx); err != nil {
 			return err
 		}
+		c.at("after dead letters")
 	}
 	entry := ledgerRow{c.place, c.first, c.next - 1, c.batch.read(), c.batch.accepted(), len(c.batch.rejected)}
 	err := c.wait.do(ctx, clickHouse, func(ctx context.Context) error {
 		if err := c.commit(c.first); err != nil {
 			return permanentError{errors.Join(errFenced, err)}
 		}
+		c.at("before ledger")
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -205,9 +214,11 @@ func (c *consumer) flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.at("after ledger")
 	if err := c.commit(c.next); err != nil {
 		c.log.Debug("the ledger is ahead of the committed offset", "topic", c.topic, "partition", c.partition, "error", err)
 	}
+	c.at("after commit")
 	c.progress(Progress{
 		Topic: c.topic, Partition: c.partition,
 		First: c.first, Next: c.next, End: max(c.end, c.next),
@@ -232,6 +243,7 @@ func (c *consumer) bury(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.at("between dead letters")
 	letters := make([]message, len(c.batch.rejected))
 	for i, r := range c.batch.rejected {
 		letters[i] = message{key: r.key, value: r.value, headers: append(r.headers[:len(r.headers):len(r.headers)],

@@ -72,6 +72,10 @@ type Deps struct {
 	// Progress, which may be nil, is called after each batch that is done,
 	// never by two goroutines at once.
 	Progress func(Progress)
+	// At, which may be nil, is called before and after every step of the loop
+	// with the step's name, such as "before insert". The tests end the process
+	// there.
+	At func(point string)
 }
 
 // Progress is one batch that is done.
@@ -95,6 +99,7 @@ type Ingester struct {
 	cfg      Config
 	log      *slog.Logger
 	progress func(Progress)
+	at       func(point string)
 	store    store
 	kafka    *cluster
 	wait     *waiter
@@ -106,12 +111,16 @@ func New(cfg Config, deps Deps) *Ingester {
 	in := &Ingester{
 		cfg:   cfg,
 		log:   deps.Log,
+		at:    deps.At,
 		store: store{deps.ClickHouse},
 		kafka: newCluster(cfg.Brokers),
 		types: make(map[string]schemas.Type),
 	}
 	if in.log == nil {
 		in.log = slog.New(slog.DiscardHandler)
+	}
+	if in.at == nil {
+		in.at = func(string) {}
 	}
 	in.wait = newWaiter(in.log)
 	var mu sync.Mutex

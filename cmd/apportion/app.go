@@ -33,6 +33,8 @@ type app struct {
 	log     *slog.Logger
 
 	conn driver.Conn // see clickhouse
+
+	at func(point string) // see ingest.Deps; nil but in tests
 }
 
 // command wraps what a command does, for cobra: the configuration is loaded before, connections are closed

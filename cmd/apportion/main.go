@@ -41,12 +41,15 @@ func main() {
 
 // run is the whole program but for what only a process has, and returns its exit code.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	return runApp(ctx, &app{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}, args)
+}
+
+func runApp(ctx context.Context, a *app, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 
 	err := root.ExecuteContext(ctx)
 	code := a.exitCode(err)
@@ -54,7 +57,7 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted before it was done; run it again to go on")
 		}
-		fmt.Fprintf(stderr, "apportion: %v\n", err)
+		fmt.Fprintf(a.stderr, "apportion: %v\n", err)
 	}
 	return code
 }
