@@ -229,7 +229,7 @@ func figures(conn driver.Conn, usageInputs *query, daily string, balanceInputs *
 			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = int64(agents)
 			continue
 		}
-		u.Date, u.Peak, u.Events, u.Agents = asDate(date), int64(peak), int64(events), int64(agents)
+		u.Date, u.Peak, u.Events, u.Agents = civil.DateOfTime(date), int64(peak), int64(events), int64(agents)
 		f.Usage = append(f.Usage, u)
 	}
 	if err := rows.Err(); err != nil {
@@ -250,15 +250,11 @@ func figures(conn driver.Conn, usageInputs *query, daily string, balanceInputs *
 			&b.Held, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription, &b.Conflicts); err != nil {
 			return nil, err
 		}
-		b.Date = asDate(date)
+		b.Date = civil.DateOfTime(date)
 		f.Balances = append(f.Balances, b)
 	}
 	return f, balances.Err()
 }
-
-func asTime(d civil.Date) time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
-
-func asDate(t time.Time) civil.Date { return civil.NewDate(t.Year(), int(t.Month()), t.Day()) }
 
 func openMS(rules aggregate.Rules) int64 { return int64(rules.OpenSessionHours) * 3600_000 }
 
@@ -297,7 +293,7 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 func (q *query) days(days []aggregate.Day) *query {
 	add := q.table("days", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
 	for _, d := range days {
-		add(d.Tenant, asTime(d.Date), d.FromMS, d.ToMS)
+		add(d.Tenant, d.Date.Time(), d.FromMS, d.ToMS)
 	}
 	return q
 }

@@ -45,7 +45,7 @@ func (s *Invoices) Issue(ctx context.Context, issues []billing.Issue) error {
 					return fmt.Errorf("invoice %s line %d: %w", i.ID, l.No, err)
 				}
 				if err := lines.Append(i.Tenant, i.Subscription, i.Period.String(), id, i.ID, uint32(l.No), string(l.Kind), l.Meter,
-					l.Quantity, l.Unit, price(l), l.Amount, i.Currency, asTime(l.From), asTime(l.To), l.PeakMS, l.Corrects, l.Note); err != nil {
+					l.Quantity, l.Unit, price(l), l.Amount, i.Currency, l.From.Time(), l.To.Time(), l.PeakMS, l.Corrects, l.Note); err != nil {
 					return err
 				}
 				n++
@@ -129,7 +129,7 @@ func (s *Invoices) Issued(ctx context.Context, period civil.Month) (map[string]b
 			continue
 		}
 		ids[id]--
-		l.No, l.Kind, l.From, l.To = int(no), billing.Kind(kind), asDate(from), asDate(to)
+		l.No, l.Kind, l.From, l.To = int(no), billing.Kind(kind), civil.DateOfTime(from), civil.DateOfTime(to)
 		if unitPrice != nil {
 			l.UnitPrice = decimal.NewNullDecimal(*unitPrice)
 		}
@@ -152,7 +152,3 @@ func (s *Invoices) Issued(ctx context.Context, period civil.Month) (map[string]b
 	}
 	return issued, lines.Err()
 }
-
-func asTime(d civil.Date) time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
-
-func asDate(t time.Time) civil.Date { return civil.NewDate(t.Year(), int(t.Month()), t.Day()) }

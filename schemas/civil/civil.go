@@ -34,14 +34,18 @@ func ParseDate(s string) (Date, error) {
 	return Date(t.Unix() / 86400), nil
 }
 
-func (d Date) time() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
+// Time returns 00:00 UTC of the date, which is how libraries without dates want one.
+func (d Date) Time() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
+
+// DateOfTime returns the date that a time reads in its own location.
+func DateOfTime(t time.Time) Date { return NewDate(t.Year(), int(t.Month()), t.Day()) }
 
 // String returns the date as 2026-10-14, and nothing for NoDate.
 func (d Date) String() string {
 	if d == NoDate {
 		return ""
 	}
-	return d.time().Format(time.DateOnly)
+	return d.Time().Format(time.DateOnly)
 }
 
 // Add returns the date a number of days later.
@@ -49,7 +53,7 @@ func (d Date) Add(days int) Date { return d + Date(days) }
 
 // Month returns the month that the date lies in.
 func (d Date) Month() Month {
-	y, m, _ := d.time().Date()
+	y, m, _ := d.Time().Date()
 	return NewMonth(y, int(m))
 }
 
@@ -96,7 +100,7 @@ func (m Month) Next() Month { return m + 1 }
 func (m Month) Days() int { return int(m.Next().First() - m.First()) }
 
 // String returns the month as 2026-10.
-func (m Month) String() string { return m.First().time().Format("2006-01") }
+func (m Month) String() string { return m.First().Time().Format("2006-01") }
 
 // MarshalText writes the month as 2026-10.
 func (m Month) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
