@@ -100,6 +100,8 @@ func parseDelivery(words []string, date civil.Date, id string) ([]schemas.Event,
 			e.Voided = true
 		case name == "id":
 			id, named = value, true
+		case name == "source":
+			e.Source = value
 		case name == "rev":
 			var revision int
 			revision, err = strconv.Atoi(value)
