@@ -1,0 +1,159 @@
+package export
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"apportion/billing"
+	"apportion/schemas/civil"
+)
+
+func issued() *billing.Run {
+	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample()}
+}
+
+func write(t *testing.T, dir string, run *billing.Run) string {
+	t.Helper()
+	made, err := Write(dir, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// entries returns the names in a directory, those that are hidden too.
+func entries(t *testing.T, dir string) []string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func put(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("left behind"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantEntries(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	if got := entries(t, dir); !slices.Equal(got, want) {
+		t.Errorf("%s has %q, want %q", filepath.Base(dir), got, want)
+	}
+}
+
+func TestWrite(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "invoices")
+	draft := issued()
+	draft.Draft = true
+	if made := write(t, dir, issued()); made != filepath.Join(dir, "2026-10") {
+		t.Errorf("wrote to %s", made)
+	}
+	if made := write(t, dir, draft); made != filepath.Join(dir, "2026-10.draft") {
+		t.Errorf("wrote the draft to %s", made)
+	}
+	wantEntries(t, dir, "2026-10", "2026-10.draft")
+	wantEntries(t, filepath.Join(dir, "2026-10"), "lines.csv")
+	if got := read(t, filepath.Join(dir, "2026-10", "lines.csv")); got != read(t, "testdata/lines.csv") {
+		t.Errorf("issued lines:\n%s", got)
+	}
+	if got := read(t, filepath.Join(dir, "2026-10.draft", "lines.csv")); got != read(t, "testdata/lines.draft.csv") {
+		t.Errorf("lines of the draft:\n%s", got)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "2026-10")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("%v, %v; want a directory that others can read", info.Mode(), err)
+	}
+}
+
+// TestWriteTheSameAgain: the directory stays as it is, down to the file on disk (R20).
+func TestWriteTheSameAgain(t *testing.T) {
+	dir := t.TempDir()
+	before, err := os.Stat(write(t, dir, issued()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(write(t, dir, issued()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
+		t.Error("the directory was made anew")
+	}
+	wantEntries(t, dir, "2026-10")
+}
+
+// TestWriteOtherContent: the directory is replaced whole, so nothing of the old one stays.
+func TestWriteOtherContent(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, made string){
+		"other lines": func(t *testing.T, made string) { put(t, filepath.Join(made, "lines.csv")) },
+		"a file more": func(t *testing.T, made string) { put(t, filepath.Join(made, "other.csv")) },
+		"a file less": func(t *testing.T, made string) { os.Remove(filepath.Join(made, "lines.csv")) },
+		"another's name": func(t *testing.T, made string) {
+			os.Rename(filepath.Join(made, "lines.csv"), filepath.Join(made, "rows.csv"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			change(t, write(t, dir, issued()))
+			made := write(t, dir, issued())
+			wantEntries(t, dir, "2026-10")
+			wantEntries(t, made, "lines.csv")
+			if got := read(t, filepath.Join(made, "lines.csv")); got != read(t, "testdata/lines.csv") {
+				t.Errorf("lines:\n%s", got)
+			}
+		})
+	}
+}
+
+// TestWriteAfterOneThatWasKilled: what it left is cleared away, wherever it stopped; what other periods have is not.
+func TestWriteAfterOneThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, ".2026-10.new-1", "lines.csv"))     // killed while it wrote
+	put(t, filepath.Join(dir, ".2026-10.new-2", "lines.csv"))     // killed between the two renames
+	put(t, filepath.Join(dir, ".2026-10.new-2.old", "lines.csv")) // what had been there until then
+	put(t, filepath.Join(dir, ".2026-10.draft.new-3", "lines.csv"))
+	put(t, filepath.Join(dir, ".2026-11.new-4", "lines.csv"))
+	put(t, filepath.Join(dir, "2026-09", "lines.csv"))
+	made := write(t, dir, issued())
+	wantEntries(t, dir, ".2026-10.draft.new-3", ".2026-11.new-4", "2026-09", "2026-10")
+	if got := read(t, filepath.Join(made, "lines.csv")); got != read(t, "testdata/lines.csv") {
+		t.Errorf("lines:\n%s", got)
+	}
+}
+
+func TestWriteWhereItCannot(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	put(t, file)
+	if _, err := Write(file, issued()); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("%v, want an error that names %s", err, file)
+	}
+	// A file in the place of the directory is no invoice of ours, so it is not thrown away without a word.
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "2026-10"))
+	if _, err := Write(dir, issued()); err == nil {
+		t.Error("a file was taken for the directory")
+	}
+	wantEntries(t, dir, "2026-10")
+}
