@@ -1,0 +1,80 @@
+package billing_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/billing"
+)
+
+// TestInvoiceAsJSON: figures are strings under the names of lines.csv, and what is empty is left out.
+func TestInvoiceAsJSON(t *testing.T) {
+	invoice := billing.Invoice{
+		ID: billing.InvoiceID("Sub1", october), Tenant: "acme", Subscription: "Sub1", Period: october, Currency: "SEK", MinorUnits: 2,
+		Total: decimal.RequireFromString("0.5"),
+		Lines: []billing.Line{
+			{No: 1, Kind: billing.UsageKind, Meter: "ivr_port", Quantity: decimal.NewFromInt(3), Unit: "port", From: october.First(), To: october.Next().First(),
+				PeakMS: 1791966667_000, Note: "R18"},
+			{No: 2, Kind: billing.Connect, Meter: "connect.sms", Quantity: decimal.RequireFromString("1.10"), Unit: "unit",
+				UnitPrice: decimal.NewNullDecimal(decimal.RequireFromString("0.45")), Amount: decimal.RequireFromString("0.5"),
+				From: october.First(), To: october.Next().First(), PeakMS: billing.NoInstant, Note: "R11"},
+		},
+	}
+	got, err := json.MarshalIndent(invoice, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{
+ "invoice_id": "INV-Sub1-202610",
+ "tenant_id": "acme",
+ "subscription_id": "Sub1",
+ "period": "2026-10",
+ "currency": "SEK",
+ "total": "0.50",
+ "lines": [
+  {
+   "line_no": 1,
+   "kind": "usage",
+   "meter": "ivr_port",
+   "quantity": "3",
+   "unit": "port",
+   "amount": "0.00",
+   "from": "2026-10-01",
+   "to": "2026-11-01",
+   "peak_at": "2026-10-14T08:31:07.000Z",
+   "note": "R18"
+  },
+  {
+   "line_no": 2,
+   "kind": "connect",
+   "meter": "connect.sms",
+   "quantity": "1.1",
+   "unit": "unit",
+   "unit_price": "0.45",
+   "amount": "0.50",
+   "from": "2026-10-01",
+   "to": "2026-11-01",
+   "note": "R11"
+  }
+ ]
+}`
+	if string(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestStopSaysWhatToDo: the tenant, the period, the code, the rule, what was found, and what helps.
+func TestStopSaysWhatToDo(t *testing.T) {
+	b, _, _ := newBiller(t, threeTenants, poorMessage)
+	run := issueAt(t, b, yearAfter, "poor")
+	if len(run.Stopped) != 1 {
+		t.Fatalf("%d stopped", len(run.Stopped))
+	}
+	const want = "poor 2026-10: missing_price (R19): subscription Poor1, version of 2000-01-01 has no connect price for sms; " +
+		"add the price to the registry document, apply it, and bill the tenant again"
+	if got := run.Stopped[0].Error(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
