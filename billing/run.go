@@ -68,6 +68,13 @@ type Run struct {
 	Issued int
 }
 
+func (r *Run) sort() {
+	slices.SortFunc(r.Invoices, func(x, y Invoice) int {
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Subscription, y.Subscription))
+	})
+	slices.SortFunc(r.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
+}
+
 // Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	run := &Run{Period: period, Draft: true}
@@ -90,8 +97,11 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
-	_, err = b.each(chosen, figures, run)
-	return run, err
+	if _, err := b.each(chosen, figures, run); err != nil {
+		return nil, err
+	}
+	run.sort()
+	return run, nil
 }
 
 // Issue bills and issues a period for the tenants named or else for all, as far as their grace is over at now
@@ -155,10 +165,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 		}
 		run.Issued = len(issues)
 	}
-	slices.SortFunc(run.Invoices, func(x, y Invoice) int {
-		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Subscription, y.Subscription))
-	})
-	slices.SortFunc(run.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	run.sort()
 	return run, nil
 }
 

@@ -260,13 +260,15 @@ func TestPreviewIssuesNothing(t *testing.T) {
 }
 
 func TestUnknownTenantIsAStop(t *testing.T) {
-	b, _, _ := newBiller(t, threeTenants, messages)
-	wantRun(t, issueAt(t, b, yearAfter, "nobody", "acme"), []string{linesOfAcme}, []string{"nobody unknown_tenant R1"})
-	preview, err := b.Preview(t.Context(), october, []string{"nobody"}, at(t, yearAfter))
+	b, _, _ := newBiller(t, threeTenants, messages+poorMessage)
+	stops := []string{"nobody unknown_tenant R1", "poor missing_price R19", "you unknown_tenant R1"}
+	names := []string{"you", "nobody", "poor", "acme"}
+	preview, err := b.Preview(t.Context(), october, names, at(t, yearAfter))
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantRun(t, preview, nil, []string{"nobody unknown_tenant R1"})
+	wantRun(t, preview, []string{linesOfAcme}, stops)
+	wantRun(t, issueAt(t, b, yearAfter, names...), []string{linesOfAcme}, stops)
 }
 
 // TestUnbalancedPartitionsStopEverything: what ingest lost could be anybody's (R22). What is issued shows all the same.
