@@ -43,6 +43,11 @@ func runClickHouse(library string, args []string) int {
 	}
 	var chdbQueryCmdline func(argc int32, argv unsafe.Pointer) unsafe.Pointer
 	purego.RegisterLibFunc(&chdbQueryCmdline, handle, "chdb_query_cmdline")
+	// A server that aborts is to be gone at once, for the next one to take its place: its handlers would first
+	// spend seconds on a report of a library without symbols.
+	var chdbSetSignalHandlersEnabled func(enabled int32)
+	purego.RegisterLibFunc(&chdbSetSignalHandlersEnabled, handle, "chdb_set_signal_handlers_enabled")
+	chdbSetSignalHandlersEnabled(0)
 
 	// The server sees the same end of input and stops, but first gives clients that stay connected five
 	// seconds to leave. Whatever it acknowledged is in its files: there is nothing to wait that long for.

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,17 +39,18 @@ const (
 const serveQuery = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT count() FROM file('-', 'LineAsString', 'line String')"
 
 // ClickHouse is a running ClickHouse server in a child process.
+//
+// Unlike a server proper, the library aborts at some things that its clients do: a login or a database that
+// it refuses, bytes that are not its protocol, a connection that is reset. The server is then started again
+// at once, on the same ports and data, which lose nothing that was acknowledged; clients that repeat what
+// failed see no more than a short outage.
 type ClickHouse struct {
 	Addr     string // the native protocol, host:port; user "default", no password
 	HTTPAddr string // the HTTP interface, host:port
 
-	cmd      *exec.Cmd
-	lifeline io.Closer
-	output   *tail
-	stopping atomic.Bool
-	exited   chan struct{} // closed once the process is gone
-	done     chan error
-	stop     func() error
+	server atomic.Pointer[server]
+	stop   func() error
+	done   chan error
 }
 
 // StartClickHouse starts a server that keeps its databases under Options.Data, and returns once it
@@ -64,33 +66,80 @@ func StartClickHouse(ctx context.Context, o Options) (*ClickHouse, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for attempt := 1; ; attempt++ {
-		c, err := startClickHouse(ctx, o, program, data)
-		switch {
-		case err == nil:
-			return c, nil
-		case errors.Is(err, errPortTaken) && (o.ClickHousePort == 0 || o.HTTPPort == 0) && attempt < 5:
-			// Somebody else was faster at a port that was free: take another.
-		case errors.Is(err, errDataTaken) && ctx.Err() == nil:
-			// No other process holds the lock, so this is the server of one that was killed. It is
-			// about to end.
-			time.Sleep(50 * time.Millisecond)
-		default:
-			return nil, fmt.Errorf("start ClickHouse: %w", err)
+	lock, err := lockDir(data)
+	if err != nil {
+		return nil, fmt.Errorf("start ClickHouse: %w", err)
+	}
+	first, err := startServer(ctx, o, program, data)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start ClickHouse: %w", err), lock.Close())
+	}
+	c := &ClickHouse{Addr: loopback(first.port), HTTPAddr: loopback(first.httpPort), done: make(chan error, 1)}
+	c.server.Store(first)
+	o.ClickHousePort, o.HTTPPort = first.port, first.httpPort
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	c.stop = sync.OnceValue(func() error {
+		stop()
+		return <-stopped
+	})
+	go func() {
+		err := errors.Join(c.supervise(ctx, o, program, data), lock.Close())
+		if ctx.Err() == nil {
+			c.done <- err
+			err = nil
+		}
+		close(c.done)
+		stopped <- err
+	}()
+	return c, nil
+}
+
+const (
+	// A server that ends maxDeaths times within deathWindow would not stay up the next time either.
+	maxDeaths   = 5
+	deathWindow = time.Minute
+)
+
+// supervise starts the server again whenever it ends by itself, until ctx is done, whereupon it stops it, or
+// until there is no point in going on. It returns once no process is left.
+func (c *ClickHouse) supervise(ctx context.Context, o Options, p program, data string) error {
+	var deaths []time.Time
+	for {
+		running := c.server.Load()
+		select {
+		case <-ctx.Done():
+			return running.shutDown()
+		case <-running.exited:
+		}
+		why := fmt.Errorf("%v%s", running.cmd.ProcessState, running.lastWords())
+		for why != nil {
+			now := time.Now()
+			deaths = slices.DeleteFunc(deaths, func(at time.Time) bool { return now.Sub(at) > deathWindow })
+			if deaths = append(deaths, now); len(deaths) == maxDeaths {
+				return fmt.Errorf("ClickHouse ended by itself %d times within %v, at last: %w", maxDeaths, deathWindow, why)
+			}
+			o.Log.Warn("ClickHouse ended by itself and is started again", "server", "clickhouse", "error", why)
+			next, err := startServer(ctx, o, p, data)
+			if ctx.Err() != nil && err != nil {
+				return nil
+			}
+			if why = err; err == nil {
+				c.server.Store(next)
+			}
 		}
 	}
 }
 
-// PID is the child's process id.
-func (c *ClickHouse) PID() int { return c.cmd.Process.Pid }
+// PID is the child's process id. It changes when the server is started again.
+func (c *ClickHouse) PID() int { return c.server.Load().cmd.Process.Pid }
 
 // Stop lets the server finish and write what it holds, and returns once its process is gone. It is an
 // error if the process had to be killed; its data is complete even then.
 func (c *ClickHouse) Stop() error { return c.stop() }
 
-// Done delivers an error if the server ends without Stop, and is closed when it is down.
+// Done delivers an error if the server ends without Stop and cannot be kept running, and is closed when it
+// is down.
 func (c *ClickHouse) Done() <-chan error { return c.done }
 
 // program is how to run ClickHouse: a command, and what its environment needs.
@@ -151,101 +200,140 @@ var (
 	errDataTaken = errors.New("data directory taken")
 )
 
-func startClickHouse(ctx context.Context, o Options, p program, data string) (*ClickHouse, error) {
-	lock, err := lockDir(data)
-	if err != nil {
-		return nil, err
+// server is one child process.
+type server struct {
+	port, httpPort int
+	cmd            *exec.Cmd
+	lifeline       io.Closer
+	output         tail
+	log            string        // its log file
+	logBegin       int64         // where in it this process's own lines begin
+	exited         chan struct{} // closed once the process is gone
+}
+
+// startServer starts a process, as often as that needs, and returns once it answers queries.
+func startServer(ctx context.Context, o Options, p program, data string) (*server, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		s, err := tryServer(ctx, o, p, data)
+		switch {
+		case err == nil:
+			o.Log.Debug("ClickHouse started", "server", "clickhouse", "pid", s.cmd.Process.Pid, "addr", loopback(s.port), "program", p.path)
+			return s, nil
+		case errors.Is(err, errPortTaken) && (o.ClickHousePort == 0 || o.HTTPPort == 0) && attempt < 5:
+			// Somebody else was faster at a port that was free: take another.
+		case errors.Is(err, errDataTaken) && ctx.Err() == nil:
+			// No other process holds the lock, so this is the server of one that was killed. It is
+			// about to end.
+			time.Sleep(50 * time.Millisecond)
+		default:
+			return nil, err
+		}
 	}
+}
+
+func tryServer(ctx context.Context, o Options, p program, data string) (*server, error) {
 	instance := uuid.NewString()
-	c, err := launch(o, p, data, instance)
+	s, err := launch(o, p, data, instance)
 	if err != nil {
-		lock.Close()
 		return nil, err
 	}
-	go c.wait(lock)
-	if err := c.ready(ctx, instance); err != nil {
-		c.stopping.Store(true)
-		c.cmd.Process.Kill()
-		<-c.exited
+	go func() {
+		s.cmd.Wait() // what it returns is in ProcessState too
+		close(s.exited)
+	}()
+	if err := s.ready(ctx, instance); err != nil {
+		s.cmd.Process.Kill()
+		<-s.exited
 		return nil, err
 	}
-	o.Log.Debug("ClickHouse started", "server", "clickhouse", "pid", c.PID(), "addr", c.Addr, "program", p.path)
-	return c, nil
+	return s, nil
 }
 
 // launch starts the process and waits for nothing.
-func launch(o Options, p program, data, instance string) (*ClickHouse, error) {
+func launch(o Options, p program, data, instance string) (*server, error) {
 	port, httpPort, err := choosePorts(o.ClickHousePort, o.HTTPPort)
 	if err != nil {
 		return nil, err
 	}
 	config := filepath.Join(data, "config.xml")
-	if err := writeConfig(config, data, instance, port, httpPort); err != nil {
-		return nil, err
-	}
-	c := &ClickHouse{
-		Addr:     loopback(port),
-		HTTPAddr: loopback(httpPort),
+	s := &server{
+		port:     port,
+		httpPort: httpPort,
 		cmd:      exec.Command(p.path, append(p.args, "--config-file="+config, "--query="+serveQuery)...),
-		output:   &tail{},
+		log:      filepath.Join(data, "server.log"),
 		exited:   make(chan struct{}),
-		done:     make(chan error, 1),
 	}
-	c.stop = sync.OnceValue(c.shutDown)
-	c.cmd.Dir = data
-	c.cmd.Env = append(append(os.Environ(), "TZ=UTC"), p.env...)
-	c.cmd.Stderr = c.output
-	// An interrupt typed at the terminal is for this process, which then stops the server in order.
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if c.lifeline, err = c.cmd.StdinPipe(); err != nil {
+	if err := s.writeConfig(config, data, instance); err != nil {
 		return nil, err
 	}
-	return c, c.cmd.Start()
-}
-
-// wait reports the end of the process, once its data is free for another.
-func (c *ClickHouse) wait(lock io.Closer) {
-	c.cmd.Wait() // what it returns is in ProcessState too
-	lock.Close()
-	close(c.exited)
-	if !c.stopping.Load() {
-		c.done <- fmt.Errorf("ClickHouse ended by itself (%v)%s", c.cmd.ProcessState, c.output)
+	if info, err := os.Stat(s.log); err == nil {
+		s.logBegin = info.Size()
 	}
-	close(c.done)
+	s.cmd.Dir = data
+	s.cmd.Env = append(append(os.Environ(), "TZ=UTC"), p.env...)
+	s.cmd.Stderr = &s.output
+	// An interrupt typed at the terminal is for this process, which then stops the server in order.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if s.lifeline, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	return s, s.cmd.Start()
 }
 
-func (c *ClickHouse) shutDown() error {
-	c.stopping.Store(true)
-	c.lifeline.Close()
+func (s *server) shutDown() error {
+	s.lifeline.Close()
 	select {
-	case <-c.exited:
+	case <-s.exited:
 		return nil
 	case <-time.After(stopTimeout):
 	}
-	c.cmd.Process.Kill()
-	<-c.exited
-	return fmt.Errorf("ClickHouse did not stop within %v and was killed%s", stopTimeout, c.output)
+	s.cmd.Process.Kill()
+	<-s.exited
+	return fmt.Errorf("ClickHouse did not stop within %v and was killed%s", stopTimeout, &s.output)
+}
+
+var errorLine = regexp.MustCompile(`(?m)^.*<(?:Error|Fatal)> .*?(Code: .*?)(?:, Stack trace.*)?$`)
+
+// lastWords is the last exception that the server logged, or else what it wrote; empty, or begins with a colon.
+func (s *server) lastWords() string {
+	const enough = 64 << 10 // lines are followed by stack traces
+	f, err := os.Open(s.log)
+	if err != nil {
+		return s.output.String()
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return s.output.String()
+	}
+	text, _ := io.ReadAll(io.NewSectionReader(f, max(s.logBegin, info.Size()-enough), enough))
+	if all := errorLine.FindAllSubmatch(text, -1); all != nil {
+		return ": " + string(all[len(all)-1][1])
+	}
+	return s.output.String()
 }
 
 // ready waits until this very server answers: listening over HTTP comes last, after the native
 // protocol, and another server may sit on a port that was meant for this one.
-func (c *ClickHouse) ready(ctx context.Context, instance string) error {
+func (s *server) ready(ctx context.Context, instance string) error {
 	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		answer, err := query(ctx, client, c.HTTPAddr, "SELECT getMacro('instance')")
+		answer, err := query(ctx, client, loopback(s.httpPort), "SELECT getMacro('instance')")
 		if err == nil && answer == instance {
 			return nil
 		}
 		select {
-		case <-c.exited:
-			if text := c.output.String(); strings.Contains(text, "Address already in use") {
-				return fmt.Errorf("%w: %s or %s is in use by another process: choose another or 0 for any", errPortTaken, c.Addr, c.HTTPAddr)
+		case <-s.exited:
+			if text := s.output.String(); strings.Contains(text, "Address already in use") {
+				return fmt.Errorf("%w: %s or %s is in use by another process: choose another or 0 for any", errPortTaken, loopback(s.port), loopback(s.httpPort))
 			} else if strings.Contains(text, "Cannot lock file") {
 				return fmt.Errorf("%w: %s", errDataTaken, text)
 			}
-			return fmt.Errorf("it ended (%v)%s", c.cmd.ProcessState, c.output)
+			return fmt.Errorf("it ended (%v)%s", s.cmd.ProcessState, &s.output)
 		case <-ctx.Done():
-			return fmt.Errorf("it does not answer at %s: %w%s", c.HTTPAddr, ctx.Err(), c.output)
+			return fmt.Errorf("it does not answer at %s: %w%s", loopback(s.httpPort), ctx.Err(), &s.output)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -295,15 +383,15 @@ var configTemplate = template.Must(template.New("clickhouse.xml").Funcs(template
 	},
 }).Parse(configText))
 
-func writeConfig(path, data, instance string, port, httpPort int) error {
+func (s *server) writeConfig(path, data, instance string) error {
 	var b bytes.Buffer
 	err := configTemplate.Execute(&b, map[string]any{
 		"Path":     data + string(filepath.Separator),
-		"Log":      filepath.Join(data, "server.log"),
+		"Log":      s.log,
 		"Config":   path,
 		"Instance": instance,
-		"Port":     port,
-		"HTTPPort": httpPort,
+		"Port":     s.port,
+		"HTTPPort": s.httpPort,
 	})
 	if err != nil {
 		return err

@@ -3,12 +3,16 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,41 +136,144 @@ func TestInterruptAtTheTerminalIsNotTheServers(t *testing.T) {
 	}
 }
 
-func TestClickHouseKilledWhileInserting(t *testing.T) {
-	o := embedded.Options{Data: t.TempDir()}
-	c := startClickHouse(t, o)
+// logBuffer is a log that tests look into.
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestClickHouseIsStartedAgain does everything to a server that ends it, while a client goes on inserting
+// batches and repeats those that failed.
+func TestClickHouseIsStartedAgain(t *testing.T) {
+	log := &logBuffer{}
+	c := startClickHouse(t, embedded.Options{Data: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))})
 	conn := connect(t, c.Addr, "default")
 	exec1(t, conn, "CREATE DATABASE apportion")
 	exec1(t, conn, "CREATE TABLE apportion.events (batch UInt32, n UInt32) ENGINE = ReplacingMergeTree ORDER BY (batch, n)")
 
-	// The address stays the same over every restart, as a consumer that waits for it needs.
-	o.ClickHousePort, o.HTTPPort = port(t, c.Addr), port(t, c.HTTPAddr)
-	acknowledged := uint32(0)
-	for range 3 {
-		pid := c.PID()
-		dead := time.AfterFunc(300*time.Millisecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
-		for {
-			err := conn.Exec(t.Context(), fmt.Sprintf("INSERT INTO apportion.events SELECT %d, number FROM numbers(5000)", acknowledged))
-			if err != nil {
-				break
+	var acknowledged atomic.Uint32
+	ctx, stop := context.WithCancel(t.Context())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for ctx.Err() == nil {
+			insert := fmt.Sprintf("INSERT INTO apportion.events SELECT %d, number FROM numbers(5000)", acknowledged.Load())
+			if conn.Exec(ctx, insert) == nil {
+				acknowledged.Add(1)
+			} else {
+				time.Sleep(10 * time.Millisecond)
 			}
-			acknowledged++
 		}
-		dead.Stop()
-		if err := <-c.Done(); err == nil || !strings.Contains(err.Error(), "killed") {
-			t.Fatalf("the end of the server is reported as %v", err)
-		}
-		conn.Close()
-		c = startClickHouse(t, o)
-		conn = connect(t, c.Addr, "default")
-		whole := scalar[uint64](t, conn, fmt.Sprintf(
-			"SELECT count() FROM (SELECT batch FROM apportion.events FINAL WHERE batch < %d GROUP BY batch HAVING count() = 5000)", acknowledged))
-		if whole != uint64(acknowledged) {
-			t.Fatalf("%d of %d acknowledged batches are whole after SIGKILL", whole, acknowledged)
+	}()
+	until := func(what string, holds func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("20 s went by before %s; the log has:\n%s", what, log)
+			}
 		}
 	}
-	if acknowledged == 0 {
-		t.Error("no batch was ever acknowledged")
+	insertsGoOn := func() {
+		t.Helper()
+		before := acknowledged.Load()
+		until("inserts go on", func() bool { return acknowledged.Load() > before+2 })
+	}
+	knock := func(auth clickhouse.Auth) {
+		conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{c.Addr}, Auth: auth})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		if err := conn.Ping(t.Context()); err == nil {
+			t.Errorf("%+v was let in", auth)
+		}
+	}
+	send := func(bytes string) (answer string) {
+		conn, err := net.Dial("tcp", c.Addr)
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(200 * time.Millisecond))
+		conn.Write([]byte(bytes))
+		b := make([]byte, 1000)
+		n, _ := conn.Read(b)
+		return string(b[:n])
+	}
+
+	insertsGoOn()
+	for _, test := range []struct {
+		name, words string
+		do          func()
+	}{
+		{"a wrong user", "nobody: Authentication failed", func() { knock(clickhouse.Auth{Username: "nobody"}) }},
+		{"an unknown database", "Database nowhere does not exist", func() { knock(clickhouse.Auth{Database: "nowhere"}) }},
+		{"stray bytes", "", func() { send("\x00\xff\x03\xff\xff\xff\xff") }},
+		{"a kill", "signal: killed", func() { syscall.Kill(c.PID(), syscall.SIGKILL) }},
+	} {
+		before := c.PID()
+		test.do()
+		until("a new server after "+test.name, func() bool { return c.PID() != before })
+		insertsGoOn()
+		if !strings.Contains(log.String(), test.words) {
+			t.Errorf("the log does not say %q:\n%s", test.words, log)
+		}
+	}
+	if answer := send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); !strings.Contains(answer, "400 Bad Request") {
+		t.Errorf("an HTTP request on the native port is answered with %q", answer)
+	}
+	insertsGoOn()
+	stop()
+	<-stopped
+	if got := strings.Count(log.String(), "level=WARN"); got != 4 {
+		t.Errorf("%d warnings for 4 deaths:\n%s", got, log)
+	}
+	whole := scalar[uint64](t, connect(t, c.Addr, "default"), fmt.Sprintf(
+		"SELECT count() FROM (SELECT batch FROM apportion.events FINAL WHERE batch < %d GROUP BY batch HAVING count() = 5000)", acknowledged.Load()))
+	if whole != uint64(acknowledged.Load()) {
+		t.Errorf("%d of %d acknowledged batches are whole", whole, acknowledged.Load())
+	}
+
+	// The fifth death within a minute is one too many.
+	syscall.Kill(c.PID(), syscall.SIGKILL)
+	err, open := <-c.Done()
+	if !open || !strings.Contains(err.Error(), "ended by itself 5 times within 1m0s, at last: signal: killed") {
+		t.Errorf("the end of the server is reported as %v", err)
+	}
+	if err := c.Stop(); err != nil {
+		t.Errorf("stopping what has ended: %v", err)
+	}
+}
+
+func TestStopWhileStartingAgain(t *testing.T) {
+	o := embedded.Options{Data: t.TempDir()}
+	for range 3 {
+		c := startClickHouse(t, o)
+		syscall.Kill(c.PID(), syscall.SIGKILL)
+		time.Sleep(rand.N(100 * time.Millisecond))
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+		if err, open := <-c.Done(); open {
+			t.Errorf("a stop that was asked for is reported as %v", err)
+		}
+		if alive(c.PID()) {
+			t.Error("the process outlived Stop")
+		}
 	}
 }
 
