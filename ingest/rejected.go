@@ -1,0 +1,262 @@
+package ingest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/segmentio/kafka-go"
+
+	"apportion/schemas"
+)
+
+// Place is where a record lies on Kafka.
+type Place struct {
+	Topic     string // prefix included
+	Partition int32
+	Offset    int64
+}
+
+// String returns the place as TOPIC/PARTITION/OFFSET.
+func (p Place) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
+
+// ParsePlace reads what String returns.
+func ParsePlace(s string) (Place, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) == 3 && parts[0] != "" {
+		partition, err1 := strconv.ParseUint(parts[1], 10, 31)
+		offset, err2 := strconv.ParseUint(parts[2], 10, 63)
+		if err1 == nil && err2 == nil {
+			return Place{parts[0], int32(partition), int64(offset)}, nil
+		}
+	}
+	return Place{}, fmt.Errorf("%q is not a place on Kafka; write it as TOPIC/PARTITION/OFFSET, such as %s/0/17", s, schemas.TopicAgent)
+}
+
+// Compare orders places by topic, partition and offset.
+func (p Place) Compare(q Place) int {
+	return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.Partition, q.Partition), cmp.Compare(p.Offset, q.Offset))
+}
+
+// Identity is what makes deliveries those of one event (R8).
+type Identity struct{ Tenant, Source, ID string }
+
+// DeadLetter is a delivery that was refused, and why.
+type DeadLetter struct {
+	Place
+	// ArrivedMS is its Kafka timestamp in UTC epoch milliseconds.
+	ArrivedMS int64
+	// Why has the identity, too, as far as it could be read.
+	Why schemas.Rejection
+	// Key, Value and Headers are those that it came with. A null key or value
+	// is an empty one here.
+	Key, Value []byte
+	Headers    []schemas.Header
+}
+
+// Identity returns the identity; ok is false when some of it could not be read.
+func (l *DeadLetter) Identity() (id Identity, ok bool) {
+	id = Identity{l.Why.Tenant, l.Why.Source, l.Why.ID}
+	return id, id.Tenant != "" && id.Source != "" && id.ID != ""
+}
+
+// RejectedFilter chooses dead letters. What is zero chooses all.
+type RejectedFilter struct {
+	Codes  []schemas.Code
+	Topics []string // prefix included
+	// Tenants may have "", for deliveries whose tenant could not be read.
+	Tenants []string
+	// SinceMS and UntilMS bound the Kafka timestamp: [SinceMS, UntilMS), in UTC
+	// epoch milliseconds.
+	SinceMS, UntilMS int64
+	Places           []Place
+}
+
+// where returns the filter as a condition of SQL, and its arguments.
+func (f *RejectedFilter) where() (condition string, args []any) {
+	terms := []string{"true"}
+	add := func(use bool, term string, arg any) {
+		if use {
+			terms = append(terms, term)
+			args = append(args, arg)
+		}
+	}
+	codes := make([]string, len(f.Codes))
+	for i, c := range f.Codes {
+		codes[i] = string(c)
+	}
+	add(len(codes) > 0, "code IN (?)", codes)
+	add(len(f.Topics) > 0, "topic IN (?)", f.Topics)
+	add(len(f.Tenants) > 0, "tenant IN (?)", f.Tenants)
+	add(f.SinceMS > 0, "arrived_ms >= ?", f.SinceMS)
+	add(f.UntilMS > 0, "arrived_ms < ?", f.UntilMS)
+	add(len(f.Places) > 0, "(topic, partition, offset) IN (?)", placeSet(f.Places))
+	return strings.Join(terms, " AND "), args
+}
+
+// placeSet returns the places as what SQL calls a set.
+func placeSet(places []Place) []clickhouse.GroupSet {
+	set := make([]clickhouse.GroupSet, len(places))
+	for i, p := range places {
+		set[i] = clickhouse.GroupSet{Value: []any{p.Topic, p.Partition, p.Offset}}
+	}
+	return set
+}
+
+// A batch that was inserted again after a crash has its dead letters in the
+// table twice until rows are merged, and a newer version may have judged them
+// anew; so everything below reads FINAL, the row of each place that came last.
+
+// ListRejected returns the dead letters that the filter chooses, newest first,
+// at most limit of them unless that is 0. It leaves out their key, value and
+// headers, which ReadRejected reads.
+func ListRejected(ctx context.Context, conn driver.Conn, f RejectedFilter, limit int) ([]DeadLetter, error) {
+	where, args := f.where()
+	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id
+		FROM rejected FINAL WHERE ` + where + ` ORDER BY arrived_ms DESC, topic, partition, offset DESC`
+	if limit > 0 {
+		query += " LIMIT " + strconv.Itoa(limit)
+	}
+	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
+		return l, rows.Scan(l.reason()...)
+	}, query, args...)
+}
+
+// reason returns where to put the columns that say what was refused and why.
+func (l *DeadLetter) reason() []any {
+	w := &l.Why
+	return []any{&l.Topic, &l.Partition, &l.Offset, &l.ArrivedMS,
+		(*string)(&w.Code), &w.Field, &w.Value, &w.Detail, &w.Tenant, &w.Source, &w.ID}
+}
+
+// ReadRejected returns the dead letters of some places, whole but for values
+// longer than maxBytes, which are cut. They come by place; those that do not
+// exist are left out.
+func ReadRejected(ctx context.Context, conn driver.Conn, places []Place, maxBytes int) ([]DeadLetter, error) {
+	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
+		var key, value string
+		var names, values []string
+		err = rows.Scan(append(l.reason(), &key, &value, &names, &values)...)
+		l.Key, l.Value = []byte(key), []byte(value)
+		for i, name := range names {
+			l.Headers = append(l.Headers, schemas.Header{Key: name, Value: []byte(values[i])})
+		}
+		return l, err
+	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id,
+			key, substring(payload, 1, ?), headers.name, headers.value
+		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`, maxBytes, placeSet(places))
+}
+
+// RejectedCount is how many deliveries of a tenant were refused for a reason.
+type RejectedCount struct {
+	Code schemas.Code
+	// Tenant is "" for deliveries whose tenant could not be read.
+	Tenant     string
+	Deliveries uint64
+	// FirstMS and LastMS are the least and greatest Kafka timestamp, in UTC
+	// epoch milliseconds.
+	FirstMS, LastMS int64
+}
+
+// CountRejected counts the dead letters that the filter chooses by code and
+// tenant, the most first.
+func CountRejected(ctx context.Context, conn driver.Conn, f RejectedFilter) ([]RejectedCount, error) {
+	where, args := f.where()
+	return collect(ctx, conn, func(rows driver.Rows) (n RejectedCount, err error) {
+		return n, rows.Scan((*string)(&n.Code), &n.Tenant, &n.Deliveries, &n.FirstMS, &n.LastMS)
+	}, `SELECT code, tenant, count() AS deliveries, min(arrived_ms), max(arrived_ms)
+		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant ORDER BY deliveries DESC, code, tenant`, args...)
+}
+
+// Acceptance is a delivery that was accepted.
+type Acceptance struct {
+	Identity
+	Place
+	// ArrivedMS is its Kafka timestamp in UTC epoch milliseconds.
+	ArrivedMS int64
+	Revision  int32
+	Voided    bool
+}
+
+// After reports whether it came later than a dead letter.
+func (a *Acceptance) After(l *DeadLetter) bool {
+	if a.Topic == l.Topic && a.Partition == l.Partition {
+		return a.Offset > l.Offset
+	}
+	return a.ArrivedMS > l.ArrivedMS
+}
+
+// Accepted returns the deliveries of some events that were accepted, newest
+// first.
+func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Acceptance, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	keys := make([]clickhouse.GroupSet, len(ids))
+	for i, id := range ids {
+		keys[i] = clickhouse.GroupSet{Value: []any{id.Tenant, id.Source, id.ID}}
+	}
+	return collect(ctx, conn, func(rows driver.Rows) (a Acceptance, err error) {
+		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset, &a.ArrivedMS, &a.Revision, &a.Voided)
+	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, revision, voided
+		FROM usage_events WHERE (tenant, source, id) IN (?)
+		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
+}
+
+// Replay writes dead letters to their topics again, with the key, value and
+// headers that they came with, and returns once all replicas have them. Those
+// of one key and topic keep their order. While Kafka is away it waits. A letter
+// may be written twice when an answer is lost, which R8 takes once.
+func (p *Publisher) Replay(ctx context.Context, letters []DeadLetter) error {
+	messages := make(map[string][]message)
+	for _, l := range letters {
+		messages[l.Topic] = append(messages[l.Topic], l.message())
+	}
+	for topic, batch := range messages {
+		tooLarge, err := p.kafka.send(ctx, p.wait, topic, batch)
+		if err != nil {
+			return err
+		}
+		if len(tooLarge) > 0 {
+			return fmt.Errorf("%d deliveries are too large for topic %s: raise its max.message.bytes", len(tooLarge), topic)
+		}
+	}
+	return nil
+}
+
+// message returns the delivery as it was first published. A letter that came
+// from the dead letter topic has headers there that were none of the sender's.
+func (l *DeadLetter) message() message {
+	m := message{value: l.Value}
+	if len(l.Key) > 0 {
+		m.key = l.Key
+	}
+	for _, h := range l.Headers {
+		if !strings.HasPrefix(h.Key, "apportion-") {
+			m.headers = append(m.headers, kafka.Header(h))
+		}
+	}
+	return m
+}
+
+// collect returns the rows that a query gives.
+func collect[T any](ctx context.Context, conn driver.Conn, scan func(driver.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return nil, explained(err)
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		row, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, row)
+	}
+	return all, rows.Err()
+}
