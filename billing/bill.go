@@ -388,5 +388,5 @@ func (u TenantUsage) Differences() []string {
 
 func unbalanced(tenant string, period civil.Month, differences []string) *Stop {
 	return &Stop{tenant, period, "unbalanced", "R22", strings.Join(differences, "; "),
-		"run `apportion reconcile --period " + period.String() + "` for where it is, and restore the table that lacks it"}
+		"run `apportion reconcile --period " + period.String() + "` for all that differs, restore the table that lost rows, and bill again"}
 }

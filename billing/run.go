@@ -64,7 +64,8 @@ type Run struct {
 	Invoices []Invoice
 	// Stopped are the tenants that could not be billed, and why, in byte order.
 	Stopped []*Stop
-	// Issued counts the tenants whose period this run has issued; those issued before only show again.
+	// Issued counts the tenants whose period this run has issued, those issued before left out; in what
+	// [Biller.Issued] returns, all of them.
 	Issued int
 }
 
@@ -185,7 +186,7 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading what has been issued of %s: %w", period, err)
 	}
-	run := &Run{Period: period}
+	run := &Run{Period: period, Issued: len(issued)}
 	for _, tenant := range slices.Sorted(maps.Keys(issued)) {
 		run.Invoices = append(run.Invoices, issued[tenant].Invoices...)
 	}

@@ -42,24 +42,21 @@ type PartitionBalance struct {
 // Balanced reports whether there is no difference.
 func (b *PartitionBalance) Balanced() bool { return len(b.Differences) == 0 }
 
-// Balance returns the balance of every topic partition that the ledger knows,
-// by topic and partition.
+// Balance returns the balance of every topic partition that the ledger or a
+// table has anything of, by topic and partition.
 func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) {
 	all, err := ledger(ctx, conn)
 	if err != nil {
 		return nil, explained(err)
 	}
-	accepted, err := stored(ctx, conn, "usage_events", all)
-	if err != nil {
+	if err := stored(ctx, conn, "usage_events", all, func(b *PartitionBalance, n uint64) { b.StoredAccepted = n }); err != nil {
 		return nil, explained(err)
 	}
-	rejected, err := stored(ctx, conn, "rejected", all)
-	if err != nil {
+	if err := stored(ctx, conn, "rejected", all, func(b *PartitionBalance, n uint64) { b.StoredRejected = n }); err != nil {
 		return nil, explained(err)
 	}
 	balances := make([]PartitionBalance, 0, len(all))
-	for p, b := range all {
-		b.StoredAccepted, b.StoredRejected = accepted[p], rejected[p]
+	for _, b := range all {
 		b.compare()
 		balances = append(balances, *b)
 	}
@@ -113,58 +110,66 @@ func (b *PartitionBalance) cover(r OffsetRange) {
 // compare puts every difference into words.
 func (b *PartitionBalance) compare() {
 	say := func(format string, args ...any) {
-		b.Differences = append(b.Differences, fmt.Sprintf(format, args...))
+		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: ", b.Topic, b.Partition)+fmt.Sprintf(format, args...))
 	}
 	for _, r := range b.Holes {
-		say("offsets %s were never taken in", r)
+		say("no batch of the ledger has the offsets %s", r)
 	}
 	for _, r := range b.Overlaps {
-		say("offsets %s are in the ledger more than once", r)
+		say("the ledger has the offsets %s more than once", r)
 	}
 	if b.Read != b.Accepted+b.Rejected {
-		say("%d were read, but %d accepted and %d rejected", b.Read, b.Accepted, b.Rejected)
+		say("the ledger says that %d were read, but %d accepted and %d rejected", b.Read, b.Accepted, b.Rejected)
 	}
 	if b.Accepted != b.StoredAccepted {
-		say("%d were accepted, but usage_events has %d", b.Accepted, b.StoredAccepted)
+		say("the ledger says that %d were accepted, but usage_events has %d", b.Accepted, b.StoredAccepted)
 	}
 	if b.Rejected != b.StoredRejected {
-		say("%d were rejected, but the table rejected has %d", b.Rejected, b.StoredRejected)
+		say("the ledger says that %d were rejected, but the table rejected has %d", b.Rejected, b.StoredRejected)
 	}
 }
 
 // stored counts the distinct offsets that a table has up to the end of the
-// ledger as it was read, as bitmaps: they are dense, and there may be many.
-func stored(ctx context.Context, conn driver.Conn, table string, ledger map[place]*PartitionBalance) (map[place]uint64, error) {
-	var topics []string
-	var partitions []int32
-	var last []int64
+// ledger as it was read, as bitmaps: they are dense, and there may be many. A
+// partition that the ledger knows nothing of is added to it, and what lies
+// before its first batch is a hole: the ledger has lost rows. (Or the very
+// first batch of the partition is under way: then it is there in a moment.)
+func stored(ctx context.Context, conn driver.Conn, table string, ledger map[place]*PartitionBalance, count func(b *PartitionBalance, n uint64)) error {
+	topics, partitions, last := []string{}, []int32{}, []int64{}
 	for p, b := range ledger {
 		topics = append(topics, p.topic)
 		partitions = append(partitions, int32(p.partition))
 		last = append(last, b.Offsets.Last)
 	}
-	counts := make(map[place]uint64)
-	if len(ledger) == 0 {
-		return counts, nil
-	}
-	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmap(toUInt64(offset)) FROM `+table+`
-		INNER JOIN (SELECT toString(l.1) AS topic, toInt32(l.2) AS partition, l.3 AS last
+	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmapIf(toUInt64(offset), NOT known OR offset <= last), min(offset), max(offset)
+		FROM `+table+`
+		LEFT JOIN (SELECT toString(l.1) AS topic, toInt32(l.2) AS partition, toInt64(l.3) AS last, true AS known
 			FROM (SELECT arrayJoin(arrayZip(?, ?, ?)) AS l)) AS ledger
 		USING (topic, partition)
-		WHERE offset <= last GROUP BY topic, partition`, topics, partitions, last)
+		GROUP BY topic, partition`, topics, partitions, last)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var p place
 		var partition int32
 		var n uint64
-		if err := rows.Scan(&p.topic, &partition, &n); err != nil {
-			return nil, err
+		var has OffsetRange
+		if err := rows.Scan(&p.topic, &partition, &n, &has.First, &has.Last); err != nil {
+			return err
 		}
 		p.partition = int(partition)
-		counts[p] = n
+		b := ledger[p]
+		if b == nil {
+			b = &PartitionBalance{Topic: p.topic, Partition: p.partition, Offsets: OffsetRange{has.Last + 1, has.Last}}
+			ledger[p] = b
+		}
+		if has.First < b.Offsets.First {
+			b.Holes = slices.Insert(b.Holes, 0, OffsetRange{has.First, b.Offsets.First - 1})
+			b.Offsets.First = has.First
+		}
+		count(b, n)
 	}
-	return counts, rows.Err()
+	return rows.Err()
 }

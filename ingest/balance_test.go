@@ -11,11 +11,12 @@ func TestBalanceNamesDifferences(t *testing.T) {
 		('fine', 0, 5, 6, 2, 1, 1),
 		('hole', 0, 0, 4, 0, 0, 0), ('hole', 0, 7, 7, 0, 0, 0), ('hole', 0, 9, 9, 0, 0, 0),
 		('overlap', 3, 0, 4, 0, 0, 0), ('overlap', 3, 2, 2, 0, 0, 0), ('overlap', 3, 4, 8, 0, 0, 0),
-		('sum', 0, 0, 4, 5, 0, 0),
+		('sum', 0, 0, 4, 5, 0, 0), ('begins', 0, 3, 3, 1, 1, 0),
 		('stored', 0, 0, 4, 5, 3, 2)`)
 	e.exec(`INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES
-		('t', 'agent.session', 'a', 'fine', 0, 5), ('t', 'agent.session', 'later', 'fine', 0, 7), ('t', 'agent.session', 'other', 'fine', 1, 5),
-		('t', 'agent.session', 'a', 'stored', 0, 1)`)
+		('t', 'agent.session', 'a', 'fine', 0, 5), ('t', 'agent.session', 'later', 'fine', 0, 7), ('t', 'agent.session', 'other', 'lost', 1, 5),
+		('t', 'agent.session', 'a', 'stored', 0, 1),
+		('t', 'agent.session', 'a', 'begins', 0, 1), ('t', 'agent.session', 'b', 'begins', 0, 3)`)
 	// The same offset under two keys is still one delivery.
 	e.exec("INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES ('u', 'agent.session', 'a', 'stored', 0, 1)")
 	e.exec("INSERT INTO rejected (topic, partition, offset) VALUES ('fine', 0, 6), ('fine', 0, 8)")
@@ -25,10 +26,13 @@ func TestBalanceNamesDifferences(t *testing.T) {
 	}
 	want := map[string][]string{
 		"fine":    nil,
-		"hole":    {"offsets 5-6 were never taken in", "offsets 8 were never taken in"},
-		"overlap": {"offsets 2 are in the ledger more than once", "offsets 4 are in the ledger more than once"},
-		"sum":     {"5 were read, but 0 accepted and 0 rejected"},
-		"stored":  {"3 were accepted, but usage_events has 1", "2 were rejected, but the table rejected has 0"},
+		"hole":    {"hole/0: no batch of the ledger has the offsets 5-6", "hole/0: no batch of the ledger has the offsets 8"},
+		"overlap": {"overlap/3: the ledger has the offsets 2 more than once", "overlap/3: the ledger has the offsets 4 more than once"},
+		"sum":     {"sum/0: the ledger says that 5 were read, but 0 accepted and 0 rejected"},
+		"stored":  {"stored/0: the ledger says that 3 were accepted, but usage_events has 1", "stored/0: the ledger says that 2 were rejected, but the table rejected has 0"},
+		// The ledger has lost its first batch, or all of them.
+		"begins": {"begins/0: no batch of the ledger has the offsets 1-2", "begins/0: the ledger says that 1 were accepted, but usage_events has 2"},
+		"lost":   {"lost/1: no batch of the ledger has the offsets 5", "lost/1: the ledger says that 0 were accepted, but usage_events has 1"},
 	}
 	if len(balances) != len(want) {
 		t.Fatalf("%d partitions: %+v", len(balances), balances)
@@ -38,7 +42,7 @@ func TestBalanceNamesDifferences(t *testing.T) {
 			t.Errorf("%s: %q and not %q", b.Topic, b.Differences, want[b.Topic])
 		}
 	}
-	if fine := balances[0]; fine.Offsets != (OffsetRange{5, 6}) || fine.Read != 2 || fine.StoredAccepted != 1 || fine.StoredRejected != 1 {
+	if fine := balances[slices.IndexFunc(balances, func(b PartitionBalance) bool { return b.Topic == "fine" })]; fine.Offsets != (OffsetRange{5, 6}) || fine.Read != 2 || fine.StoredAccepted != 1 || fine.StoredRejected != 1 {
 		t.Errorf("the balance is %+v", fine)
 	}
 }

@@ -295,7 +295,7 @@ func changesRefused(old, next *Tenant) []Refusal {
 	}
 	immutable(path+".timeZone", old.TimeZone, next.TimeZone, "leave it as it is")
 	if old.Telephony != next.Telephony {
-		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); give the tenant-wide command %s to change it for all subscriptions at once", old.Telephony, ChangeTelephony)
+		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); change it for all subscriptions at once with `apportion registry change-telephony %s %s`", old.Telephony, next.ID, next.Telephony)
 	}
 	for i := range old.Subscriptions {
 		was := &old.Subscriptions[i]

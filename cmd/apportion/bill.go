@@ -127,7 +127,7 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 	if err != nil {
 		return nil, err
 	}
-	progress := a.progress("tenants billed", -1)
+	progress := a.progress("tenants worked out", -1)
 	return &billing.Biller{
 		State:  state,
 		Rules:  a.billingRules(),
@@ -175,6 +175,10 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 	if err != nil {
 		return nil, err
 	}
+	if all.Issued == 0 {
+		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)
+		return run, nil
+	}
 	return run, a.writeFiles(all, flags.out)
 }
 
@@ -208,7 +212,15 @@ func stopped(run *billing.Run) error {
 	if len(run.Stopped) == 0 {
 		return nil
 	}
-	return findings(fmt.Sprintf("%d tenants could not be billed, as listed above; the others were", len(run.Stopped)))
+	return findings("not all tenants could be billed: " + counted(len(run.Stopped), "is", "are") + " stopped, as listed above")
+}
+
+// counted returns a number with the verb that goes with it.
+func counted(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + several
 }
 
 // readable is how many invoice lines are shown one by one; of more, only the invoices are.

@@ -91,7 +91,8 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	if flags.data == "" {
 		flags.data = filepath.Join(scratch, "data")
 	}
-	if flags.registry == "" {
+	shipped := flags.registry == ""
+	if shipped {
 		if flags.registry, flags.events, err = unpackMonth(scratch); err != nil {
 			return err
 		}
@@ -173,10 +174,12 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
 		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
 	if err := a.print(result, func(w io.Writer) {
-		fmt.Fprintln(w)
 		writeInvoices(w, run)
 		balance.summarize(w)
-		fmt.Fprintf(w, "\nThe lines are in %s; docs/tutorial.md explains them one by one.\n", filepath.Join(result.Files, "lines.csv"))
+		fmt.Fprintf(w, "\nThe lines are in %s.\n", filepath.Join(result.Files, "lines.csv"))
+		if shipped {
+			fmt.Fprintln(w, "README.md explains this month line by line, and docs/tutorial.md leads to a first one of your own.")
+		}
 		if flags.data != filepath.Join(scratch, "data") {
 			fmt.Fprintf(w, "The usage tables can be queried: apportion dev --data %s serves them.\n", flags.data)
 		}

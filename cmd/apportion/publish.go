@@ -36,7 +36,7 @@ Publishing a file again does no harm: deliveries that are repeated count once (R
 			return a.publishCommand(ctx, files, perSecond)
 		}),
 	}
-	cmd.Flags().IntVar(&perSecond, "rate", 0, "publish so `many` deliveries a second, for a steady load (default: as fast as it goes)")
+	cmd.Flags().IntVar(&perSecond, "rate", 0, "publish this `number` of deliveries a second, for a steady load (default: as fast as it goes)")
 	return cmd
 }
 

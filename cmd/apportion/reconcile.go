@@ -130,7 +130,7 @@ func (r *reconciliation) finding() error {
 	if n == 0 {
 		return nil
 	}
-	return findings(fmt.Sprintf("unbalanced (R22): %d differences, as listed above; nothing of the period can be issued until the tables are whole again", n))
+	return findings("unbalanced (R22): there " + counted(n, "is a difference", "are differences") + ", as listed above; what differs cannot be issued until the tables are whole again")
 }
 
 // summarize says in a few lines where the deliveries went.
@@ -142,7 +142,7 @@ func (r *reconciliation) summarize(w io.Writer) {
 	}
 	t := r.Total
 	fmt.Fprintf(w, "%d deliveries read: %d accepted, %d rejected.\n", read, t.Accepted, rejected)
-	fmt.Fprintf(w, "Of those accepted %d count, %d are duplicates, %d superseded, %d voided, %d unallocated, %d held for an unknown tenant (R8, R10, R22).\n",
+	fmt.Fprintf(w, "Accepted: %d counted, %d duplicate, %d superseded, %d voided, %d unallocated, %d held for an unknown tenant (R8, R10, R22).\n",
 		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.Held)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])

@@ -389,5 +389,5 @@ func (l *loader) knows(key string) error {
 
 // unknown says that a name is none of those known, and which of them it was probably meant to be.
 func unknown(what, name string, known []string) error {
-	return fmt.Errorf("unknown %s %s%s; `apportion config` lists them all", what, name, typo.Hint(name, known))
+	return fmt.Errorf("unknown %s %s%s (`apportion config` lists them all)", what, name, typo.Hint(name, known))
 }
