@@ -1,5 +1,5 @@
 # Everything here needs Go and make; the tests and the demo also npm, which fetches the embedded ClickHouse once
-# into the user's cache. Nothing needs root.
+# into the user's cache, and the tests Java and Maven, which run and fetch Apache Kafka. Nothing needs root.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0

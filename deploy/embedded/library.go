@@ -51,15 +51,24 @@ func Library(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cache := os.Getenv("APPORTION_CACHE")
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("no cache directory for the ClickHouse library: set APPORTION_CACHE: %w", err)
-		}
-		cache = filepath.Join(user, "apportion")
+	cache, err := CacheDir()
+	if err != nil {
+		return "", err
 	}
 	return a.library(ctx, filepath.Join(cache, "chdb", a.version), progress)
+}
+
+// CacheDir is where programs are kept that are fetched once: APPORTION_CACHE, or else `apportion` in the
+// user's cache. It may not exist yet.
+func CacheDir() (string, error) {
+	if dir := os.Getenv("APPORTION_CACHE"); dir != "" {
+		return dir, nil
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("there is no cache directory: set APPORTION_CACHE: %w", err)
+	}
+	return filepath.Join(user, "apportion"), nil
 }
 
 func artifactFor(platform string) (artifact, error) {

@@ -1,4 +1,4 @@
-// Package servicetest gives tests a real Kafka and a real ClickHouse, shared by all tests of a test
+// Package servicetest gives tests a real Kafka, embedded or Apache's, and a real ClickHouse, shared by all tests of a test
 // binary and started when the first one asks. Data lives in a directory of the binary's own, removed
 // when it ends.
 //
@@ -60,6 +60,9 @@ func Run(m *testing.M) int {
 	code := m.Run()
 	if kafka.value != nil {
 		kafka.value.Stop()
+	}
+	if apacheKafka.value != nil {
+		apacheKafka.value.Kill()
 	}
 	if clickHouse.value != nil {
 		if err := clickHouse.value.Stop(); err != nil {

@@ -2,8 +2,11 @@ package servicetest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,7 +14,17 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("SERVICETEST_APACHE"); dir != "" {
+		a, err := newApache(dir)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(a.cmd.Process.Pid)
+		select {}
+	}
+	Main(m)
+}
 
 func TestDatabaseIsTheTestsOwn(t *testing.T) {
 	addr := ClickHouse(t)
@@ -52,6 +65,75 @@ func TestKafkaIsShared(t *testing.T) {
 	defer conn.Close()
 	if _, err := conn.ApiVersions(); err != nil {
 		t.Error(err)
+	}
+}
+
+func apiVersions(addr string) error {
+	conn, err := kafkago.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, err = conn.ApiVersions()
+	return err
+}
+
+func TestApacheKafkaComesBack(t *testing.T) {
+	if addr := ApacheKafka(t); apiVersions(addr) != nil || ApacheKafka(t) != addr {
+		t.Errorf("no answer at %s, or another broker", addr)
+	}
+	a := StartApacheKafka(t)
+	topic := kafkago.TopicConfig{Topic: "events", NumPartitions: 1, ReplicationFactor: 1}
+	client := &kafkago.Client{Addr: kafkago.TCP(a.Addr), Timeout: 10 * time.Second}
+	if _, err := client.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{topic}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, end := range map[string]func(){"Stop": a.Stop, "Kill": a.Kill} {
+		began := time.Now()
+		end()
+		if apiVersions(a.Addr) == nil {
+			t.Errorf("it answers after %s", name)
+		}
+		down := time.Now()
+		if err := a.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := apiVersions(a.Addr); err != nil {
+			t.Errorf("after %s and Start: %v", name, err)
+		}
+		t.Logf("%s took %v, Start %v", name, down.Sub(began), time.Since(down))
+		m, err := client.Metadata(t.Context(), &kafkago.MetadataRequest{Topics: []string{"events"}})
+		if err != nil || m.Topics[0].Error != nil {
+			t.Errorf("the topic after %s: %+v, %v", name, m, err)
+		}
+	}
+}
+
+// TestApacheKafkaEndsWithItsProcess kills a process that has started a broker.
+func TestApacheKafkaEndsWithItsProcess(t *testing.T) {
+	ApacheKafka(t)
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(os.Environ(), "SERVICETEST_APACHE="+t.TempDir())
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	parent.Process.Kill()
+	parent.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			syscall.Kill(pid, syscall.SIGKILL)
+			t.Fatal("the broker outlived its process by 10 s")
+		}
 	}
 }
 

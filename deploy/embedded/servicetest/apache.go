@@ -1,0 +1,261 @@
+package servicetest
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+
+	"apportion/deploy/embedded"
+)
+
+var apacheKafka shared[*Apache]
+
+// ApacheKafka returns the address of the binary's broker of Apache Kafka, a single node in KRaft mode.
+// Tests share it as they do Kafka. It needs Java 17 or later and, to be fetched once into the user's cache,
+// Maven.
+func ApacheKafka(t testing.TB) (addr string) {
+	t.Helper()
+	return apacheKafka.get(t, func() (*Apache, error) {
+		dir, err := dataDir()
+		if err != nil {
+			return nil, err
+		}
+		return newApache(filepath.Join(dir, "kafka"))
+	}).Addr
+}
+
+// StartApacheKafka returns a broker of the test's own, for a test that stops it.
+func StartApacheKafka(t testing.TB) *Apache {
+	t.Helper()
+	ApacheKafka(t) // skips where there is none
+	a, err := newApache(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Kill)
+	return a
+}
+
+// Apache is a broker of Apache Kafka in a process that ends with this one.
+type Apache struct {
+	Addr string // host:port, the same over every start
+
+	dir      string
+	jars     string // the class path
+	cmd      *exec.Cmd
+	lifeline io.Closer
+	exited   chan struct{}
+}
+
+// apacheStartTimeout is generous: a start takes two to four seconds.
+const apacheStartTimeout = time.Minute
+
+// newApache formats a directory, which must be empty or not there, and starts a broker on it.
+func newApache(dir string) (*Apache, error) {
+	jars, err := apacheJars()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	a := &Apache{Addr: ports[0], dir: dir, jars: filepath.Join(jars, "*")}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	config := fmt.Sprintf(apacheProperties, ports[0], ports[1], filepath.Join(dir, "data"))
+	if err := os.WriteFile(a.config(), []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	format := exec.Command("java", "-XX:TieredStopAtLevel=1", "-cp", a.jars, "kafka.tools.StorageTool",
+		"format", "--cluster-id", "apportionTestsKafka00w", "--config", a.config())
+	if out, err := format.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("format the storage of Kafka: %w\n%s", err, out)
+	}
+	if err := a.Start(); err != nil {
+		a.Kill()
+		return nil, err
+	}
+	return a, nil
+}
+
+//go:embed apache.properties
+var apacheProperties string
+
+func (a *Apache) config() string { return filepath.Join(a.dir, "server.properties") }
+
+// apacheCommand becomes java. What it leaves behind kills java once standard input ends, which the kernel sees
+// to when this process dies in whatever way.
+const apacheCommand = `exec 3<&0; (cat <&3; kill -9 $$) >/dev/null 2>&1 & exec java "$@" 3<&- </dev/null`
+
+// Start starts a broker that was stopped or killed, on the same ports and data, and returns once it takes
+// requests.
+func (a *Apache) Start() error {
+	log, err := os.Create(filepath.Join(a.dir, "server.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	a.cmd = exec.Command("sh", "-c", apacheCommand, "sh",
+		"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-cp", a.jars, "kafka.Kafka", a.config())
+	a.cmd.Stdout, a.cmd.Stderr = log, log
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if a.lifeline, err = a.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	if err := a.cmd.Start(); err != nil {
+		return err
+	}
+	cmd, exited := a.cmd, make(chan struct{})
+	a.exited = exited
+	go func() {
+		cmd.Wait()
+		close(exited)
+	}()
+	// The port opens before the broker is ready, but then it answers only when it is.
+	timeout := time.After(apacheStartTimeout)
+	for {
+		if conn, err := net.DialTimeout("tcp", a.Addr, time.Second); err == nil {
+			return errors.Join(conn.Close())
+		}
+		select {
+		case <-exited:
+			return fmt.Errorf("start Kafka: it ended (%v):\n%s", cmd.ProcessState, a.log())
+		case <-timeout:
+			return fmt.Errorf("start Kafka: it does not listen at %s after %v:\n%s", a.Addr, apacheStartTimeout, a.log())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (a *Apache) log() []byte {
+	log, _ := os.ReadFile(filepath.Join(a.dir, "server.log"))
+	return bytes.TrimSpace(log[max(0, len(log)-4096):])
+}
+
+// Stop has the broker end in order, and returns once it has.
+func (a *Apache) Stop() { a.end(syscall.SIGTERM) }
+
+// Kill ends the broker by SIGKILL.
+func (a *Apache) Kill() { a.end(syscall.SIGKILL) }
+
+func (a *Apache) end(by syscall.Signal) {
+	if a.exited == nil {
+		return
+	}
+	a.cmd.Process.Signal(by)
+	<-a.exited
+	a.lifeline.Close()
+}
+
+func freePorts(n int) (addrs []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+// apacheVersion is pinned here and in the project that Maven reads.
+const apacheVersion = "4.3.1"
+
+//go:embed apache.xml
+var apacheProject []byte
+
+// apacheJars returns the directory of the broker's jars, which Maven fetches if it is not there yet.
+// Processes that need it at the same time fetch it once.
+func apacheJars() (string, error) {
+	if err := checkJava(); err != nil {
+		return "", err
+	}
+	cache, err := embedded.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	jars := filepath.Join(cache, "kafka", apacheVersion)
+	if _, err := os.Stat(jars); err == nil {
+		return jars, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(jars), 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lockedfile.MutexAt(jars + ".lock").Lock()
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(jars); err == nil { // another process fetched it in the meantime
+		return jars, nil
+	}
+	if err := fetchApache(jars); err != nil {
+		return "", fmt.Errorf("fetch Apache Kafka %s: %w", apacheVersion, err)
+	}
+	return jars, nil
+}
+
+// fetchApache puts the jars where they belong all at once.
+func fetchApache(jars string) error {
+	mvn, err := exec.LookPath("mvn")
+	if err != nil {
+		return errors.New("mvn is not installed: install Maven, which fetches Apache Kafka for the tests")
+	}
+	work := jars + ".fetch"
+	if err := os.RemoveAll(work); err != nil { // what a process left that was killed
+		return err
+	}
+	if err := os.Mkdir(work, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	project := filepath.Join(work, "pom.xml")
+	if err := os.WriteFile(project, apacheProject, 0o644); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, mvn, "--batch-mode", "--quiet", "--strict-checksums", "--file="+project,
+		"dependency:copy-dependencies", "-DoutputDirectory="+filepath.Join(work, "jars")).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mvn: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return os.Rename(filepath.Join(work, "jars"), jars)
+}
+
+var javaVersion = regexp.MustCompile(`version "(\d+)`)
+
+func checkJava() error {
+	const remedy = "install Java 17 or later, which runs Apache Kafka for the tests"
+	out, err := exec.Command("java", "-version").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("java cannot be run (%w): %s", err, remedy)
+	}
+	m := javaVersion.FindSubmatch(out)
+	if m == nil {
+		return fmt.Errorf("java does not tell its version but %q: %s", strings.TrimSpace(string(out)), remedy)
+	}
+	if major, _ := strconv.Atoi(string(m[1])); major < 17 {
+		return fmt.Errorf("java is of version %d: %s", major, remedy)
+	}
+	return nil
+}
