@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"apportion/schemas/civil"
 )
 
@@ -33,9 +35,13 @@ type Position struct {
 	LastOffset int64
 }
 
-// Pass is a completed pass of aggregation, and what it rests on.
+// Pass is a pass of aggregation, and what it rests on.
 type Pass struct {
-	Number         uint64
+	// Number orders passes by what they rest on. A pass that knows more has the higher number and wins the days
+	// that both work out, whichever is done first: see number.
+	Number uint64
+	// Run tells apart two passes of one number, and two attempts at a pass.
+	Run            uuid.UUID
 	RegistryOffset int64
 	Positions      []Position
 	Rules          string
@@ -52,7 +58,7 @@ type Store interface {
 	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (map[string][]civil.Date, error)
 	// WorkOut works out the days from the deliveries up to the pass's positions, and puts them in force.
 	WorkOut(ctx context.Context, pass Pass, days []Day, timelines Timelines, rules Rules) error
-	// Finish records that every day of the pass is in force.
+	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
 }
 
@@ -77,11 +83,12 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		return Report{}, fmt.Errorf("reading the ledger: %w", err)
 	}
 	pass := Pass{
-		Number:         last.Number + 1,
+		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
 		Rules:          fmt.Sprintf("open sessions %d h, time zones %s", rules.OpenSessionHours, civil.TZVersion),
 	}
+	pass.Number = number(pass, last)
 	var changed []string
 	for _, t := range registry.Tenants {
 		if t.Version >= last.RegistryOffset {
@@ -92,9 +99,11 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if pass.Rules != last.Rules {
 		after = nil
 	}
-	// Commands that changed no tenant, because they were refused, still make a pass, if one without days: an issue
-	// asks whether the last pass rests on the registry that it bills by.
-	if registry.Offset <= last.RegistryOffset && len(changed) == 0 && slices.Equal(after, positions) {
+	// A registry that is behind has nothing to add. Commands that changed no tenant, because they were refused,
+	// still make a pass, if one without days: an issue asks whether the last pass rests on the registry that it
+	// bills by.
+	if registry.Offset < last.RegistryOffset ||
+		registry.Offset == last.RegistryOffset && len(changed) == 0 && slices.Equal(after, positions) {
 		return Report{Pass: last.Number}, nil
 	}
 	touched, err := store.Touched(ctx, after, positions, changed, rules)
@@ -119,6 +128,23 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}
 	return report, nil
+}
+
+// number is the sum of the offsets that a pass rests on. They only ever grow, so of two passes that are under way at
+// once, of which one knows more, that one has the higher number; had both taken the last number and one, the
+// figures of the one that knows less could win. A change of the configured rules begins a new era, above all
+// numbers before it.
+func number(pass, last Pass) uint64 {
+	const era = 1 << 48
+	n := last.Number / era * era
+	if last.Rules != "" && pass.Rules != last.Rules {
+		n += era
+	}
+	n += uint64(pass.RegistryOffset)
+	for _, p := range pass.Positions {
+		n += uint64(p.LastOffset + 1)
+	}
+	return n
 }
 
 // byMonth gives every touched stretch of UTC its dates in the zone of the tenant (of a tenant that the registry

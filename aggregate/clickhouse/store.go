@@ -18,7 +18,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/google/uuid"
 
 	"apportion/aggregate"
 	"apportion/schemas/civil"
@@ -31,10 +30,12 @@ const longest = 31 * 24 * 3600_000
 // Store is the [aggregate.Store] in ClickHouse. It is safe for concurrent use.
 type Store struct {
 	conn driver.Conn
+	// spare is how many rows that are no longer in force are left alone in any case.
+	spare uint64
 }
 
 // NewStore returns a store over a connection whose database has been migrated.
-func NewStore(conn driver.Conn) *Store { return &Store{conn} }
+func NewStore(conn driver.Conn) *Store { return &Store{conn, 10_000} }
 
 // LastPass returns the pass that finished last.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
@@ -142,10 +143,7 @@ func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, t
 
 // WorkOut writes the usage and the balance of the days and then puts them in force.
 func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
-	// A run of its own: what another run of the same pass, or this one before it was killed, has left behind is
-	// never mixed with what is written here.
-	run := uuid.New()
-	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, run)
+	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
 	inputs := func() *query {
 		return newQuery(ctx).inputs(days, pass.Positions, timelines, rules, aggregate.Settled)
 	}
@@ -161,7 +159,7 @@ func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggrega
 	return newQuery(ctx).days(days).exec(s.conn, `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
 }
 
-// Finish records the pass.
+// Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
 func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	positions := make([][]any, len(pass.Positions))
 	for i, p := range pass.Positions {
@@ -171,10 +169,35 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	if err != nil {
 		return err
 	}
-	if err := batch.Append(pass.Number, uuid.New(), pass.RegistryOffset, positions, pass.Rules); err != nil {
+	defer batch.Close()
+	if err := batch.Append(pass.Number, pass.Run, pass.RegistryOffset, positions, pass.Rules); err != nil {
 		return err
 	}
-	return batch.Send()
+	if err := batch.Send(); err != nil {
+		return err
+	}
+	return s.clear(ctx)
+}
+
+// clear deletes what lower passes have left behind of days that a higher one has put in force. Nobody reads
+// it any more, and a pass that is still under way with such a number has lost the day already.
+func (s *Store) clear(ctx context.Context) error {
+	var rows, inForce uint64
+	if err := s.conn.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &inForce); err != nil {
+		return err
+	}
+	if rows <= 2*inForce+s.spare {
+		return nil
+	}
+	for _, table := range []string{"usage_daily", "usage_balance", "usage_days"} {
+		if err := s.conn.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
+			SELECT tenant, date, pass FROM `+table+` AS t
+			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS d USING (tenant, date)
+			WHERE pass < force)`); err != nil {
+			return fmt.Errorf("clearing %s: %w", table, err)
+		}
+	}
+	return nil
 }
 
 // Stored returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force

@@ -242,6 +242,40 @@ func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules
 	}
 }
 
+// TestFiguresOutOfForceAreCleared: a day that is worked out again and again keeps its figures, and not many more.
+func TestFiguresOutOfForceAreCleared(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStoreWithSpare(conn, 0)
+	day := civil.NewDate(2026, 10, 14)
+	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
+	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
+	for i := range 8 {
+		insert(t, conn, int64(i), []schemas.Event{{
+			Tenant: "a", Source: "/s", ID: fmt.Sprint(i), Type: schemas.ConnectUsage, Channel: "sms", Quantity: 1_000_000,
+			TimeMS: civil.UTC.Start(day) + int64(i), StartMS: schemas.Absent, EndMS: schemas.Absent,
+		}})
+		if _, err := aggregate.Refresh(t.Context(), store, registry, aggregate.DefaultRules(), func(int, int) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	figures, err := store.Stored(t.Context(), nil, day, day+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(figures.Usage) != 2 || figures.Usage[0].Units.String() != "8" || len(figures.Balances) != 1 || figures.Balances[0].Counted != 8 {
+		t.Errorf("after eight passes: %+v", figures)
+	}
+	for table, most := range map[string]uint64{"usage_daily": 4, "usage_balance": 2, "usage_days": 2} {
+		var n uint64
+		if err := conn.QueryRow(t.Context(), "SELECT count() FROM "+table).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > most {
+			t.Errorf("%s has %d rows, want at most %d", table, n, most)
+		}
+	}
+}
+
 func rows[T any](of []T) []string {
 	var s []string
 	for _, r := range of {

@@ -4,8 +4,8 @@
 -- the days that either has touched since the pass before, and is recorded here once all of them are in force.
 CREATE TABLE IF NOT EXISTS usage_passes
 (
-    pass            UInt64 COMMENT 'number of the pass',
-    run             UUID COMMENT 'the run of the pass',
+    pass            UInt64 COMMENT 'number of the pass: the sum of the offsets that it rests on, so that one that knows more has the higher',
+    run             UUID COMMENT 'tells apart attempts at a pass',
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
     positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
     rules           String COMMENT 'the configured rules that the figures rest on: a change of them touches every day',
@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS usage_days
 (
     tenant LowCardinality(String) COMMENT 'the tenant',
     date   Date32 COMMENT 'a date in the zone of the tenant; in UTC for a tenant that the registry does not know',
-    pass   UInt64 COMMENT 'number of the pass; the highest is in force',
-    run    UUID COMMENT 'the run of the pass; of two runs of one pass the greater is in force'
+    pass   UInt64 COMMENT 'number of the pass that worked it out; the highest is in force',
+    run    UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is in force'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass, run)
