@@ -63,6 +63,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 			}
 		}
 	},
+	"produce": produceRecord,
+	"sql":     executeSQL,
 }
 
 // TestScripts runs the program without servers.

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"apportion/ingest"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+func newRejectedShowCommand(a *app) *cobra.Command {
+	var raw bool
+	cmd := &cobra.Command{
+		Use:   "show TOPIC/PARTITION/OFFSET",
+		Short: "Show everything of a refused delivery",
+		Long: `Shows one refused delivery whole: why it was refused and what to do about it, whose it is,
+whether its event has been accepted since, and the key, headers and payload that it came
+with. What a terminal cannot show is escaped.
+
+With --raw only the bytes of the payload are written, nothing before or after them: put them
+into a file, mend them, and publish that. A file to publish has one event a line, and an event
+that came in binary mode has its attributes in the headers, not in the payload. Keep source
+and id; the revision that was refused is free to be used.`,
+		Example: `  apportion rejected show --config data/apportion.yaml usage.agent.v1/0/17
+  apportion rejected show --config data/apportion.yaml --raw usage.agent.v1/0/17 > delivery.json`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.command(func(ctx context.Context, args []string) error {
+			place, err := a.parsePlace(args[0])
+			if err != nil {
+				return err
+			}
+			return a.showRejected(ctx, place, raw)
+		}),
+	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "write the bytes of the payload, and nothing else")
+	return cmd
+}
+
+// parsePlace reads a place on Kafka, its topic with or without the prefix.
+func (a *app) parsePlace(s string) (ingest.Place, error) {
+	p, err := ingest.ParsePlace(s)
+	if err != nil {
+		return p, usageError{err}
+	}
+	p.Topic = a.rejectedTopic(p.Topic)
+	return p, nil
+}
+
+// rejectedLetter is a refused delivery whole.
+type rejectedLetter struct {
+	rejectedEntry
+	Advice        string           `json:"advice"`
+	AcceptedSince bool             `json:"acceptedSince"`
+	Accepted      []acceptedEntry  `json:"accepted"` // deliveries of the event, newest first
+	Key           blob             `json:"key"`
+	Headers       []rejectedHeader `json:"headers"`
+	Payload       blob             `json:"payload"`
+}
+
+type acceptedEntry struct {
+	Time      string `json:"time"` // when it arrived on Kafka
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	Revision  int32  `json:"revision"`
+	Voided    bool   `json:"voided"`
+}
+
+type rejectedHeader struct {
+	Name  blob `json:"name"`
+	Value blob `json:"value"`
+}
+
+// blob is bytes that are mostly text. In JSON it is a string or, where it is not valid UTF-8, {"base64": …}.
+type blob []byte
+
+func (b blob) MarshalJSON() ([]byte, error) {
+	if utf8.Valid(b) {
+		return json.Marshal(string(b))
+	}
+	return json.Marshal(map[string][]byte{"base64": b})
+}
+
+func (a *app) showRejected(ctx context.Context, place ingest.Place, raw bool) error {
+	if raw && a.json {
+		return usagef("--raw and --json are two results; give one of them")
+	}
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return err
+	}
+	letters, err := ingest.ReadRejected(ctx, conn, []ingest.Place{place}, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	if len(letters) == 0 {
+		return fmt.Errorf("no delivery was refused at %s; `apportion rejected list` shows those that were", place)
+	}
+	l := &letters[0]
+	if raw {
+		_, err := a.stdout.Write(l.Value)
+		return err
+	}
+	var accepted []ingest.Acceptance
+	if id, ok := l.Identity(); ok {
+		if accepted, err = ingest.Accepted(ctx, conn, id); err != nil {
+			return err
+		}
+	}
+	result := rejectedLetter{
+		rejectedEntry: newRejectedEntry(l), Advice: l.Why.Code.Advice(),
+		Accepted: []acceptedEntry{}, Key: l.Key, Headers: []rejectedHeader{}, Payload: l.Value,
+	}
+	for _, d := range accepted {
+		result.AcceptedSince = result.AcceptedSince || d.After(l)
+		result.Accepted = append(result.Accepted,
+			acceptedEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset, d.Revision, d.Voided})
+	}
+	for _, h := range l.Headers {
+		result.Headers = append(result.Headers, rejectedHeader{blob(h.Key), h.Value})
+	}
+	return a.print(result, func(w io.Writer) { result.write(w, l, accepted) })
+}
+
+// write shows the letter to people.
+func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ingest.Acceptance) {
+	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.Place, r.Time, l.Why.Error(), r.Advice)
+	rows := [][]string{
+		{"tenant", escape(r.Tenant)},
+		{"source", escape(r.Source)},
+		{"id", escape(r.ID)},
+		{"key", strconv.Quote(string(r.Key))},
+	}
+	for _, h := range l.Headers {
+		rows = append(rows, []string{"header", escape(h.Key) + ": " + strconv.Quote(string(h.Value))})
+	}
+	rows = append(rows, []string{"accepted", r.acceptance(l)})
+	for i := range accepted {
+		rows = append(rows, []string{"", describe(&accepted[i], l)})
+	}
+	payload := escape(string(r.Payload))
+	size := fmt.Sprintf("%d bytes", len(r.Payload))
+	if payload != string(r.Payload) {
+		size += ", in part escaped here; --raw has them as they are"
+	}
+	writeTable(w, nil, append(rows, []string{"payload", size}))
+	fmt.Fprintf(w, "\n%s\n", payload)
+}
+
+// acceptance says whether the refusal still stands.
+func (r *rejectedLetter) acceptance(l *ingest.DeadLetter) string {
+	_, known := l.Identity()
+	switch {
+	case !known:
+		return "unknown: its tenant, source or id could not be read"
+	case r.AcceptedSince:
+		return "yes, the event has been accepted since"
+	case len(r.Accepted) > 0:
+		return "not since; what was accepted before still counts, and this delivery would have corrected it"
+	}
+	return "no, nothing of the event has been accepted"
+}
+
+// describe says which delivery of its event was accepted.
+func describe(d *ingest.Acceptance, l *ingest.DeadLetter) string {
+	text := fmt.Sprintf("revision %d", d.Revision)
+	if d.Voided {
+		text += ", voided"
+	}
+	when := "before"
+	if d.After(l) {
+		when = "since"
+	}
+	return fmt.Sprintf("%s: %s, at %s, arrived %s", when, text, d.Place, civil.FormatMillis(d.ArrivedMS))
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"apportion/ingest"
+	"apportion/schemas"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/segmentio/kafka-go"
+)
+
+// produceRecord is the script command `produce TOPIC KEY FILE [NAME=VALUE]...`: it writes a record whose value is
+// the bytes of the file. The topic's prefix is given, the key and the headers may be anything.
+func produceRecord(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: produce TOPIC KEY FILE [NAME=VALUE]...")
+	}
+	cfg := scriptConfig(ts)
+	value, err := os.ReadFile(ts.MkAbs(args[2]))
+	ts.Check(err)
+	record := kafka.Message{Key: []byte(args[1]), Value: value}
+	for _, header := range args[3:] {
+		name, value, _ := strings.Cut(header, "=")
+		record.Headers = append(record.Headers, kafka.Header{Key: name, Value: []byte(value)})
+	}
+	writer := &kafka.Writer{
+		Addr: kafka.TCP(cfg.Kafka.Brokers...), Topic: args[0],
+		Balancer: kafka.Murmur2Balancer{}, BatchTimeout: time.Millisecond,
+	}
+	defer writer.Close()
+	ts.Check(writer.WriteMessages(context.Background(), record))
+}
+
+// executeSQL is the script command `sql STATEMENT`.
+func executeSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: sql STATEMENT")
+	}
+	cfg := scriptConfig(ts)
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: cfg.ClickHouse.Addr, Auth: clickhouse.Auth{Database: cfg.ClickHouse.Database}})
+	ts.Check(err)
+	defer conn.Close()
+	ts.Check(conn.Exec(context.Background(), args[0]))
+}
+
+func scriptConfig(ts *testscript.TestScript) Config {
+	cfg, _, err := loadConfig(ts.MkAbs("apportion.yaml"), nil, nil)
+	ts.Check(err)
+	return cfg
+}
+
+// Whatever was sent, a terminal gets nothing from it but what can be seen, lines and tabs.
+func TestEscape(t *testing.T) {
+	for sent, want := range map[string]string{
+		"":                        "",
+		"{\n\t\"a\": \"å→𝄞\"\n}":  "{\n\t\"a\": \"å→𝄞\"\n}",
+		"\x1b[2J\r\x00\u007f":     `\x1b[2J\r\x00\x7f`,
+		"a\xffb\xc3":              `a\xffb\xc3`,
+		"\u202eevil \u2028\ufffd": `\u202eevil \u2028` + "\ufffd",
+	} {
+		if got := escape(sent); got != want {
+			t.Errorf("%q is shown as %s, want %s", sent, got, want)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, test := range []struct{ long, want string }{
+		{"", ""}, {"abcd", "abcd"}, {"åäöü", "åäöü"}, {"åäöüé", "åäö…"},
+	} {
+		if got := shorten(test.long, 4); got != test.want {
+			t.Errorf("%q is %q, want %q", test.long, got, test.want)
+		}
+	}
+}
+
+func TestBlob(t *testing.T) {
+	for _, test := range []struct{ bytes, want string }{
+		{"", `""`}, {"a\n\"å", `"a\n\"å"`}, {"a\xff", `{"base64":"Yf8="}`},
+	} {
+		if got, err := json.Marshal(blob(test.bytes)); err != nil || string(got) != test.want {
+			t.Errorf("%q is %s in JSON, want %s: %v", test.bytes, got, test.want, err)
+		}
+	}
+}
+
+// The exit code says whether all that was chosen would be accepted.
+func TestReplayFinding(t *testing.T) {
+	r := new(replayResult)
+	r.add([]replayed{{Outcome: letterReplayed}, {Outcome: letterAccepted}})
+	if err := r.finding(); err != nil {
+		t.Errorf("nothing was refused, and the finding is %v", err)
+	}
+	r.add([]replayed{{Outcome: letterRefused}, {Outcome: letterReplayed}})
+	if r.Replayed != 2 || r.Accepted != 1 || r.Refused != 1 || len(r.Deliveries) != 4 {
+		t.Errorf("the sum of both pages is %+v", r)
+	}
+	if code := (&app{begun: true}).exitCode(r.finding()); code != exitFindings {
+		t.Errorf("with one refused the exit code is %d", code)
+	}
+}
+
+// What the refusal of a correction means is another thing than that of an event that is not known.
+func TestAcceptance(t *testing.T) {
+	l := &ingest.DeadLetter{Why: schemas.Rejection{Tenant: "acme", Source: "/t", ID: "1"}}
+	for _, test := range []struct {
+		letter rejectedLetter
+		of     *ingest.DeadLetter
+		want   string
+	}{
+		{rejectedLetter{}, new(ingest.DeadLetter), "unknown"},
+		{rejectedLetter{}, l, "no, nothing"},
+		{rejectedLetter{Accepted: make([]acceptedEntry, 1)}, l, "not since"},
+		{rejectedLetter{Accepted: make([]acceptedEntry, 1), AcceptedSince: true}, l, "yes"},
+	} {
+		if got := test.letter.acceptance(test.of); !strings.HasPrefix(got, test.want) {
+			t.Errorf("%q, want %s…", got, test.want)
+		}
+	}
+}
