@@ -58,7 +58,7 @@ func BenchmarkInsert(b *testing.B) {
 func BenchmarkPublish(b *testing.B) {
 	e := newEnv(b, 4)
 	file := strings.Join(sessions(100_000), "\n")
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
 	defer p.Close()
 	for b.Loop() {
 		if _, err := p.Publish(b.Context(), strings.NewReader(file)); err != nil {

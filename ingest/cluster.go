@@ -8,15 +8,12 @@ import (
 	"math"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 )
-
-const clientID = "apportion"
 
 // place is a topic partition; the topic's prefix is included.
 type place struct {
@@ -32,22 +29,16 @@ type bounds struct{ first, end int64 }
 
 // cluster is a Kafka cluster, on connections of its own.
 type cluster struct {
-	brokers   []string
+	Brokers
 	addr      net.Addr
 	transport *kafka.Transport
 	client    *kafka.Client
 }
 
-func newCluster(brokers []string) *cluster {
-	transport := &kafka.Transport{
-		ClientID:    clientID,
-		DialTimeout: 3 * time.Second,
-		// Requests go to the leader by this cache; stale, they fail and are repeated.
-		MetadataTTL: 2 * time.Second,
-	}
-	addr := kafka.TCP(brokers...)
+func newCluster(brokers Brokers) *cluster {
+	transport, addr := brokers.transport(), kafka.TCP(brokers.Addrs...)
 	return &cluster{
-		brokers:   brokers,
+		Brokers:   brokers,
 		addr:      addr,
 		transport: transport,
 		client:    &kafka.Client{Addr: addr, Transport: transport, Timeout: 15 * time.Second},
@@ -55,9 +46,6 @@ func newCluster(brokers []string) *cluster {
 }
 
 func (c *cluster) close() { c.transport.CloseIdleConnections() }
-
-// String says what is awaited when the cluster is away.
-func (c *cluster) String() string { return "Kafka at " + strings.Join(c.brokers, ", ") }
 
 // partitions lists those of the topics. A topic that does not exist is an
 // error that waiting cannot mend.

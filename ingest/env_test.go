@@ -59,7 +59,7 @@ func newEnv(t testing.TB, partitions int) *env {
 		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
 		log:    new(logBuffer),
 	}
-	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, partitions); err != nil {
+	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, partitions); err != nil {
 		t.Fatal(err)
 	}
 	return e
@@ -73,6 +73,9 @@ func broker(t testing.TB) string {
 	}
 	return servicetest.Kafka(t)
 }
+
+// at is a cluster that lets anybody in.
+func at(addrs ...string) Brokers { return Brokers{Addrs: addrs} }
 
 // connect opens a migrated database.
 func connect(t testing.TB, addr, database string) driver.Conn {
@@ -98,7 +101,7 @@ func connect(t testing.TB, addr, database string) driver.Conn {
 
 func (e *env) config() Config {
 	cfg := DefaultConfig()
-	cfg.Brokers = []string{e.broker}
+	cfg.Brokers = at(e.broker)
 	cfg.TopicPrefix = e.prefix
 	cfg.Group = e.prefix + "ingest"
 	cfg.UntilCaughtUp = true
@@ -125,7 +128,7 @@ func (e *env) ingest(cfg Config, deps Deps) {
 // publish writes lines to their topics.
 func (e *env) publish(lines ...string) Published {
 	e.t.Helper()
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
 	defer p.Close()
 	done, err := p.Publish(e.t.Context(), strings.NewReader(strings.Join(lines, "\n")))
 	if err != nil {
@@ -137,7 +140,7 @@ func (e *env) publish(lines ...string) Published {
 // produce writes messages to one partition as they are.
 func (e *env) produce(topic string, partition int, messages ...message) {
 	e.t.Helper()
-	c := newCluster([]string{e.broker})
+	c := newCluster(at(e.broker))
 	defer c.close()
 	if _, err := c.produce(e.t.Context(), newWaiter(slog.Default()), place{e.prefix + topic, partition}, messages); err != nil {
 		e.t.Fatal(err)
@@ -203,7 +206,7 @@ func (e *env) balanced() (accepted, rejected uint64) {
 // read returns every record of a topic.
 func (e *env) read(topic string) []kafka.Message {
 	e.t.Helper()
-	c := newCluster([]string{e.broker})
+	c := newCluster(at(e.broker))
 	defer c.close()
 	places, err := c.partitions(e.t.Context(), e.prefix+topic)
 	if err != nil {

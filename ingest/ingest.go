@@ -25,8 +25,8 @@ import (
 
 // Config says what an Ingester reads and how much it takes at a time.
 type Config struct {
-	// Brokers are host:port addresses of the Kafka cluster; one is enough.
-	Brokers []string
+	// Brokers are the Kafka cluster.
+	Brokers Brokers
 	// TopicPrefix stands before the topic names of the event contract.
 	TopicPrefix string
 	// Group is the consumer group that shares the partitions among all
@@ -52,7 +52,7 @@ type Config struct {
 // DefaultConfig returns the Config of a single local broker.
 func DefaultConfig() Config {
 	return Config{
-		Brokers:        []string{"127.0.0.1:9092"},
+		Brokers:        Brokers{Addrs: []string{"127.0.0.1:9092"}},
 		Group:          "apportion-ingest",
 		BatchRows:      50_000,
 		BatchBytes:     16 << 20,
@@ -229,7 +229,7 @@ func (in *Ingester) start(ctx context.Context) (ends map[place]bounds, err error
 
 func (cfg *Config) validate() error {
 	switch {
-	case len(cfg.Brokers) == 0:
+	case len(cfg.Brokers.Addrs) == 0:
 		return errors.New("no Kafka brokers are configured: give at least one host:port")
 	case cfg.Group == "":
 		return errors.New("no consumer group is configured: give it a name")
@@ -292,9 +292,9 @@ func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, end
 func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) error {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                    in.cfg.Group,
-		Brokers:               in.cfg.Brokers,
+		Brokers:               in.cfg.Brokers.Addrs,
 		Topics:                in.topics(),
-		Dialer:                &kafka.Dialer{Timeout: 3 * time.Second, DualStack: true, ClientID: clientID},
+		Dialer:                in.cfg.Brokers.dialer(),
 		WatchPartitionChanges: true,
 		HeartbeatInterval:     in.cfg.SessionTimeout / 12,
 		SessionTimeout:        in.cfg.SessionTimeout,

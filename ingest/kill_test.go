@@ -53,7 +53,7 @@ func TestKilled(t *testing.T) {
 	}
 	defer k.Stop()
 	e.broker = k.Addr
-	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, 2); err != nil {
+	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 2); err != nil {
 		t.Fatal(err)
 	}
 	cfg := e.config()

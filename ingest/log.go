@@ -20,14 +20,14 @@ var ErrStop = errors.New("stop reading")
 // the callback, with its offset and Kafka timestamp in UTC epoch milliseconds,
 // and returns the offset to go on from. While Kafka is away it waits. An error
 // of the callback ends it, and is returned.
-func ReadLog(ctx context.Context, brokers []string, topic string, from int64,
+func ReadLog(ctx context.Context, brokers Brokers, topic string, from int64,
 	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
 	return readLog(ctx, brokers, topic, from, false, record)
 }
 
 // TailLog is ReadLog that goes on, waiting for more, until ctx is done, which
 // is no error, or the callback ends it.
-func TailLog(ctx context.Context, brokers []string, topic string, from int64,
+func TailLog(ctx context.Context, brokers Brokers, topic string, from int64,
 	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
 	return readLog(ctx, brokers, topic, from, true, record)
 }
@@ -35,7 +35,7 @@ func TailLog(ctx context.Context, brokers []string, topic string, from int64,
 // logFetchBytes is how much of a log to fetch at a time.
 const logFetchBytes = 1 << 20
 
-func readLog(ctx context.Context, brokers []string, topic string, from int64, tail bool,
+func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tail bool,
 	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
 	c := newCluster(brokers)
 	defer c.close()
@@ -109,7 +109,7 @@ func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, e
 // topic, next to each other and all or none, and returns the offset of the last
 // of them. While Kafka is away it waits. When an answer of Kafka is lost they
 // may be written a second time: a reader must recognise what it has had.
-func AppendLog(ctx context.Context, brokers []string, topic string, key string, values ...[]byte) (last int64, err error) {
+func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, values ...[]byte) (last int64, err error) {
 	if len(values) == 0 {
 		return 0, errors.New("there is nothing to append")
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestLog(t *testing.T) {
 	e := newEnv(t, 4)
-	brokers, topic := []string{e.broker}, e.prefix+schemas.TopicRegistry
+	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
 	var got []string
 	collect := func(offset, arrivedMS int64, value []byte) error {
 		if age := time.Since(time.UnixMilli(arrivedMS)); age < -time.Second || age > time.Minute {
@@ -67,7 +67,7 @@ func TestLog(t *testing.T) {
 
 func TestTailLog(t *testing.T) {
 	e := newEnv(t, 1)
-	brokers, topic := []string{e.broker}, e.prefix+schemas.TopicRegistry
+	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
 	seen := make(chan string)
 	type end struct {
 		next int64
@@ -112,10 +112,10 @@ func TestTailLog(t *testing.T) {
 
 func TestCreateTopicsAgain(t *testing.T) {
 	e := newEnv(t, 3)
-	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, 5); err != nil {
+	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 5); err != nil {
 		t.Fatal(err)
 	}
-	c := newCluster([]string{e.broker})
+	c := newCluster(at(e.broker))
 	defer c.close()
 	for topic, want := range map[string]int{
 		schemas.TopicAgent: 3, schemas.TopicIVR: 3, schemas.TopicConnect: 3, schemas.TopicRejected: 3, schemas.TopicRegistry: 1,

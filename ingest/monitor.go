@@ -47,7 +47,7 @@ const (
 )
 
 // NewMonitor returns a Monitor that does nothing until Run.
-func NewMonitor(brokers []string, topicPrefix string, conn driver.Conn, log *slog.Logger) *Monitor {
+func NewMonitor(brokers Brokers, topicPrefix string, conn driver.Conn, log *slog.Logger) *Monitor {
 	m := &Monitor{store: store{conn}, kafka: newCluster(brokers), log: log, partitions: make(map[place]*watched)}
 	for _, t := range schemas.Types {
 		m.topics = append(m.topics, topicPrefix+t.Topic())

@@ -48,7 +48,7 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 func TestMonitorSeesLag(t *testing.T) {
 	e := newEnv(t, 1)
 	e.publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
-	m := NewMonitor([]string{e.broker}, e.prefix, e.conn, slog.New(slog.DiscardHandler))
+	m := NewMonitor(at(e.broker), e.prefix, e.conn, slog.New(slog.DiscardHandler))
 	if err := m.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}

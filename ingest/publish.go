@@ -43,7 +43,7 @@ type Published struct {
 
 // NewPublisher returns a Publisher to the cluster at the brokers. The log and
 // the progress callback may be nil.
-func NewPublisher(brokers []string, topicPrefix string, log *slog.Logger, progress func(Published)) *Publisher {
+func NewPublisher(brokers Brokers, topicPrefix string, log *slog.Logger, progress func(Published)) *Publisher {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}

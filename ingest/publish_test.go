@@ -89,7 +89,7 @@ func TestPublish(t *testing.T) {
 	z.Close()
 
 	var last Published
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, func(p Published) { last = p })
+	p := NewPublisher(at(e.broker), e.prefix, nil, func(p Published) { last = p })
 	defer p.Close()
 	for range 2 {
 		in := bytes.NewReader(in.Bytes())
@@ -144,7 +144,7 @@ func TestPublish(t *testing.T) {
 func TestPublishInterrupted(t *testing.T) {
 	e := newEnv(t, 1)
 	ctx, stop := context.WithCancel(t.Context())
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, func(Published) { stop() })
+	p := NewPublisher(at(e.broker), e.prefix, nil, func(Published) { stop() })
 	defer p.Close()
 	endless, w := io.Pipe()
 	go func() {
@@ -175,7 +175,7 @@ func TestPublishInterrupted(t *testing.T) {
 
 func TestPublishWithoutTopics(t *testing.T) {
 	e := newEnv(t, 1)
-	p := NewPublisher([]string{e.broker}, "absent.", nil, nil)
+	p := NewPublisher(at(e.broker), "absent.", nil, nil)
 	defer p.Close()
 	_, err := p.Publish(t.Context(), strings.NewReader("{}"))
 	if err == nil || !strings.Contains(err.Error(), "run `apportion migrate`") {
@@ -186,7 +186,7 @@ func TestPublishWithoutTopics(t *testing.T) {
 // A limit makes a steady load: 30 deliveries at 100 a second, in steps of 10, take two waits of a tenth of a second.
 func TestPublishLimit(t *testing.T) {
 	e := newEnv(t, 1)
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
 	defer p.Close()
 	p.Limit(100)
 	var lines []string

@@ -172,7 +172,7 @@ func TestKafkaGoesAwayAndComesBack(t *testing.T) {
 		return k
 	}
 	k := start()
-	if err := CreateTopics(t.Context(), []string{e.broker}, e.prefix, 2); err != nil {
+	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 2); err != nil {
 		t.Fatal(err)
 	}
 	cfg := e.config()
@@ -197,7 +197,7 @@ func TestKafkaGoesAwayAndComesBack(t *testing.T) {
 func TestStopsWhileItsServicesAreAway(t *testing.T) {
 	e := newEnv(t, 1)
 	cfg := e.config()
-	cfg.Brokers = []string{"127.0.0.1:1"}
+	cfg.Brokers = at("127.0.0.1:1")
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()

@@ -234,7 +234,7 @@ func TestReplay(t *testing.T) {
 	}
 	e.produce(schemas.TopicAgent, 0, sent...)
 	e.ingest(e.config(), e.deps())
-	p := NewPublisher([]string{e.broker}, e.prefix, nil, nil)
+	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
 	defer p.Close()
 	if err := p.Replay(t.Context(), e.whole()); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ const maxMessageBytes = 16 << 20
 // CreateTopics creates those of the topics of the event contract that do not
 // exist yet, and leaves the others as they are. The registry's has one
 // partition whatever is asked for, and keeps its records for ever.
-func CreateTopics(ctx context.Context, brokers []string, prefix string, partitions int) error {
+func CreateTopics(ctx context.Context, brokers Brokers, prefix string, partitions int) error {
 	c := newCluster(brokers)
 	defer c.close()
 

@@ -16,7 +16,7 @@ func (e permanentError) Unwrap() error { return e.error }
 
 func isPermanent(err error) bool {
 	var p permanentError
-	return errors.As(err, &p)
+	return errors.As(err, &p) || notLetIn(err)
 }
 
 // waiter repeats what fails while a service is away, and says so now and then.

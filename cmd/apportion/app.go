@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strings"
 
+	"apportion/ingest"
+
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -103,12 +105,22 @@ func newLogger(w io.Writer, cfg Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// brokers returns the addresses of Kafka, or says how to come by some.
-func (a *app) brokers() ([]string, error) {
-	if len(a.cfg.Kafka.Brokers) == 0 {
-		return nil, notConfigured("Kafka", "kafka.brokers")
+// brokers returns the Kafka cluster, or says how to configure it.
+func (a *app) brokers() (brokers ingest.Brokers, err error) {
+	k := a.cfg.Kafka
+	if len(k.Brokers) == 0 {
+		return brokers, notConfigured("Kafka", "kafka.brokers")
 	}
-	return a.cfg.Kafka.Brokers, nil
+	brokers.Addrs = k.Brokers
+	if brokers.TLS, err = k.TLS.load("kafka.tls"); err != nil {
+		return brokers, err
+	}
+	if k.SASL.Mechanism != "" {
+		if brokers.SASL, err = ingest.SASL(k.SASL.Mechanism, k.SASL.User, k.SASL.Password); err != nil {
+			return brokers, usagef("kafka.sasl: %w", err)
+		}
+	}
+	return brokers, nil
 }
 
 // topic returns the name that a topic of the event contract has here.
@@ -120,8 +132,13 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	if len(c.Addr) == 0 {
 		return nil, notConfigured("ClickHouse", "clickhouse.addr")
 	}
+	secure, err := c.TLS.load("clickhouse.tls")
+	if err != nil {
+		return nil, err
+	}
 	return &clickhouse.Options{
 		Addr:         c.Addr,
+		TLS:          secure,
 		Auth:         clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
 		Compression:  &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
 		MaxOpenConns: 64, // ingest uses one for each partition

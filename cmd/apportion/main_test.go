@@ -61,8 +61,26 @@ func TestEveryVariable(t *testing.T) {
 			value = "a:1,[::1]:2"
 		} else if s.key == "clickhouse.database" {
 			value = "usage_2"
+		} else if s.key == "http.listen" {
+			value = "localhost:8080"
+		} else if strings.HasSuffix(s.key, ".tls.enabled") {
+			value = "true"
+		} else if s.key == "kafka.sasl.mechanism" {
+			value = "SCRAM-SHA-512"
 		}
-		cfg, sources, err := loadConfig("", []string{name + "=" + value}, nil)
+		environ := []string{name + "=" + value}
+		// Some mean nothing without others.
+		switch section, key, _ := strings.Cut(name, "_TLS_"); {
+		case key == "CERT_FILE":
+			environ = append([]string{section + "_TLS_ENABLED=true", section + "_TLS_KEY_FILE=k"}, environ...)
+		case key == "KEY_FILE":
+			environ = append([]string{section + "_TLS_ENABLED=true", section + "_TLS_CERT_FILE=c"}, environ...)
+		case key != "":
+			environ = append([]string{section + "_TLS_ENABLED=true"}, environ...)
+		case strings.HasPrefix(s.key, "kafka.sasl."):
+			environ = append([]string{"APPORTION_KAFKA_SASL_MECHANISM=PLAIN", "APPORTION_KAFKA_SASL_USER=u"}, environ...)
+		}
+		cfg, sources, err := loadConfig("", environ, nil)
 		if err != nil {
 			t.Errorf("%s: %v", s.key, err)
 			continue

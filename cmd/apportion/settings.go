@@ -2,6 +2,8 @@ package main
 
 import (
 	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -33,18 +35,37 @@ type Config struct {
 // KafkaConfig says where the events come from. There is no default address: usage that goes to the wrong
 // servers is not metered.
 type KafkaConfig struct {
-	Brokers     []string `yaml:"brokers"`     // host:port
-	TopicPrefix string   `yaml:"topicPrefix"` // before the name of every topic
-	Group       string   `yaml:"group"`       // the consumer group of ingest
-	Partitions  int      `yaml:"partitions"`  // of each usage topic that migrate creates
+	Brokers     []string   `yaml:"brokers"`     // host:port
+	TopicPrefix string     `yaml:"topicPrefix"` // before the name of every topic
+	Group       string     `yaml:"group"`       // the consumer group of ingest
+	Partitions  int        `yaml:"partitions"`  // of each usage topic that migrate creates
+	TLS         TLSConfig  `yaml:"tls"`
+	SASL        SASLConfig `yaml:"sasl"`
+}
+
+// SASLConfig says who we are for Kafka.
+type SASLConfig struct {
+	Mechanism string `yaml:"mechanism"` // one of ingest.SASLMechanisms, or empty for none
+	User      string `yaml:"user"`
+	Password  string `yaml:"password" secret:"true"`
+}
+
+// TLSConfig says how connections are encrypted, and whose certificates are trusted.
+type TLSConfig struct {
+	Enabled    bool   `yaml:"enabled"`
+	CAFile     string `yaml:"caFile"`     // PEM, whom to trust; the system's authorities when empty
+	CertFile   string `yaml:"certFile"`   // PEM, our own certificate, where servers want one
+	KeyFile    string `yaml:"keyFile"`    // PEM, its key
+	ServerName string `yaml:"serverName"` // the name in the server's certificate, when it is not that in the address
 }
 
 // ClickHouseConfig says where usage and what is derived from it is kept.
 type ClickHouseConfig struct {
-	Addr     []string `yaml:"addr"` // host:port of the native protocol; several are replicas
-	Database string   `yaml:"database"`
-	User     string   `yaml:"user"`
-	Password string   `yaml:"password" secret:"true"`
+	Addr     []string  `yaml:"addr"` // host:port of the native protocol; several are replicas
+	Database string    `yaml:"database"`
+	User     string    `yaml:"user"`
+	Password string    `yaml:"password" secret:"true"`
+	TLS      TLSConfig `yaml:"tls"`
 }
 
 // RulesConfig has what the billing rules leave to configuration.
@@ -111,10 +132,11 @@ func (c *Config) check() (key, must string) {
 		_, _, err := net.SplitHostPort(s)
 		return err != nil || !addressRE.MatchString(s)
 	}
-	for _, rule := range []struct {
+	type rule struct {
 		broken    bool
 		key, must string
-	}{
+	}
+	rules := []rule{
 		{slices.ContainsFunc(c.Kafka.Brokers, notAddress), "kafka.brokers", "be host:port, several separated by commas"},
 		{!topicPrefixRE.MatchString(c.Kafka.TopicPrefix), "kafka.topicPrefix", "consist of letters, digits, points, underscores and hyphens, at most 100"},
 		{c.Kafka.Group == "", "kafka.group", "not be empty"},
@@ -122,6 +144,11 @@ func (c *Config) check() (key, must string) {
 		{slices.ContainsFunc(c.ClickHouse.Addr, notAddress), "clickhouse.addr", "be host:port, several separated by commas"},
 		{!databaseRE.MatchString(c.ClickHouse.Database), "clickhouse.database", "be a name of letters, digits and underscores"},
 		{c.ClickHouse.User == "", "clickhouse.user", "not be empty"},
+		{c.Kafka.SASL.Mechanism != "" && !slices.Contains(ingest.SASLMechanisms, c.Kafka.SASL.Mechanism), "kafka.sasl.mechanism",
+			"be one of " + strings.Join(ingest.SASLMechanisms, ", ") + ", or empty"},
+		{c.Kafka.SASL.Mechanism != "" && c.Kafka.SASL.User == "", "kafka.sasl.user", "not be empty with a kafka.sasl.mechanism"},
+		{c.Kafka.SASL.Mechanism == "" && c.Kafka.SASL != SASLConfig{}, "kafka.sasl.mechanism",
+			"be one of " + strings.Join(ingest.SASLMechanisms, ", ") + " for the rest of kafka.sasl to be used"},
 		{c.Rules.IVRPortFactor < 0 || c.Rules.IVRPortFactor > 1000, "rules.ivrPortFactor", "be from 0 to 1000 ports a seat (R14)"},
 		{c.Rules.OpenSessionHours < 1 || c.Rules.OpenSessionHours > 31*24, "rules.openSessionHours", "be from 1 to 744, the longest session that is accepted (R12)"},
 		{c.Rules.GraceDays < 0 || c.Rules.GraceDays > 366, "rules.graceDays", "be from 0 to 366 days (R20)"},
@@ -130,7 +157,14 @@ func (c *Config) check() (key, must string) {
 		{c.HTTP.Listen != "" && notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "be debug, info, warn or error"},
 		{!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "be text or json"},
-	} {
+	}
+	for key, t := range map[string]TLSConfig{"kafka.tls": c.Kafka.TLS, "clickhouse.tls": c.ClickHouse.TLS} {
+		rules = append(rules,
+			rule{!t.Enabled && t != TLSConfig{}, key + ".enabled", "be true for the rest of " + key + " to be used"},
+			rule{t.CertFile != "" && t.KeyFile == "", key + ".keyFile", "name the key of " + key + ".certFile"},
+			rule{t.CertFile == "" && t.KeyFile != "", key + ".certFile", "name the certificate of " + key + ".keyFile"})
+	}
+	for _, rule := range rules {
 		if rule.broken {
 			return rule.key, rule.must
 		}
@@ -138,10 +172,36 @@ func (c *Config) check() (key, must string) {
 	return "", ""
 }
 
+// load returns what to connect with, nil where TLS is not enabled. The key is that of the section.
+func (t TLSConfig) load(key string) (*tls.Config, error) {
+	if !t.Enabled {
+		return nil, nil
+	}
+	c := &tls.Config{ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, usagef("%s.caFile: %w", key, err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, usagef("%s.caFile: %s has no certificate in PEM form", key, t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		own, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, usagef("%s.certFile and keyFile: %w", key, err)
+		}
+		c.Certificates = []tls.Certificate{own}
+	}
+	return c, nil
+}
+
 // setting is one value of a Config.
 type setting struct {
 	key    string
-	value  reflect.Value // a string, an int or a []string, which can be set
+	value  reflect.Value // a string, a bool, an int or a []string, which can be set
 	secret bool
 }
 
@@ -197,6 +257,11 @@ func (s setting) assign(text string) error {
 	switch s.value.Interface().(type) {
 	case string:
 		s.value.SetString(text)
+	case bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%s: %q is neither true nor false", s.key, text)
+		}
+		s.value.SetBool(text == "true")
 	case int:
 		n, err := strconv.Atoi(text)
 		if err != nil {

@@ -1,0 +1,74 @@
+package ingest
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// Brokers are a Kafka cluster and how to be let in.
+type Brokers struct {
+	Addrs []string       // host:port; one is enough
+	TLS   *tls.Config    // nil for connections in the clear
+	SASL  sasl.Mechanism // nil for none
+}
+
+// String says what is awaited when the cluster is away.
+func (b Brokers) String() string { return "Kafka at " + strings.Join(b.Addrs, ", ") }
+
+// SASLMechanisms are those that SASL knows.
+var SASLMechanisms = []string{"PLAIN", scram.SHA256.Name(), scram.SHA512.Name()}
+
+// SASL returns one of SASLMechanisms with the credentials. PLAIN hands the password to the broker, as it is:
+// use it over TLS.
+func SASL(mechanism, user, password string) (sasl.Mechanism, error) {
+	switch mechanism {
+	case "PLAIN":
+		return plain.Mechanism{Username: user, Password: password}, nil
+	case scram.SHA256.Name():
+		return scram.Mechanism(scram.SHA256, user, password)
+	case scram.SHA512.Name():
+		return scram.Mechanism(scram.SHA512, user, password)
+	}
+	return nil, fmt.Errorf("SASL mechanism %q: it must be one of %s", mechanism, strings.Join(SASLMechanisms, ", "))
+}
+
+// Both of the ways in which kafka-go connects are made here, and nowhere else.
+
+const (
+	clientID    = "apportion"
+	dialTimeout = 3 * time.Second
+)
+
+// transport is for requests, which are most of what is done.
+func (b Brokers) transport() *kafka.Transport {
+	return &kafka.Transport{
+		ClientID:    clientID,
+		DialTimeout: dialTimeout,
+		TLS:         b.TLS,
+		SASL:        b.SASL,
+		// Requests go to the leader by this cache; stale, they fail and are repeated.
+		MetadataTTL: 2 * time.Second,
+	}
+}
+
+// dialer is for the consumer group.
+func (b Brokers) dialer() *kafka.Dialer {
+	return &kafka.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, TLS: b.TLS, SASLMechanism: b.SASL}
+}
+
+// notLetIn reports whether an error says that these credentials, or this certificate, will never do.
+func notLetIn(err error) bool {
+	var code kafka.Error
+	var certificate *tls.CertificateVerificationError
+	return errors.As(err, &certificate) || errors.As(err, &code) &&
+		slices.Contains([]kafka.Error{kafka.SASLAuthenticationFailed, kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState}, code)
+}
