@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
@@ -27,7 +28,7 @@ accepted and rejected, offsets without a hole; for every tenant what became of t
 accepted, and what is to be reported of them. The exit code is 3 if anything does not balance.
 
 Figures are brought up to date first. Refused deliveries belong to no period, so all of them
-are counted by code.`,
+are counted by code; those that would have corrected an event of the period are listed.`,
 		Example: `  apportion reconcile --config data/apportion.yaml --period 2026-10
   apportion reconcile --config data/apportion.yaml --period 2026-10 --json`,
 		Args: cobra.NoArgs,
@@ -59,6 +60,8 @@ type reconciliation struct {
 	Tenants    []tenantBalance    `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
 	Rejected map[string]uint64 `json:"rejected"`
+	// RefusedCorrections are refused deliveries of events that count in the period by another delivery.
+	RefusedCorrections []ingest.RefusedCorrection `json:"refused_corrections"`
 	// Total is the sum of the tenants.
 	Total aggregate.Balance `json:"total"`
 }
@@ -101,6 +104,10 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 		u := byTenant[tenant]
 		r.Tenants = append(r.Tenants, tenantBalance{tenant, u.Balance, u.Differences()})
 		r.Total = r.Total.Add(u.Balance)
+	}
+	// The dates are those of each tenant's zone, which is never a day from UTC.
+	if r.RefusedCorrections, err = ingest.RefusedCorrections(ctx, conn, civil.UTC.Start(from-1), civil.UTC.Start(to+1)); err != nil {
+		return nil, err
 	}
 	rows, err := conn.Query(ctx, `SELECT code, uniqExact(topic, partition, offset) FROM rejected GROUP BY code`)
 	if err != nil {
@@ -147,6 +154,9 @@ func (r *reconciliation) summarize(w io.Writer) {
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
 	}
+	if n := len(r.RefusedCorrections); n > 0 {
+		fmt.Fprintf(w, "Of those rejected %s of an event that was accepted in another delivery; `apportion reconcile` lists them.\n", counted(n, "is", "are"))
+	}
 }
 
 func (r *reconciliation) write(w io.Writer) {
@@ -179,6 +189,14 @@ func (r *reconciliation) write(w io.Writer) {
 		"UNMAPPED", "OPEN", "UNKNOWN SUB", "CONFLICTS"}, rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
+	}
+	for i, c := range r.RefusedCorrections {
+		if i == readable {
+			fmt.Fprintf(w, "and %d more refused corrections; --json lists them all\n", len(r.RefusedCorrections)-i)
+			break
+		}
+		fmt.Fprintf(w, "refused correction: %s %s %s: %s (apportion rejected show %s/%d/%d)\n", c.Tenant, c.Source, c.ID,
+			strings.TrimSpace(c.Code+" "+c.Field), c.Topic, c.Partition, c.Offset)
 	}
 	for _, d := range differences {
 		fmt.Fprintln(w, "unbalanced:", d)
