@@ -36,7 +36,8 @@ type app struct {
 
 	conn driver.Conn // see clickhouse
 
-	at func(point string) // see ingest.Deps; nil but in tests
+	// ingestTuning, nil but in tests, has the last word on how ingest is made.
+	ingestTuning func(*ingest.Config, *ingest.Deps)
 }
 
 // command wraps what a command does, for cobra: the configuration is loaded before, connections are closed

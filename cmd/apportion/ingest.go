@@ -79,7 +79,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
-	err = ingest.New(cfg, ingest.Deps{ClickHouse: conn, Log: a.log, At: a.at, Progress: func(p ingest.Progress) {
+	deps := ingest.Deps{ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
 		metrics.observe(p)
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
@@ -88,7 +88,11 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 		result[p.Topic].Rejected += int64(p.Rejected)
 		taken += int64(p.Accepted + p.Rejected)
 		progress.set(taken)
-	}}).Run(ctx)
+	}}
+	if a.ingestTuning != nil {
+		a.ingestTuning(&cfg, &deps)
+	}
+	err = ingest.New(cfg, deps).Run(ctx)
 	if err == nil && untilCaughtUp {
 		err = ctx.Err() // interrupted before it was
 	}
