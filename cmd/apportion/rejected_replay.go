@@ -26,7 +26,7 @@ or filters it looks at all of them.
 
 Each is decoded first. One that would be refused again is reported and not published, and the
 exit code is then 3: the sender must mend it. One whose event has been accepted at the same
-revision, since or before, is left alone, because its content would at best be a duplicate.
+revision, since or before, is left alone: it would be a duplicate or a conflict (R8).
 
 What is published is a delivery of its own at a new offset; the refused one stays where it
 was, as history. Replaying twice before ingest has taken the first in publishes duplicates,
