@@ -87,8 +87,9 @@ const (
 	letterRefused  = "refused"  // and would be again
 )
 
-// replayPage is how many dead letters are read, judged and published at a time.
-const replayPage = 500
+// replayPage is how many dead letters are read, judged and published at a time: few enough for their identities to
+// fit into one query.
+const replayPage = 100
 
 // replay publishes those of the chosen dead letters again that would be accepted. All are chosen before the first
 // is published: those that come back, because an older version still takes deliveries in, are none of them.
