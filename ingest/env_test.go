@@ -20,6 +20,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 
 	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas"
 	"apportion/schemas/tables"
 )
 
@@ -43,35 +44,62 @@ type env struct {
 
 var (
 	prefixes atomic.Int64
-	epoch    = time.Now().Unix() // a cluster may still have the topics of the last time
+	epoch    = time.Now().Unix() // before which nothing arrived
 )
 
-// newEnv returns an env whose topics have that many partitions.
+// newEnv returns an env on the embedded broker whose topics have that many partitions.
 func newEnv(t testing.TB, partitions int) *env {
+	t.Helper()
+	return newEnvOn(t, servicetest.Kafka(t), partitions)
+}
+
+// newEnvOn is newEnv on the given broker.
+func newEnvOn(t testing.TB, broker string, partitions int) *env {
 	t.Helper()
 	addr, database := servicetest.Database(t)
 	e := &env{
 		t:      t,
-		broker: broker(t),
+		broker: broker,
 		conn:   connect(t, addr, database),
 		addr:   addr,
 		db:     database,
 		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
 		log:    new(logBuffer),
 	}
-	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, partitions); err != nil {
-		t.Fatal(err)
-	}
+	e.createTopics(partitions)
 	return e
 }
 
-// broker returns the address of the embedded broker, or of the cluster that
-// TEST_KAFKA names: everything must hold on Apache Kafka, too.
-func broker(t testing.TB) string {
-	if addr := os.Getenv("TEST_KAFKA"); addr != "" {
-		return addr
+// createTopics creates the topics and waits until every partition has a leader, which Apache Kafka sees to only
+// after it has answered.
+func (e *env) createTopics(partitions int) {
+	e.t.Helper()
+	if err := CreateTopics(e.t.Context(), at(e.broker), e.prefix, partitions); err != nil {
+		e.t.Fatal(err)
 	}
-	return servicetest.Kafka(t)
+	c := newCluster(at(e.broker))
+	defer c.close()
+	topics := []string{e.prefix + schemas.TopicRejected, e.prefix + schemas.TopicRegistry}
+	for _, t := range schemas.Types {
+		topics = append(topics, e.prefix+t.Topic())
+	}
+	until(e.t, "the topics have leaders", func() bool {
+		places, err := c.partitions(e.t.Context(), topics...)
+		if err == nil {
+			_, err = c.bounds(e.t.Context(), places)
+		}
+		return err == nil
+	})
+}
+
+// eachKafka runs a test on the embedded broker and on Apache Kafka at once: everything must hold on both.
+func eachKafka(t *testing.T, test func(t *testing.T, broker string)) {
+	for name, start := range map[string]func(testing.TB) string{"embedded": servicetest.Kafka, "apache": servicetest.ApacheKafka} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
 }
 
 // at is a cluster that lets anybody in.
@@ -201,6 +229,15 @@ func (e *env) balanced() (accepted, rejected uint64) {
 		rejected += b.Rejected
 	}
 	return accepted, rejected
+}
+
+// taken returns the sum of what the ledger has accepted, also while a batch is under way.
+func (e *env) taken() (accepted uint64) {
+	e.t.Helper()
+	if err := e.conn.QueryRow(e.t.Context(), "SELECT sum(accepted) FROM ingest_batches FINAL").Scan(&accepted); err != nil {
+		e.t.Fatal(err)
+	}
+	return accepted
 }
 
 // read returns every record of a topic.

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -207,24 +208,47 @@ func (in *Ingester) start(ctx context.Context) (ends map[place]bounds, err error
 		return nil, err
 	}
 	topics := append(in.topics(), in.cfg.TopicPrefix+schemas.TopicRejected)
-	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) error {
-		places, err := in.kafka.partitions(ctx, topics...)
-		if err != nil {
-			return err
-		}
-		usage := places[:0]
-		for _, p := range places {
-			if _, ok := in.types[p.topic]; ok {
-				usage = append(usage, p)
-			}
-		}
-		ends, err = in.kafka.bounds(ctx, usage)
+	var places []place
+	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
+		places, err = in.kafka.partitions(ctx, topics...)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return ends, in.wait.do(ctx, clickHouse, in.store.check)
+	places = slices.DeleteFunc(places, func(p place) bool {
+		_, usage := in.types[p.topic]
+		return !usage
+	})
+	if err := in.wait.do(ctx, clickHouse, in.store.check); err != nil {
+		return nil, err
+	}
+	// In this order: the ledger of a topic that others go on taking in is behind
+	// an end that is asked for later, and may be ahead of one asked for before.
+	ledger, err := in.positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
+		ends, err = in.kafka.bounds(ctx, places)
+		return err
+	})
+	for p, b := range ends {
+		if next := ledger[p]; next > b.end {
+			return nil, errAhead(p, next, b)
+		}
+	}
+	return ends, err
+}
+
+// positions returns the offset after the last one in the ledger, for each
+// partition that it knows.
+func (in *Ingester) positions(ctx context.Context) (ledger map[place]int64, err error) {
+	err = in.wait.do(ctx, clickHouse, func(ctx context.Context) (err error) {
+		ledger, err = in.store.positions(ctx, in.topics())
+		return err
+	})
+	return ledger, err
 }
 
 func (cfg *Config) validate() error {
@@ -252,11 +276,7 @@ func (in *Ingester) topics() []string {
 
 // caughtUp reports whether the ledger has reached every end.
 func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done bool, err error) {
-	var ledger map[place]int64
-	err = in.wait.do(ctx, clickHouse, func(ctx context.Context) error {
-		ledger, err = in.store.positions(ctx, in.topics())
-		return err
-	})
+	ledger, err := in.positions(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -264,9 +284,6 @@ func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done b
 		next, known := ledger[p]
 		if !known {
 			next = b.first
-		}
-		if next > b.end {
-			return false, errAhead(p, next, b)
 		}
 		if next < b.end {
 			return false, nil

@@ -9,8 +9,10 @@ import (
 	"apportion/schemas"
 )
 
-func TestPublishAndIngest(t *testing.T) {
-	e := newEnv(t, 2)
+func TestPublishAndIngest(t *testing.T) { eachKafka(t, testPublishAndIngest) }
+
+func testPublishAndIngest(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 2)
 	lines := []string{
 		session("acme", "a1", 0),
 		`{"specversion":"1.0","id":"i1","source":"/ivr","type":"ivr.session","time":"2026-10-14T08:00:09Z","tenantid":"acme",` +
@@ -62,8 +64,10 @@ func TestCaughtUpAlready(t *testing.T) {
 	}
 }
 
-func TestRejectedIsKeptWhole(t *testing.T) {
-	e := newEnv(t, 1)
+func TestRejectedIsKeptWhole(t *testing.T) { eachKafka(t, testRejectedIsKeptWhole) }
+
+func testRejectedIsKeptWhole(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	huge := "{" + strings.Repeat(" ", 5<<20) + "}"
 	e.produce(schemas.TopicIVR, 0,
 		message{key: []byte("acme"), value: []byte(session("acme", "a1", 3)), headers: header("trace", "42", "trace", "\x00\xff")},

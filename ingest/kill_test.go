@@ -80,8 +80,8 @@ func TestKilled(t *testing.T) {
 		if err := child.Start(); err != nil {
 			t.Fatal(err)
 		}
-		before, _ := e.balanced()
-		until(t, "it gets on", func() bool { now, _ := e.balanced(); return now > before || now == uint64(i)*9/10 })
+		before := e.taken()
+		until(t, "it gets on", func() bool { now := e.taken(); return now > before || now == uint64(i)*9/10 })
 		time.Sleep(rand.N(100 * time.Millisecond))
 		child.Process.Kill()
 		child.Wait()

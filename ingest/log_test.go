@@ -13,8 +13,10 @@ import (
 	"apportion/schemas"
 )
 
-func TestLog(t *testing.T) {
-	e := newEnv(t, 4)
+func TestLog(t *testing.T) { eachKafka(t, testLog) }
+
+func testLog(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 4)
 	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
 	var got []string
 	collect := func(offset, arrivedMS int64, value []byte) error {
@@ -65,8 +67,10 @@ func TestLog(t *testing.T) {
 	}
 }
 
-func TestTailLog(t *testing.T) {
-	e := newEnv(t, 1)
+func TestTailLog(t *testing.T) { eachKafka(t, testTailLog) }
+
+func testTailLog(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
 	seen := make(chan string)
 	type end struct {
@@ -110,8 +114,10 @@ func TestTailLog(t *testing.T) {
 	}
 }
 
-func TestCreateTopicsAgain(t *testing.T) {
-	e := newEnv(t, 3)
+func TestCreateTopicsAgain(t *testing.T) { eachKafka(t, testCreateTopicsAgain) }
+
+func testCreateTopicsAgain(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 3)
 	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 5); err != nil {
 		t.Fatal(err)
 	}

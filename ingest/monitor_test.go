@@ -45,8 +45,10 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 }
 
 // The monitor sees the real ledger and the real ends.
-func TestMonitorSeesLag(t *testing.T) {
-	e := newEnv(t, 1)
+func TestMonitorSeesLag(t *testing.T) { eachKafka(t, testMonitorSeesLag) }
+
+func testMonitorSeesLag(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
 	m := NewMonitor(at(e.broker), e.prefix, e.conn, slog.New(slog.DiscardHandler))
 	if err := m.look(t.Context()); err != nil {

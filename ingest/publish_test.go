@@ -74,8 +74,10 @@ func split(t interface{ Fatal(...any) }, r io.Reader) (all []string) {
 	}
 }
 
-func TestPublish(t *testing.T) {
-	e := newEnv(t, 3)
+func TestPublish(t *testing.T) { eachKafka(t, testPublish) }
+
+func testPublish(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 3)
 	var in bytes.Buffer
 	big := `{"type":"ivr.session","tenantid":"acme","pad":"` + strings.Repeat("x", 3<<20) + `"}`
 	for i := range 1000 {
@@ -173,8 +175,10 @@ func TestPublishInterrupted(t *testing.T) {
 	}
 }
 
-func TestPublishWithoutTopics(t *testing.T) {
-	e := newEnv(t, 1)
+func TestPublishWithoutTopics(t *testing.T) { eachKafka(t, testPublishWithoutTopics) }
+
+func testPublishWithoutTopics(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	p := NewPublisher(at(e.broker), "absent.", nil, nil)
 	defer p.Close()
 	_, err := p.Publish(t.Context(), strings.NewReader("{}"))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"apportion/deploy/embedded"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 )
 
@@ -32,8 +35,10 @@ func mixed() []string {
 	return lines
 }
 
-func TestBatchesDoNotMatter(t *testing.T) {
-	e := newEnv(t, 2)
+func TestBatchesDoNotMatter(t *testing.T) { eachKafka(t, testBatchesDoNotMatter) }
+
+func testBatchesDoNotMatter(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 2)
 	e.publish(mixed()...)
 	var want []string
 	for _, rows := range []int{1000, 7, 1} {
@@ -58,8 +63,10 @@ func TestBatchesDoNotMatter(t *testing.T) {
 
 // TestManyMonthsInOneBatch covers more partitions of the table than the 100 that
 // ClickHouse takes in one insert by default.
-func TestManyMonthsInOneBatch(t *testing.T) {
-	e := newEnv(t, 1)
+func TestManyMonthsInOneBatch(t *testing.T) { eachKafka(t, testManyMonthsInOneBatch) }
+
+func testManyMonthsInOneBatch(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	var lines []string
 	for year := range 10 {
 		for month := range 12 {
@@ -89,8 +96,10 @@ func (f failing) PrepareBatch(ctx context.Context, query string, o ...driver.Pre
 
 // TestCrashBetweenInsertAndLedger ends an Ingester at every step of a batch in
 // turn, and has another one go on.
-func TestCrashBetweenInsertAndLedger(t *testing.T) {
-	e := newEnv(t, 1)
+func TestCrashBetweenInsertAndLedger(t *testing.T) { eachKafka(t, testCrashBetweenInsertAndLedger) }
+
+func testCrashBetweenInsertAndLedger(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.publish(mixed()...)
 	for _, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		for after := range 3 {
@@ -121,7 +130,11 @@ func TestCrashBetweenInsertAndLedger(t *testing.T) {
 }
 
 func TestClickHouseGoesAwayAndComesBack(t *testing.T) {
-	e := newEnv(t, 2)
+	eachKafka(t, testClickHouseGoesAwayAndComesBack)
+}
+
+func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 2)
 	o := embedded.Options{Data: t.TempDir()}
 	server, err := embedded.StartClickHouse(t.Context(), o)
 	if err != nil {
@@ -137,7 +150,7 @@ func TestClickHouseGoesAwayAndComesBack(t *testing.T) {
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.publish(sessions(100)...)
-	until(t, "100 deliveries are in", func() bool { a, _ := e.balanced(); return a == 100 })
+	until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 
 	syscall.Kill(server.PID(), syscall.SIGKILL)
 	server.Stop()
@@ -147,7 +160,7 @@ func TestClickHouseGoesAwayAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Stop()
-	until(t, "300 deliveries are in", func() bool { a, _ := e.balanced(); return a == 300 })
+	until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
 	if !strings.Contains(e.log.String(), "ClickHouse answers again") {
 		t.Errorf("the log has\n%s", e.log)
 	}
@@ -158,40 +171,56 @@ func TestClickHouseGoesAwayAndComesBack(t *testing.T) {
 }
 
 func TestKafkaGoesAwayAndComesBack(t *testing.T) {
-	e := newEnv(t, 2)
-	o := embedded.Options{Data: t.TempDir()}
-	start := func() *embedded.Kafka {
-		t.Helper()
-		k, err := embedded.StartKafka(o)
-		if err != nil {
-			t.Fatal(err)
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		o := embedded.Options{Data: t.TempDir()}
+		var k *embedded.Kafka
+		start := func() {
+			t.Helper()
+			var err error
+			if k, err = embedded.StartKafka(o); err != nil {
+				t.Fatal(err)
+			}
 		}
-		e.broker = k.Addr
+		start()
+		defer func() { k.Stop() }()
 		_, port, _ := strings.Cut(k.Addr, ":")
 		fmt.Sscan(port, &o.KafkaPort)
-		return k
-	}
-	k := start()
-	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 2); err != nil {
-		t.Fatal(err)
-	}
+		kafkaGoesAwayAndComesBack(t, k.Addr, func() { k.Stop() }, start)
+	})
+	t.Run("apache", func(t *testing.T) {
+		t.Parallel()
+		a := servicetest.StartApacheKafka(t)
+		start := func() {
+			t.Helper()
+			if err := a.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kafkaGoesAwayAndComesBack(t, a.Addr, a.Stop, start)
+		kafkaGoesAwayAndComesBack(t, a.Addr, a.Kill, start)
+	})
+}
+
+func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) {
+	e := newEnvOn(t, broker, 2)
 	cfg := e.config()
 	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.publish(sessions(100)...)
-	until(t, "100 deliveries are in", func() bool { a, _ := e.balanced(); return a == 100 })
-	k.Stop()
-	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.broker) })
-	k = start()
-	defer k.Stop()
-	e.publish(sessions(200)...)
-	until(t, "300 deliveries are in", func() bool { a, _ := e.balanced(); return a == 300 })
+	until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 	stop()
+	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.broker) })
+	start()
+	e.publish(sessions(200)...)
+	until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
+	cancel()
 	if err := <-ran; err != nil {
 		t.Error(err)
 	}
+	e.balanced()
 }
 
 func TestStopsWhileItsServicesAreAway(t *testing.T) {
@@ -250,8 +279,10 @@ func TestStopsWhileClickHouseHangs(t *testing.T) {
 	}
 }
 
-func TestTwoIngestersShare(t *testing.T) {
-	e := newEnv(t, 4)
+func TestTwoIngestersShare(t *testing.T) { eachKafka(t, testTwoIngestersShare) }
+
+func testTwoIngestersShare(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 4)
 	cfg := e.config()
 	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
 	type member struct {
@@ -279,7 +310,7 @@ func TestTwoIngestersShare(t *testing.T) {
 			sent++
 		}
 	}
-	arrived := func() bool { a, _ := e.balanced(); return a == sent }
+	arrived := func() bool { return e.taken() == sent }
 	seen := func(m *member) int { mu.Lock(); defer mu.Unlock(); return len(m.seen) }
 
 	one := join()
@@ -304,8 +335,10 @@ func TestTwoIngestersShare(t *testing.T) {
 	}
 }
 
-func TestEveryCompression(t *testing.T) {
-	e := newEnv(t, 1)
+func TestEveryCompression(t *testing.T) { eachKafka(t, testEveryCompression) }
+
+func testEveryCompression(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	for name, codec := range map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -331,8 +364,10 @@ func TestEveryCompression(t *testing.T) {
 
 // TestTransactions has deliveries that were taken back by their producer: they
 // never were deliveries, and their offsets count as taken in.
-func TestTransactions(t *testing.T) {
-	e := newEnv(t, 1)
+func TestTransactions(t *testing.T) { eachKafka(t, testTransactions) }
+
+func testTransactions(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker), kgo.TransactionalID(e.prefix), kgo.DefaultProduceTopic(e.prefix+schemas.TopicAgent))
 	if err != nil {
 		t.Fatal(err)
@@ -366,8 +401,10 @@ func TestTransactions(t *testing.T) {
 	}
 }
 
-func TestRetentionOvertakes(t *testing.T) {
-	e := newEnv(t, 1)
+func TestRetentionOvertakes(t *testing.T) { eachKafka(t, testRetentionOvertakes) }
+
+func testRetentionOvertakes(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
@@ -385,13 +422,16 @@ func TestRetentionOvertakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(balances) != 1 || !slices.Equal(balances[0].Differences, []string{"offsets 10-14 were never taken in"}) || balances[0].Accepted != 15 {
+	if len(balances) != 1 || !slices.Equal(balances[0].Differences, []string{
+		e.prefix + "usage.agent.v1/0: no batch of the ledger has the offsets 10-14"}) || balances[0].Accepted != 15 {
 		t.Errorf("the balance is %+v", balances)
 	}
 }
 
-func TestTopicMadeAnew(t *testing.T) {
-	e := newEnv(t, 1)
+func TestTopicMadeAnew(t *testing.T) { eachKafka(t, testTopicMadeAnew) }
+
+func testTopicMadeAnew(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES ('" +
 		e.prefix + schemas.TopicAgent + "', 0, 0, 99, 100, 100, 0)")
@@ -407,8 +447,10 @@ func TestTopicMadeAnew(t *testing.T) {
 	}
 }
 
-func TestNotMigrated(t *testing.T) {
-	e := newEnv(t, 1)
+func TestNotMigrated(t *testing.T) { eachKafka(t, testNotMigrated) }
+
+func testNotMigrated(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	cfg := e.config()
 	cfg.TopicPrefix = "absent."
 	err := New(cfg, e.deps()).Run(t.Context())
@@ -423,8 +465,10 @@ func TestNotMigrated(t *testing.T) {
 }
 
 // TestFenced has a consumer that lost its partition and does not know it yet.
-func TestFenced(t *testing.T) {
-	e := newEnv(t, 1)
+func TestFenced(t *testing.T) { eachKafka(t, testFenced) }
+
+func testFenced(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	cfg := e.config()
 	cfg.UntilCaughtUp = false
@@ -439,7 +483,7 @@ func TestFenced(t *testing.T) {
 		return nil
 	}}
 	go func() { ran <- New(cfg, deps).Run(ctx) }()
-	until(t, "the deliveries are in", func() bool { a, _ := e.balanced(); return a == 10 })
+	until(t, "the deliveries are in", func() bool { return e.taken() == 10 })
 	if !strings.Contains(e.log.String(), "resuming from the ledger") {
 		t.Errorf("nobody was fenced; the log has\n%s", e.log)
 	}
@@ -476,3 +520,135 @@ func request(e *env, r kmsg.Request) kmsg.Response {
 	}
 	return response
 }
+
+// TestCaughtUpWhileMoreArrives has the ledger get ahead of the ends that the run began with.
+func TestCaughtUpWhileMoreArrives(t *testing.T) { eachKafka(t, testCaughtUpWhileMoreArrives) }
+
+func testCaughtUpWhileMoreArrives(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 2)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
+	deps := e.deps()
+	var once sync.Once
+	deps.ClickHouse = failing{e.conn, func(query string) error {
+		if strings.HasPrefix(query, "INSERT INTO usage_events") {
+			once.Do(func() {
+				e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+				e.produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
+			})
+		}
+		return nil
+	}}
+	cfg := e.config()
+	cfg.BatchRows = 3
+	e.ingest(cfg, deps)
+	if accepted, _ := e.balanced(); accepted < 20 {
+		t.Errorf("caught up after %d of 20", accepted)
+	}
+}
+
+// cut is a connection that ends after it has received so many bytes.
+type cut struct {
+	net.Conn
+	left int
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		c.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// TestConnectionsBreakAnywhere cuts every connection, at first after a few bytes and then after ever more, so that
+// some are cut in the midst of a batch, and of a record.
+func TestConnectionsBreakAnywhere(t *testing.T) { eachKafka(t, testConnectionsBreakAnywhere) }
+
+func testConnectionsBreakAnywhere(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(500)...)...)
+	cfg := e.config()
+	cfg.BatchRows, cfg.FetchBytes = 50, 1000
+	in := New(cfg, e.deps())
+	var cuts atomic.Int64
+	in.kafka.transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &cut{conn, 400 << (cuts.Add(1) / 2)}, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	if err := in.Run(ctx); err != nil || ctx.Err() != nil {
+		t.Fatalf("ended with %v, %v; the log has\n%s", err, ctx.Err(), e.log)
+	}
+	if accepted, rejected := e.balanced(); accepted != 500 || rejected != 0 {
+		t.Errorf("accepted %d, rejected %d", accepted, rejected)
+	}
+	if cuts.Load() < 6 {
+		t.Errorf("only %d connections were made", cuts.Load())
+	}
+}
+
+// TestCompaction has offsets that no longer exist, in the midst of a partition. Usage topics are not to be compacted,
+// but where somebody does, what is left is taken in.
+func TestCompaction(t *testing.T) {
+	t.Parallel()
+	e := newEnvOn(t, servicetest.ApacheKafka(t), 1)
+	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	resource := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: e.prefix + schemas.TopicAgent}
+	for name, value := range map[string]string{"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"} {
+		resource.Configs = append(resource.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Value: &value})
+	}
+	alter.Resources = append(alter.Resources, resource)
+	if r := request(e, alter).(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
+		t.Fatal(r.ErrorMessage)
+	}
+	produced := 0
+	left := func() int { return len(e.read(schemas.TopicAgent)) }
+	until(t, "records are compacted away", func() bool {
+		for range 10 {
+			line := session("t", fmt.Sprint(produced), 0)
+			e.produce(schemas.TopicAgent, 0, message{key: []byte{byte(produced % 3)}, value: []byte(line)})
+			produced++
+		}
+		time.Sleep(200 * time.Millisecond)
+		return left() < produced
+	})
+	e.ingest(e.config(), e.deps())
+	balances, err := Balance(t.Context(), e.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := balances[0]
+	if !b.Balanced() || b.Offsets != (OffsetRange{0, int64(produced - 1)}) || b.Accepted >= uint64(produced) || b.Accepted < 3 {
+		t.Errorf("%d were produced, %d are left; the balance is %+v", produced, left(), b)
+	}
+}
+
+// TestDiskIsFull has ClickHouse refuse inserts for want of space, into each of the tables in turn.
+func TestDiskIsFull(t *testing.T) {
+	e := newEnv(t, 1)
+	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {
+		e.publish(mixed()...)
+		e.exec("ALTER TABLE " + table + " MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000")
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ran := make(chan error, 1)
+		go func() { ran <- New(e.config(), e.deps()).Run(ctx) }()
+		until(t, "the log says what is missing", func() bool {
+			return strings.Count(e.log.String(), "waiting for ClickHouse") > i && strings.Contains(e.log.String(), "inserting into "+table)
+		})
+		e.exec("ALTER TABLE " + table + " RESET SETTING min_free_disk_bytes_to_perform_insert")
+		if err := <-ran; err != nil || ctx.Err() != nil {
+			t.Fatal(err, ctx.Err())
+		}
+		cancel()
+		if accepted, rejected := e.balanced(); accepted != 140*uint64(i+1) || rejected != 40*uint64(i+1) {
+			t.Errorf("accepted %d, rejected %d", accepted, rejected)
+		}
+	}
+}
+
+// There is no test of clocks that jump: no reading of one is kept or compared over a restart. What has been taken in
+// is known by offset, the time a delivery arrived is Kafka's, and waits are measured by Go's monotonic clock.

@@ -86,8 +86,10 @@ func (e *env) whole() []DeadLetter {
 	return letters
 }
 
-func TestRejected(t *testing.T) {
-	e := newEnv(t, 2)
+func TestRejected(t *testing.T) { eachKafka(t, testRejected) }
+
+func testRejected(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 2)
 	binary := header("ce_specversion", "1.0", "ce_id", "b-1", "ce_source", "/test", "ce_type", "agent.session",
 		"ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "o'brien \\ co", "trace", "\x00\xff")
 	e.produce(schemas.TopicAgent, 0,
@@ -163,8 +165,10 @@ func TestRejected(t *testing.T) {
 
 // A batch that is inserted again, as after a crash, has no dead letter twice; where another version judged it
 // differently the second time, the later verdict counts, also when it is what a filter looks for.
-func TestRejectedIsOneRowAPlace(t *testing.T) {
-	e := newEnv(t, 1)
+func TestRejectedIsOneRowAPlace(t *testing.T) { eachKafka(t, testRejectedIsOneRowAPlace) }
+
+func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.produce(schemas.TopicAgent, 0, messagesOf("one", "two")...)
 	e.ingest(e.config(), e.deps())
 	e.exec("SYSTEM STOP MERGES rejected")
@@ -201,8 +205,10 @@ func TestRejectedIsOneRowAPlace(t *testing.T) {
 	}
 }
 
-func TestAccepted(t *testing.T) {
-	e := newEnv(t, 1)
+func TestAccepted(t *testing.T) { eachKafka(t, testAccepted) }
+
+func testAccepted(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	e.publish(session("acme", "s-1", 0), session("acme", "s-1", 1), session("other", "s-1", 7), session("acme", "s-2", 0))
 	e.ingest(e.config(), e.deps())
 	e.exec("SYSTEM STOP MERGES usage_events")
@@ -225,8 +231,10 @@ func TestAccepted(t *testing.T) {
 }
 
 // What is replayed is what the sender sent, at offsets of its own, in its old order.
-func TestReplay(t *testing.T) {
-	e := newEnv(t, 1)
+func TestReplay(t *testing.T) { eachKafka(t, testReplay) }
+
+func testReplay(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
 	sent := []message{
 		{key: []byte("k\xff"), value: []byte("a\xff"), headers: header("ce_id", "1", "trace", "\x00\xff", "trace", "")},
 		{value: []byte("b"), headers: header("apportion-code", "malformed_json", "x", "y")},
