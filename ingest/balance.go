@@ -143,8 +143,8 @@ func stored(ctx context.Context, conn driver.Conn, table string, ledger map[plac
 	}
 	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmapIf(toUInt64(offset), NOT known OR offset <= last), min(offset), max(offset)
 		FROM `+table+`
-		LEFT JOIN (SELECT toString(l.1) AS topic, toInt32(l.2) AS partition, toInt64(l.3) AS last, true AS known
-			FROM (SELECT arrayJoin(arrayZip(?, ?, ?)) AS l)) AS ledger
+		LEFT JOIN (SELECT l.1 AS topic, l.2 AS partition, l.3 AS last, true AS known
+			FROM (SELECT arrayJoin(arrayZip(?::Array(String), ?::Array(Int32), ?::Array(Int64))) AS l)) AS ledger
 		USING (topic, partition)
 		GROUP BY topic, partition`, topics, partitions, last)
 	if err != nil {

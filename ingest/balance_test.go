@@ -5,6 +5,12 @@ import (
 	"testing"
 )
 
+func TestBalanceOfNothing(t *testing.T) {
+	if balances, err := Balance(t.Context(), newEnv(t, 1).conn); err != nil || len(balances) > 0 {
+		t.Errorf("the balance of empty tables is %+v, %v", balances, err)
+	}
+}
+
 func TestBalanceNamesDifferences(t *testing.T) {
 	e := newEnv(t, 1)
 	e.exec(`INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES
