@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -16,7 +17,7 @@ func (e permanentError) Unwrap() error { return e.error }
 
 func isPermanent(err error) bool {
 	var p permanentError
-	return errors.As(err, &p) || notLetIn(err)
+	return errors.As(err, &p)
 }
 
 // waiter repeats what fails while a service is away, and says so now and then.
@@ -60,6 +61,8 @@ func (w *waiter) do(ctx context.Context, name string, try func(context.Context) 
 			return context.Cause(ctx)
 		case isPermanent(err):
 			return err
+		case notLetIn(err):
+			return permanentError{fmt.Errorf("%s and this program do not let each other in: %w; check the credentials and certificates configured", name, err)}
 		case time.Since(began) >= quiet:
 			waited = true
 			w.away(name, err)

@@ -30,13 +30,27 @@ var apacheKafka shared[*Apache]
 // Maven.
 func ApacheKafka(t testing.TB) (addr string) {
 	t.Helper()
+	return sharedApache(t).Addr
+}
+
+// ApacheKafkaSASL returns another address of the same broker, at which it wants to know by SASL who is there, and
+// whom it lets in: by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.
+func ApacheKafkaSASL(t testing.TB) (addr, user, password string) {
+	t.Helper()
+	return sharedApache(t).sasl, apacheUser, apachePassword
+}
+
+const apacheUser, apachePassword = "ingest", "s3cret"
+
+func sharedApache(t testing.TB) *Apache {
+	t.Helper()
 	return apacheKafka.get(t, func() (*Apache, error) {
 		dir, err := dataDir()
 		if err != nil {
 			return nil, err
 		}
 		return newApache(filepath.Join(dir, "kafka"))
-	}).Addr
+	})
 }
 
 // StartApacheKafka returns a broker of the test's own, for a test that stops it.
@@ -55,6 +69,7 @@ func StartApacheKafka(t testing.TB) *Apache {
 type Apache struct {
 	Addr string // host:port, the same over every start
 
+	sasl     string
 	dir      string
 	jars     string // the class path
 	cmd      *exec.Cmd
@@ -71,20 +86,22 @@ func newApache(dir string) (*Apache, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2)
+	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	a := &Apache{Addr: ports[0], dir: dir, jars: filepath.Join(jars, "*")}
+	a := &Apache{Addr: ports[0], sasl: ports[1], dir: dir, jars: filepath.Join(jars, "*")}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(apacheProperties, ports[0], ports[1], filepath.Join(dir, "data"))
+	config := fmt.Sprintf(apacheProperties, ports[0], ports[1], ports[2], apacheUser, apachePassword, filepath.Join(dir, "data"))
 	if err := os.WriteFile(a.config(), []byte(config), 0o600); err != nil {
 		return nil, err
 	}
+	scram := "=[name=" + apacheUser + ",password=" + apachePassword + "]"
 	format := exec.Command("java", "-XX:TieredStopAtLevel=1", "-cp", a.jars, "kafka.tools.StorageTool",
-		"format", "--cluster-id", "apportionTestsKafka00w", "--config", a.config())
+		"format", "--cluster-id", "apportionTestsKafka00w", "--config", a.config(),
+		"--add-scram", "SCRAM-SHA-256"+scram, "--add-scram", "SCRAM-SHA-512"+scram)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format the storage of Kafka: %w\n%s", err, out)
 	}
