@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,13 +79,15 @@ func testRejectedIsKeptWhole(t *testing.T, broker string) {
 			"ce_type", "ivr.session", "ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "acme", "content-type", "application/json")},
 		message{value: []byte(`{"entryPointId":"x","startTime":"2026-10-14T08:00:00Z"}`), headers: header("ce_specversion", "1.0", "ce_id", "b2",
 			"ce_source", "/s", "ce_type", "ivr.session", "ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "acme", "content-type", "application/json")},
+		message{value: []byte(`{"specversion":"1.0","id":"s1","source":"/s","type":"ivr.session","time":"2026-10-14T09:00:00Z","tenantid":"acme",` +
+			`"data":{"entryPointId":"y","startTime":"2026-10-14T08:00:00Z"}}`), headers: header("content-type", "application/cloudevents+json; charset=utf-8")},
 	)
 	e.ingest(e.config(), e.deps())
-	if accepted, rejected := e.balanced(); accepted != 1 || rejected != 5 {
+	if accepted, rejected := e.balanced(); accepted != 2 || rejected != 5 {
 		t.Fatalf("accepted %d, rejected %d", accepted, rejected)
 	}
-	if got := e.rows("SELECT id, entry_point, offset FROM usage_events"); got[0] != "('b2','x',5)" {
-		t.Errorf("of the binary deliveries %s was accepted", got)
+	if got := e.rows("SELECT id, entry_point, offset FROM usage_events ORDER BY offset"); !slices.Equal(got, []string{"('b2','x',5)", "('s1','y',6)"}) {
+		t.Errorf("%s were accepted", got)
 	}
 	got := e.rows("SELECT offset, code, field, tenant, source, id, key, length(payload), headers FROM rejected WHERE code != 'missing_field' ORDER BY offset")
 	want := []string{

@@ -171,6 +171,7 @@ func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
 }
 
 func TestKafkaGoesAwayAndComesBack(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		o := embedded.Options{Data: t.TempDir()}
@@ -565,7 +566,10 @@ func (c *cut) Read(p []byte) (int, error) {
 
 // TestConnectionsBreakAnywhere cuts every connection, at first after a few bytes and then after ever more, so that
 // some are cut in the midst of a batch, and of a record.
-func TestConnectionsBreakAnywhere(t *testing.T) { eachKafka(t, testConnectionsBreakAnywhere) }
+func TestConnectionsBreakAnywhere(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	eachKafka(t, testConnectionsBreakAnywhere)
+}
 
 func testConnectionsBreakAnywhere(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
@@ -629,6 +633,7 @@ func TestCompaction(t *testing.T) {
 
 // TestDiskIsFull has ClickHouse refuse inserts for want of space, into each of the tables in turn.
 func TestDiskIsFull(t *testing.T) {
+	t.Parallel()
 	e := newEnv(t, 1)
 	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		e.publish(mixed()...)

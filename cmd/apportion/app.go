@@ -176,7 +176,7 @@ func (a *app) openClickHouse() (driver.Conn, error) {
 }
 
 // checkDatabase makes sure that the server answers and has the database. It asks on a connection that names none,
-// because the embedded server does not survive a handshake that it refuses.
+// because the embedded server ends at a handshake that it refuses, and is away until it is started again.
 func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) error {
 	database := options.Auth.Database
 	options.Auth.Database = ""
