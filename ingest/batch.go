@@ -1,157 +1,326 @@
 package ingest
 
 import (
-	"io"
+	"bytes"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/shopspring/decimal"
 
 	"apportion/schemas"
 )
 
-// batch collects decoded deliveries of one partition as the columns of
-// usage_events, and the refused ones beside them. It keeps its memory when it
-// is reset.
-type batch struct {
-	place
-	typ     schemas.Type
-	decoder schemas.Decoder
-	event   schemas.Event
-	headers []schemas.Header
-	values  arena
-
-	bytes    int
-	rejected []refused
-
-	tenant, source, id         []string
+// rows are decoded deliveries of one partition as columns of usage_events. They
+// share no memory with what they were decoded from, and keep theirs when they
+// are reset.
+type rows struct {
+	tenant, source, id         text
+	agent, entryPoint, channel text
+	subscription               text
 	typs, class                []int8
 	revision                   []int32
 	voided                     []bool
 	timeMS, atMS, start, end   []int64
-	agent, entryPoint, channel []string
-	quantity                   []decimal.Decimal
-	subscription               []string
-	topics                     []string
-	partitions                 []int32
+	quantity                   []int64 // millionths
 	offset, arrived            []int64
+}
+
+// chunkRows is how many rows there are at most in one piece.
+const chunkRows = 4096
+
+// text is a column of strings, one after the other.
+type text struct {
+	bytes []byte
+	ends  []uint32
+}
+
+func (t *text) append(s string) {
+	t.bytes = append(t.bytes, s...)
+	t.ends = append(t.ends, uint32(len(t.bytes)))
+}
+
+func (t *text) reset() { t.bytes, t.ends = t.bytes[:0], t.ends[:0] }
+
+// strings returns the column in scratch, as views of it.
+func (t *text) strings(scratch *[chunkRows]string) []string {
+	from := uint32(0)
+	for i, end := range t.ends {
+		scratch[i] = unsafe.String(unsafe.SliceData(t.bytes[from:]), end-from)
+		from = end
+	}
+	return scratch[:len(t.ends)]
+}
+
+func (r *rows) texts() [7]*text {
+	return [...]*text{&r.tenant, &r.source, &r.id, &r.agent, &r.entryPoint, &r.channel, &r.subscription}
+}
+
+func (r *rows) len() int { return len(r.offset) }
+
+var classes = map[string]int8{"": 0, "standard": 1, "premium": 2}
+
+// append adds an event that came with a record.
+func (r *rows) append(e *schemas.Event, from *record) {
+	r.tenant.append(e.Tenant)
+	r.typs = append(r.typs, int8(e.Type))
+	r.source.append(e.Source)
+	r.id.append(e.ID)
+	r.revision = append(r.revision, e.Revision)
+	r.voided = append(r.voided, e.Voided)
+	r.timeMS = append(r.timeMS, e.TimeMS)
+	r.atMS = append(r.atMS, e.AtMS())
+	r.start = append(r.start, e.StartMS)
+	r.end = append(r.end, e.EndMS)
+	r.agent.append(e.Agent)
+	r.entryPoint.append(e.EntryPoint)
+	r.channel.append(e.Channel)
+	r.quantity = append(r.quantity, e.Quantity)
+	r.subscription.append(e.Subscription)
+	r.class = append(r.class, classes[e.Class])
+	r.offset = append(r.offset, from.offset)
+	r.arrived = append(r.arrived, from.timeMS)
+}
+
+func (r *rows) reset() {
+	for _, t := range r.texts() {
+		t.reset()
+	}
+	for _, column := range []*[]int64{&r.timeMS, &r.atMS, &r.start, &r.end, &r.quantity, &r.offset, &r.arrived} {
+		*column = (*column)[:0]
+	}
+	r.typs, r.class = r.typs[:0], r.class[:0]
+	r.revision, r.voided = r.revision[:0], r.voided[:0]
 }
 
 // refused is a delivery that was rejected, whole, and why.
 type refused struct {
+	place
 	offset, arrived int64
 	key, value      []byte
 	headers         []kafka.Header
 	why             *schemas.Rejection
 }
 
-func newBatch(p place, t schemas.Type) *batch { return &batch{place: p, typ: t} }
+// lane is what a block has of one partition: the offsets [first, next), those
+// without a record included.
+type lane struct {
+	place
+	first, next int64
+	end         int64 // of the partition, as last seen
+	chunks      []*rows
+	accepted    int
+	rejected    []refused
+	size        int // about how many bytes it all takes
+}
 
-func (b *batch) accepted() int { return len(b.offset) }
-
-func (b *batch) read() int { return len(b.offset) + len(b.rejected) }
+func (l *lane) read() int { return l.accepted + len(l.rejected) }
 
 // codes counts the refused deliveries by why.
-func (b *batch) codes() map[schemas.Code]int {
-	if len(b.rejected) == 0 {
+func (l *lane) codes() map[schemas.Code]int {
+	if len(l.rejected) == 0 {
 		return nil
 	}
 	codes := make(map[schemas.Code]int)
-	for _, r := range b.rejected {
+	for _, r := range l.rejected {
 		codes[r.why.Code]++
 	}
 	return codes
 }
 
-var classes = map[string]int8{"": 0, "standard": 1, "premium": 2}
+// accept adds an event that came with a record.
+func (l *lane) accept(e *schemas.Event, r *record) {
+	if n := len(l.chunks); n == 0 || l.chunks[n-1].len() == chunkRows {
+		l.chunks = append(l.chunks, spareRows.Get().(*rows))
+	}
+	l.chunks[len(l.chunks)-1].append(e, r)
+	l.accepted++
+	l.size += rowBytes + len(e.Tenant) + len(e.Source) + len(e.ID) + len(e.Agent) + len(e.EntryPoint) + len(e.Channel) + len(e.Subscription)
+}
 
-// add takes in one delivery. It fails only where the memory of the record
-// does.
-func (b *batch) add(r *protocol.Record) error {
-	value, err := b.values.read(r.Value)
-	if err != nil {
-		return err
+// rowBytes is about what a row takes beside its texts.
+const rowBytes = 100
+
+// reject adds a refused record.
+func (l *lane) reject(why *schemas.Rejection, r *record) {
+	l.rejected = append(l.rejected, refused{
+		l.place, r.offset, r.timeMS, bytes.Clone(r.key), bytes.Clone(r.value), headersOf(r.headers), why,
+	})
+	l.size += rowBytes + len(r.key) + len(r.value)
+	for _, h := range r.headers {
+		l.size += rowBytes + len(h.Key) + len(h.Value)
 	}
-	b.bytes += len(value)
-	b.headers = b.headers[:0]
-	for _, h := range r.Headers {
-		b.headers = append(b.headers, schemas.Header(h))
-		b.bytes += len(h.Key) + len(h.Value)
+}
+
+// scratch is memory for columns while they are handed to the driver, which
+// copies them.
+type scratch struct {
+	strings    [chunkRows]string
+	partitions [chunkRows]int32
+}
+
+// eventColumn is a column of usage_events.
+type eventColumn struct {
+	name   string
+	values func(*rows, place, *scratch) any
+	// blank reports whether all values are what the table has by default. nil
+	// is for those that never are.
+	blank func(*rows) bool
+}
+
+// eventColumns are all columns of usage_events. An event has few of those that
+// can be blank, and what is not sent costs the server little more than nothing.
+var eventColumns = []eventColumn{
+	textColumn("tenant", func(r *rows) *text { return &r.tenant }),
+	textColumn("source", func(r *rows) *text { return &r.source }),
+	textColumn("id", func(r *rows) *text { return &r.id }),
+	textColumn("agent", func(r *rows) *text { return &r.agent }),
+	textColumn("entry_point", func(r *rows) *text { return &r.entryPoint }),
+	textColumn("channel", func(r *rows) *text { return &r.channel }),
+	textColumn("subscription", func(r *rows) *text { return &r.subscription }),
+	numberColumn("class", func(r *rows) []int8 { return r.class }),
+	numberColumn("revision", func(r *rows) []int32 { return r.revision }),
+	numberColumn("type", func(r *rows) []int8 { return r.typs }),
+	numberColumn("time_ms", func(r *rows) []int64 { return r.timeMS }),
+	numberColumn("at_ms", func(r *rows) []int64 { return r.atMS }),
+	numberColumn("start_ms", func(r *rows) []int64 { return r.start }),
+	numberColumn("end_ms", func(r *rows) []int64 { return r.end }),
+	numberColumn("offset", func(r *rows) []int64 { return r.offset }),
+	numberColumn("arrived_ms", func(r *rows) []int64 { return r.arrived }),
+	{"voided", func(r *rows, _ place, _ *scratch) any { return r.voided },
+		func(r *rows) bool { return !slices.Contains(r.voided, true) }},
+	{"quantity", func(r *rows, _ place, _ *scratch) any { return r.decimals() },
+		func(r *rows) bool { return isZero(r.quantity) }},
+	{"topic", func(r *rows, at place, s *scratch) any { return fill(s.strings[:r.len()], at.topic) }, nil},
+	{"partition", func(r *rows, at place, s *scratch) any { return fill(s.partitions[:r.len()], int32(at.partition)) }, nil},
+}
+
+func textColumn(name string, of func(*rows) *text) eventColumn {
+	return eventColumn{name,
+		func(r *rows, _ place, s *scratch) any { return of(r).strings(&s.strings) },
+		func(r *rows) bool { return len(of(r).bytes) == 0 },
 	}
-	arrived := millis(r.Time)
-	e := &b.event
-	if why := b.decoder.Decode(b.typ, b.headers, value, e); why != nil {
-		key, err := protocol.ReadAll(r.Key)
-		if err != nil {
-			return err
+}
+
+func numberColumn[T int8 | int32 | int64](name string, of func(*rows) []T) eventColumn {
+	return eventColumn{name,
+		func(r *rows, _ place, _ *scratch) any { return of(r) },
+		func(r *rows) bool { return isZero(of(r)) },
+	}
+}
+
+func isZero[T comparable](values []T) bool {
+	var zero T
+	return !slices.ContainsFunc(values, func(v T) bool { return v != zero })
+}
+
+func fill[T any](values []T, with T) []T {
+	for i := range values {
+		values[i] = with
+	}
+	return values
+}
+
+// decimals returns the quantities as what the driver takes.
+func (r *rows) decimals() []decimal.Decimal {
+	all := make([]decimal.Decimal, len(r.quantity))
+	for i, q := range r.quantity {
+		if q != 0 {
+			all[i] = decimal.New(q, -6)
 		}
-		b.bytes += len(key)
-		b.rejected = append(b.rejected, refused{r.Offset, arrived, key, value, r.Headers, why})
-		return nil
 	}
-	b.tenant = append(b.tenant, e.Tenant)
-	b.typs = append(b.typs, int8(e.Type))
-	b.source = append(b.source, e.Source)
-	b.id = append(b.id, e.ID)
-	b.revision = append(b.revision, e.Revision)
-	b.voided = append(b.voided, e.Voided)
-	b.timeMS = append(b.timeMS, e.TimeMS)
-	b.atMS = append(b.atMS, e.AtMS())
-	b.start = append(b.start, e.StartMS)
-	b.end = append(b.end, e.EndMS)
-	b.agent = append(b.agent, e.Agent)
-	b.entryPoint = append(b.entryPoint, e.EntryPoint)
-	b.channel = append(b.channel, e.Channel)
-	var quantity decimal.Decimal
-	if e.Quantity != 0 {
-		quantity = decimal.New(e.Quantity, -6)
-	}
-	b.quantity = append(b.quantity, quantity)
-	b.subscription = append(b.subscription, e.Subscription)
-	b.class = append(b.class, classes[e.Class])
-	b.topics = append(b.topics, b.topic)
-	b.partitions = append(b.partitions, int32(b.partition))
-	b.offset = append(b.offset, r.Offset)
-	b.arrived = append(b.arrived, arrived)
-	return nil
+	return all
 }
 
-// events returns the rows of usage_events.
-func (b *batch) events() []column {
-	return []column{
-		{"tenant", b.tenant},
-		{"type", b.typs},
-		{"source", b.source},
-		{"id", b.id},
-		{"revision", b.revision},
-		{"voided", b.voided},
-		{"time_ms", b.timeMS},
-		{"at_ms", b.atMS},
-		{"start_ms", b.start},
-		{"end_ms", b.end},
-		{"agent", b.agent},
-		{"entry_point", b.entryPoint},
-		{"channel", b.channel},
-		{"quantity", b.quantity},
-		{"subscription", b.subscription},
-		{"class", b.class},
-		{"topic", b.topics},
-		{"partition", b.partitions},
-		{"offset", b.offset},
-		{"arrived_ms", b.arrived},
-	}
+// spareRows has chunks to be used again.
+var spareRows = sync.Pool{New: func() any { return new(rows) }}
+
+// block is what goes to ClickHouse at once: deliveries of all partitions of a
+// generation, each in a lane of its own.
+type block struct {
+	lanes        []lane
+	taken, bytes atomic.Int64 // deliveries, and about what they take
+
+	// begin is done once there is something in the block.
+	begin sync.Once
+	began atomic.Bool
+	timer *time.Timer // seals it at its age
+
+	// before is closed once the block before this one is in the ledger, and
+	// entered once this one is.
+	before, entered chan struct{}
 }
 
-// deadLetters returns the rows of rejected.
-func (b *batch) deadLetters() []column {
-	n := len(b.rejected)
+func newBlock(places []place, before chan struct{}) *block {
+	b := &block{lanes: make([]lane, len(places)), before: before, entered: make(chan struct{})}
+	for i, p := range places {
+		b.lanes[i].place = p
+	}
+	return b
+}
+
+// accepted counts the accepted deliveries.
+func (b *block) accepted() (n int) {
+	for i := range b.lanes {
+		n += b.lanes[i].accepted
+	}
+	return n
+}
+
+// rejected returns the refused deliveries.
+func (b *block) rejected() (all []refused) {
+	for i := range b.lanes {
+		all = append(all, b.lanes[i].rejected...)
+	}
+	return all
+}
+
+// entries returns the rows of the ledger.
+func (b *block) entries() (all []ledgerRow) {
+	for i := range b.lanes {
+		if l := &b.lanes[i]; l.first < l.next {
+			all = append(all, ledgerRow{l.place, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected)})
+		}
+	}
+	return all
+}
+
+// columns returns those that some delivery needs.
+func (b *block) columns() []eventColumn {
+	return slices.DeleteFunc(slices.Clone(eventColumns), func(c eventColumn) bool {
+		for i := range b.lanes {
+			if slices.ContainsFunc(b.lanes[i].chunks, func(r *rows) bool { return c.blank == nil || !c.blank(r) }) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// free lets the memory be used again.
+func (b *block) free() {
+	for i := range b.lanes {
+		for _, r := range b.lanes[i].chunks {
+			r.reset()
+			spareRows.Put(r)
+		}
+	}
+	b.lanes = nil
+}
+
+// deadLetters returns refused deliveries as the rows of rejected.
+func deadLetters(all []refused) []column {
+	n := len(all)
 	topics, partitions := make([]string, n), make([]int32, n)
 	offset, arrived := make([]int64, n), make([]int64, n)
 	code, field, value, detail := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	tenant, source, id := make([]string, n), make([]string, n), make([]string, n)
 	key, payload, headers := make([]string, n), make([]string, n), make([][][]string, n)
-	for i, r := range b.rejected {
-		topics[i], partitions[i], offset[i], arrived[i] = b.topic, int32(b.partition), r.offset, r.arrived
+	for i, r := range all {
+		topics[i], partitions[i], offset[i], arrived[i] = r.topic, int32(r.partition), r.offset, r.arrived
 		code[i], field[i], value[i], detail[i] = string(r.why.Code), r.why.Field, r.why.Value, r.why.Detail
 		tenant[i], source[i], id[i] = r.why.Tenant, r.why.Source, r.why.ID
 		key[i], payload[i], headers[i] = string(r.key), string(r.value), make([][]string, len(r.headers))
@@ -175,60 +344,4 @@ func (b *batch) deadLetters() []column {
 		{"payload", payload},
 		{"headers", headers},
 	}
-}
-
-// reset empties the batch.
-func (b *batch) reset() {
-	b.bytes = 0
-	b.values.reset()
-	clear(b.rejected)
-	b.rejected = b.rejected[:0]
-	for _, column := range []*[]string{&b.tenant, &b.source, &b.id, &b.agent, &b.entryPoint, &b.channel, &b.subscription, &b.topics} {
-		*column = (*column)[:0]
-	}
-	for _, column := range []*[]int64{&b.timeMS, &b.atMS, &b.start, &b.end, &b.offset, &b.arrived} {
-		*column = (*column)[:0]
-	}
-	b.typs, b.class = b.typs[:0], b.class[:0]
-	b.revision, b.partitions = b.revision[:0], b.partitions[:0]
-	b.voided, b.quantity = b.voided[:0], b.quantity[:0]
-}
-
-// arena holds the values of a batch, to which the strings of its events point.
-// Chunks are never moved, and used again once reset.
-type arena struct {
-	chunks [][]byte
-	used   int // chunks that hold something; the last of them is being filled
-}
-
-const chunkSize = 1 << 20
-
-// read copies what b holds. The copy lives until reset.
-func (a *arena) read(b protocol.Bytes) ([]byte, error) {
-	if b == nil {
-		return nil, nil
-	}
-	n := b.Len()
-	if n > chunkSize/4 {
-		// It would waste much of a chunk, and is left to the garbage collector.
-		return protocol.ReadAll(b)
-	}
-	if a.used == 0 || len(a.chunks[a.used-1])+n > chunkSize {
-		if a.used++; a.used > len(a.chunks) {
-			a.chunks = append(a.chunks, make([]byte, 0, chunkSize))
-		}
-	}
-	chunk := &a.chunks[a.used-1]
-	from := len(*chunk)
-	*chunk = (*chunk)[:from+n]
-	value := (*chunk)[from : from+n : from+n]
-	_, err := io.ReadFull(b, value)
-	return value, err
-}
-
-func (a *arena) reset() {
-	for i := range a.chunks {
-		a.chunks[i] = a.chunks[i][:0]
-	}
-	a.used = 0
 }

@@ -5,53 +5,55 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go/protocol"
-
 	"apportion/schemas"
 )
 
-// BenchmarkBatch decodes deliveries into columns.
-func BenchmarkBatch(b *testing.B) {
-	values := make([][]byte, 10_000)
+// BenchmarkRows decodes deliveries into columns.
+func BenchmarkRows(b *testing.B) {
+	records := make([]record, 10_000)
 	bytes := 0
-	for i, line := range sessions(len(values)) {
-		values[i] = []byte(line)
+	for i, line := range sessions(len(records)) {
+		records[i] = record{offset: int64(i), value: []byte(line)}
 		bytes += len(line)
 	}
-	batch := newBatch(place{"usage.agent.v1", 0}, schemas.AgentSession)
-	b.SetBytes(int64(bytes / len(values)))
+	var decoder schemas.Decoder
+	var event schemas.Event
+	rows := new(rows)
+	b.SetBytes(int64(bytes / len(records)))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i%len(values) == 0 {
-			batch.reset()
+		if rows.len() == chunkRows {
+			rows.reset()
 		}
-		record := protocol.Record{Offset: int64(i), Value: protocol.NewBytes(values[i%len(values)])}
-		if err := batch.add(&record); err != nil {
-			b.Fatal(err)
+		r := &records[i%len(records)]
+		if why := decoder.Decode(schemas.AgentSession, nil, r.value, &event); why != nil {
+			b.Fatal(why)
 		}
-	}
-	if len(batch.rejected) > 0 {
-		b.Fatal(batch.rejected[0].why)
+		rows.append(&event, r)
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// BenchmarkInsert inserts full batches.
+// BenchmarkInsert inserts full blocks.
 func BenchmarkInsert(b *testing.B) {
 	e := newEnv(b, 1)
-	batch := newBatch(place{"usage.agent.v1", 0}, schemas.AgentSession)
-	for i, line := range sessions(50_000) {
-		if err := batch.add(&protocol.Record{Offset: int64(i), Value: protocol.NewBytes([]byte(line))}); err != nil {
-			b.Fatal(err)
+	block := newBlock([]place{{"usage.agent.v1", 0}}, nil)
+	var decoder schemas.Decoder
+	var event schemas.Event
+	for i, line := range sessions(DefaultConfig().BatchRows) {
+		if why := decoder.Decode(schemas.AgentSession, nil, []byte(line), &event); why != nil {
+			b.Fatal(why)
 		}
+		block.lanes[0].accept(&event, &record{offset: int64(i)})
 	}
 	store := store{e.conn}
+	b.ReportAllocs()
 	for b.Loop() {
-		if err := store.insert(b.Context(), "usage_events", batch.events()); err != nil {
+		if err := store.insertEvents(b.Context(), block); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N*batch.accepted())/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(b.N*block.accepted())/b.Elapsed().Seconds(), "deliveries/s")
 }
 
 // BenchmarkPublish publishes files of 100,000 deliveries.

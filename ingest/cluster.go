@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
-	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 )
 
@@ -97,26 +94,13 @@ func (c *cluster) bounds(ctx context.Context, places []place) (map[place]bounds,
 	return all, nil
 }
 
-// fetched is what became of a fetch.
-type fetched struct {
-	next int64 // the offset to fetch from next
-	end  int64 // of the partition, as the broker had it
-}
-
-// fetch reads records from an offset on and hands each to visit, in order. It
-// waits for the first one, at most for the given time. Records of aborted
-// transactions and those markers that end one are passed over.
-//
-// A record is valid during its visit only. An error of visit ends the fetch and
-// is returned as it is. What is read is bounded by maxBytes or, if that is
-// greater, by the first batch: brokers give that one whole.
-func (c *cluster) fetch(ctx context.Context, p place, from int64, maxBytes int, wait time.Duration,
-	visit func(*protocol.Record) error) (fetched, error) {
-	none := fetched{next: from}
-	timed, cancel := context.WithTimeout(ctx, wait+c.client.Timeout)
+// fetch asks for the records of a partition from an offset on. It waits for the
+// first one, at most for the given time. What is read is bounded by maxBytes or,
+// if that is greater, by the first batch: brokers give that one whole.
+func (c *cluster) fetch(ctx context.Context, p place, from int64, maxBytes int, wait time.Duration) (*records, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+c.client.Timeout)
 	defer cancel()
-	// Client.Fetch would do, but for hiding which transactions were aborted.
-	message, err := c.transport.RoundTrip(timed, c.addr, &fetch.Request{
+	message, err := c.transport.RoundTrip(ctx, c.addr, &fetch.Request{
 		ReplicaID:   -1,
 		MaxWaitTime: int32(wait.Milliseconds()),
 		MinBytes:    1,
@@ -138,92 +122,47 @@ func (c *cluster) fetch(ctx context.Context, p place, from int64, maxBytes int, 
 		}},
 	})
 	if err != nil {
-		return none, fmt.Errorf("fetching %s: %w", p, err)
+		return nil, fmt.Errorf("fetching %s: %w", p, err)
 	}
-	response := message.(*fetch.Response)
+	response := message.(*fetchResponse)
 	if response.ErrorCode != 0 {
-		return none, fmt.Errorf("fetching %s: %w", p, kafka.Error(response.ErrorCode))
+		return nil, fmt.Errorf("fetching %s: %w", p, kafka.Error(response.ErrorCode))
 	}
 	if len(response.Topics) != 1 || len(response.Topics[0].Partitions) != 1 {
-		return none, fmt.Errorf("fetching %s: the broker answered for %d topics", p, len(response.Topics))
+		return nil, fmt.Errorf("fetching %s: the broker answered for %d topics", p, len(response.Topics))
 	}
 	partition := &response.Topics[0].Partitions[0]
 	if partition.ErrorCode != 0 {
-		return none, fmt.Errorf("fetching %s from %d: %w", p, from, kafka.Error(partition.ErrorCode))
+		return nil, fmt.Errorf("fetching %s from %d: %w", p, from, kafka.Error(partition.ErrorCode))
 	}
-	got := fetched{next: from, end: partition.LastStableOffset}
-	stream, ok := partition.RecordSet.Records.(*protocol.RecordStream)
-	if !ok {
-		return got, nil
+	r := &records{
+		place: p, from: from, next: from, end: partition.LastStableOffset,
+		aborted: abortedTransactions{pending: partition.AbortedTransactions},
+		fetched: partition.Batches.data,
 	}
-	aborted := abortedTransactions{pending: partition.AbortedTransactions}
-	for _, batch := range stream.Records {
-		skip := aborted.skips(batch)
-		for {
-			record, err := batch.ReadRecord()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return got, fmt.Errorf("reading %s: %w", p, err)
-			}
-			// A batch is given whole, also when the offset lies within it.
-			if record.Offset >= from && !skip {
-				err = visit(record)
-			}
-			got.next = max(got.next, record.Offset+1)
-			release(record)
-			if err != nil {
-				return got, err
-			}
+	if r.fetched != nil {
+		r.batches = *r.fetched
+	}
+	return r, nil
+}
+
+// visit fetches once and hands each record to a function, in order; a record is
+// valid during its visit only. An error of the function ends it and is returned
+// as it is. next is the offset to fetch from next.
+func (c *cluster) visit(ctx context.Context, p place, from int64, maxBytes int, wait time.Duration,
+	record func(*record) error) (next int64, err error) {
+	records, err := c.fetch(ctx, p, from, maxBytes, wait)
+	if err != nil {
+		return from, err
+	}
+	defer records.close()
+	for {
+		r, err := records.read()
+		if r == nil || err != nil {
+			return records.next, err
+		}
+		if err := record(r); err != nil {
+			return records.next, err
 		}
 	}
-	if got.next == from && len(stream.Records) > 0 {
-		// The batch that should have this offset no longer does.
-		got.next++
-	}
-	return got, nil
-}
-
-// release returns the memory of a record to the pool that it came from.
-func release(r *protocol.Record) {
-	if r.Key != nil {
-		r.Key.Close()
-	}
-	if r.Value != nil {
-		r.Value.Close()
-	}
-}
-
-// abortedTransactions tells which batches of a fetch were never committed.
-type abortedTransactions struct {
-	pending []fetch.ResponseTransaction
-	open    map[int64]bool // by producer, those whose end has not been read yet
-}
-
-func (a *abortedTransactions) skips(batch protocol.RecordReader) bool {
-	switch b := batch.(type) {
-	case *protocol.ControlBatch:
-		a.openUpTo(b.BaseOffset)
-		delete(a.open, b.ProducerID)
-		return true
-	case *protocol.RecordBatch:
-		a.openUpTo(b.BaseOffset)
-		return b.Attributes.Transactional() && a.open[b.ProducerID]
-	}
-	return false
-}
-
-// openUpTo opens the aborted transactions that begin at or before the offset.
-func (a *abortedTransactions) openUpTo(offset int64) {
-	a.pending = slices.DeleteFunc(a.pending, func(t fetch.ResponseTransaction) bool {
-		if t.FirstOffset > offset {
-			return false
-		}
-		if a.open == nil {
-			a.open = make(map[int64]bool)
-		}
-		a.open[t.ProducerID] = true
-		return true
-	})
 }

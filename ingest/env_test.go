@@ -17,7 +17,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
@@ -256,17 +255,15 @@ func (e *env) read(topic string) []kafka.Message {
 	var messages []kafka.Message
 	for p, b := range all {
 		for b.first < b.end {
-			got, err := c.fetch(e.t.Context(), p, b.first, 1<<20, time.Second, func(r *protocol.Record) error {
-				m := kafka.Message{Partition: p.partition, Offset: r.Offset, Headers: r.Headers}
-				m.Key, _ = protocol.ReadAll(r.Key)
-				m.Value, _ = protocol.ReadAll(r.Value)
-				messages = append(messages, m)
+			next, err := c.visit(e.t.Context(), p, b.first, 1<<20, time.Second, func(r *record) error {
+				messages = append(messages, kafka.Message{Partition: p.partition, Offset: r.offset,
+					Key: bytes.Clone(r.key), Value: bytes.Clone(r.value), Headers: headersOf(r.headers)})
 				return nil
 			})
 			if err != nil {
 				e.t.Fatal(err)
 			}
-			b.first = got.next
+			b.first = next
 		}
 	}
 	return messages

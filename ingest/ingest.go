@@ -33,9 +33,9 @@ type Config struct {
 	// Group is the consumer group that shares the partitions among all
 	// Ingesters that name it.
 	Group string
-	// A batch, one insert, is full at BatchRows records or BatchBytes bytes of
-	// values, and is written at the latest BatchAge after its first record was
-	// read. Each partition fills one batch at a time.
+	// A block, one insert for all partitions, is full at about BatchRows records
+	// or BatchBytes bytes of memory, and is written at the latest BatchAge after
+	// its first record was read. Two are written while another one fills.
 	BatchRows  int
 	BatchBytes int
 	BatchAge   time.Duration
@@ -55,10 +55,10 @@ func DefaultConfig() Config {
 	return Config{
 		Brokers:        Brokers{Addrs: []string{"127.0.0.1:9092"}},
 		Group:          "apportion-ingest",
-		BatchRows:      50_000,
-		BatchBytes:     16 << 20,
+		BatchRows:      262_144,
+		BatchBytes:     64 << 20,
 		BatchAge:       time.Second,
-		FetchBytes:     4 << 20,
+		FetchBytes:     1 << 20,
 		SessionTimeout: 6 * time.Second,
 	}
 }
@@ -66,7 +66,6 @@ func DefaultConfig() Config {
 // Deps are what an Ingester works with.
 type Deps struct {
 	// ClickHouse is a native connection to the database that has the tables.
-	// Its pool should allow as many connections as there are partitions.
 	ClickHouse driver.Conn
 	// Log may be nil.
 	Log *slog.Logger
@@ -333,21 +332,25 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 		if err != nil {
 			return err
 		}
-		for topic, assigned := range gen.Assignments {
-			for _, a := range assigned {
-				c := newConsumer(in, gen, place{topic, a.ID})
-				// The generation, not ctx, ends the consumer: that of a group being
-				// closed ends at once, and does not first make room for another.
-				gen.Start(func(gctx context.Context) {
-					switch err := c.run(gctx); {
-					case gctx.Err() != nil:
-					case errors.Is(err, errFenced):
-						in.log.Info("resuming from the ledger", "partition", c.place, "because", err)
-					default:
-						stop(err)
-					}
-				})
-			}
+		w := newWriter(in, gen)
+		// The generation, not ctx, ends its functions: that of a group being closed
+		// ends at once, and does not first make room for another.
+		start := func(run func(context.Context) error) {
+			gen.Start(func(gctx context.Context) {
+				switch err := run(gctx); {
+				case gctx.Err() != nil:
+				case errors.Is(err, errFenced):
+					in.log.Info("resuming from the ledger", "because", err)
+				default:
+					stop(err)
+				}
+			})
+		}
+		for range writers {
+			start(w.run)
+		}
+		for lane := range w.places {
+			start(newConsumer(w, lane).run)
 		}
 	}
 }

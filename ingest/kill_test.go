@@ -28,7 +28,7 @@ type victimConfig struct {
 	Addr, Database string
 }
 
-// beVictim ingests until it is killed.
+// beVictim ingests until it is killed or has caught up.
 func beVictim(config string) {
 	var v victimConfig
 	err := json.Unmarshal([]byte(config), &v)
@@ -39,8 +39,11 @@ func beVictim(config string) {
 			err = New(v.Config, deps).Run(context.Background())
 		}
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // TestKilled has one process after the other killed at some point, and the last

@@ -1,14 +1,13 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 )
 
 // ErrStop, returned by the callback of ReadLog or TailLog, ends the reading
@@ -36,7 +35,7 @@ func TailLog(ctx context.Context, brokers Brokers, topic string, from int64,
 const logFetchBytes = 1 << 20
 
 func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tail bool,
-	record func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
+	visit func(offset, arrivedMS int64, value []byte) error) (next int64, err error) {
 	c := newCluster(brokers)
 	defer c.close()
 	wait := newWaiter(slog.Default())
@@ -49,22 +48,18 @@ func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tai
 	})
 	for err == nil && (tail || next < b.end) {
 		err = wait.do(ctx, c.String(), func(ctx context.Context) error {
-			got, err := c.fetch(ctx, p, next, logFetchBytes, maxWait, func(r *protocol.Record) error {
-				if !tail && r.Offset >= b.end {
+			after, err := c.visit(ctx, p, next, logFetchBytes, maxWait, func(r *record) error {
+				if !tail && r.offset >= b.end {
 					return permanentError{ErrStop}
 				}
-				value, err := protocol.ReadAll(r.Value)
-				if err != nil {
-					return err
-				}
-				if err := record(r.Offset, millis(r.Time), value); err != nil {
+				if err := visit(r.offset, r.timeMS, bytes.Clone(r.value)); err != nil {
 					return permanentError{err}
 				}
-				next = r.Offset + 1
+				next = r.offset + 1
 				return nil
 			})
 			if err == nil {
-				next = got.next
+				next = after
 			}
 			if errors.Is(err, kafka.OffsetOutOfRange) {
 				_, err = c.logBounds(ctx, p, next)
@@ -133,13 +128,4 @@ func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, v
 		err = fmt.Errorf("%d records are too large to be appended at once; append fewer: %w", len(values), err)
 	}
 	return first + int64(len(values)) - 1, err
-}
-
-// millis returns a Kafka timestamp in UTC epoch milliseconds, 0 where there is
-// none.
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }

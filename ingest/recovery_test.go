@@ -94,6 +94,13 @@ func (f failing) PrepareBatch(ctx context.Context, query string, o ...driver.Pre
 	return f.Conn.PrepareBatch(ctx, query, o...)
 }
 
+func (f failing) Exec(ctx context.Context, query string, args ...any) error {
+	if err := f.fails(query); err != nil {
+		return err
+	}
+	return f.Conn.Exec(ctx, query, args...)
+}
+
 // TestCrashBetweenInsertAndLedger ends an Ingester at every step of a batch in
 // turn, and has another one go on.
 func TestCrashBetweenInsertAndLedger(t *testing.T) { eachKafka(t, testCrashBetweenInsertAndLedger) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -34,14 +35,69 @@ type ledgerRow struct {
 // connection and then says nothing is away, too.
 const insertTimeout = time.Minute
 
-// insertSettings: a batch may span more months than ClickHouse likes to see in
+// insertSettings: a block may span more months than ClickHouse likes to see in
 // one insert, and it is answered once it is in the table, not once it is
-// queued. The server turns strings into LowCardinality faster than the driver.
+// queued. Rows that replace each other do so when parts are merged; looking for
+// them in every insert costs more than the rest of it. The server turns strings
+// into LowCardinality faster than the driver.
 var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 	"max_partitions_per_insert_block":        0,
 	"async_insert":                           0,
+	"optimize_on_insert":                     0,
 	"low_cardinality_allow_in_native_format": 0,
 })
+
+// packetRows is about how many rows are sent at a time. The server puts them
+// together again.
+const packetRows = 16 * chunkRows
+
+// insertEvents writes the accepted deliveries of a block to usage_events.
+func (s store) insertEvents(ctx context.Context, b *block) error {
+	const table = "usage_events"
+	ctx, cancel := context.WithTimeout(clickhouse.Context(ctx, insertSettings), insertTimeout)
+	defer cancel()
+	columns := b.columns()
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
+	if err != nil {
+		return inserting(table, err)
+	}
+	defer batch.Close()
+	memory := new(scratch)
+	for i := range b.lanes {
+		l := &b.lanes[i]
+		for _, rows := range l.chunks {
+			for j, c := range columns {
+				if err := batch.Column(j).Append(c.values(rows, l.place, memory)); err != nil {
+					return permanentError{fmt.Errorf("column %s of %s: %w", c.name, table, err)}
+				}
+			}
+			if batch.Rows() >= packetRows {
+				if err := flush(ctx, batch); err != nil {
+					return inserting(table, err)
+				}
+			}
+		}
+	}
+	return inserting(table, batch.Send())
+}
+
+// flush sends what a batch has. The driver would wait without end for a server
+// that keeps the connection and reads nothing.
+func flush(ctx context.Context, batch driver.Batch) error {
+	sent := make(chan error, 1)
+	go func() { sent <- batch.Flush() }()
+	select {
+	case err := <-sent:
+		return err
+	case <-ctx.Done():
+		batch.Abort()
+		return ctx.Err()
+	}
+}
 
 // insert writes columns of equal length to a table, in one block.
 func (s store) insert(ctx context.Context, table string, columns []column) error {
@@ -67,17 +123,45 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 	return inserting(table, batch.Send())
 }
 
-// enter writes a row of the ledger. Written twice, it replaces itself.
-func (s store) enter(ctx context.Context, r ledgerRow) error {
-	return s.insert(ctx, "ingest_batches", []column{
-		{"topic", []string{r.topic}},
-		{"partition", []int32{int32(r.partition)}},
-		{"first_offset", []int64{r.first}},
-		{"last_offset", []int64{r.last}},
-		{"read", []uint64{uint64(r.read)}},
-		{"accepted", []uint64{uint64(r.accepted)}},
-		{"rejected", []uint64{uint64(r.rejected)}},
-	})
+// enter writes rows of the ledger, at most one of each partition. One that does
+// not come after everything that the ledger has of its partition is not written:
+// then it is errFenced, unless the row stands already, from an attempt whose
+// answer was lost.
+func (s store) enter(ctx context.Context, entries []ledgerRow) error {
+	var topics []string
+	var partitions []int32
+	var first, last []int64
+	var read, accepted, rejected []uint64
+	for _, e := range entries {
+		topics, partitions = append(topics, e.topic), append(partitions, int32(e.partition))
+		first, last = append(first, e.first), append(last, e.last)
+		read = append(read, uint64(e.read))
+		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
+	}
+	err := s.conn.Exec(clickhouse.Context(ctx, insertSettings), `INSERT INTO ingest_batches
+			(topic, partition, first_offset, last_offset, read, accepted, rejected)
+		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected FROM (
+			SELECT toString(e.1) AS topic, toInt32(e.2) AS partition, toInt64(e.3) AS first_offset, toInt64(e.4) AS last_offset,
+				e.5 AS read, e.6 AS accepted, e.7 AS rejected
+			FROM (SELECT arrayJoin(arrayZip(?, ?, ?, ?, ?, ?, ?)) AS e)) AS entries
+		LEFT ANY JOIN (
+			SELECT toString(topic) AS topic, partition, max(last_offset) + 1 AS next FROM ingest_batches
+			WHERE topic IN (?) GROUP BY topic, partition) AS ledger
+		USING (topic, partition)
+		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, topics)
+	if err != nil {
+		return inserting("ingest_batches", err)
+	}
+	var standing uint64
+	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches
+		WHERE (topic, partition, first_offset, last_offset) IN arrayZip(?, ?, ?, ?)`, topics, partitions, first, last).Scan(&standing)
+	switch {
+	case err != nil:
+		return explained(err)
+	case standing < uint64(len(entries)):
+		return permanentError{errFenced}
+	}
+	return nil
 }
 
 // positions returns the offset after the last one in the ledger, for each

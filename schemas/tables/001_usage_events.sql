@@ -48,5 +48,5 @@ CREATE TABLE IF NOT EXISTS usage_events
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC'))
-ORDER BY (tenant, type, intDiv(at_ms, 86400000), source, id, topic, partition, offset)
+ORDER BY (tenant, type, intDiv(at_ms, 86400000), topic, partition, offset)
 COMMENT 'every accepted delivery, one row each (R8, R22)';

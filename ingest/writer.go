@@ -1,0 +1,231 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"apportion/schemas"
+)
+
+// writer collects what the consumers of one generation of the group decode, and
+// writes it block by block, one insert for all partitions: what an insert costs
+// ClickHouse, then and in merges, depends little on its size. While blocks are
+// being written the next one fills.
+type writer struct {
+	*Ingester
+	gen    *kafka.Generation
+	places []place
+	ready  chan *block // sealed, to be written
+
+	// filling is held for reading while a lane of the open block is being
+	// filled, and for writing to seal the block.
+	filling sync.RWMutex
+	open    *block
+}
+
+// writers is how many blocks are written at a time: while ClickHouse sorts one,
+// it is sent another.
+const writers = 2
+
+func newWriter(in *Ingester, gen *kafka.Generation) *writer {
+	w := &writer{Ingester: in, gen: gen, ready: make(chan *block)}
+	for topic, assigned := range gen.Assignments {
+		for _, a := range assigned {
+			w.places = append(w.places, place{topic, a.ID})
+		}
+	}
+	entered := make(chan struct{})
+	close(entered)
+	w.open = newBlock(w.places, entered)
+	return w
+}
+
+// fill has a function fill the lane of a partition in the open block, and
+// passes the block on when it is full. It waits while blocks are written more
+// slowly than they fill.
+func (w *writer) fill(ctx context.Context, partition int, take func(*lane) error) error {
+	w.filling.RLock()
+	b := w.open
+	l := &b.lanes[partition]
+	read, size := l.read(), l.size
+	err := take(l)
+	taken, bytes := b.taken.Add(int64(l.read()-read)), b.bytes.Add(int64(l.size-size))
+	if l.first < l.next {
+		b.begin.Do(func() {
+			b.began.Store(true)
+			b.timer = time.AfterFunc(w.cfg.BatchAge, func() { w.seal(ctx, b) })
+		})
+	}
+	w.filling.RUnlock()
+	if err == nil && (taken >= int64(w.cfg.BatchRows) || bytes >= int64(w.cfg.BatchBytes)) {
+		err = w.seal(ctx, b)
+	}
+	return err
+}
+
+// seal passes the open block on, unless another has taken its place or there is
+// nothing in it, and opens the next.
+func (w *writer) seal(ctx context.Context, b *block) error {
+	w.filling.Lock()
+	defer w.filling.Unlock()
+	if w.open != b || !b.began.Load() {
+		return ctx.Err()
+	}
+	b.timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case w.ready <- b:
+	}
+	w.open = newBlock(w.places, b.entered)
+	for i := range b.lanes {
+		l := &w.open.lanes[i]
+		l.first, l.next = b.lanes[i].next, b.lanes[i].next
+	}
+	return nil
+}
+
+// sealOpen passes on whatever there is.
+func (w *writer) sealOpen(ctx context.Context) error {
+	w.filling.RLock()
+	b := w.open
+	w.filling.RUnlock()
+	return w.seal(ctx, b)
+}
+
+// run writes blocks. It returns once the generation has ended, or with an error
+// that waiting cannot mend or that means that the generation should end.
+func (w *writer) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case b := <-w.ready:
+			if err := w.write(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// errFenced means that a partition may belong to another consumer by now.
+var errFenced = errors.New("the partitions may have gone to other consumers")
+
+// write writes a block: deliveries first, the ledger after, and Kafka's
+// committed offset last, for tools to see. Blocks enter the ledger in the order
+// in which they were filled, since a consumer resumes after the last offset that
+// is in it.
+//
+// Two consumers in the ledger at once would count deliveries twice. So right
+// before the entry the broker is asked for a commit of where the block began,
+// which is what stands already: it refuses one that comes from a generation that
+// is over. A process that is halted after that and goes on much later is refused
+// by the ledger itself. The entry is not given up half-way when the generation
+// ends, for it would then be unknown to the next consumer whether it stands; the
+// group waits for this function before it lets go of the partitions.
+func (w *writer) write(ctx context.Context, b *block) error {
+	began := time.Now()
+	if b.accepted() > 0 {
+		w.at("before insert")
+		err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+			return w.store.insertEvents(ctx, b)
+		})
+		if err != nil {
+			return err
+		}
+		w.at("after insert")
+	}
+	inserting := time.Since(began)
+	if rejected := b.rejected(); len(rejected) > 0 {
+		w.at("before dead letters")
+		if err := w.bury(ctx, rejected); err != nil {
+			return err
+		}
+		w.at("after dead letters")
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.before:
+	}
+	entries := b.entries()
+	err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+		if err := w.commit(entries, func(e ledgerRow) int64 { return e.first }); err != nil {
+			return permanentError{errors.Join(errFenced, err)}
+		}
+		w.at("before ledger")
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		return w.store.enter(ctx, entries)
+	})
+	if err != nil {
+		return err
+	}
+	w.at("after ledger")
+	if err := w.commit(entries, func(e ledgerRow) int64 { return e.last + 1 }); err != nil {
+		w.log.Debug("the ledger is ahead of the committed offsets", "error", err)
+	}
+	w.at("after commit")
+	close(b.entered)
+	for i := range b.lanes {
+		if l := &b.lanes[i]; l.first < l.next {
+			w.progress(Progress{
+				Topic: l.topic, Partition: l.partition,
+				First: l.first, Next: l.next, End: max(l.end, l.next),
+				Accepted: l.accepted, Rejected: len(l.rejected), Codes: l.codes(),
+				Inserting: inserting,
+			})
+		}
+	}
+	b.free()
+	return nil
+}
+
+// commit commits one of the offsets of each entry.
+func (w *writer) commit(entries []ledgerRow, offset func(ledgerRow) int64) error {
+	offsets := make(map[string]map[int]int64)
+	for _, e := range entries {
+		if offsets[e.topic] == nil {
+			offsets[e.topic] = make(map[int]int64)
+		}
+		offsets[e.topic][e.partition] = offset(e)
+	}
+	return w.gen.CommitOffsets(offsets)
+}
+
+// bury writes refused deliveries to their table and topic. The topic may get
+// one twice, when the process is killed in between; the headers tell.
+func (w *writer) bury(ctx context.Context, rejected []refused) error {
+	err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+		return w.store.insert(ctx, "rejected", deadLetters(rejected))
+	})
+	if err != nil {
+		return err
+	}
+	w.at("between dead letters")
+	letters := make([]message, len(rejected))
+	for i, r := range rejected {
+		letters[i] = message{key: r.key, value: r.value, headers: append(r.headers[:len(r.headers):len(r.headers)],
+			kafka.Header{Key: "apportion-code", Value: []byte(r.why.Code)},
+			kafka.Header{Key: "apportion-field", Value: []byte(r.why.Field)},
+			kafka.Header{Key: "apportion-detail", Value: []byte(r.why.Detail)},
+			kafka.Header{Key: "apportion-topic", Value: []byte(r.topic)},
+			kafka.Header{Key: "apportion-partition", Value: strconv.AppendInt(nil, int64(r.partition), 10)},
+			kafka.Header{Key: "apportion-offset", Value: strconv.AppendInt(nil, r.offset, 10)},
+		)}
+	}
+	tooLarge, err := w.kafka.send(ctx, w.wait, w.cfg.TopicPrefix+schemas.TopicRejected, letters)
+	for _, i := range tooLarge {
+		w.log.Error("a refused delivery is too large for the dead letter topic; the table rejected has it",
+			"topic", rejected[i].topic, "partition", rejected[i].partition, "offset", rejected[i].offset)
+	}
+	return err
+}
