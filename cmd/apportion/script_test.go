@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	// Before testscript makes anything of its own: a child process never comes back from here.
 	embedded.RunChild()
-	testscript.Main(suite{m}, map[string]func(){"apportion": main})
+	testscript.Main(suite{m}, map[string]func(){"apportion": main, "victim": victim, "broker": broker})
 }
 
 type suite struct{ m *testing.M }

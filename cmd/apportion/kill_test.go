@@ -1,0 +1,185 @@
+package main
+
+import (
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// leastKills is how many processes the test kills at the least.
+const leastKills = 100
+
+// TestKilled kills what can be killed, at every point and at any, while deliveries are published, and loses and
+// doubles none (R22).
+func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute")
+	}
+	s := startServers(t)
+	// Most of their time goes by while the broker waits for a consumer that is dead.
+	t.Run("ingest", func(t *testing.T) {
+		for name, scenario := range map[string]func(*testing.T){
+			"at every point":          s.atEveryPoint,
+			"at any instant":          s.atAnyInstant,
+			"members of a group":      s.members,
+			"frozen past its session": s.frozen,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				scenario(t)
+			})
+		}
+	})
+	t.Run("ClickHouse", s.clickHouseUnderIngest)
+	t.Run("the broker", s.brokerUnderIngest)
+
+	sum := 0
+	for _, what := range slices.Sorted(maps.Keys(s.killed)) {
+		t.Logf("killed %3d times: %s", s.killed[what], what)
+		sum += s.killed[what]
+	}
+	t.Logf("killed %3d times in all", sum)
+	if s.scenarios == 6 && sum < leastKills && !t.Failed() { // all of them, unless -run left some out
+		t.Errorf("%d processes were killed, and not %d", sum, leastKills)
+	}
+}
+
+// points returns every point that the loop of ingest names.
+func points(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "..", "ingest", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var points []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.at\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
+			points = append(points, string(m[1]))
+		}
+	}
+	for _, step := range []string{"fetch", "decode", "insert", "dead letters", "ledger"} {
+		if !slices.Contains(points, "before "+step) || !slices.Contains(points, "after "+step) {
+			t.Fatalf("ingest has no points around %s: %q", step, points)
+		}
+	}
+	return points
+}
+
+func (k *servers) atEveryPoint(t *testing.T) {
+	s := k.scenario(t)
+	stop := s.publishing()
+	for _, passing := range []int64{1, 2, 3, 5, 8, 13} {
+		for _, point := range points(t) {
+			s.ingest(orders{Point: point, Passing: passing, Signal: syscall.SIGKILL, Rows: 5}).dies()
+			s.count(point)
+		}
+	}
+	stop()
+	s.check()
+}
+
+func (k *servers) atAnyInstant(t *testing.T) {
+	s := k.scenario(t)
+	stop := s.publishing()
+	for i := range 24 {
+		// Some are killed while they start, others at work.
+		p := s.ingest(orders{Point: "before fetch", Passing: 1, Rows: 5})
+		if i%4 > 0 {
+			p.says(at("before fetch"))
+		}
+		time.Sleep(rand.N(150 * time.Millisecond))
+		p.kill()
+		s.count("any instant")
+	}
+	stop()
+	s.check()
+}
+
+// members has three consumers share the partitions, of which one after the other leaves, is killed or hangs.
+func (k *servers) members(t *testing.T) {
+	s := k.scenario(t)
+	stop := s.publishing()
+	members := make([]*process, 3)
+	for i := range members {
+		members[i] = s.ingest(orders{Rows: 5 + i})
+	}
+	s.getsOn(50, members...)
+	for i := range 9 {
+		m := &members[i%3]
+		others := []*process{members[(i+1)%3], members[(i+2)%3]}
+		switch i % 4 {
+		case 0, 2:
+			(*m).leaves()
+		case 1:
+			(*m).kill()
+			s.count("any instant")
+		case 3:
+			(*m).signal(syscall.SIGSTOP)
+			s.getsOn(200, others...)
+			(*m).signal(syscall.SIGCONT)
+			s.getsOn(50, members...)
+			continue
+		}
+		s.getsOn(50, others...)
+		*m = s.ingest(orders{Rows: 3 + i})
+		s.getsOn(50, members...)
+	}
+	for _, m := range members {
+		m.leaves()
+	}
+	stop()
+	s.check()
+}
+
+func (k *servers) clickHouseUnderIngest(t *testing.T) { k.under(t, k.killClickHouse) }
+
+func (k *servers) brokerUnderIngest(t *testing.T) { k.under(t, k.killBroker) }
+
+// under has two consumers outlive a server that is killed and comes back.
+func (k *servers) under(t *testing.T, kill func()) {
+	s := k.scenario(t)
+	stop := s.publishing()
+	members := []*process{s.ingest(orders{Rows: 5}), s.ingest(orders{Rows: 6})}
+	for range 3 {
+		s.getsOn(50, members...)
+		time.Sleep(rand.N(100 * time.Millisecond))
+		kill()
+		s.getsOn(50, members...)
+	}
+	for _, m := range members {
+		m.leaves()
+	}
+	stop()
+	s.check()
+}
+
+// frozen stops a consumer at a point until another one has gone on with its partitions, and then lets it go on. It
+// must not add to the ledger then, in which the other one is further on.
+func (k *servers) frozen(t *testing.T) {
+	s := k.scenario(t)
+	stop := s.publishing()
+	for i, point := range []string{"before insert", "between dead letters", "before ledger", "before ledger", "before ledger", "after ledger"} {
+		frozen := s.ingest(orders{Point: point, Passing: int64(4 + i), Signal: syscall.SIGSTOP, Rows: 7})
+		frozen.says(at(point))
+		other := s.ingest(orders{Rows: 4})
+		s.getsOn(150, other)
+		frozen.signal(syscall.SIGCONT)
+		s.getsOn(50, other)
+		other.kill()
+		s.count("one that stood in for another")
+		s.getsOn(50, frozen)
+		frozen.leaves()
+	}
+	stop()
+	s.check()
+}
