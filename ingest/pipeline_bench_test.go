@@ -137,7 +137,8 @@ func (p *pipeline) publish() {
 // tenants with 40 agents each.
 func realistic(random *rand.Rand, partition, n int) message {
 	tenant := fmt.Sprintf("tenant-%03d", partition+pipelinePartitions*random.IntN(25))
-	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * 30 * 24 * time.Hour * pipelinePartitions / pipelineEvents).
+	const apart = 30 * 24 * time.Hour * pipelinePartitions / pipelineEvents
+	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * apart).
 		Add(time.Duration(random.IntN(3_600_000)) * time.Millisecond)
 	end := start.Add(time.Duration(random.IntN(36_000_000)) * time.Millisecond)
 	const form = "2006-01-02T15:04:05.000Z"

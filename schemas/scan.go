@@ -195,8 +195,14 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
-// space skips JSON white space.
+// space skips JSON white space, of which there is seldom any.
 func (s *scanner) space() {
+	if s.pos < len(s.src) && s.src[s.pos] <= ' ' {
+		s.spaces()
+	}
+}
+
+func (s *scanner) spaces() {
 	for s.pos < len(s.src) {
 		switch s.src[s.pos] {
 		case ' ', '\t', '\n', '\r':
@@ -407,50 +413,48 @@ func (s *scanner) digits() bool {
 }
 
 // str scans the string whose opening quote is at the current position.
+//
+// Most of an event is the inside of strings, so it looks at eight bytes at once
+// for a quote, a backslash or a control character: subtracting sets the top bit
+// of a byte that is too small, and the lowest one so set is exact.
 func (s *scanner) str() (v rawValue, ok bool) {
-	s.pos++
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	v.kind = kindString
-	start := s.pos
-	for {
-		s.pos += plainLen(s.src[s.pos:])
-		if s.pos == len(s.src) {
+	src := s.src
+	start := s.pos + 1
+	for pos := start; ; {
+		for pos+8 <= len(src) {
+			word := binary.LittleEndian.Uint64(src[pos:])
+			quote, slash := word^'"'*ones, word^'\\'*ones
+			if stop := ((quote-ones)&^quote | (slash-ones)&^slash | (word-' '*ones)&^word) & tops; stop != 0 {
+				pos += bits.TrailingZeros64(stop) / 8
+				break
+			}
+			pos += 8
+		}
+		for pos < len(src) && src[pos] >= ' ' && src[pos] != '"' && src[pos] != '\\' {
+			pos++
+		}
+		s.pos = pos
+		if pos == len(src) {
 			return v, s.fail("a string without an end")
 		}
-		switch s.src[s.pos] {
+		switch src[pos] {
 		case '"':
-			v.raw = s.src[start:s.pos]
+			v.raw = src[start:pos]
 			s.pos++
 			return v, true
 		case '\\':
 			v.escaped = true
-			n := escapeLen(s.src[s.pos:])
+			n := escapeLen(src[pos:])
 			if n == 0 {
 				return v, s.fail("bad escape in a string")
 			}
-			s.pos += n
+			pos += n
 		default:
 			return v, s.fail("unescaped control character in a string")
 		}
 	}
-}
-
-// plainLen returns how many bytes there are before the first quote, backslash
-// or control character. Most of an event is such bytes, so it tries eight at
-// once: subtracting sets the top bit of a byte that is too small, and the
-// lowest one so set is exact.
-func plainLen(text []byte) (n int) {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	for ; n+8 <= len(text); n += 8 {
-		word := binary.LittleEndian.Uint64(text[n:])
-		quote, slash := word^'"'*ones, word^'\\'*ones
-		if stop := ((quote-ones)&^quote | (slash-ones)&^slash | (word-' '*ones)&^word) & tops; stop != 0 {
-			return n + bits.TrailingZeros64(stop)/8
-		}
-	}
-	for n < len(text) && text[n] >= ' ' && text[n] != '"' && text[n] != '\\' {
-		n++
-	}
-	return n
 }
 
 // escapeLen returns the length of the escape that the text begins with, or 0

@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -126,13 +125,34 @@ func parseTime(s string) (ms int64, ok bool) {
 	default:
 		return 0, false
 	}
-	// A day that the month lacks, or that is not a number, comes out as another.
-	t := time.Date(year, time.Month(month), day, hour, minute, second, 0, time.UTC)
-	if t.Day() != day {
+	if day < 1 || day > monthDays(year, month) || year > 9999 {
 		return 0, false
 	}
-	ms = t.UnixMilli() + milli - offset*60_000
+	ms = (daysBefore(year, month)+int64(day)-1)*86_400_000 +
+		int64(hour)*3_600_000 + int64(minute)*60_000 + int64(second)*1000 + milli - offset*60_000
 	return ms, 0 <= ms && ms <= maxInstantMS
+}
+
+// monthDays returns how many days a month has.
+func monthDays(year, month int) int {
+	switch {
+	case month != 2:
+		return 30 + (month+month>>3)&1
+	case year%4 == 0 && (year%100 != 0 || year%400 == 0):
+		return 29
+	}
+	return 28
+}
+
+// daysBefore returns how many days lie between 1970-01-01 and the first of a
+// month. It counts years from March on, so that a leap day is the last of its
+// year.
+func daysBefore(year, month int) int64 {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return int64(365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 - 719_468)
 }
 
 // notDigits is what twoDigits returns for anything else: more than any part
