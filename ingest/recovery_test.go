@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -186,7 +187,7 @@ func TestKafkaGoesAwayAndComesBack(t *testing.T) {
 		start := func() {
 			t.Helper()
 			var err error
-			if k, err = embedded.StartKafka(o); err != nil {
+			if k, err = embedded.StartKafka(o, kfake.GroupMinSessionTimeout(100*time.Millisecond)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -214,6 +215,7 @@ func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) 
 	e := newEnvOn(t, broker, 2)
 	cfg := e.config()
 	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
+	cfg.SessionTimeout = time.Second // which the group waits for before it shares out anew
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
