@@ -17,8 +17,8 @@ import (
 // Brokers are a Kafka cluster and how to be let in.
 type Brokers struct {
 	Addrs []string       // host:port; one is enough
-	TLS   *tls.Config    // nil for connections in the clear
-	SASL  sasl.Mechanism // nil for none
+	TLS   *tls.Config    `json:"-"` // nil for connections in the clear
+	SASL  sasl.Mechanism `json:"-"` // nil for none; it holds a secret
 }
 
 // String says what is awaited when the cluster is away.
