@@ -59,6 +59,10 @@ func (r *rows) texts() [7]*text {
 	return [...]*text{&r.tenant, &r.source, &r.id, &r.agent, &r.entryPoint, &r.channel, &r.subscription}
 }
 
+func (r *rows) numbers() [7]*[]int64 {
+	return [...]*[]int64{&r.timeMS, &r.atMS, &r.start, &r.end, &r.quantity, &r.offset, &r.arrived}
+}
+
 func (r *rows) len() int { return len(r.offset) }
 
 var classes = map[string]int8{"": 0, "standard": 1, "premium": 2}
@@ -89,7 +93,7 @@ func (r *rows) reset() {
 	for _, t := range r.texts() {
 		t.reset()
 	}
-	for _, column := range []*[]int64{&r.timeMS, &r.atMS, &r.start, &r.end, &r.quantity, &r.offset, &r.arrived} {
+	for _, column := range r.numbers() {
 		*column = (*column)[:0]
 	}
 	r.typs, r.class = r.typs[:0], r.class[:0]
@@ -134,7 +138,7 @@ func (l *lane) codes() map[schemas.Code]int {
 // accept adds an event that came with a record.
 func (l *lane) accept(e *schemas.Event, r *record) {
 	if n := len(l.chunks); n == 0 || l.chunks[n-1].len() == chunkRows {
-		l.chunks = append(l.chunks, spareRows.Get().(*rows))
+		l.chunks = append(l.chunks, newRows())
 	}
 	l.chunks[len(l.chunks)-1].append(e, r)
 	l.accepted++
@@ -235,8 +239,42 @@ func (r *rows) decimals() []decimal.Decimal {
 	return all
 }
 
-// spareRows has chunks to be used again.
-var spareRows = sync.Pool{New: func() any { return new(rows) }}
+// spareRows has chunks to be used again, as many as one block of the usual size
+// fills. The collector empties a sync.Pool more often than blocks come by.
+var spareRows = make(chan *rows, 64)
+
+func newRows() *rows {
+	select {
+	case r := <-spareRows:
+		return r
+	default:
+	}
+	r := &rows{
+		typs: make([]int8, 0, chunkRows), class: make([]int8, 0, chunkRows),
+		revision: make([]int32, 0, chunkRows), voided: make([]bool, 0, chunkRows),
+	}
+	for _, t := range r.texts() {
+		t.ends = make([]uint32, 0, chunkRows)
+	}
+	for _, column := range r.numbers() {
+		*column = make([]int64, 0, chunkRows)
+	}
+	return r
+}
+
+// free lets the memory of the rows be used again, unless it is unusually large.
+func (r *rows) free() {
+	for _, t := range r.texts() {
+		if cap(t.bytes) > 100*chunkRows {
+			return
+		}
+	}
+	r.reset()
+	select {
+	case spareRows <- r:
+	default:
+	}
+}
 
 // block is what goes to ClickHouse at once: deliveries of all partitions of a
 // generation, each in a lane of its own.
@@ -304,8 +342,7 @@ func (b *block) columns() []eventColumn {
 func (b *block) free() {
 	for i := range b.lanes {
 		for _, r := range b.lanes[i].chunks {
-			r.reset()
-			spareRows.Put(r)
+			r.free()
 		}
 	}
 	b.lanes = nil

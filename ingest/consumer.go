@@ -90,7 +90,7 @@ func (c *consumer) take(ctx context.Context, got *records) error {
 		}
 	}
 	// At the end of what is wanted, waiting would not fill the block.
-	if c.cfg.UntilCaughtUp && c.next >= got.end {
+	if c.cfg.UntilCaughtUp && c.next >= got.end && c.atEnd() {
 		return c.sealOpen(ctx)
 	}
 	return nil
@@ -101,15 +101,10 @@ func (c *consumer) advance(l *lane, next int64) { l.next, c.next = next, next }
 // resume starts where the ledger ends, or at the first offset of a partition
 // that the ledger does not know.
 func (c *consumer) resume(ctx context.Context) error {
-	var ledger map[place]int64
-	err := c.wait.do(ctx, clickHouse, func(ctx context.Context) (err error) {
-		ledger, err = c.store.positions(ctx, []string{c.topic})
-		return err
-	})
+	next, known, err := c.writer.resume(ctx, c.place)
 	if err != nil {
 		return err
 	}
-	next, known := ledger[c.place]
 	if !known {
 		next = -1
 	}

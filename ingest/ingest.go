@@ -294,7 +294,7 @@ func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done b
 // watch stops the run once it has caught up. It asks the ledger, because other
 // consumers of the group may have some of the partitions.
 func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, ends map[place]bounds) {
-	for sleep(ctx, 100*time.Millisecond) {
+	for sleep(ctx, 250*time.Millisecond) {
 		switch done, err := in.caughtUp(ctx, ends); {
 		case err != nil:
 			stop(err)

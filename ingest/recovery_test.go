@@ -503,6 +503,32 @@ func testFenced(t *testing.T, broker string) {
 	}
 }
 
+// TestLedgerRefusesWhatItHas has a consumer that was halted between its last
+// sign of life and its entry, while another one went on.
+func TestLedgerRefusesWhatItHas(t *testing.T) {
+	e := newEnv(t, 1)
+	s := store{e.conn}
+	p, q := place{"usage.agent.v1", 0}, place{"usage.agent.v1", 1}
+	entries := []ledgerRow{{p, 0, 9, 10, 10, 0}, {q, 5, 9, 5, 4, 1}}
+	for attempt := range 2 {
+		if err := s.enter(t.Context(), entries); err != nil {
+			t.Errorf("attempt %d: %v", attempt, err)
+		}
+	}
+	for _, late := range []ledgerRow{{p, 0, 19, 20, 20, 0}, {p, 3, 9, 7, 7, 0}, {p, 0, 4, 5, 5, 0}} {
+		if err := s.enter(t.Context(), []ledgerRow{late}); !errors.Is(err, errFenced) {
+			t.Errorf("%v: %v", late, err)
+		}
+	}
+	if err := s.enter(t.Context(), []ledgerRow{{p, 10, 10, 1, 1, 0}}); err != nil {
+		t.Error(err)
+	}
+	got := e.rows("SELECT partition, first_offset, last_offset, read, accepted, rejected FROM ingest_batches FINAL ORDER BY ALL")
+	if want := []string{"(0,0,9,10,10,0)", "(0,10,10,1,1,0)", "(1,5,9,5,4,1)"}; !slices.Equal(got, want) {
+		t.Errorf("the ledger has %s, not %s", got, want)
+	}
+}
+
 // evict removes every member of a group.
 func (e *env) evict(group string) {
 	e.t.Helper()

@@ -49,7 +49,7 @@ var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 
 // packetRows is about how many rows are sent at a time. The server puts them
 // together again.
-const packetRows = 16 * chunkRows
+const packetRows = 8 * chunkRows
 
 // insertEvents writes the accepted deliveries of a block to usage_events.
 func (s store) insertEvents(ctx context.Context, b *block) error {

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,6 +27,10 @@ type writer struct {
 	// filled, and for writing to seal the block.
 	filling sync.RWMutex
 	open    *block
+
+	// ledger is where it ended when the generation began.
+	resuming sync.Mutex
+	ledger   map[place]int64
 }
 
 // writers is how many blocks are written at a time: while ClickHouse sorts one,
@@ -85,7 +90,7 @@ func (w *writer) seal(ctx context.Context, b *block) error {
 	w.open = newBlock(w.places, b.entered)
 	for i := range b.lanes {
 		l := &w.open.lanes[i]
-		l.first, l.next = b.lanes[i].next, b.lanes[i].next
+		l.first, l.next, l.end = b.lanes[i].next, b.lanes[i].next, b.lanes[i].end
 	}
 	return nil
 }
@@ -96,6 +101,27 @@ func (w *writer) sealOpen(ctx context.Context) error {
 	b := w.open
 	w.filling.RUnlock()
 	return w.seal(ctx, b)
+}
+
+// atEnd reports whether every partition has been read to its end.
+func (w *writer) atEnd() bool {
+	w.filling.Lock()
+	defer w.filling.Unlock()
+	return !slices.ContainsFunc(w.open.lanes, func(l lane) bool { return l.next < l.end })
+}
+
+// resume returns where the ledger ends, if it knows the partition.
+func (w *writer) resume(ctx context.Context, p place) (next int64, known bool, err error) {
+	w.resuming.Lock()
+	defer w.resuming.Unlock()
+	if w.ledger == nil {
+		err = w.wait.do(ctx, clickHouse, func(ctx context.Context) (err error) {
+			w.ledger, err = w.store.positions(ctx, w.topics())
+			return err
+		})
+	}
+	next, known = w.ledger[p]
+	return next, known, err
 }
 
 // run writes blocks. It returns once the generation has ended, or with an error
