@@ -82,17 +82,18 @@ func (w *writer) seal(ctx context.Context, b *block) error {
 		return ctx.Err()
 	}
 	b.timer.Stop()
+	// Once passed on, a block belongs to who writes it.
+	next := newBlock(w.places, b.entered)
+	for i, l := range b.lanes {
+		next.lanes[i].first, next.lanes[i].next, next.lanes[i].end = l.next, l.next, l.end
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case w.ready <- b:
+		w.open = next
+		return nil
 	}
-	w.open = newBlock(w.places, b.entered)
-	for i := range b.lanes {
-		l := &w.open.lanes[i]
-		l.first, l.next, l.end = b.lanes[i].next, b.lanes[i].next, b.lanes[i].end
-	}
-	return nil
 }
 
 // sealOpen passes on whatever there is.
