@@ -199,6 +199,10 @@ func (r *records) begin() (more bool, err error) {
 	return true, nil
 }
 
+// maxInflated is how large a batch may become. Producers bound theirs to a few
+// megabytes before they compress them, and the memory of ingest is bounded.
+const maxInflated = 128 << 20
+
 // inflate decompresses the batch that was begun.
 func (r *records) inflate(c compress.Compression) error {
 	codec := c.Codec()
@@ -211,12 +215,23 @@ func (r *records) inflate(c compress.Compression) error {
 	from := codec.NewReader(bytes.NewReader(r.left))
 	defer from.Close()
 	buf := slices.Grow((*r.inflated)[:0], 4*len(r.left))
-	for {
+	for empty := 0; ; {
 		// Decompressors write straight to where there is room for a whole block.
 		buf = slices.Grow(buf, 64<<10)
 		n, err := from.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if err == nil {
+		switch {
+		case len(buf) > maxInflated:
+			return permanentError{fmt.Errorf("the batch at offset %d of %s inflates to more than %d bytes: "+
+				"have its producer send smaller ones, and delete the records up to offset %d from the partition",
+				r.batch.offset, r.place, maxInflated, r.batch.offset+int64(r.batch.lastDelta))}
+		case err == nil && n == 0:
+			if empty++; empty == 100 {
+				return fmt.Errorf("reading %s: %w", r.place, io.ErrNoProgress)
+			}
+			continue
+		case err == nil:
+			empty = 0
 			continue
 		}
 		*r.inflated, r.left = buf, buf

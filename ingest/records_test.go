@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"strings"
 	"testing"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 )
 
@@ -77,5 +79,26 @@ func TestRecords(t *testing.T) {
 		if got, err := broken.read(); err == nil {
 			t.Errorf("%v: a damaged batch gave %+v", compression, got)
 		}
+	}
+}
+
+// A batch that inflates without end is refused before it fills the memory.
+func TestBatchThatInflatesTooFar(t *testing.T) {
+	var packed bytes.Buffer
+	to := compress.Gzip.Codec().NewWriter(&packed)
+	zeros := make([]byte, 1<<20)
+	for range maxInflated/len(zeros) + 1 {
+		if _, err := to.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := to.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := records{place: place{"usage.agent.v1", 3}, left: packed.Bytes()}
+	defer r.close()
+	err := r.inflate(compress.Gzip)
+	if !isPermanent(err) || !strings.Contains(err.Error(), "usage.agent.v1/3 inflates to more than 134217728 bytes") {
+		t.Errorf("%v; want it refused", err)
 	}
 }

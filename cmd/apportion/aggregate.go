@@ -11,6 +11,7 @@ import (
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -76,13 +77,17 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 	return report, err
 }
 
+// authenticationFailed is ClickHouse's code for a user or password that it does not know.
+const authenticationFailed = 516
+
 // keepAggregating makes a pass whenever something has changed. A pass that fails is tried again, because what it
 // was for has not gone away.
 func (a *app) keepAggregating(ctx context.Context) error {
 	for {
 		if report, err := a.aggregate(ctx); err != nil && ctx.Err() == nil {
-			if errors.As(err, new(usageError)) {
-				return err
+			var refused *clickhouse.Exception
+			if errors.As(err, new(usageError)) || errors.As(err, &refused) && refused.Code == authenticationFailed {
+				return err // trying again would not mend it
 			}
 			a.log.Error("aggregation failed and will be tried again", "error", err)
 		} else if report.Days > 0 {

@@ -40,10 +40,10 @@ const serveQuery = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT co
 
 // ClickHouse is a running ClickHouse server in a child process.
 //
-// Unlike a server proper, the library aborts at some things that its clients do: a login or a database that
-// it refuses, bytes that are not its protocol, a connection that is reset. The server is then started again
-// at once, on the same ports and data, which lose nothing that was acknowledged; clients that repeat what
-// failed see no more than a short outage.
+// Unlike a server proper, the library aborts at some things that its clients do: a connection that is reset,
+// which a relay in between keeps from it, and a login or a database that it refuses or bytes that are not its
+// protocol. The server is then started again at once, on the same data, which loses nothing that was
+// acknowledged, and the same ports; clients that repeat what failed see no more than a short outage.
 type ClickHouse struct {
 	Addr     string // the native protocol, host:port; user "default", no password
 	HTTPAddr string // the HTTP interface, host:port
@@ -70,13 +70,19 @@ func StartClickHouse(ctx context.Context, o Options) (*ClickHouse, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start ClickHouse: %w", err)
 	}
-	first, err := startServer(ctx, o, program, data)
+	relay, err := listen(o.ClickHousePort, o.Log)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start ClickHouse: %w", err), lock.Close())
 	}
-	c := &ClickHouse{Addr: loopback(first.port), HTTPAddr: loopback(first.httpPort), done: make(chan error, 1)}
+	o.ClickHousePort = 0 // the server's own is behind the relay
+	first, err := startServer(ctx, o, program, data)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start ClickHouse: %w", err), relay.listener.Close(), lock.Close())
+	}
+	c := &ClickHouse{Addr: relay.listener.Addr().String(), HTTPAddr: loopback(first.httpPort), done: make(chan error, 1)}
 	c.server.Store(first)
-	o.ClickHousePort, o.HTTPPort = first.port, first.httpPort
+	o.HTTPPort = first.httpPort
+	go relay.serve(func() string { return loopback(c.server.Load().port) })
 	ctx, stop := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
 	c.stop = sync.OnceValue(func() error {
@@ -84,7 +90,7 @@ func StartClickHouse(ctx context.Context, o Options) (*ClickHouse, error) {
 		return <-stopped
 	})
 	go func() {
-		err := errors.Join(c.supervise(ctx, o, program, data), lock.Close())
+		err := errors.Join(c.supervise(ctx, o, program, data), relay.listener.Close(), lock.Close())
 		if ctx.Err() == nil {
 			c.done <- err
 			err = nil
@@ -97,7 +103,7 @@ func StartClickHouse(ctx context.Context, o Options) (*ClickHouse, error) {
 
 const (
 	// A server that ends maxDeaths times within deathWindow would not stay up the next time either.
-	maxDeaths   = 5
+	maxDeaths   = 20
 	deathWindow = time.Minute
 )
 
