@@ -679,7 +679,10 @@ func (s *scenario) read(topics ...string) []*kgo.Record {
 			ask[topic] = append(ask[topic], kafka.LastOffsetOf(p))
 		}
 	}
-	offsets, err := (&kafka.Client{Addr: kafka.TCP(s.kafka)}).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
+	// A transport of its own: the shared one has connections to brokers that have been killed.
+	transport := new(kafka.Transport)
+	defer transport.CloseIdleConnections()
+	offsets, err := (&kafka.Client{Addr: kafka.TCP(s.kafka), Transport: transport}).ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
 	if err != nil {
 		s.t.Fatal(err)
 	}
