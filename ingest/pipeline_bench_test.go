@@ -85,7 +85,7 @@ func newPipeline(b *testing.B) *pipeline {
 		t:      b,
 		broker: servicetest.ApacheKafka(b),
 		conn:   connect(b, server.Addr, "default"),
-		addr:   server.Addr,
+		addr:   server.DirectAddr(),
 		db:     "default",
 		prefix: fmt.Sprintf("p%d.", epoch),
 		log:    new(logBuffer),

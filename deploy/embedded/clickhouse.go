@@ -82,7 +82,7 @@ func StartClickHouse(ctx context.Context, o Options) (*ClickHouse, error) {
 	c := &ClickHouse{Addr: relay.listener.Addr().String(), HTTPAddr: loopback(first.httpPort), done: make(chan error, 1)}
 	c.server.Store(first)
 	o.HTTPPort = first.httpPort
-	go relay.serve(func() string { return loopback(c.server.Load().port) })
+	go relay.serve(c.DirectAddr)
 	ctx, stop := context.WithCancel(context.Background())
 	stopped := make(chan error, 1)
 	c.stop = sync.OnceValue(func() error {
@@ -136,6 +136,10 @@ func (c *ClickHouse) supervise(ctx context.Context, o Options, p program, data s
 		}
 	}
 }
+
+// DirectAddr is the native address of the server itself, for measurements: nothing comes between, but a client
+// that is killed takes the server with it, which comes back at another address.
+func (c *ClickHouse) DirectAddr() string { return loopback(c.server.Load().port) }
 
 // PID is the child's process id. It changes when the server is started again.
 func (c *ClickHouse) PID() int { return c.server.Load().cmd.Process.Pid }
