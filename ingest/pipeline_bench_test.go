@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,7 +113,7 @@ func (p *pipeline) publish() {
 				for j := range messages {
 					messages[j] = realistic(random, i, n+j)
 				}
-				if _, err := c.produce(ctx, newWaiter(nil), place{p.prefix + schemas.TopicAgent, i}, messages); err != nil {
+				if _, err := c.produce(ctx, newWaiter(slog.New(slog.DiscardHandler)), place{p.prefix + schemas.TopicAgent, i}, messages); err != nil {
 					return err
 				}
 			}
