@@ -239,7 +239,6 @@ type servers struct {
 	broker     *process
 	kafka      string // address of the broker
 	clickHouse *embedded.ClickHouse
-	relay      string // address of a relay to ClickHouse
 
 	mu        sync.Mutex
 	scenarios int
@@ -268,7 +267,6 @@ func startServers(t *testing.T) *servers {
 			t.Error(err)
 		}
 	})
-	s.relay = relay(t, s.clickHouse.Addr)
 	s.startBroker("0")
 	return s
 }
@@ -296,41 +294,6 @@ func (s *servers) killClickHouse() {
 		s.t.Fatal(err)
 	}
 	s.count("ClickHouse")
-}
-
-// relay passes connections on to an address, and ends them in order whatever became of the client: the embedded
-// ClickHouse, unlike a server proper, ends when a connection is reset under a query.
-func relay(t *testing.T, addr string) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	pass := func(client net.Conn) {
-		defer client.Close()
-		server, err := net.Dial("tcp", addr)
-		if err != nil {
-			return
-		}
-		defer server.Close()
-		go func() {
-			io.Copy(server, client)
-			server.(*net.TCPConn).CloseWrite()
-		}()
-		io.Copy(client, server)
-		io.Copy(io.Discard, server)
-	}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go pass(client)
-		}
-	}()
-	return listener.Addr().String()
 }
 
 // partitions is how many each topic has.
@@ -411,7 +374,7 @@ func (s *scenario) ingest(o orders) *process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return startProcess(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.relay)
+	return startProcess(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.clickHouse.Addr)
 }
 
 // taken counts the deliveries in the ledger.
