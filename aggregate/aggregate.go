@@ -89,6 +89,13 @@ type Day struct {
 	FromMS, ToMS int64
 }
 
+// Extent says which deliveries are looked at: those that the ledger covers up to the positions and whose Kafka
+// timestamp, in UTC epoch milliseconds, is at most ArrivedBy ([Settled]: whenever they arrived).
+type Extent struct {
+	Positions []Position
+	ArrivedBy int64
+}
+
 // Usage is what one subscription, or the tenant as a whole where Subscription is empty, used of one meter on
 // one date.
 type Usage struct {

@@ -172,7 +172,7 @@ func (b *bill) commitments() {
 				price := b.price(s, v, v.Prices.Commitment, Commitment, meter)
 				b.add(s, Line{
 					Kind: Commitment, Meter: meter, Quantity: decimal.NewFromInt(quantity), UnitPrice: decimal.NewNullDecimal(price),
-					From: first, To: after, PeakMS: NoInstant,
+					From: first, To: after, PeakMS: NoInstant, Days: days,
 					Note: fmt.Sprintf("R18: %d committed at %s a month, active on %d of %d days", quantity, price, days, b.period.Days()),
 				}, int64(days), int64(b.period.Days()))
 			}
@@ -286,7 +286,7 @@ func (b *bill) overages() {
 		price := b.price(o.payer, version, version.Prices.Overage, Overage, meter)
 		b.add(o.payer, Line{
 			Kind: Overage, Meter: meter, Quantity: decimal.NewFromInt(o.quantity), UnitPrice: decimal.NewNullDecimal(price),
-			From: b.period.First(), To: b.period.Next().First(), PeakMS: o.peakMS, Note: o.note,
+			From: b.period.First(), To: b.period.Next().First(), PeakMS: o.peakMS, Entitled: o.entitled, Note: o.note,
 		}, 1, 1)
 	}
 }
@@ -294,6 +294,7 @@ func (b *bill) overages() {
 // over is an overage: how much, who pays it, and the date whose version prices it.
 type over struct {
 	quantity int64
+	entitled int64
 	payer    *registry.Subscription
 	date     civil.Date
 	peakMS   int64
@@ -312,7 +313,7 @@ func (b *bill) overAtPeak(meter string) over {
 		}
 		peak, entitled := days[at].Peak, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor)
 		if peak-entitled > o.quantity {
-			o = over{peak - entitled, b.primary[i], date, days[at].PeakMS,
+			o = over{peak - entitled, entitled, b.primary[i], date, days[at].PeakMS,
 				fmt.Sprintf("R15: %d live at once, %d entitled", peak, entitled)}
 		}
 	}
@@ -326,7 +327,7 @@ func (b *bill) overByHead(meter string) over {
 		entitled = max(entitled, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor))
 	}
 	agents := b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]
-	return over{agents - entitled, b.closing, b.closed, NoInstant,
+	return over{agents - entitled, entitled, b.closing, b.closed, NoInstant,
 		fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", agents, entitled)}
 }
 

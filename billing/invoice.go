@@ -49,10 +49,24 @@ type Line struct {
 	From, To civil.Date
 	// PeakMS is the peak instant in UTC epoch milliseconds (R15, R18), or NoInstant.
 	PeakMS int64
-	// Corrects names what an adjustment corrects (R21).
-	Corrects string
+	// Corrects names what an adjustment corrects, and CorrectsKind is the kind of it (R21); the period is that of
+	// From.
+	Corrects     string
+	CorrectsKind Kind
+	// Days of the period are what a commitment is charged for, of all the days of the month (R18); else 0.
+	Days int
+	// Entitled is the pool behind an overage (R14); else 0.
+	Entitled int64
+	// Pool is the tenant's concurrency around the peak instant of an overage, in the order of time; else empty.
+	Pool []PoolPoint
 	// Note says in words which rule and figures are behind the line.
 	Note string
+}
+
+// PoolPoint is a stretch of the picture behind an overage, from AtMS (UTC epoch milliseconds) until the next: the
+// greatest concurrency in it (R13), and what the tenant was entitled to (R14).
+type PoolPoint struct {
+	AtMS, Live, Entitled int64
 }
 
 // NoInstant is the PeakMS of a line that has no peak instant.

@@ -19,8 +19,8 @@ type Usage interface {
 	// Stored returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
 	// that have any.
 	Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
-	// Fresh works out the figures of the days at a `now` of R12 and stores nothing.
-	Fresh(ctx context.Context, days []aggregate.Day, upTo []aggregate.Position, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
+	// Fresh works out the figures of the days from the deliveries of the extent, at a `now` of R12, and stores nothing.
+	Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
 }
 
 // Ledger keeps what has been issued, for good (R20); billing/clickhouse has it.
@@ -67,6 +67,23 @@ type Run struct {
 	// Issued counts the tenants whose period this run has issued, those issued before left out; in what
 	// [Biller.Issued] returns, all of them.
 	Issued int
+	// Accounts have, by tenant, what the files need besides the invoices.
+	Accounts map[string]Account
+}
+
+// Account is what a tenant's invoices of a run rest on, and what is to be said beside them.
+type Account struct {
+	// Tenant is the registry's document of the tenant, as it stood when it was billed.
+	Tenant *registry.Tenant
+	// IssueDate is the date, in the tenant's zone, on which the grace is over (R20).
+	IssueDate civil.Date
+	// Balance says what became of the period's deliveries, and what is to be reported of them (R10, R12, R22).
+	Balance aggregate.Balance
+	// RegistryOffset is the next offset of the registry's command log, Positions the ends of the ledger, and
+	// TZVersion the time zone data in use (R23).
+	RegistryOffset int64
+	Positions      []aggregate.Position
+	TZVersion      string
 }
 
 func (r *Run) sort() {
@@ -94,7 +111,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	figures, err := b.Usage.Fresh(ctx, days, positions, snapshot.Timelines, b.Rules.Rules, now)
+	figures, err := b.Usage.Fresh(ctx, days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, snapshot.Timelines, b.Rules.Rules, now)
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}

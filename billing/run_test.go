@@ -57,7 +57,7 @@ func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.D
 	return figures(u.deliveries, u.snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.Settled), nil
 }
 
-func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ []aggregate.Position, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
 	return figures(u.deliveries, timelines, days, rules, now), nil
 }
 

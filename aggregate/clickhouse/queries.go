@@ -9,8 +9,8 @@ package clickhouse
 //	agents(tenant, agent, from_ms, subscription, premium)    begins before all events
 //	entry_points(tenant, entry_point, from_ms, subscription)
 //
-// and these parameters: lo and hi, between which the start of whatever touches the days lies; now and
-// open_ms, for R12.
+// and these parameters: lo and hi, between which the start of whatever touches the days lies; arrived_by,
+// the last arrival that is looked at; now and open_ms, for R12.
 
 // attributed has one row for each revision and content of every event that may touch the days: how many
 // deliveries brought it, whether it wins (R8), and where its usage goes (R9, R10, R11). The event is taken
@@ -21,7 +21,7 @@ const attributed = `
 			channel, quantity, subscription, class, content
 		FROM usage_events
 		INNER JOIN positions ON usage_events.topic = positions.topic AND usage_events.partition = positions.partition
-		WHERE offset <= last_offset
+		WHERE offset <= last_offset AND arrived_ms <= {arrived_by:Int64}
 			AND (tenant, source, id) IN (
 				SELECT tenant, source, id FROM usage_events
 				WHERE tenant IN (SELECT tenant FROM days) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64})

@@ -145,7 +145,7 @@ func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, t
 func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
 	inputs := func() *query {
-		return newQuery(ctx).inputs(days, pass.Positions, timelines, rules, aggregate.Settled)
+		return newQuery(ctx).inputs(days, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, timelines, rules, aggregate.Settled)
 	}
 	if err := inputs().exec(s.conn, `INSERT INTO usage_daily (tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents, pass, run)
 		WITH `+usage+` SELECT tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents`+stamp+` FROM daily`); err != nil {
@@ -220,10 +220,10 @@ func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Dat
 		inputs(), `WITH balance AS (SELECT * FROM v_usage_balance`+where+`)`)
 }
 
-// Fresh works the figures of the days out from the deliveries up to the positions, at a `now` of R12, and
+// Fresh works the figures of the days out from the deliveries of the extent, at a `now` of R12, and
 // stores nothing: what a preview needs, and what may be asked of a registry that does not stand (yet).
-func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, upTo []aggregate.Position, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
-	inputs := func() *query { return newQuery(ctx).inputs(days, upTo, timelines, rules, now) }
+func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+	inputs := func() *query { return newQuery(ctx).inputs(days, extent, timelines, rules, now) }
 	return figures(s.conn, inputs(), `WITH `+usage, inputs(), `WITH `+balance)
 }
 
@@ -322,10 +322,10 @@ func (q *query) days(days []aggregate.Day) *query {
 }
 
 // inputs adds all that the queries of this package read besides the deliveries.
-func (q *query) inputs(days []aggregate.Day, upTo []aggregate.Position, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
+func (q *query) inputs(days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
 	q.days(days)
 	position := q.table("positions", "topic", "String", "partition", "Int32", "last_offset", "Int64")
-	for _, p := range upTo {
+	for _, p := range extent.Positions {
 		position(p.Topic, p.Partition, p.LastOffset)
 	}
 	primary := q.table("primaries", "tenant", "String", "from_ms", "Int64", "subscription", "String")
@@ -351,6 +351,7 @@ func (q *query) inputs(days []aggregate.Day, upTo []aggregate.Position, timeline
 	q.parameter("lo", lo-max(longest, openMS(rules)))
 	q.parameter("hi", hi)
 	q.parameter("now", now)
+	q.parameter("arrived_by", extent.ArrivedBy)
 	q.parameter("open_ms", openMS(rules))
 	return q
 }

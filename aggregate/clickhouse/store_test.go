@@ -224,7 +224,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := store.Fresh(ctx, w.days, positions, w.registry.Timelines, rules, now)
+	fresh, err := store.Fresh(ctx, w.days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, w.registry.Timelines, rules, now)
 	if err != nil {
 		t.Fatal(err)
 	}
