@@ -47,10 +47,12 @@ func month(b *testing.B, tenants int) aggregate.Snapshot {
 		b.Fatal(err)
 	}
 	s := aggregate.Snapshot{Offset: 1}
+	s.Timelines.Zones = map[string]*civil.Zone{}
 	for i := range tenants {
 		id := fmt.Sprintf("tenant-%d", i)
 		subscription := "Sub" + id
 		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: id, Zone: zone, Version: 0})
+		s.Timelines.Zones[id] = zone
 		s.Timelines.Primary = append(s.Timelines.Primary, aggregate.PrimaryStep{Tenant: id, FromMS: aggregate.Start, Subscription: subscription})
 		s.Timelines.Active = append(s.Timelines.Active, aggregate.ActiveStep{Tenant: id, Subscription: subscription, FromMS: aggregate.Start, Active: true})
 	}
