@@ -147,7 +147,6 @@ type ublID struct {
 
 type ublParty struct {
 	Endpoint         *ublID     `xml:"cbc:EndpointID"`
-	Name             string     `xml:"cac:PartyName>cbc:Name"`
 	Address          ublAddress `xml:"cac:PostalAddress"`
 	VAT              *ublVATID  `xml:"cac:PartyTaxScheme"`
 	RegistrationName string     `xml:"cac:PartyLegalEntity>cbc:RegistrationName"`
@@ -270,7 +269,7 @@ func (d *deal) amount(a decimal.Decimal) ublAmount {
 func period(from, to civil.Date) *ublPeriod { return &ublPeriod{from, to.Add(-1)} }
 
 func (d *deal) party(p party) ublParty {
-	u := ublParty{Name: p.name, RegistrationName: p.name, Address: ublAddress(p.address)}
+	u := ublParty{RegistrationName: p.name, Address: ublAddress(p.address)}
 	if d.peppol {
 		u.Endpoint = &ublID{p.endpoint.Scheme, p.endpoint.ID}
 	}
@@ -303,11 +302,12 @@ func (d *deal) category() ublTax {
 	return t
 }
 
-// line writes a line so that its amount is exactly quantity × price / base quantity.
+// line writes a line so that its amount is exactly quantity × price / base quantity, to whatever accuracy it is worked
+// out again: where rounding (R19) lets that be with no other price, the price of the whole quantity is the amount.
 func (d *deal) line(l billing.Line) ublLine {
 	note := []string{l.Note}
 	if at := l.PeakAt(); at != "" {
-		note = append(note, "at "+at)
+		note = append(note, "peak at "+at)
 	}
 	u := ublLine{
 		ID: l.No, Amount: d.amount(l.Amount), Period: period(l.From, l.To),
@@ -327,7 +327,9 @@ func (d *deal) line(l billing.Line) ublLine {
 		quantity, base = quantity.Mul(decimal.NewFromInt(int64(l.Days))), decimal.NewFromInt(int64(days))
 	}
 	if !quantity.Mul(price).Equal(l.Amount.Mul(base)) {
-		note = append(note, fmt.Sprintf("the unit price is %s", price))
+		if l.Kind == billing.Overage { // the notes of the others have it
+			note = append(note, "unit price "+price.String())
+		}
 		price, base = l.Amount, quantity
 	}
 	u.Note = strings.Join(slices.DeleteFunc(note, func(s string) bool { return s == "" }), "; ")
