@@ -322,7 +322,7 @@ func (d *deal) line(l billing.Line) ublLine {
 			quantity = quantity.Neg()
 		}
 		u.Period = nil
-		note = append([]string{fmt.Sprintf("corrects %s, %s of %s, by a quantity of %s", l.Corrects, l.CorrectsKind, l.From.Month(), l.Quantity)}, note...)
+		note = append([]string{"corrects " + l.Corrects}, note...)
 	case l.Kind == billing.Commitment && l.Days != days:
 		quantity, base = quantity.Mul(decimal.NewFromInt(int64(l.Days))), decimal.NewFromInt(int64(days))
 	}
@@ -364,7 +364,7 @@ func itemName(l billing.Line) string {
 	case billing.Overage:
 		name += ", overage"
 	case billing.Adjustment:
-		name += ", adjustment"
+		name += ", adjustment of " + string(l.CorrectsKind) + ", " + l.From.Month().String()
 	}
 	return name
 }

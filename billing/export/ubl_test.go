@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,7 +88,7 @@ func corrections() []billing.Line {
 	september, august := civil.NewMonth(2026, 9), civil.NewMonth(2026, 8)
 	line := func(kind billing.Kind, meter, quantity, amount, corrects string, of civil.Month) billing.Line {
 		return billing.Line{Kind: billing.Adjustment, CorrectsKind: kind, Meter: meter, Quantity: dec(quantity), Unit: "seat", Amount: dec(amount),
-			From: of.First(), To: of.Next().First(), Corrects: corrects, Note: "R21: usage that arrived after the issue"}
+			From: of.First(), To: of.Next().First(), Corrects: corrects, Note: fmt.Sprintf("R21: %s of %s: 3 for 3300.00 issued so far, 0 for 0.00 now", kind, of)}
 	}
 	return []billing.Line{
 		line(billing.Overage, "agent_premium", "1", "1500", "INV-Sub1-202608", august),
