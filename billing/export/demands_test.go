@@ -90,6 +90,9 @@ func TestUBLRefusals(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, r)
 		}
 	}
+	if err := UBL(&bytes.Buffer{}, october("KWD", line), account(nil), Seller{}, false); err == nil || !strings.Contains(err.Error(), "unsupported_currency") {
+		t.Errorf("dinars to nobody: %v", err)
+	}
 	for name, a := range map[string]billing.Account{"nobody to bill": account(nil), "no tenant": {}} {
 		var r *Refusal
 		if err := UBL(&bytes.Buffer{}, october("SEK", line), a, sellerAB(), false); !errors.As(err, &r) || r.Code != "missing_bill_to" || r.Field != "billTo" {

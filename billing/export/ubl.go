@@ -68,6 +68,12 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	refuse := func(code, field, detail, advice string) *Refusal {
 		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
 	}
+	// First, since no buyer would help.
+	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
+		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
+			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
+			"use the other files of this invoice")
+	}
 	const inRegistry = "complete the registry document and apply it"
 	if account.Tenant == nil || account.Tenant.BillTo == nil {
 		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
@@ -75,11 +81,6 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	b := account.Tenant.BillTo
 	if b.Tax == nil {
 		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
-	}
-	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
-		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
-			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
-			"use the other files of this invoice")
 	}
 	d := &deal{
 		invoice: invoice,
