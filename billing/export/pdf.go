@@ -293,7 +293,7 @@ func (s *sheet) charges() {
 	priceAt := amountAt - amounts - gap
 	unitAt := priceAt - prices - gap - unitsOf
 	quantityAt := unitAt - 4*pt
-	describing := quantityAt - quantities - gap - left
+	describing := max(quantityAt-quantities-gap-left, 100*pt)
 	for i, l := range charged {
 		what, more := describe(s.invoice, l)
 		rows[i].what = s.block(what, fonts.Regular, normal, leading, describing, ink)
@@ -377,7 +377,7 @@ func (s *sheet) totals(due civil.Date) {
 		pay = append(pay, s.block(text, style, normal, leading, across-sums-gap, fill))
 	}
 	put("Payment", fonts.SemiBold, ink)
-	put(payment(s.invoice, gross, due, s.seller), fonts.Regular, ink)
+	put(payment(s.invoice, gross, due, s.seller, s.draft), fonts.Regular, ink)
 	if gross.IsPositive() {
 		if s.seller.IBAN != "" {
 			put("IBAN "+iban(s.seller.IBAN), fonts.Regular, ink)

@@ -294,17 +294,24 @@ func iban(s string) string {
 	return b.String()
 }
 
-// payment says what to pay, by when, where to, and in whose name; for a credit and for nothing that there is nothing to pay.
-func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller Seller) string {
+// payment says what to pay, by when, where to and in whose name, of a draft once it is issued; of a credit and of
+// nothing that there is nothing to pay.
+func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller Seller, draft bool) string {
 	amount := invoice.Currency + space + grouped(gross.Abs(), invoice.MinorUnits)
 	switch {
 	case gross.IsZero():
 		return "Nothing is to be paid."
+	case gross.IsNegative() && draft:
+		return "Nothing is to be paid: " + amount + " will be credited to you."
 	case gross.IsNegative():
 		return "Nothing is to be paid: " + amount + " is credited to you."
-	case seller.IBAN == "":
-		return "Please pay " + amount + " by " + day(due) + ", quoting " + invoice.ID + "."
-	default:
-		return "Please pay " + amount + " by " + day(due) + " to the account below, quoting " + invoice.ID + "."
 	}
+	please, account := "Please pay ", ""
+	if draft {
+		please = "Once this is issued, please pay "
+	}
+	if seller.IBAN != "" {
+		account = " to the account below"
+	}
+	return please + amount + " by " + day(due) + account + ", quoting " + invoice.ID + "."
 }

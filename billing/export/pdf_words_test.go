@@ -118,6 +118,26 @@ func TestTax(t *testing.T) {
 	}
 }
 
+func TestPayment(t *testing.T) {
+	invoice, due := invoiceOf("SEK", 2), civil.NewDate(2026, 12, 4)
+	for _, c := range []struct {
+		gross string
+		iban  string
+		draft bool
+		want  string
+	}{
+		{"1250", "SE45", false, "Please pay SEK 1 250.00 by 4 December 2026 to the account below, quoting INV-Sub1-202610."},
+		{"1250", "", true, "Once this is issued, please pay SEK 1 250.00 by 4 December 2026, quoting INV-Sub1-202610."},
+		{"0", "SE45", true, "Nothing is to be paid."},
+		{"-1250", "SE45", false, "Nothing is to be paid: SEK 1 250.00 is credited to you."},
+		{"-1250", "SE45", true, "Nothing is to be paid: SEK 1 250.00 will be credited to you."},
+	} {
+		if got := plainSpaces(payment(invoice, dec(c.gross), due, Seller{IBAN: c.iban}, c.draft)); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestTicks(t *testing.T) {
 	zone, err := civil.LoadZone("Europe/Stockholm")
 	if err != nil {
