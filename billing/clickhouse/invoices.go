@@ -124,7 +124,7 @@ func fits(l billing.Line) error {
 		value  decimal.Decimal
 		places int32
 	}{{"quantity", l.Quantity, 6}, {"unit price", l.UnitPrice.Decimal, 6}, {"amount", l.Amount, 4}} {
-		if !n.value.Equal(n.value.Truncate(n.places)) || len(n.value.Abs().Truncate(0).Coefficient().String()) > 38-int(n.places) {
+		if !n.value.Equal(n.value.Truncate(n.places)) || n.value.Abs().GreaterThanOrEqual(decimal.New(1, 38-n.places)) {
 			return fmt.Errorf("%s %s has more digits than an invoice can hold", n.what, n.value)
 		}
 	}
