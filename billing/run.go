@@ -380,7 +380,8 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 			continue
 		}
 		last := chain[len(chain)-1]
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion
+		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion || last.Pass > pass.Number
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue
