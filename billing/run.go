@@ -52,6 +52,9 @@ type Biller struct {
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
+	// KnownAt leaves out of a preview the deliveries that arrived on Kafka after it, in UTC epoch milliseconds; nil
+	// for none.
+	KnownAt *int64
 	// Progress is called with the tenants done and the tenants there are.
 	Progress func(done, total int)
 }
@@ -111,7 +114,11 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	figures, err := b.Usage.Fresh(ctx, days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, snapshot.Timelines, b.Rules.Rules, now)
+	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+	if b.KnownAt != nil {
+		extent.ArrivedBy = *b.KnownAt
+	}
+	figures, err := b.Usage.Fresh(ctx, days, extent, snapshot.Timelines, b.Rules.Rules, now)
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
