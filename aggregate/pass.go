@@ -47,6 +47,19 @@ type Pass struct {
 	Rules          string
 }
 
+// rulesForm is how a pass records the configured rules.
+const rulesForm = "open sessions %d h, time zones %s"
+
+// RulesOf returns the configured rules that a pass rested on, or others where it does not say.
+func (p Pass) RulesOf(otherwise Rules) Rules {
+	var rules Rules
+	var zones string
+	if _, err := fmt.Sscanf(p.Rules, rulesForm, &rules.OpenSessionHours, &zones); err != nil {
+		return otherwise
+	}
+	return rules
+}
+
 // Store keeps usage and its daily figures; aggregate/clickhouse has the one there is.
 type Store interface {
 	// LastPass returns the pass that finished last, and the zero Pass before the first.
@@ -86,7 +99,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, time zones %s", rules.OpenSessionHours, civil.TZVersion),
+		Rules:          fmt.Sprintf(rulesForm, rules.OpenSessionHours, civil.TZVersion),
 	}
 	pass.Number = number(pass, last)
 	var changed []string

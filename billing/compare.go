@@ -116,7 +116,7 @@ func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []stri
 			return &Run{Period: period, Draft: true}, nil
 		}
 		viewed := *b
-		viewed.State, viewed.KnownAt, viewed.Usage = v.State, v.KnownAt, pinned{b.Usage, positions}
+		viewed.State, viewed.KnownAt, viewed.Usage = v.State, v.KnownAt, Pinned(b.Usage, positions)
 		return viewed.Preview(ctx, period, wanted, v.Now)
 	}
 	was, err := preview(before, after)
@@ -130,7 +130,9 @@ func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []stri
 	return compare(was, is), nil
 }
 
-// pinned is usage whose ledger ends where it did.
+// Pinned returns usage whose ledger ends where it did, whatever is taken in meanwhile.
+func Pinned(usage Usage, positions []aggregate.Position) Usage { return pinned{usage, positions} }
+
 type pinned struct {
 	Usage
 	positions []aggregate.Position
