@@ -2,6 +2,11 @@ package clickhouse
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/shopspring/decimal"
 
@@ -18,7 +23,7 @@ import (
 func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggregate.Wanted, each func(event []aggregate.Delivery) error) error {
 	q := newQuery(ctx)
 	q.parameter("arrived_by", extent.ArrivedBy)
-	narrow := q.narrowed(wanted)
+	narrow := q.narrowed(extent, wanted)
 	rows, err := q.run(s.conn, `
 		SELECT type, source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel, quantity,
 			subscription, class, topic, partition, offset, arrived_ms
@@ -74,7 +79,7 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 
 // narrowed returns the query for the ids of the events that are wanted. An id may be that of another source's event
 // as well (R8); whoever asks looks at each event anyhow, and one column is read much faster than two.
-func (q *query) narrowed(wanted aggregate.Wanted) string {
+func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) string {
 	q.parameters["tenant"] = wanted.Tenant
 	q.parameter("from_ms", wanted.FromMS)
 	q.parameter("to_ms", wanted.ToMS)
@@ -106,9 +111,32 @@ func (q *query) narrowed(wanted aggregate.Wanted) string {
 		where += ` AND agent IN (SELECT agent FROM agents)`
 	}
 	if wanted.OneEach {
-		return `SELECT min((at_ms, id)).2 FROM usage_events PREWHERE ` + where + ` AND NOT voided GROUP BY agent`
+		// One that came later than the extent must not stand in for one that is in it.
+		where += ` AND NOT voided`
+		return `SELECT id FROM usage_events PREWHERE ` + where + ` WHERE (agent, at_ms) IN (
+			SELECT agent, min(at_ms) FROM usage_events PREWHERE ` + where + `
+			WHERE offset <= ` + q.lastOffset(extent) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
 	}
 	return `SELECT id FROM usage_events PREWHERE ` + where
+}
+
+// lastOffset returns an expression for how far the extent goes in the partition of a delivery, -1 where it has none
+// of it. Arrays that are looked up by number cost much less than a join over all deliveries of a tenant.
+func (q *query) lastOffset(extent aggregate.Extent) string {
+	ends := map[string][]string{}
+	for _, p := range extent.Positions {
+		for int(p.Partition) >= len(ends[p.Topic]) {
+			ends[p.Topic] = append(ends[p.Topic], "-1")
+		}
+		ends[p.Topic][p.Partition] = strconv.FormatInt(p.LastOffset, 10)
+	}
+	expression := "-1"
+	for i, topic := range slices.Sorted(maps.Keys(ends)) {
+		name := fmt.Sprintf("topic%d", i)
+		q.parameters[name] = topic
+		expression = fmt.Sprintf("if(topic = {%s:String}, arrayElementOrNull([%s]::Array(Int64), partition + 1), %s)", name, strings.Join(ends[topic], ", "), expression)
+	}
+	return expression
 }
 
 // Passes returns the passes of a number, of which there are several when a pass was made again.
