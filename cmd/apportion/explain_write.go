@@ -46,7 +46,7 @@ func (r *explained) write(w io.Writer) {
 			fmt.Fprintln(w, "differs, worked out again:", d)
 		}
 		if v.Equal {
-			fmt.Fprintf(w, "Verified: worked out again from the registry and %d deliveries, it is equal.\n", v.Deliveries)
+			fmt.Fprintf(w, "Verified: worked out again from the registry and %s, it is equal.\n", counted(int(v.Deliveries), "delivery", "deliveries"))
 		}
 	}
 }
@@ -98,7 +98,7 @@ func (r *explained) writeInstant(w io.Writer) {
 	if e.Line.Kind == billing.Overage {
 		r.writeMoney(w)
 	}
-	fmt.Fprintf(w, "Live then, by %s:\n\n", counted(len(i.Sessions), "session", "sessions"))
+	fmt.Fprintf(w, "%s live then:\n\n", counted(len(i.Sessions), "session", "sessions"))
 	writeEvidence(w, i.Sessions, readable)
 }
 
