@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shopspring/decimal"
-
 	"apportion/aggregate"
 	"apportion/schemas"
 )
@@ -25,8 +23,8 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 	q.parameter("arrived_by", extent.ArrivedBy)
 	narrow := q.narrowed(extent, wanted)
 	rows, err := q.run(s.conn, `
-		SELECT type, source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel, quantity,
-			subscription, class, topic, partition, offset, arrived_ms
+		SELECT toUInt8(type), source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel,
+			toInt64(toDecimal128(quantity, 6) * 1000000), subscription, class, topic, partition, offset, arrived_ms
 		FROM usage_events
 		PREWHERE tenant = {tenant:String} AND id IN (`+narrow+`)
 		WHERE arrived_ms <= {arrived_by:Int64}
@@ -43,10 +41,9 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 	same := intern{}
 	for rows.Next() {
 		d := aggregate.Delivery{Event: schemas.Event{Tenant: wanted.Tenant}}
-		var kind string
-		var quantity decimal.Decimal
+		var kind uint8
 		if err := rows.Scan(&kind, &d.Source, &d.ID, &d.Revision, &d.Voided, &d.TimeMS, &d.StartMS, &d.EndMS, &d.Agent, &d.EntryPoint, &d.Channel,
-			&quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
+			&d.Quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
 			return err
 		}
 		if end, known := last[aggregate.Place{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
@@ -55,8 +52,7 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 		if n := len(event); n > 0 && event[n-1].Place == d.Place {
 			continue // a row that came twice and is not merged yet (R23)
 		}
-		d.Type, _ = schemas.ParseType(kind)
-		d.Quantity = quantity.Shift(6).IntPart()
+		d.Type = schemas.Type(kind)
 		for _, text := range []*string{&d.Source, &d.Agent, &d.EntryPoint, &d.Channel, &d.Subscription, &d.Class, &d.Topic} {
 			same.share(text)
 		}
