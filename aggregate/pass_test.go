@@ -248,3 +248,15 @@ func TestDays(t *testing.T) {
 		t.Errorf("%v, want one day of 25 hours", days)
 	}
 }
+
+// TestRulesOf: what a pass rested on is read back from it, and not from what is configured now.
+func TestRulesOf(t *testing.T) {
+	s := current(t)
+	s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
+	if rules := s.last.RulesOf(DefaultRules()); rules.OpenSessionHours != 12 {
+		t.Errorf("of %q: %+v, want 12 hours", s.last.Rules, rules)
+	}
+	if rules := (Pass{Rules: "none"}).RulesOf(DefaultRules()); rules != DefaultRules() {
+		t.Errorf("of a pass that does not say: %+v", rules)
+	}
+}
