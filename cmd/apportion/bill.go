@@ -27,6 +27,7 @@ is reported with the rule that stops it; the others go on, and the exit code is 
 		`  apportion bill preview --config data/apportion.yaml --period 2026-10
   apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
 		newBillPreviewCommand(a),
+		newBillDiffCommand(a),
 		newBillIssueCommand(a),
 	)
 }
@@ -37,25 +38,29 @@ type billFlags struct {
 	tenants []string
 	asOf    int64
 	out     string
+
+	// Of a preview alone: what was known when, and a registry document that does not stand.
+	knownAt  *int64
+	registry string
 }
 
-// billCommand returns a command with the flags of both.
-func (a *app) billCommand(cmd *cobra.Command, bill func(ctx context.Context, flags billFlags) (*billing.Run, error)) *cobra.Command {
-	var flags billFlags
+// billCommand returns a command with the flags of both. Now is the clock, unless the command has a default of its
+// own for it.
+func (a *app) billCommand(cmd *cobra.Command, flags *billFlags, now func() (time.Time, error), bill func(ctx context.Context, flags billFlags) error) *cobra.Command {
 	var period, asOf string
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = a.command(func(ctx context.Context, _ []string) (err error) {
 		if flags.period, err = parsePeriod(period); err != nil {
 			return err
 		}
-		if flags.asOf, err = parseAsOf(asOf, time.Now); err != nil {
-			return err
-		}
-		run, err := bill(ctx, flags)
+		otherwise, err := now()
 		if err != nil {
 			return err
 		}
-		return a.printRun(run)
+		if flags.asOf, err = parseAsOf(asOf, func() time.Time { return otherwise }); err != nil {
+			return err
+		}
+		return bill(ctx, *flags)
 	})
 	periodFlag(cmd, &period)
 	asOfFlag(cmd, &asOf)
@@ -86,26 +91,22 @@ func parseAsOf(s string, otherwise func() time.Time) (int64, error) {
 	if s == "" {
 		return otherwise().UnixMilli(), nil
 	}
+	return parseInstantOf("--as-of", s)
+}
+
+func parseInstantOf(flag, s string) (int64, error) {
 	ms, err := civil.ParseInstant(s)
 	if err != nil {
-		return 0, usageError{fmt.Errorf("--as-of: %w", err)}
+		return 0, usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
 	return ms, nil
 }
 
-func newBillPreviewCommand(a *app) *cobra.Command {
-	return a.billCommand(&cobra.Command{
-		Use:   "preview --period P",
-		Short: "Show the invoices of a period as they stand",
-		Long: `Works out the invoices of a period from what has been taken in so far, and issues nothing.
-Open sessions last until now (R12). With --out, writes the files to DIR/PERIOD.draft/.`,
-		Example: `  apportion bill preview --config data/apportion.yaml --period 2026-10
-  apportion bill preview --config data/apportion.yaml --period 2026-10 --tenant acme --json
-  apportion bill preview --config data/apportion.yaml --period 2026-10 --as-of 2026-10-15T12:00:00Z --out drafts`,
-	}, a.preview)
-}
+// clock is the now of a command that nobody has told another.
+func clock() (time.Time, error) { return time.Now(), nil }
 
 func newBillIssueCommand(a *app) *cobra.Command {
+	var flags billFlags
 	return a.billCommand(&cobra.Command{
 		Use:   "issue --period P",
 		Short: "Issue the invoices of a period, once and for good",
@@ -116,7 +117,13 @@ adjustment lines (R21). With --out, writes the files of everything issued of
 the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
-	}, a.issue)
+	}, &flags, clock, func(ctx context.Context, flags billFlags) error {
+		run, err := a.issue(ctx, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run)
+	})
 }
 
 // biller returns what bills, on the registry as it stands now.
@@ -156,18 +163,6 @@ func (f *registryFold) at(offset int64) (registry.State, error) {
 		}
 	}
 	return state, nil
-}
-
-func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, err := a.biller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	run, err := biller.Preview(ctx, flags.period, flags.tenants, flags.asOf)
-	if err != nil {
-		return nil, err
-	}
-	return run, a.writeFiles(run, flags.out)
 }
 
 func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {
