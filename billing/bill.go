@@ -32,7 +32,7 @@ func DefaultRules() Rules {
 type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced (R22) or not_due (R20).
+	// Code is missing_price (R19), unbalanced (R22), not_due or held (R20).
 	Code   string `json:"code"`
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`

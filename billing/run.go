@@ -150,6 +150,10 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 				"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"})
 			continue
 		}
+		if reason, held := b.State.Held(t.ID, period); held {
+			run.Stopped = append(run.Stopped, stopHeld(t.ID, period, reason))
+			continue
+		}
 		if len(b.Differences) > 0 {
 			run.Stopped = append(run.Stopped, unbalanced(t.ID, period, b.Differences))
 			continue
@@ -284,5 +288,5 @@ func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	return zone.Start(period.Next().First().Add(b.Rules.GraceDays)), nil
+	return graceEnd(zone, period, b.Rules), nil
 }
