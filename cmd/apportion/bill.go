@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,14 +12,16 @@ import (
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/export"
+	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
 func newBillCommand(a *app) *cobra.Command {
-	return group("bill", "Preview and issue the invoices of a period (R14-R20)",
+	return group("bill", "Preview, hold and issue the invoices of a period (R14-R20)",
 		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
 committed, how usage is split, Connect usage, and the overage of the tenant's pooled usage on
 its primary subscription. A tenant that cannot be billed is reported with the rule that stops
@@ -27,6 +30,9 @@ it; the others go on, and the exit code is 3.`,
   apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
 		newBillPreviewCommand(a),
 		newBillIssueCommand(a),
+		newBillHoldCommand(a),
+		newBillReleaseCommand(a),
+		newBillHoldsCommand(a),
 	)
 }
 
@@ -128,18 +134,33 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 		return nil, err
 	}
 	progress := a.progress("tenants worked out", -1)
+	return a.newBiller(conn, state, func(done, total int) {
+		progress.set(int64(done))
+		if done == total {
+			progress.end()
+		}
+	}), nil
+}
+
+// newBiller returns what bills on a state of the registry.
+func (a *app) newBiller(conn driver.Conn, state registry.State, progress func(done, total int)) *billing.Biller {
 	return &billing.Biller{
-		State:  state,
-		Rules:  a.billingRules(),
-		Usage:  usage.NewStore(conn),
-		Ledger: clickhouse.NewInvoices(conn),
-		Progress: func(done, total int) {
-			progress.set(int64(done))
-			if done == total {
-				progress.end()
-			}
-		},
-	}, nil
+		State:    state,
+		Rules:    a.billingRules(),
+		Usage:    usage.NewStore(conn),
+		Ledger:   clickhouse.NewInvoices(conn),
+		Progress: progress,
+	}
+}
+
+// differences returns what does not balance between the topics and what was taken in (R22).
+func differences(ctx context.Context, conn driver.Conn) ([]string, error) {
+	partitions, err := ingest.Balance(ctx, conn)
+	var all []string
+	for _, p := range partitions {
+		all = append(all, p.Differences...)
+	}
+	return all, err
 }
 
 func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
@@ -151,6 +172,11 @@ func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error
 	if err != nil {
 		return nil, err
 	}
+	for _, h := range biller.State.Holds() {
+		if h.Period == flags.period && (len(flags.tenants) == 0 || slices.Contains(flags.tenants, h.Tenant)) {
+			fmt.Fprintf(a.stderr, "held: %s of %s will not be issued until it is released: %s\n", h.Period, h.Tenant, h.Reason)
+		}
+	}
 	return run, a.writeFiles(run, flags.out)
 }
 
@@ -159,12 +185,8 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := ingest.Balance(ctx, a.conn)
-	if err != nil {
+	if biller.Differences, err = differences(ctx, a.conn); err != nil {
 		return nil, err
-	}
-	for _, p := range partitions {
-		biller.Differences = append(biller.Differences, p.Differences...)
 	}
 	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)
 	if err != nil || flags.out == "" {

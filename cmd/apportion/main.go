@@ -101,6 +101,7 @@ period, differences).`,
 		newAggregateCommand(a),
 		newReconcileCommand(a),
 		newBillCommand(a),
+		newRunCommand(a),
 		newServeCommand(a),
 		newConfigCommand(a),
 	)
