@@ -131,8 +131,13 @@ func (g *aggregator) Run(ctx context.Context) error {
 		case snapshot = <-snapshots:
 		}
 		for {
+			began := time.Now()
 			if err := g.pass(ctx, snapshot); err != nil {
 				return err
+			}
+			// While deliveries pour in, the days that they touch are worked out half of the time at the most.
+			if !rest(ctx, time.Since(began)) {
+				return ctx.Err()
 			}
 			select {
 			case <-ctx.Done():

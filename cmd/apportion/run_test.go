@@ -3,17 +3,22 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"apportion/deploy/embedded/servicetest"
+
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/segmentio/kafka-go"
 )
 
 // comes is the script command `comes RESULT QUERY`, which waits until the query of one value has that result.
@@ -126,5 +131,63 @@ func TestTimetable(t *testing.T) {
 			t.Fatalf("after %s comes %s", at, next)
 		}
 		at = next
+	}
+}
+
+// A late delivery's day is current within a second of its arrival on Kafka, though that has long been worked out.
+func TestALateDeliveryIsCurrentWithinASecond(t *testing.T) {
+	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
+	environ := append(os.Environ(), "APPORTION_KAFKA_BROKERS="+brokers, "APPORTION_KAFKA_TOPIC_PREFIX=late.", "APPORTION_KAFKA_GROUP=late",
+		"APPORTION_CLICKHOUSE_ADDR="+clickHouse, "APPORTION_CLICKHOUSE_DATABASE=late")
+	var log output
+	apportion := func(stdin string, args ...string) {
+		t.Helper()
+		if code := run(t.Context(), args, environ, strings.NewReader(stdin), io.Discard, &log); code != exitDone {
+			t.Fatalf("%s: exit code %d\n%s", args, code, log.String())
+		}
+	}
+	apportion("", "migrate")
+	apportion(`{"tenants":[{"id":"acme","name":"Acme","timeZone":"Europe/Stockholm","telephony":"vpop","subscriptions":[{"id":"Sub1","name":"X",
+		"licenceModel":"concurrent","plan":"flex","deployment":"cloud","currency":"EUR","billing":"monthly",
+		"terms":[{"from":"2025-11-01","to":"2026-01-01"}],"versions":[{"from":"2025-11-01"}]}]}]}`, "registry", "apply", "-f", "-")
+
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"run", "--part", "ingest", "--part", "aggregate"}, environ, strings.NewReader(""), io.Discard, &log)
+	}()
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{clickHouse}, Auth: clickhouse.Auth{Database: "late"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	writer := &kafka.Writer{Addr: kafka.TCP(brokers), Topic: "late.usage.connect.v1", BatchTimeout: time.Millisecond}
+	defer writer.Close()
+	best := time.Hour
+	for i := range uint64(6) {
+		value := fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":"/t","type":"connect.usage","time":"2025-11-20T16:02:11Z","tenantid":"acme","data":{"channel":"sms","quantity":1}}`, i)
+		if err := writer.WriteMessages(t.Context(), kafka.Message{Key: []byte("acme"), Value: []byte(value)}); err != nil {
+			t.Fatal(err)
+		}
+		sent := time.Now()
+		for counted := uint64(0); counted <= i; time.Sleep(5 * time.Millisecond) {
+			if err := conn.QueryRow(t.Context(), `SELECT toUInt64(sum(units)) FROM v_usage_daily WHERE tenant = 'acme' AND subscription = 'Sub1'`).Scan(&counted); err != nil {
+				t.Fatal(err)
+			}
+			if time.Since(sent) > time.Minute {
+				t.Fatalf("delivery %d is not counted\n%s", i, log.String())
+			}
+		}
+		if i > 0 { // the first waits for the consumer group
+			best = min(best, time.Since(sent))
+			t.Logf("current after %s", time.Since(sent).Round(time.Millisecond))
+		}
+	}
+	if best >= time.Second {
+		t.Errorf("current %s after it is on Kafka at the best; want less than a second", best)
+	}
+	stop()
+	if code := <-ended; code != exitDone || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("exit code %d\n%s", code, log.String())
 	}
 }

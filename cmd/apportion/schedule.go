@@ -113,7 +113,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	stopped := map[string]int{}
 	if len(due) > 0 {
 		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
-		if err := s.a.newIngester(s.brokers, false, s.metrics, nil).AwaitCaughtUp(ctx); err != nil {
+		if err := s.a.newIngester(s.brokers, false, s.metrics, func(ingest.Progress) {}).AwaitCaughtUp(ctx); err != nil {
 			return err
 		}
 		if biller.Differences, err = differences(ctx, s.conn); err != nil {
