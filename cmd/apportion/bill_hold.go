@@ -22,7 +22,7 @@ func newBillHoldCommand(a *app) *cobra.Command {
 		Short: "Keep a tenant's period from being issued (R20)",
 		Long: `Holds a period of a tenant: neither "bill issue" nor the schedule issues it until it is
 released, and both report it as held, with the reason. Drafts are made as usual. The hold is a
-command on registry.commands.v1, so every process sees it, and registry_log keeps who said what.
+command on registry.commands.v1, so every process sees it, and registry_log keeps the reason.
 
 It counts for whatever begins to issue after it. A period that is issued already stays so.`,
 		Example: `  apportion bill hold --config data/apportion.yaml --period 2026-10 --tenant acme --reason "disputed, case 4711"`,

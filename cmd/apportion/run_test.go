@@ -42,10 +42,10 @@ func comes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("it is %s, not %s", got, args[0])
 }
 
-// serves is the script command `serves URL PATTERN`, which waits until what is served there matches.
+// serves is the script command `[!] serves URL PATTERN`, which waits until what is served there matches, or does not.
 func serves(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: serves URL PATTERN")
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] serves URL PATTERN")
 	}
 	pattern := regexp.MustCompile("(?m)" + args[1])
 	var last string
@@ -58,11 +58,11 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 		body, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		ts.Check(err)
-		if last = string(body); pattern.MatchString(last) {
+		if last = string(body); pattern.MatchString(last) != neg {
 			return
 		}
 	}
-	ts.Fatalf("%s has no match for %s:\n%s", args[0], args[1], last)
+	ts.Fatalf("%s, match for %s wanted %t:\n%s", args[0], args[1], !neg, last)
 }
 
 // freeAddress returns an address on this machine that nobody listens on.
