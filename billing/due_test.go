@@ -200,3 +200,48 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 		}
 	})
 }
+
+// TestFiringsAtAnyTime: however a clock jumps between firings, forth and back, and however many are missed, in the
+// end each period is issued once, and they are those that one firing at the latest instant would have issued.
+func TestFiringsAtAnyTime(t *testing.T) {
+	tenants := []*registry.Tenant{
+		subscribed(t, "acme", "Pacific/Kiritimati", "2026-08-15/2027-01-01"),
+		subscribed(t, "beta", "America/Havana", "2025-01-01/2026-10-01", "2026-12-01/2027-06-01"),
+		subscribed(t, "gamma", "Pacific/Apia", "2026-11-30/2026-12-01"),
+	}
+	from, start := october-3, at(t, "2026-07-01T00:00:00Z")
+	rapid.Check(t, func(r *rapid.T) {
+		firings := rapid.SliceOfN(rapid.Int64Range(0, 400*86_400_000), 1, 20).Draw(r, "firings")
+		issued := map[billing.TenantPeriod]bool{}
+		for _, after := range firings {
+			due, err := billing.DuePeriods(tenants, issued, from, start+after, billing.DefaultRules())
+			if err != nil {
+				r.Fatal(err)
+			}
+			for _, d := range due {
+				for _, tenant := range d.Tenants {
+					k := billing.TenantPeriod{Tenant: tenant, Period: d.Period}
+					if issued[k] {
+						r.Fatalf("%v is issued twice", k)
+					}
+					issued[k] = true
+				}
+			}
+		}
+		once, err := billing.DuePeriods(tenants, nil, from, start+slices.Max(firings), billing.DefaultRules())
+		if err != nil {
+			r.Fatal(err)
+		}
+		n := 0
+		for _, d := range once {
+			for _, tenant := range d.Tenants {
+				if n++; !issued[billing.TenantPeriod{Tenant: tenant, Period: d.Period}] {
+					r.Fatalf("%s %s is left out", tenant, d.Period)
+				}
+			}
+		}
+		if n != len(issued) {
+			r.Fatalf("%d are issued, want %d", len(issued), n)
+		}
+	})
+}
