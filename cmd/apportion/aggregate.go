@@ -91,6 +91,7 @@ type aggregator struct {
 }
 
 func (a *app) newAggregator(conn driver.Conn, m *metrics) *aggregator {
+	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures)
 	return &aggregator{a, usage.NewStore(conn), m, make(chan struct{}, 1)}
 }
 

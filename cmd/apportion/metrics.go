@@ -22,6 +22,8 @@ type metrics struct {
 	inserting    *prometheus.HistogramVec
 	lastProgress *prometheus.GaugeVec
 
+	// Those of aggregation and of the schedule are there only in a process that has them: a time of the last issue
+	// that is 0 would alarm somebody.
 	dirtyDays    prometheus.Gauge
 	passes       prometheus.Histogram
 	passFailures prometheus.Counter
@@ -78,7 +80,6 @@ func newMetrics() *metrics {
 		}, []string{"code"}),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress,
-		m.dirtyDays, m.passes, m.passFailures, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

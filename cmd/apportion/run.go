@@ -69,38 +69,45 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		return err
 	}
 	metrics := newMetrics()
-	aggregator := a.newAggregator(conn, metrics)
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(part string, run func(context.Context) error) {
-		if wanted(part) {
-			group.Go(func() error { return a.keep(ctx, part, run) })
-		}
+		group.Go(func() error { return a.keep(ctx, part, run) })
 	}
-	if wanted("issue") {
+	if wanted("issue") { // the first, because its configuration may stop all
 		schedule, err := a.newSchedule(brokers, conn, metrics)
 		if err != nil {
 			return err
 		}
 		start("issue", a.withDatabase(schedule.Run))
 	}
-	start("http", func(ctx context.Context) error {
-		stop, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Listen, "127.0.0.1:8080"), conn, metrics)
-		if err != nil {
-			return lasting{err}
-		}
-		defer stop()
-		<-ctx.Done()
-		return nil
-	})
-	start("registry", a.withDatabase(a.keepRegistryLog))
-	start("aggregate", a.withDatabase(aggregator.Run))
-	start("ingest", func(ctx context.Context) error {
-		err := a.newIngester(brokers, false, metrics, func(ingest.Progress) { aggregator.Wake() }).Run(ctx)
-		if err != nil {
-			return lasting{err} // it waits by itself for what waiting can mend
-		}
-		return nil
-	})
+	if wanted("http") {
+		start("http", func(ctx context.Context) error {
+			stop, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Listen, "127.0.0.1:8080"), conn, metrics)
+			if err != nil {
+				return lasting{err}
+			}
+			defer stop()
+			<-ctx.Done()
+			return nil
+		})
+	}
+	if wanted("registry") {
+		start("registry", a.withDatabase(a.keepRegistryLog))
+	}
+	takenIn := func(ingest.Progress) {}
+	if wanted("aggregate") {
+		aggregator := a.newAggregator(conn, metrics)
+		takenIn = func(ingest.Progress) { aggregator.Wake() }
+		start("aggregate", a.withDatabase(aggregator.Run))
+	}
+	if wanted("ingest") {
+		start("ingest", func(ctx context.Context) error {
+			if err := a.newIngester(brokers, false, metrics, takenIn).Run(ctx); err != nil {
+				return lasting{err} // it waits by itself for what waiting can mend
+			}
+			return nil
+		})
+	}
 	return group.Wait()
 }
 

@@ -60,6 +60,7 @@ func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) 
 	if err != nil {
 		return nil, usagef("schedule.issue: %w", err)
 	}
+	m.registry.MustRegister(m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped)
 	return &schedule{a: a, brokers: brokers, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
 }
 
