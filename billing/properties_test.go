@@ -168,7 +168,7 @@ func TestTenantsAreApart(t *testing.T) {
 func TestConservation(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := drawWorld(t, r)
-		snapshot, err := billing.Snapshot(w.state)
+		snapshot, err := billing.Snapshot(w.state, billing.DefaultRules())
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := drawWorld(t, r)
 		run := bill(t, w.state, w.deliveries, w.period, billing.DefaultRules(), issue)
-		snapshot, err := billing.Snapshot(w.state)
+		snapshot, err := billing.Snapshot(w.state, billing.DefaultRules())
 		if err != nil {
 			r.Fatal(err)
 		}

@@ -145,7 +145,7 @@ const issue int64 = -1
 func bill(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) billed {
 	t.Helper()
 	var all billed
-	snapshot, err := billing.Snapshot(state)
+	snapshot, err := billing.Snapshot(state, rules)
 	if err != nil {
 		t.Fatal(err)
 	}

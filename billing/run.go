@@ -97,7 +97,7 @@ func (r *Run) sort() {
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	run := &Run{Period: period, Draft: true}
 	chosen := b.choose(run, tenants)
-	snapshot, err := Snapshot(b.State)
+	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 	if err != nil {
 		return nil, fmt.Errorf("reading what has been issued of %s: %w", period, err)
 	}
-	snapshot, err := Snapshot(b.State)
+	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	snapshot, err := billing.Snapshot(state)
+	snapshot, err := billing.Snapshot(state, a.billingRules())
 	if err != nil {
 		return aggregate.Report{}, err
 	}
@@ -112,7 +112,7 @@ func (g *aggregator) Run(ctx context.Context) error {
 		var registry registryFold
 		return g.a.followRegistry(ctx, &registry, func() error {
 			registry.judged = nil
-			snapshot, err := billing.Snapshot(registry.state)
+			snapshot, err := billing.Snapshot(registry.state, g.a.billingRules())
 			if err != nil {
 				return err
 			}
