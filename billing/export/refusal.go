@@ -9,6 +9,9 @@ const (
 	unsupportedCurrency = "unsupported_currency" // the format has no place for the currency
 )
 
+// inRegistry is what to do about something that the registry lacks.
+const inRegistry = "complete the registry document, apply it, and write the files again"
+
 // Refusal is why a file of an invoice is left out. The other files are written.
 type Refusal struct {
 	Tenant  string `json:"tenant"`
