@@ -10,7 +10,7 @@ import (
 
 // IssuedPeriods returns which periods of which tenants are issued, from a period on, without what is on them.
 func (s *Invoices) IssuedPeriods(ctx context.Context, from civil.Month) (map[billing.TenantPeriod]bool, error) {
-	rows, err := s.conn.Query(ctx, `SELECT DISTINCT tenant, period FROM issued_periods WHERE period >= ?`, from.String())
+	rows, err := s.conn.Query(sequential(ctx), `SELECT tenant, period FROM v_issued_periods WHERE period >= ?`, from.String())
 	if err != nil {
 		return nil, fmt.Errorf("reading issued_periods: %w", err)
 	}

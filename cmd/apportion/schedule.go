@@ -100,7 +100,6 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if err := s.registry.catchUp(ctx, s.a); err != nil {
 		return err
 	}
-	s.registry.judged = nil
 	invoices := clickhouse.NewInvoices(s.conn)
 	issued, err := invoices.IssuedPeriods(ctx, s.from)
 	if err != nil {
@@ -110,7 +109,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if err != nil {
 		return err
 	}
-	biller := s.a.newBiller(s.conn, s.registry.state, func(int, int) {})
+	biller := s.a.newBiller(s.conn, &s.registry, func(int, int) {})
 	stopped := map[string]int{}
 	if len(due) > 0 {
 		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
