@@ -166,7 +166,7 @@ func (g *aggregator) pass(ctx context.Context, snapshot aggregate.Snapshot) erro
 	}
 	if report.Days > 0 {
 		g.metrics.passes.Observe(time.Since(began).Seconds())
-		g.a.log.Info("usage is current", "pass", report.Pass, "days", report.Days)
+		g.a.log.Info("usage is current", "pass", report.Pass, "days", report.Days, "took", time.Since(began).Round(time.Millisecond))
 	}
 	return nil
 }
