@@ -48,7 +48,7 @@ func ParseRules(s string) (Rules, error) {
 type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced (R22), not_due (R20) or unknown_tenant (R1).
+	// Code is missing_price (R19), unbalanced (R22), not_due or held (R20), or unknown_tenant (R1).
 	Code   string `json:"code"`
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`

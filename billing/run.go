@@ -294,6 +294,9 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 		return &Stop{t.ID, period, "not_due", "R20", "the grace of the period ends at " + civil.FormatMillis(end),
 			"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"}, nil
 	}
+	if reason, held := b.State.Held(t.ID, period); held {
+		return stopHeld(t.ID, period, reason), nil
+	}
 	if len(b.Differences) > 0 {
 		return unbalanced(t.ID, period, b.Differences), nil
 	}
@@ -656,5 +659,5 @@ func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	return zone.Start(period.Next().First().Add(b.Rules.GraceDays)), nil
+	return graceEnd(zone, period, b.Rules), nil
 }

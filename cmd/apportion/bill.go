@@ -15,11 +15,12 @@ import (
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
 func newBillCommand(a *app) *cobra.Command {
-	return group("bill", "Preview and issue the invoices of a period (R14-R21)",
+	return group("bill", "Preview, hold and issue the invoices of a period (R14-R21)",
 		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
 committed, how usage is split, Connect usage, the overage of the tenant's pooled usage on its
 primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
@@ -29,6 +30,9 @@ is reported with the rule that stops it; the others go on, and the exit code is 
 		newBillPreviewCommand(a),
 		newBillDiffCommand(a),
 		newBillIssueCommand(a),
+		newBillHoldCommand(a),
+		newBillReleaseCommand(a),
+		newBillHoldsCommand(a),
 	)
 }
 
@@ -136,22 +140,37 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 	if err := fold.catchUp(ctx, a); err != nil {
 		return nil, err
 	}
+	progress := a.progress("tenants worked out", -1)
+	return a.newBiller(conn, &fold, func(done, total int) {
+		progress.set(int64(done))
+		if done == total {
+			progress.end()
+		}
+	}), nil
+}
+
+// newBiller returns what bills on the registry as a fold has it.
+func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done, total int)) *billing.Biller {
 	ledger := clickhouse.NewInvoices(conn)
 	ledger.At = a.issueAt
-	progress := a.progress("tenants worked out", -1)
 	return &billing.Biller{
-		State:  fold.state,
-		Rules:  a.billingRules(),
-		Usage:  usage.NewStore(conn),
-		Ledger: ledger,
-		At:     fold.at,
-		Progress: func(done, total int) {
-			progress.set(int64(done))
-			if done == total {
-				progress.end()
-			}
-		},
-	}, nil
+		State:    fold.state,
+		Rules:    a.billingRules(),
+		Usage:    usage.NewStore(conn),
+		Ledger:   ledger,
+		At:       fold.at,
+		Progress: progress,
+	}
+}
+
+// differences returns what does not balance between the topics and what was taken in (R22).
+func differences(ctx context.Context, conn driver.Conn) ([]string, error) {
+	partitions, err := ingest.Balance(ctx, conn)
+	var all []string
+	for _, p := range partitions {
+		all = append(all, p.Differences...)
+	}
+	return all, err
 }
 
 // at returns the state before the command at an offset, which is the next of that state.
@@ -170,12 +189,8 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := ingest.Balance(ctx, a.conn)
-	if err != nil {
+	if biller.Differences, err = differences(ctx, a.conn); err != nil {
 		return nil, err
-	}
-	for _, p := range partitions {
-		biller.Differences = append(biller.Differences, p.Differences...)
 	}
 	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)
 	if err != nil || flags.out == "" {

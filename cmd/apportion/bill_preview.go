@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"apportion/billing"
@@ -79,6 +80,11 @@ func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error
 	}
 	if err != nil {
 		return nil, err
+	}
+	for _, h := range biller.State.Holds() {
+		if h.Period == flags.period && (len(flags.tenants) == 0 || slices.Contains(flags.tenants, h.Tenant)) {
+			fmt.Fprintf(a.stderr, "held: %s of %s will not be issued until it is released: %s\n", h.Period, h.Tenant, h.Reason)
+		}
 	}
 	return run, a.writeFiles(run, flags.out)
 }

@@ -102,6 +102,7 @@ period, differences).`,
 		newReconcileCommand(a),
 		newBillCommand(a),
 		newExplainCommand(a),
+		newRunCommand(a),
 		newServeCommand(a),
 		newConfigCommand(a),
 	)
