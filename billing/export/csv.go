@@ -23,13 +23,9 @@ func LinesCSV(w io.Writer, invoices []billing.Invoice, draft bool) error {
 	}
 	for _, i := range invoices {
 		for _, l := range i.Lines {
-			note := l.Note
-			if draft {
-				note = "DRAFT. " + note
-			}
 			if err := out.Write([]string{i.Tenant, i.Subscription, i.Period.String(), i.ID, strconv.Itoa(l.No), string(l.Kind), l.Meter,
 				l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), i.Currency,
-				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, note}); err != nil {
+				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, note(l, draft)}); err != nil {
 				return err
 			}
 		}

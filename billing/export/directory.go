@@ -1,14 +1,23 @@
 package export
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"apportion/billing"
 )
@@ -16,8 +25,135 @@ import (
 // Write writes the files of a run below dir and returns the directory that it made: DIR/PERIOD/ for what is
 // issued, DIR/PERIOD.draft/ for a preview. The directory appears whole or not at all; one that is there already
 // with the same files stays untouched, and one with others is replaced.
-func Write(dir string, run *billing.Run) (string, error) {
-	name := Name(run)
+//
+// A file that cannot be is left out; the refusals, which the manifest has too, say which and why.
+func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, error) {
+	for _, i := range run.Invoices {
+		if run.Accounts[i.Tenant].Tenant == nil {
+			return "", nil, fmt.Errorf("writing the files: invoice %s is of tenant %s, of which the run has no account", i.ID, i.Tenant)
+		}
+	}
+	var refusals []*Refusal
+	made, err := Directory(dir, Name(run), func(f *Folder) (err error) {
+		refusals, err = writeFiles(f, run, seller)
+		return err
+	})
+	return made, refusals, err
+}
+
+// Name returns the name of the directory that the files of a run are in.
+func Name(run *billing.Run) string {
+	if run.Draft {
+		return run.Period.String() + ".draft"
+	}
+	return run.Period.String()
+}
+
+// writeFiles writes what there is one of, and then two files an invoice; the manifest at the end, since it names the others.
+func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) {
+	type job struct {
+		path    string
+		content func(io.Writer) error
+	}
+	jobs := []job{
+		{"lines.csv", func(w io.Writer) error { return LinesCSV(w, run.Invoices, run.Draft) }},
+		{"invoices.json", func(w io.Writer) error { return InvoicesJSON(w, run) }},
+		{"invoices.xlsx", func(w io.Writer) error { return InvoicesXLSX(w, run) }},
+		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run, seller) }},
+	}
+	for _, i := range run.Invoices {
+		account := run.Accounts[i.Tenant]
+		jobs = append(jobs,
+			job{"pdf/" + i.ID + ".pdf", func(w io.Writer) error { return PDF(w, i, account, seller, run.Draft) }},
+			job{"ubl/" + i.ID + ".xml", func(w io.Writer) error { return UBL(w, i, account, seller, run.Draft) }})
+	}
+	// As many at a time as there are processors, each straight to its file: memory does not grow with the run.
+	var workers errgroup.Group
+	workers.SetLimit(runtime.NumCPU())
+	refused := make([]*Refusal, len(jobs))
+	for n, j := range jobs {
+		workers.Go(func() error {
+			err := f.Write(j.path, j.content)
+			if errors.As(err, &refused[n]) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := workers.Wait(); err != nil {
+		return nil, err
+	}
+	refusals := slices.DeleteFunc(refused, func(r *Refusal) bool { return r == nil })
+	manifest := newManifest(run, f.Files(), refusals)
+	return refusals, f.Write(ManifestName, manifest.write)
+}
+
+// Folder is a directory while it is being written.
+type Folder struct {
+	path  string
+	mutex sync.Mutex
+	files []File
+}
+
+// File is a file of a directory as the manifest names it: by its path from there, with slashes.
+type File struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+}
+
+// Write writes a file, or none when content fails. It can be called from several goroutines at once.
+func (f *Folder) Write(path string, content func(io.Writer) error) (err error) {
+	full := filepath.Join(f.path, filepath.FromSlash(path))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return err
+	}
+	// Where capitals do not count two ids may be one name: better no files than one over the other.
+	out, err := os.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, out.Close()); err == nil {
+			return
+		}
+		// A file that should not be there and is would be worse than what went wrong.
+		if remains := os.Remove(full); remains != nil {
+			err = remains
+		}
+	}()
+	sum := sha256.New()
+	size := &counter{}
+	buffer := bufio.NewWriterSize(io.MultiWriter(out, sum, size), 64<<10)
+	if err := content(buffer); err != nil {
+		return err
+	}
+	if err := buffer.Flush(); err != nil {
+		return err
+	}
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	f.files = append(f.files, File{path, size.n, hex.EncodeToString(sum.Sum(nil))})
+	return nil
+}
+
+type counter struct{ n int64 }
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n += int64(len(b))
+	return len(b), nil
+}
+
+// Files returns what has been written so far, in the byte order of the paths.
+func (f *Folder) Files() []File {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return slices.SortedFunc(slices.Values(f.files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+}
+
+// Directory makes dir/name by fill, whole or not at all, and returns its path. One that is there already with the
+// same files stays untouched, and one with others is replaced.
+func Directory(dir, name string, fill func(*Folder) error) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
@@ -35,27 +171,20 @@ func Write(dir string, run *billing.Run) (string, error) {
 	if err := os.Chmod(temporary, 0o755); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
-	if err := writeFile(filepath.Join(temporary, "lines.csv"), func(w io.Writer) error { return LinesCSV(w, run.Invoices, run.Draft) }); err != nil {
+	folder := &Folder{path: temporary}
+	if err := fill(folder); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
-	if err := syncDir(temporary); err != nil {
-		return "", fmt.Errorf("writing the files: %w", err)
-	}
-	if same, err := sameFiles(temporary, final); err != nil || same {
+	if same, err := sameFiles(temporary, folder.Files(), final); err != nil || same {
 		return final, err
+	}
+	if err := syncAll(temporary); err != nil {
+		return "", fmt.Errorf("writing the files: %w", err)
 	}
 	if err := replace(temporary, final); err != nil {
 		return "", fmt.Errorf("putting %s in place: %w", final, err)
 	}
-	return final, syncDir(dir)
-}
-
-// Name returns the name of the directory that the files of a run are in.
-func Name(run *billing.Run) string {
-	if run.Draft {
-		return run.Period.String() + ".draft"
-	}
-	return run.Period.String()
+	return final, syncPath(dir)
 }
 
 // replace puts a new directory in the place of an old one, if there is one. A rename cannot replace a directory
@@ -88,55 +217,97 @@ func clear(dir, name string) error {
 	return nil
 }
 
-func writeFile(path string, content func(io.Writer) error) error {
-	f, err := os.Create(path)
+// syncAll makes a directory and all in it outlast a power cut. Once everything is written, since a disk that is
+// asked file by file between the writes waits for each.
+func syncAll(root string) error {
+	var workers errgroup.Group
+	workers.SetLimit(16)
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			workers.Go(func() error { return syncPath(path) })
+		}
+		return err
+	})
+	return errors.Join(err, workers.Wait())
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(content(f), f.Sync(), f.Close())
+	return errors.Join(f.Sync(), f.Close())
 }
 
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// sameFiles reports whether two directories have the same files with the same content.
-func sameFiles(a, b string) (bool, error) {
-	in, err := contents(a)
-	if err != nil {
-		return false, err
-	}
-	there, err := contents(b)
+// sameFiles reports whether there are the same files, with the same content, in another directory and no others.
+func sameFiles(dir string, files []File, other string) (bool, error) {
+	there, err := walk(other)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil || len(in) != len(there) {
+	if err != nil || len(there) != len(files) {
 		return false, err
 	}
-	for name, content := range in {
-		if other, ok := there[name]; !ok || !bytes.Equal(content, other) {
+	for i, f := range files {
+		if there[i] != f.Path {
 			return false, nil
+		}
+		if same, err := sameContent(filepath.Join(dir, f.Path), filepath.Join(other, f.Path)); err != nil || !same {
+			return false, err
 		}
 	}
 	return true, nil
 }
 
-func contents(dir string) (map[string][]byte, error) {
-	entries, err := os.ReadDir(dir)
+// walk returns the paths of the files in a directory and below, with slashes, in byte order.
+func walk(dir string) ([]string, error) {
+	var paths []string
+	entries, err := os.ReadDir(dir) // unlike WalkDir it refuses a file in the place of the directory
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{}
 	for _, e := range entries {
-		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if !e.IsDir() {
+			paths = append(paths, e.Name())
+			continue
+		}
+		below, err := walk(filepath.Join(dir, e.Name()))
 		if err != nil {
 			return nil, err
 		}
-		files[e.Name()] = content
+		for _, path := range below {
+			paths = append(paths, e.Name()+"/"+path)
+		}
 	}
-	return files, nil
+	slices.Sort(paths)
+	return paths, nil
+}
+
+func sameContent(a, b string) (bool, error) {
+	x, err := os.Open(a)
+	if err != nil {
+		return false, err
+	}
+	defer x.Close()
+	y, err := os.Open(b)
+	if err != nil {
+		return false, err
+	}
+	defer y.Close()
+	p, q := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, errX := io.ReadFull(x, p)
+		m, errY := io.ReadFull(y, q)
+		if !bytes.Equal(p[:n], q[:m]) {
+			return false, nil
+		}
+		for _, err := range []error{errX, errY} {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return false, err
+			}
+		}
+		if errX != nil {
+			return true, nil
+		}
+	}
 }

@@ -12,17 +12,23 @@ import (
 )
 
 func issued() *billing.Run {
-	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample()}
+	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample(), Accounts: accounts()}
 }
 
 func write(t *testing.T, dir string, run *billing.Run) string {
 	t.Helper()
-	made, err := Write(dir, run)
+	made, refusals, err := Write(dir, run, seller)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(refusals) > 0 {
+		t.Errorf("refused: %v", refusals)
+	}
 	return made
 }
+
+// all is what the directory of a period has.
+var all = []string{"focus.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json", "pdf", "ubl"}
 
 // entries returns the names in a directory, those that are hidden too.
 func entries(t *testing.T, dir string) []string {
@@ -75,7 +81,7 @@ func TestWrite(t *testing.T) {
 		t.Errorf("wrote the draft to %s", made)
 	}
 	wantEntries(t, dir, "2026-10", "2026-10.draft")
-	wantEntries(t, filepath.Join(dir, "2026-10"), "lines.csv")
+	wantEntries(t, filepath.Join(dir, "2026-10"), all...)
 	if got := read(t, filepath.Join(dir, "2026-10", "lines.csv")); got != read(t, "testdata/lines.csv") {
 		t.Errorf("issued lines:\n%s", got)
 	}
@@ -119,7 +125,7 @@ func TestWriteOtherContent(t *testing.T) {
 			change(t, write(t, dir, issued()))
 			made := write(t, dir, issued())
 			wantEntries(t, dir, "2026-10")
-			wantEntries(t, made, "lines.csv")
+			wantEntries(t, made, all...)
 			if got := read(t, filepath.Join(made, "lines.csv")); got != read(t, "testdata/lines.csv") {
 				t.Errorf("lines:\n%s", got)
 			}
@@ -146,13 +152,13 @@ func TestWriteAfterOneThatWasKilled(t *testing.T) {
 func TestWriteWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	put(t, file)
-	if _, err := Write(file, issued()); err == nil || !strings.Contains(err.Error(), file) {
+	if _, _, err := Write(file, issued(), seller); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("%v, want an error that names %s", err, file)
 	}
 	// A file in the place of the directory is no invoice of ours, so it is not thrown away without a word.
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "2026-10"))
-	if _, err := Write(dir, issued()); err == nil {
+	if _, _, err := Write(dir, issued(), seller); err == nil {
 		t.Error("a file was taken for the directory")
 	}
 	wantEntries(t, dir, "2026-10")
