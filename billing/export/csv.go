@@ -11,14 +11,14 @@ import (
 	"apportion/billing"
 )
 
-// columns are those of lines.csv, the contract with finance's import.
-var columns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter", "quantity", "unit",
+// linesColumns are those of lines.csv, the contract with finance's import.
+var linesColumns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter", "quantity", "unit",
 	"unit_price", "amount", "currency", "from", "to", "peak_at", "corrects", "note"}
 
 // LinesCSV writes lines.csv: every line of the invoices, in their order. The notes of a draft say that it is one.
 func LinesCSV(w io.Writer, invoices []billing.Invoice, draft bool) error {
 	out := csv.NewWriter(w)
-	if err := out.Write(columns); err != nil {
+	if err := out.Write(linesColumns); err != nil {
 		return err
 	}
 	for _, i := range invoices {

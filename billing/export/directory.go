@@ -49,7 +49,16 @@ func Name(run *billing.Run) string {
 	return run.Period.String()
 }
 
-// writeFiles writes what there is one of, and then two files an invoice; the manifest at the end, since it names the others.
+// perInvoice are the formats that have a file for each invoice.
+var perInvoice = []struct {
+	folder, extension string
+	write             func(io.Writer, billing.Invoice, billing.Account, Seller, bool) error
+}{
+	{"pdf", ".pdf", PDF},
+	{"ubl", ".xml", UBL},
+}
+
+// writeFiles writes what there is one of, and then the files of each invoice; the manifest at the end, since it names the others.
 func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) {
 	type job struct {
 		path    string
@@ -62,10 +71,11 @@ func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) 
 		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run, seller) }},
 	}
 	for _, i := range run.Invoices {
-		account := run.Accounts[i.Tenant]
-		jobs = append(jobs,
-			job{"pdf/" + i.ID + ".pdf", func(w io.Writer) error { return PDF(w, i, account, seller, run.Draft) }},
-			job{"ubl/" + i.ID + ".xml", func(w io.Writer) error { return UBL(w, i, account, seller, run.Draft) }})
+		for _, format := range perInvoice {
+			jobs = append(jobs, job{format.folder + "/" + i.ID + format.extension, func(w io.Writer) error {
+				return format.write(w, i, run.Accounts[i.Tenant], seller, run.Draft)
+			}})
+		}
 	}
 	// As many at a time as there are processors, each straight to its file: memory does not grow with the run.
 	var workers errgroup.Group
@@ -84,6 +94,9 @@ func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) 
 		return nil, err
 	}
 	refusals := slices.DeleteFunc(refused, func(r *Refusal) bool { return r == nil })
+	for _, format := range perInvoice {
+		f.removeEmpty(format.folder)
+	}
 	manifest := newManifest(run, f.Files(), refusals)
 	return refusals, f.Write(ManifestName, manifest.write)
 }
@@ -136,6 +149,9 @@ func (f *Folder) Write(path string, content func(io.Writer) error) (err error) {
 	f.files = append(f.files, File{path, size.n, hex.EncodeToString(sum.Sum(nil))})
 	return nil
 }
+
+// removeEmpty removes a folder that nothing stands in; one that has files stays by itself.
+func (f *Folder) removeEmpty(name string) { os.Remove(filepath.Join(f.path, name)) }
 
 type counter struct{ n int64 }
 

@@ -17,6 +17,7 @@ func issued() *billing.Run {
 
 func write(t *testing.T, dir string, run *billing.Run) string {
 	t.Helper()
+	plainly(t)
 	made, refusals, err := Write(dir, run, seller)
 	if err != nil {
 		t.Fatal(err)

@@ -14,10 +14,11 @@ import (
 	"apportion/schemas/civil"
 )
 
-// focusColumns are those of focus.csv: of FOCUS 1.2 Cost and Usage, in byte order, and then our own.
+// focusColumns are those of focus.csv: of FOCUS 1.2 Cost and Usage, in byte order, and then our own. The
+// CommitmentDiscountStatus is null on every row, and there because the rule for ConsumedQuantity asks it.
 var focusColumns = []string{"BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
 	"BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
-	"ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId",
+	"ChargePeriodStart", "CommitmentDiscountStatus", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId",
 	"InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory",
 	"ServiceName", "ServiceSubcategory", "SubAccountId", "SubAccountName",
 	"x_PeakAt", "x_EntitledQuantity", "x_Corrects"}
@@ -68,6 +69,7 @@ func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
 				c.frequency,
 				start(l.To),
 				start(l.From),
+				"",
 				l.Quantity.String(),
 				c.unit,
 				c.cost.String(),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func TestFocusModel(t *testing.T) {
 	for _, run := range []*billing.Run{month(), issued()} {
 		for n, row := range focusRows(t, run) {
 			for name, value := range row {
-				if value == "" && !slices.Contains([]string{"ChargeClass", "ContractedUnitPrice", "x_PeakAt", "x_EntitledQuantity", "x_Corrects"}, name) {
+				if value == "" && !slices.Contains([]string{"ChargeClass", "CommitmentDiscountStatus", "ContractedUnitPrice", "x_PeakAt", "x_EntitledQuantity", "x_Corrects"}, name) {
 					t.Errorf("row %d: %s is null", n, name)
 				}
 				must := regexp.MustCompile(``)
@@ -140,16 +141,34 @@ func TestFocusNeedsASeller(t *testing.T) {
 	}
 }
 
-// TestFocusValidator gives the file to the FOCUS validator where FOCUS_VALIDATOR names its program
-// (pip install focus-validator==2.2.1, for Python 3.12).
+// TestFocusValidator gives the file to the FOCUS validator where FOCUS_PYTHON names a Python that has it:
+// pip install focus-validator==2.2.1 'pyarrow<22', for Python 3.12.
 func TestFocusValidator(t *testing.T) {
-	validator := os.Getenv("FOCUS_VALIDATOR")
-	if validator == "" {
-		t.Skip("FOCUS_VALIDATOR names no focus-validator")
+	python := os.Getenv("FOCUS_PYTHON")
+	if python == "" {
+		t.Skip("FOCUS_PYTHON names no Python with focus-validator")
 	}
-	out, err := exec.Command(validator, "--data-file", "testdata/focus.csv", "--validate-version", "1.2", "--block-download", "--applicability-criteria",
-		"SUB_ACCOUNT_SUPPORTED,NEGOTIATED_PRICING_SUPPORTED,USAGE_MEASUREMENT_SUPPORTED,ACCOUNT_NAMING_SUPPORTED").CombinedOutput()
+	file, err := filepath.Abs("testdata/focus.csv")
 	if err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Fatal(err)
+	}
+	where := exec.Command(python, "-c", "import focus_validator, os; print(os.path.dirname(os.path.dirname(focus_validator.__file__)))")
+	folder, err := where.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	validator := exec.Command(python, "-m", "focus_validator.main", "--data-file", file, "--validate-version", "1.2", "--block-download", "--applicability-criteria",
+		"SUB_ACCOUNT_SUPPORTED,NEGOTIATED_PRICING_SUPPORTED,USAGE_MEASUREMENT_SUPPORTED,ACCOUNT_NAMING_SUPPORTED")
+	validator.Dir = strings.TrimSpace(string(folder)) // it looks for its currencies from there
+	out, err := validator.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("Validation Results")) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, failed := range regexp.MustCompile(`(?m)^\S+ (\S+): FAIL.*$`).FindAllStringSubmatch(string(out), -1) {
+		// InvoiceId is null on charges without an invoice, or else not null: the validator counts the first of the
+		// two as failed even where the rule that has both holds.
+		if failed[1] != "InvoiceId-C-004-C" {
+			t.Error(failed[0])
+		}
 	}
 }

@@ -1,11 +1,35 @@
 package export
 
 import (
+	"io"
+	"slices"
+	"testing"
+
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
+
+// plainly has the files of single invoices written in the plainest way, for tests of what is around them: refused
+// without an address to bill, and else a line of text.
+func plainly(t testing.TB) {
+	before := perInvoice
+	t.Cleanup(func() { perInvoice = before })
+	perInvoice = slices.Clone(perInvoice)
+	for n := range perInvoice {
+		format := &perInvoice[n]
+		folder, extension := format.folder, format.extension
+		format.write = func(w io.Writer, i billing.Invoice, account billing.Account, _ Seller, _ bool) error {
+			if account.Tenant.BillTo == nil {
+				return &Refusal{Tenant: i.Tenant, Invoice: i.ID, File: folder + "/" + i.ID + extension, Code: "missing_bill_to", Field: "billTo",
+					Detail: "the tenant has no address to bill", Advice: "add billTo to its registry document"}
+			}
+			_, err := io.WriteString(w, folder+" "+i.ID+"\n")
+			return err
+		}
+	}
+}
 
 var seller = Seller{
 	Name: "Seller AB", Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
