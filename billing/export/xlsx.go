@@ -214,7 +214,7 @@ func (b *book) sheet(name string, t table) {
 	if b.err != nil {
 		return
 	}
-	for i, width := range widths(t) {
+	for i, width := range slices.Backward(widths(t)) { // each goes before those there are
 		b.do(func() error { return out.SetColWidth(i+1, i+1, float64(width)) })
 	}
 	var header []any
