@@ -2,14 +2,13 @@ package export
 
 import "apportion/billing/registry"
 
-// Seller is who issues the invoices. What a format needs of it and is empty is refused, never guessed.
+// Seller is who sends the invoices, as the configuration has it.
 type Seller struct {
-	Name                  string
-	Address               registry.Address
-	VATID, RegistrationID string
-	// Endpoint is the seller's Peppol participant; nil: none.
-	Endpoint *registry.Endpoint
-	IBAN     string
-	// TermsDays is how many days after the issue date an invoice is due, where the tenant has no terms of its own.
-	TermsDays int
+	Name           string
+	Address        registry.Address
+	VATID          string
+	RegistrationID string
+	Endpoint       *registry.Endpoint // of the Peppol network; nil: none
+	IBAN           string             // where to pay to; "": invoices do not say
+	TermsDays      int                // from the issue date until payment is due, unless the buyer has terms of its own
 }
