@@ -321,13 +321,18 @@ func (q *query) days(days []aggregate.Day) *query {
 	return q
 }
 
+// positions adds up to where the ledger is read.
+func (q *query) positions(positions []aggregate.Position) {
+	add := q.table("positions", "topic", "String", "partition", "Int32", "last_offset", "Int64")
+	for _, p := range positions {
+		add(p.Topic, p.Partition, p.LastOffset)
+	}
+}
+
 // inputs adds all that the queries of this package read besides the deliveries.
 func (q *query) inputs(days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
 	q.days(days)
-	position := q.table("positions", "topic", "String", "partition", "Int32", "last_offset", "Int64")
-	for _, p := range extent.Positions {
-		position(p.Topic, p.Partition, p.LastOffset)
-	}
+	q.positions(extent.Positions)
 	primary := q.table("primaries", "tenant", "String", "from_ms", "Int64", "subscription", "String")
 	for _, s := range timelines.Primary {
 		primary(s.Tenant, s.FromMS, s.Subscription)

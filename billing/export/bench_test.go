@@ -11,7 +11,7 @@ import (
 
 // many is a run of tenants with three invoices each.
 func many(tenants int) *billing.Run {
-	one := month()
+	one := monthRun()
 	run := &billing.Run{Period: one.Period, Accounts: map[string]billing.Account{}}
 	for n := range tenants {
 		id := fmt.Sprintf("tenant-%04d", n)

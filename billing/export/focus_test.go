@@ -39,8 +39,8 @@ func focusRows(t *testing.T, run *billing.Run) []map[string]string {
 
 // TestFocus compares with the file that was given to the FOCUS validator, version 2.2.1 with its model 1.2.0.1.
 func TestFocus(t *testing.T) {
-	golden(t, "testdata/focus.csv", func(b *bytes.Buffer) error { return FocusCSV(b, month(), seller) })
-	draft := month()
+	golden(t, "testdata/focus.csv", func(b *bytes.Buffer) error { return FocusCSV(b, monthRun(), seller) })
+	draft := monthRun()
 	draft.Draft = true
 	golden(t, "testdata/focus.draft.csv", func(b *bytes.Buffer) error { return FocusCSV(b, draft, seller) })
 }
@@ -50,7 +50,7 @@ func TestFocusModel(t *testing.T) {
 	dateTime := regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`)
 	numeric := regexp.MustCompile(`^-?\d+(\.\d+)?$`)
 	unit := regexp.MustCompile(`^(Seat|Port|Unit)(s|-Months)$`)
-	for _, run := range []*billing.Run{month(), issued()} {
+	for _, run := range []*billing.Run{monthRun(), issued()} {
 		for n, row := range focusRows(t, run) {
 			for name, value := range row {
 				if value == "" && !slices.Contains([]string{"ChargeClass", "CommitmentDiscountStatus", "ContractedUnitPrice", "x_PeakAt", "x_EntitledQuantity", "x_Corrects"}, name) {
@@ -90,7 +90,7 @@ func TestFocusModel(t *testing.T) {
 
 // TestFocusCosts: the cost before rounding is within half a minor unit of what is billed, part of a month or not.
 func TestFocusCosts(t *testing.T) {
-	run := month()
+	run := monthRun()
 	rows := focusRows(t, run)
 	for _, i := range run.Invoices {
 		half := dec("0.5").Shift(-i.MinorUnits)
@@ -106,7 +106,7 @@ func TestFocusCosts(t *testing.T) {
 
 // TestFocusPeriods: dates are instants of the tenant's zone, with summer time on one side of the month only.
 func TestFocusPeriods(t *testing.T) {
-	rows := focusRows(t, month())
+	rows := focusRows(t, monthRun())
 	if got := rows[0]["BillingPeriodStart"] + " " + rows[0]["BillingPeriodEnd"]; got != "2026-09-30T22:00:00Z 2026-10-31T23:00:00Z" {
 		t.Errorf("October in Stockholm is %s", got)
 	}
@@ -120,7 +120,7 @@ func TestFocusPeriods(t *testing.T) {
 
 // TestFocusNames: a name that a spreadsheet would run is guarded, and a negative amount is still a number.
 func TestFocusNames(t *testing.T) {
-	rows := focusRows(t, month())
+	rows := focusRows(t, monthRun())
 	if got := rows[7]["SubAccountName"]; got != "'=HYPERLINK(1)" {
 		t.Errorf("a name that begins like a formula is written %q", got)
 	}
@@ -136,7 +136,7 @@ func TestFocusNames(t *testing.T) {
 
 func TestFocusNeedsASeller(t *testing.T) {
 	var refusal *Refusal
-	if err := FocusCSV(&bytes.Buffer{}, month(), Seller{Name: " "}); !errors.As(err, &refusal) || refusal.Code != "missing_seller" || refusal.Field != "seller.name" {
+	if err := FocusCSV(&bytes.Buffer{}, monthRun(), Seller{Name: " "}); !errors.As(err, &refusal) || refusal.Code != "missing_seller" || refusal.Field != "seller.name" {
 		t.Errorf("%v, want missing_seller", err)
 	}
 }

@@ -66,7 +66,7 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 	out := jsonWriter{w: w}
 	out.text(`{"period":`).value(run.Period).text(`,"draft":`).value(run.Draft).text(`,"invoices":[`)
 	for n, i := range run.Invoices {
-		out.item(n, invoiceOf(i, run.Accounts[i.Tenant], run.Draft))
+		out.item(n, invoiceJSONOf(i, run.Accounts[i.Tenant], run.Draft))
 	}
 	out.text("],\n" + `"accounts":[`)
 	for n, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
@@ -78,7 +78,7 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 	return out.err
 }
 
-func invoiceOf(i billing.Invoice, account billing.Account, draft bool) invoiceJSON {
+func invoiceJSONOf(i billing.Invoice, account billing.Account, draft bool) invoiceJSON {
 	invoice := invoiceJSON{i.ID, i.Tenant, i.Subscription, subscriptionName(i, account), i.Period, account.IssueDate, i.Currency, i.Money(i.Total), []lineJSON{}}
 	for _, l := range i.Lines {
 		line := lineJSON{No: l.No, Kind: l.Kind, Meter: l.Meter, Quantity: l.Quantity.String(), Unit: l.Unit, UnitPrice: l.Price(),

@@ -39,15 +39,15 @@ func invoicesJSON(t *testing.T, run *billing.Run) string {
 }
 
 func TestInvoicesJSON(t *testing.T) {
-	golden(t, "testdata/invoices.json", func(b *bytes.Buffer) error { return InvoicesJSON(b, month()) })
+	golden(t, "testdata/invoices.json", func(b *bytes.Buffer) error { return InvoicesJSON(b, monthRun()) })
 }
 
 // TestInvoicesJSONSchema: what is written is as the schema says, drafts and nothing at all included.
 func TestInvoicesJSONSchema(t *testing.T) {
 	schema := invoicesSchema(t)
-	draft := month()
+	draft := monthRun()
 	draft.Draft = true
-	for name, run := range map[string]*billing.Run{"month": month(), "sample": issued(), "draft": draft, "nothing": {Period: month().Period}} {
+	for name, run := range map[string]*billing.Run{"month": monthRun(), "sample": issued(), "draft": draft, "nothing": {Period: monthRun().Period}} {
 		if err := validate(t, schema, invoicesJSON(t, run)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -57,7 +57,7 @@ func TestInvoicesJSONSchema(t *testing.T) {
 // TestInvoicesJSONSchemaRefuses: a schema that takes anything proves nothing.
 func TestInvoicesJSONSchemaRefuses(t *testing.T) {
 	schema := invoicesSchema(t)
-	whole := invoicesJSON(t, month())
+	whole := invoicesJSON(t, monthRun())
 	for what, change := range map[string][2]string{
 		"an amount that is a number":       {`"amount":"100.00"`, `"amount":100.00`},
 		"an amount with an exponent":       {`"amount":"100.00"`, `"amount":"1e2"`},
@@ -105,7 +105,7 @@ func TestInvoicesJSONHasTheLines(t *testing.T) {
 }
 
 func TestInvoicesJSONThatCannotBeWritten(t *testing.T) {
-	if err := InvoicesJSON(full{}, month()); err == nil {
+	if err := InvoicesJSON(full{}, monthRun()); err == nil {
 		t.Error("no error from a file that takes nothing")
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/schemas/civil"
 )
@@ -136,12 +137,17 @@ func bases(run *billing.Run) []Basis {
 }
 
 func basis(a billing.Account) Basis {
-	b := Basis{RegistryOffset: a.RegistryOffset, TZVersion: a.TZVersion, Ledger: []Position{}}
-	for _, p := range a.Positions {
-		b.Ledger = append(b.Ledger, Position{p.Topic, p.Partition, p.LastOffset})
+	return Basis{RegistryOffset: a.RegistryOffset, TZVersion: a.TZVersion, Ledger: Positions(a.Positions)}
+}
+
+// Positions returns the ends of a ledger as files have them, in the order of topic and partition.
+func Positions(ledger []aggregate.Position) []Position {
+	list := []Position{}
+	for _, p := range ledger {
+		list = append(list, Position{p.Topic, p.Partition, p.LastOffset})
 	}
-	slices.SortFunc(b.Ledger, func(x, y Position) int {
+	slices.SortFunc(list, func(x, y Position) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
-	return b
+	return list
 }

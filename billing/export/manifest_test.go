@@ -25,7 +25,7 @@ func manifestOf(t *testing.T, dir string) *Manifest {
 }
 
 func TestManifest(t *testing.T) {
-	made := write(t, t.TempDir(), month())
+	made := write(t, t.TempDir(), monthRun())
 	m := manifestOf(t, made)
 	if got, err := json.Marshal(m.Totals); err != nil || string(got) != `[{"currency":"JPY","invoices":1,"lines":1,"amount":"30000"},`+
 		`{"currency":"KWD","invoices":1,"lines":1,"amount":"2.259"},{"currency":"SEK","invoices":1,"lines":7,"amount":"15003003.24"},`+
@@ -56,7 +56,7 @@ func TestManifestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := month()
+	run := monthRun()
 	run.Accounts["acme"].Tenant.BillTo = nil
 	dir, refusals, err := Write(t.TempDir(), run, Seller{})
 	if err != nil || len(refusals) != 5 {
@@ -83,7 +83,7 @@ func TestManifestSchema(t *testing.T) {
 // TestLeftOut: what one tenant cannot have is left out for it and named, and the others have theirs.
 func TestLeftOut(t *testing.T) {
 	plainly(t)
-	run := month()
+	run := monthRun()
 	run.Accounts["acme"].Tenant.BillTo = nil
 	made, refusals, err := Write(t.TempDir(), run, seller)
 	if err != nil {
@@ -115,7 +115,7 @@ func TestLeftOut(t *testing.T) {
 // TestLeftOutForAll: a folder that would be empty is not there.
 func TestLeftOutForAll(t *testing.T) {
 	plainly(t)
-	run := month()
+	run := monthRun()
 	for _, a := range run.Accounts {
 		a.Tenant.BillTo = nil
 	}
@@ -131,7 +131,7 @@ func TestLeftOutForAll(t *testing.T) {
 
 // TestManifestGroups: a difference in any of what invoices rest on is another group.
 func TestManifestGroups(t *testing.T) {
-	run := month()
+	run := monthRun()
 	a := run.Accounts["gamma"]
 	a.TZVersion = "2026a"
 	run.Accounts["gamma"] = a
@@ -169,7 +169,7 @@ func TestVerify(t *testing.T) {
 			[]string{"../x: missing", "focus.csv: not in the manifest"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			made := write(t, t.TempDir(), month())
+			made := write(t, t.TempDir(), monthRun())
 			c.change(t, made)
 			found, err := manifestOf(t, made).Verify(made)
 			if err != nil {
@@ -193,9 +193,9 @@ func TestVerifyLines(t *testing.T) {
 		"one, twice": {"beta,Yen,", "gamma,Prepaid,2026-10,INV-Prepaid-202610,1,usage,ivr_port,4,port,,0.00,USD,2026-10-01,2026-11-01,2026-10-14T08:31:07.000Z,,the rule and the figures\nbeta,Yen,", []string{"lines.csv: 12 lines, and issued are 11"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			made := write(t, t.TempDir(), month())
+			made := write(t, t.TempDir(), monthRun())
 			edit(t, made, "lines.csv", c.from, c.to)
-			found, err := VerifyLines(made, month())
+			found, err := VerifyLines(made, monthRun())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,9 +61,9 @@ func accounts() map[string]billing.Account {
 	}
 }
 
-// month is a run that has lines of every kind as billing makes them: prorated, prepaid, by heads, adjusted, in
+// monthRun is a run that has lines of every kind as billing makes them: prorated, prepaid, by heads, adjusted, in
 // currencies of 0, 2 and 3 minor units; no name in it goes beyond ASCII.
-func month() *billing.Run {
+func monthRun() *billing.Run {
 	october := civil.NewMonth(2026, 10)
 	from, to := october.First(), october.Next().First()
 	const peak = 1791966667_000 // 2026-10-14T08:31:07Z

@@ -75,8 +75,8 @@ func repack(w io.Writer, packed []byte) error {
 type table struct {
 	columns []column
 	rows    func(yield func(...cell) bool)
-	// count is how many rows there are.
-	count int
+	// height is how many rows there are.
+	height int
 	// notes stand below.
 	notes []string
 }
@@ -107,12 +107,12 @@ type cell struct {
 
 func text(s string) cell { return cell{value: s, shown: utf8.RuneCountInString(s)} }
 
-func whole[N int | int32 | int64](n N) cell {
+func figure[N int | int32 | int64](n N) cell {
 	return cell{value: int64(n), format: "#,##0", shown: len(strconv.FormatInt(int64(n), 10)) * 4 / 3}
 }
 
 // plain is a number as it is, without trailing zeros.
-func plain(d decimal.Decimal) cell { return number(d, "") }
+func plain(d decimal.Decimal) cell { return numeral(d, "") }
 
 // money is an amount with the decimals of its currency.
 func money(d decimal.Decimal, places int32) cell {
@@ -120,10 +120,10 @@ func money(d decimal.Decimal, places int32) cell {
 	if places > 0 {
 		format += "." + "0000"[:places]
 	}
-	return number(d, format)
+	return numeral(d, format)
 }
 
-func number(d decimal.Decimal, format string) cell {
+func numeral(d decimal.Decimal, format string) cell {
 	s := d.String()
 	c := cell{value: s, shown: len(s) + len(s)/3}
 	if digits := len(d.Coefficient().String()); digits <= exactDigits || digits <= exactDigits+1 && d.IsNegative() {
@@ -185,7 +185,7 @@ func (b *book) style(l look) int {
 // sheet writes a sheet, row after row, with a header that stays in sight and filters.
 func (b *book) sheet(name string, t table) {
 	var out *excelize.StreamWriter
-	last := fmt.Sprintf("%s%d", columnName(len(t.columns)), t.count+1)
+	last := fmt.Sprintf("%s%d", columnName(len(t.columns)), t.height+1)
 	b.do(func() (err error) {
 		if name == "Invoices" {
 			err = b.file.SetSheetName("Sheet1", name)
@@ -266,12 +266,12 @@ func invoicesSheet(run *billing.Run) table {
 	}
 	return table{
 		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "#Lines", "#Total", "Currency"),
-		count:   len(run.Invoices),
+		height:  len(run.Invoices),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				a := run.Accounts[i.Tenant]
 				if !yield(text(i.Tenant), text(a.Tenant.Name), text(i.Subscription), text(subscriptionName(i, a)), text(i.Period.String()), text(i.ID),
-					text(status), date(a.IssueDate), whole(len(i.Lines)), money(i.Total, i.MinorUnits), text(i.Currency)) {
+					text(status), date(a.IssueDate), figure(len(i.Lines)), money(i.Total, i.MinorUnits), text(i.Currency)) {
 					return
 				}
 			}
@@ -291,9 +291,9 @@ func linesSheet(run *billing.Run) table {
 						unitPrice = plain(l.UnitPrice.Decimal)
 					}
 					if l.Kind == billing.Overage {
-						entitled = whole(l.Entitled)
+						entitled = figure(l.Entitled)
 					}
-					if !yield(text(i.Tenant), text(i.Subscription), text(i.ID), whole(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit),
+					if !yield(text(i.Tenant), text(i.Subscription), text(i.ID), figure(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit),
 						unitPrice, money(l.Amount, i.MinorUnits), text(i.Currency), date(l.From), date(l.To), instant(l.PeakMS), entitled, text(l.Corrects),
 						text(note(l, run.Draft))) {
 						return
@@ -303,7 +303,7 @@ func linesSheet(run *billing.Run) table {
 		},
 	}
 	for _, i := range run.Invoices {
-		t.count += len(i.Lines)
+		t.height += len(i.Lines)
 	}
 	return t
 }
@@ -312,14 +312,14 @@ func reportedSheet(run *billing.Run) table {
 	return table{
 		columns: titled("Tenant", "Tenant name", "#Accepted", "#Counted", "#Duplicate", "#Superseded", "#Voided", "#Unallocated (R10)", "#Unknown tenant (R10)",
 			"#Difference (R22)", "#Unmapped (R10)", "#Open sessions (R12)", "#Unknown subscription (R10)", "#Conflicts (R8)"),
-		count: len(run.Accounts),
+		height: len(run.Accounts),
 		rows: func(yield func(...cell) bool) {
 			for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
 				a := run.Accounts[tenant]
 				b := a.Balance
-				if !yield(text(tenant), text(a.Tenant.Name), whole(b.Accepted), whole(b.Counted), whole(b.Duplicate), whole(b.Superseded), whole(b.Voided),
-					whole(b.Unallocated), whole(b.Held), whole(b.Difference()), whole(b.Unmapped), whole(b.OpenSessions), whole(b.UnknownSubscription),
-					whole(b.Conflicts)) {
+				if !yield(text(tenant), text(a.Tenant.Name), figure(b.Accepted), figure(b.Counted), figure(b.Duplicate), figure(b.Superseded), figure(b.Voided),
+					figure(b.Unallocated), figure(b.Held), figure(b.Difference()), figure(b.Unmapped), figure(b.OpenSessions), figure(b.UnknownSubscription),
+					figure(b.Conflicts)) {
 					return
 				}
 			}
@@ -332,7 +332,7 @@ func reportedSheet(run *billing.Run) table {
 // controlSheet has the control totals of the manifest beside what the other sheets add up to.
 func controlSheet(run *billing.Run) table {
 	list := totals(run.Invoices)
-	lines := linesSheet(run).count
+	lines := linesSheet(run).height
 	in := func(sheet, column string, count int) string {
 		return fmt.Sprintf("%s!$%s$2:$%s$%d", sheet, column, column, max(count, 1)+1)
 	}
@@ -340,7 +340,7 @@ func controlSheet(run *billing.Run) table {
 	lineCurrency, lineAmount := in("Lines", "K", lines), in("Lines", "J", lines)
 	return table{
 		columns: titled("Currency", "#Invoices", "#Lines", "#Amount", "#Invoices, counted", "#Lines, counted", "#Totals, summed", "#Amounts, summed", "Agrees"),
-		count:   len(list),
+		height:  len(list),
 		rows: func(yield func(...cell) bool) {
 			for n, total := range list {
 				row := strconv.Itoa(n + 2)
@@ -353,7 +353,7 @@ func controlSheet(run *billing.Run) table {
 					return c
 				}
 				agrees := fmt.Sprintf(`IF(AND(B%[1]s=E%[1]s,C%[1]s=F%[1]s,ROUND(D%[1]s-G%[1]s,%[2]d)=0,ROUND(D%[1]s-H%[1]s,%[2]d)=0),"yes","NO")`, row, places)
-				if !yield(text(total.Currency), whole(total.Invoices), whole(total.Lines), value,
+				if !yield(text(total.Currency), figure(total.Invoices), figure(total.Lines), value,
 					formula("COUNTIF("+invoiceCurrency+",A"+row+")", total.Invoices), formula("COUNTIF("+lineCurrency+",A"+row+")", total.Lines),
 					summed(invoiceCurrency, invoiceTotal), summed(lineCurrency, lineAmount), formula(agrees, "yes")) {
 					return

@@ -45,7 +45,7 @@ func wantCells(t *testing.T, f *excelize.File, sheet string, row int, raw bool, 
 }
 
 func TestXLSX(t *testing.T) {
-	_, f := workbook(t, month())
+	_, f := workbook(t, monthRun())
 	if got := strings.Join(f.GetSheetList(), " "); got != "Invoices Lines Reported Control" {
 		t.Errorf("the sheets are %s", got)
 	}
@@ -71,7 +71,7 @@ func TestXLSX(t *testing.T) {
 
 // TestXLSXControl: the totals are those of the manifest, and the formulas come to the same.
 func TestXLSXControl(t *testing.T) {
-	run := month()
+	run := monthRun()
 	_, f := workbook(t, run)
 	for n, total := range totals(run.Invoices) {
 		row := n + 2
@@ -100,7 +100,7 @@ func TestXLSXControl(t *testing.T) {
 }
 
 func TestXLSXOfADraft(t *testing.T) {
-	run := month()
+	run := monthRun()
 	run.Draft = true
 	_, f := workbook(t, run)
 	if got := cells(t, f, "Invoices", 2, false)[6]; got != "DRAFT" {
@@ -112,7 +112,7 @@ func TestXLSXOfADraft(t *testing.T) {
 }
 
 func TestXLSXOfNothing(t *testing.T) {
-	_, f := workbook(t, &billing.Run{Period: month().Period})
+	_, f := workbook(t, &billing.Run{Period: monthRun().Period})
 	if rows, err := f.GetRows("Lines"); err != nil || len(rows) != 1 {
 		t.Errorf("%d rows, %v; want the header alone", len(rows), err)
 	}
@@ -120,9 +120,9 @@ func TestXLSXOfNothing(t *testing.T) {
 
 // TestXLSXSameBytes: no clock and no order of a map is in it (R23).
 func TestXLSXSameBytes(t *testing.T) {
-	first, _ := workbook(t, month())
+	first, _ := workbook(t, monthRun())
 	for range 20 {
-		if again, _ := workbook(t, month()); !bytes.Equal(first, again) {
+		if again, _ := workbook(t, monthRun()); !bytes.Equal(first, again) {
 			t.Fatal("the same invoices gave other bytes")
 		}
 	}

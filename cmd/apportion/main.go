@@ -101,6 +101,7 @@ period, differences).`,
 		newAggregateCommand(a),
 		newReconcileCommand(a),
 		newBillCommand(a),
+		newVerifyCommand(a),
 		newServeCommand(a),
 		newConfigCommand(a),
 	)
