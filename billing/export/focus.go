@@ -57,7 +57,7 @@ func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
 		for _, l := range i.Lines {
 			c := chargeOf(i, l)
 			if err := out.Write([]string{
-				i.Money(l.Amount),
+				pointed(i.Money(l.Amount)),
 				i.Tenant,
 				guard(account.Tenant.Name),
 				i.Currency,
@@ -70,15 +70,15 @@ func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
 				start(l.To),
 				start(l.From),
 				"",
-				l.Quantity.String(),
+				pointed(l.Quantity.String()),
 				c.unit,
-				c.cost.String(),
+				pointed(c.cost.String()),
 				c.price,
-				i.Money(l.Amount),
+				pointed(i.Money(l.Amount)),
 				i.ID,
 				issuer,
-				c.cost.String(),
-				c.quantity.String(),
+				pointed(c.cost.String()),
+				pointed(c.quantity.String()),
 				c.pricingUnit,
 				issuer,
 				issuer,
@@ -123,11 +123,20 @@ func chargeOf(i billing.Invoice, l billing.Line) charge {
 			c.quantity = l.Quantity.Mul(decimal.NewFromInt(int64(l.Days))).DivRound(decimal.NewFromInt(int64(days)), monthPlaces)
 		}
 	case billing.Overage:
-		c.entitled = strconv.FormatInt(l.Entitled, 10)
+		c.entitled = pointed(strconv.FormatInt(l.Entitled, 10))
 	}
-	c.price = l.UnitPrice.Decimal.String() // 0 on usage, which is for information
+	c.price = pointed(l.UnitPrice.Decimal.String()) // 0 on usage, which is for information
 	c.cost = l.UnitPrice.Decimal.Mul(c.quantity)
 	return c
+}
+
+// pointed writes a number with a point, a whole one too: a reader that tells types by looking takes a column of
+// whole numbers for integers, which FOCUS does not have.
+func pointed(number string) string {
+	if !strings.Contains(number, ".") {
+		number += ".0"
+	}
+	return number
 }
 
 // singular returns a unit as FOCUS writes it: Seat.
