@@ -44,7 +44,7 @@ func (a act) section(name string) string {
 	return ""
 }
 
-// acts splits a script where something happens again after what was expected.
+// acts splits a script where something happens after it was said when, after what was expected, or happens again.
 func acts(t *testing.T, script *txtar.Archive) []act {
 	t.Helper()
 	var acts []act
@@ -55,7 +55,7 @@ func acts(t *testing.T, script *txtar.Archive) []act {
 			acts[last].expected = append(acts[last].expected, f)
 		case !slices.Contains(happens, f.Name):
 			t.Fatalf("a script has no section %s here", f.Name)
-		case last < 0 || len(acts[last].expected) > 0:
+		case last < 0 || len(acts[last].expected) > 0 || acts[last].section("when") != "" || acts[last].section(f.Name) != "":
 			acts = append(acts, act{happens: []txtar.File{f}})
 		default:
 			acts[last].happens = append(acts[last].happens, f)
@@ -145,28 +145,34 @@ func (s *story) apply(t testing.TB, commands ...registry.Command) (refusals []re
 	return refusals
 }
 
+// put applies a document, and returns why it was refused.
+func (s *story) put(t *testing.T, document string) (refusals []registry.Refusal) {
+	t.Helper()
+	doc, problems := registry.Parse("registry.yaml", withDefaults(t, document))
+	for _, p := range problems {
+		refusals = append(refusals, p.Refusal)
+	}
+	if len(problems) == 0 {
+		refusals = doc.Validate()
+	}
+	if len(refusals) == 0 {
+		refusals = s.apply(t, registry.Plan(s.state, doc, 0)...)
+	}
+	return refusals
+}
+
 // play lets an act happen, and returns what comes of it as the sections that a script expects.
 func (s *story) play(t *testing.T, a act, n int) map[string]string {
 	t.Helper()
 	var refusals []registry.Refusal
-	var warned strings.Builder
-	if document := a.section("registry.yaml"); document != "" {
-		doc, problems := registry.Parse("registry.yaml", withDefaults(t, document))
-		if len(problems) > 0 {
-			t.Fatal(problems)
+	for _, f := range a.happens {
+		switch words := strings.Fields(string(f.Data)); f.Name {
+		case "registry.yaml":
+			refusals = append(refusals, s.put(t, string(f.Data))...)
+		case "change-telephony":
+			refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script", TenantID: words[0],
+				Command: registry.ChangeTelephony, Telephony: words[1]})...)
 		}
-		if refusals = doc.Validate(); len(refusals) == 0 {
-			refusals = s.apply(t, registry.Plan(s.state, doc, 0)...)
-		}
-		for i := range doc.Tenants {
-			for _, w := range registry.Warnings(&doc.Tenants[i]) {
-				fmt.Fprintln(&warned, w)
-			}
-		}
-	}
-	if words := strings.Fields(a.section("change-telephony")); len(words) > 0 {
-		refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script", TenantID: words[0],
-			Command: registry.ChangeTelephony, Telephony: words[1]})...)
 	}
 	if len(refusals) > 0 {
 		var refused strings.Builder
@@ -190,7 +196,11 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 	}
 	got := map[string]string{"access": s.access(moment.access)}
 	if moment.warnings {
-		got["warned"] = warned.String()
+		for _, tenant := range s.state.Tenants() {
+			for _, w := range registry.Warnings(tenant) {
+				got["warned"] += w.String() + "\n"
+			}
+		}
 	}
 	if len(moment.periods) == 0 {
 		return got

@@ -144,6 +144,13 @@ func TestFirstClaimIsInForce(t *testing.T) {
 	if chain := issues(t, l, "acme")["acme"]; len(chain) != 1 || chain[0].ID != first.ID {
 		t.Errorf("after the merge %+v is in force, want %s", chain, first.ID)
 	}
+	var periods, lines uint64
+	if err := conn.QueryRow(t.Context(), "SELECT (SELECT count() FROM v_issued_periods), (SELECT countIf(issue = ?) FROM v_invoice_lines WHERE tenant = 'acme')", first.ID).Scan(&periods, &lines); err != nil {
+		t.Fatal(err)
+	}
+	if periods != 2 || lines != 4 {
+		t.Errorf("the views show %d periods and %d lines of acme's first issue, want 2 and 4", periods, lines)
+	}
 }
 
 // TestClaimSeenIsNeverOvertaken: while many claim one number, whoever reads any of them in force sees the same ever

@@ -6,7 +6,7 @@
 -- runs at once only one gets a number; the other finds that out by reading, and bills again after what is now in
 -- force. A period is not issued twice, nor anything adjusted twice (R21), because whoever claims a number knew all
 -- before it. Lines of an issue that has no row in force were left behind by a run that was killed or came too late,
--- and count for nothing.
+-- and count for nothing. v_issued_periods and v_invoice_lines show what is in force.
 --
 -- It is safe because MergeTree gives an insert its block number under the lock under which its rows become visible: a
 -- row that anybody has seen cannot be preceded by one inserted later. enable_block_number_column keeps the number
@@ -78,3 +78,9 @@ ENGINE = MergeTree
 ORDER BY (period, tenant, subscription, issue, line_no)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'invoice lines; those of an issue in force in issued_periods are issued (R18, R20)';
+
+CREATE OR REPLACE VIEW v_issued_periods AS
+SELECT * FROM issued_periods ORDER BY tenant, seq, _block_number LIMIT 1 BY tenant, seq;
+
+CREATE OR REPLACE VIEW v_invoice_lines AS
+SELECT * FROM invoice_lines WHERE issue IN (SELECT issue FROM v_issued_periods);
