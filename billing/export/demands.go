@@ -65,6 +65,7 @@ func (d *deal) lacks() (field, detail string) {
 		{s.vatID == "" && d.tax.Category != notSubject, "seller.vatId", absent},
 		{s.registrationID == "" && d.tax.Category == notSubject, "seller.registrationId", "is not there, and without tax no VAT id may stand for it (BR-O-02, BR-CO-26)"},
 		{s.vatID != "" && !IsVATID(s.vatID), "seller.vatId", vatID},
+		{b.name == "", "billTo.name", absent},
 		{!IsCountry(b.address.Country), "billTo.address.country", country},
 		{b.vatID != "" && !IsVATID(b.vatID), "billTo.vatId", vatID},
 		{b.vatID == "" && b.registrationID == "" && d.tax.Category == reverseCharge, "billTo.vatId", "is not there, nor is a registrationId, one of which a reverse charge needs (BR-AE-02)"},

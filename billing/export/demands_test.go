@@ -28,6 +28,7 @@ func TestUBLRefusals(t *testing.T) {
 		{"not on the list", "STN", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
 		{"no tax", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax = nil }, "missing_bill_to", "billTo.tax"},
 		{"no reference", "SEK", func(s *Seller, b *registry.BillTo) { b.Reference = " " }, "missing_bill_to", "billTo.reference"},
+		{"blank name", "SEK", func(s *Seller, b *registry.BillTo) { b.Name = "\u2003" }, "missing_bill_to", "billTo.name"},
 		{"no such country", "SEK", func(s *Seller, b *registry.BillTo) { b.Address.Country = "ZZ" }, "missing_bill_to", "billTo.address.country"},
 		{"VAT id without a country", "SEK", func(s *Seller, b *registry.BillTo) { b.VATID = "556036079301" }, "missing_bill_to", "billTo.vatId"},
 		{"reverse charge to nobody", "SEK", func(s *Seller, b *registry.BillTo) {
@@ -79,13 +80,18 @@ func TestUBLRefusals(t *testing.T) {
 			c.change(&s, b)
 		}
 		var out bytes.Buffer
-		err := UBL(&out, october(c.currency, line), account(b), s, false)
+		a := account(b)
+		a.Tenant.Name = " " // which stands in for a name that the buyer has none of
+		err := UBL(&out, october(c.currency, line), a, s, false)
 		var r *Refusal
 		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)
 		} else if r.Tenant != "acme" || r.Invoice != "INV-Sub1-202610" || r.File != "ubl/INV-Sub1-202610.xml" || r.Detail == "" || r.Advice == "" {
 			t.Errorf("%s: %+v", c.name, r)
 		}
+	}
+	if err := UBL(&bytes.Buffer{}, october("KWD", line), account(nil), Seller{}, false); err == nil || !strings.Contains(err.Error(), "unsupported_currency") {
+		t.Errorf("dinars to nobody: %v", err)
 	}
 	for name, a := range map[string]billing.Account{"nobody to bill": account(nil), "no tenant": {}} {
 		var r *Refusal

