@@ -293,7 +293,7 @@ func (s *sheet) charges() {
 	priceAt := amountAt - amounts - gap
 	unitAt := priceAt - prices - gap - unitsOf
 	quantityAt := unitAt - 4*pt
-	describing := quantityAt - quantities - gap - left
+	describing := max(quantityAt-quantities-gap-left, 100*pt)
 	for i, l := range charged {
 		what, more := describe(s.invoice, l)
 		rows[i].what = s.block(what, fonts.Regular, normal, leading, describing, ink)
@@ -351,7 +351,7 @@ func (s *sheet) totals(due civil.Date) {
 		sum = "Total"
 	}
 	amount := func(d decimal.Decimal) string { return grouped(d, s.invoice.MinorUnits) }
-	total := s.block(s.invoice.Currency+"\u00a0"+amount(shown), fonts.SemiBold, 12*pt, 16*pt, 10*pageWidth, ink)
+	total := s.block(s.invoice.Currency+space+amount(shown), fonts.SemiBoldFigures, 12*pt, 16*pt, 10*pageWidth, ink)
 	name := s.block(sum, fonts.SemiBold, 12*pt, 16*pt, max(sums-total.width()-8*pt, 60*pt), ink)
 	reason := block{}
 	if to.Tax != nil && to.Tax.Reason != "" {
@@ -377,13 +377,13 @@ func (s *sheet) totals(due civil.Date) {
 		pay = append(pay, s.block(text, style, normal, leading, across-sums-gap, fill))
 	}
 	put("Payment", fonts.SemiBold, ink)
-	put(payment(s.invoice, gross, due, s.seller), fonts.Regular, ink)
+	put(payment(s.invoice, gross, due, s.seller, s.draft), fonts.Regular, ink)
 	if gross.IsPositive() {
 		if s.seller.IBAN != "" {
 			put("IBAN "+iban(s.seller.IBAN), fonts.Regular, ink)
 		}
 		if days := s.termsDays(); days > 0 {
-			put("Terms: "+strings.ToLower(count(decimal.NewFromInt(int64(days)), "day", "days"))+" from the issue date", fonts.Regular, grey)
+			put("Terms: "+count(decimal.NewFromInt(int64(days)), "day", "days")+" from the issue date", fonts.Regular, grey)
 		}
 	}
 	payHeight := 0
@@ -431,7 +431,7 @@ func (s *sheet) overages() {
 		if picture {
 			width = words
 		}
-		head := s.block("Why there is overage: "+strings.ToLower(thing(l.Meter)[:1])+thing(l.Meter)[1:], fonts.SemiBold, normal, leading, width, ink)
+		head := s.block("Why there is overage: "+thing(l.Meter), fonts.SemiBold, normal, leading, width, ink)
 		text := s.block(why(s.invoice, l, s.zone, len(s.tenant.Subscriptions) > 1), fonts.Regular, normal, leading, width, ink)
 		height := head.height() + 2*pt + text.height()
 		if picture {
@@ -454,7 +454,7 @@ func (s *sheet) usage() {
 	head := func(more string) {
 		title := s.label("How usage is split"+more, fonts.SemiBold, small, grey)
 		s.draw(title, left, s.y, false)
-		s.draw(s.label("This subscription's own, for information. It is not charged.", fonts.Regular, small, grey), left+title.width()+8*pt, s.y, false)
+		s.draw(s.label("This subscription’s own, for information. It is not charged.", fonts.Regular, small, grey), left+title.width()+8*pt, s.y, false)
 		s.y += leading + 2*pt
 	}
 	begun := false

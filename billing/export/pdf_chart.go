@@ -29,7 +29,9 @@ func (s *sheet) chart(l billing.Line, x, y int) {
 
 	// The plot has numbers on its left, what is included on its right, hours below and the peak's label above.
 	const numbers, names, hours, above = 22 * pt, 52 * pt, 16 * pt, 14 * pt
-	x0, x1 := x+numbers, x+chartWidth-names
+	last := pool[len(pool)-1].Entitled
+	named := s.label(whole(last)+" included", fonts.Regular, 6_800, ink)
+	x0, x1 := x+numbers, x+chartWidth-max(names, named.width()+4*pt)
 	y0, y1 := y+chartHeight-hours, y+above
 	across := func(ms int64) int { return x0 + int((ms-start)*int64(x1-x0)/(end-start)) }
 	up := func(n int64) int { return y0 - int(n*int64(y0-y1)/ceiling) }
@@ -61,8 +63,7 @@ func (s *sheet) chart(l billing.Line, x, y int) {
 	s.page.line(included, 900, 2_400, ink)
 	s.hairline(y0, x0, x1, 500, grey)
 
-	last := pool[len(pool)-1].Entitled
-	s.draw(s.label(whole(last)+" included", fonts.Regular, 6_800, ink), x1+4*pt, up(last)-leading/2, false)
+	s.draw(named, x1+4*pt, up(last)-leading/2, false)
 
 	free := x0 - pt // what labels of hours have left free
 	for _, t := range ticks(s.zone, start, end) {

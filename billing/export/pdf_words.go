@@ -18,11 +18,11 @@ import (
 // What an invoice says to people. Every function here is of its arguments alone.
 
 const (
-	narrow = "\u202f" // the narrow space that does not break
-	minus  = "\u2212"
+	space = "\u00a0" // that does not break
+	minus = "\u2212"
 )
 
-// grouped writes a decimal with at least so many places. A narrow space parts the thousands, since a comma and a point
+// grouped writes a decimal with at least so many places. A space parts the thousands, since a comma and a point
 // mean each the other elsewhere.
 func grouped(d decimal.Decimal, places int32) string {
 	if fewest := -d.Exponent(); fewest > places {
@@ -38,7 +38,7 @@ func grouped(d decimal.Decimal, places int32) string {
 	}
 	for i, digit := range whole {
 		if i > 0 && (len(whole)-i)%3 == 0 {
-			b.WriteString(narrow)
+			b.WriteString(space)
 		}
 		b.WriteRune(digit)
 	}
@@ -145,24 +145,21 @@ func invoiceLine(corrects string) string {
 
 // units is the unit of a quantity.
 func units(l billing.Line) string {
-	if l.Quantity.Abs().Equal(decimal.NewFromInt(1)) {
-		return l.Unit
-	}
-	return l.Unit + "s"
+	return several(l.Quantity.Abs(), l.Unit, l.Unit+"s")
 }
 
-// count writes a whole number with what is counted: One seat, Two seats, 12 seats. It begins a sentence.
+// count writes a whole number with what is counted, in words up to nine: one seat, 12 seats.
 func count(n decimal.Decimal, one, many string) string {
-	words := []string{"", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"}
-	switch {
-	case n.Equal(decimal.NewFromInt(1)):
-		return "One " + one
-	case n.IsInteger() && n.IsPositive() && n.LessThan(decimal.NewFromInt(10)):
-		return words[n.IntPart()] + " " + many
-	default:
-		return grouped(n, 0) + " " + many
+	words := []string{"no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"}
+	number := grouped(n, 0)
+	if n.IsInteger() && !n.IsNegative() && n.LessThan(decimal.NewFromInt(10)) {
+		number = words[n.IntPart()]
 	}
+	return number + " " + several(n, one, many)
 }
+
+// sentence begins a text with a capital letter.
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // whole writes a whole number.
 func whole(n int64) string { return grouped(decimal.NewFromInt(n), 0) }
@@ -170,63 +167,48 @@ func whole(n int64) string { return grouped(decimal.NewFromInt(n), 0) }
 // clock writes an instant as the tenant's clock reads it: 09:31 on 14 October.
 func clock(zone *civil.Zone, ms int64) string { return zone.Time(ms).Format("15:04 on 2 January") }
 
-// why says why there is an overage and why it is on this invoice (R15, R16); several says that the tenant has more
-// than one subscription.
-func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, several bool) string {
-	used := decimal.NewFromInt(l.Entitled).Add(l.Quantity)
-	one := used.Equal(decimal.NewFromInt(1))
-	is := func(single bool) string {
-		if single {
-			return "was"
-		}
-		return "were"
+// several chooses the word for one or for more.
+func several(n decimal.Decimal, one, many string) string {
+	if n.Equal(decimal.NewFromInt(1)) {
+		return one
 	}
-	class := map[string]string{aggregate.AgentPremium: "premium "}[l.Meter]
+	return many
+}
+
+// why says why there is an overage and why it is on this invoice (R15, R16); pooled says that the tenant has more
+// subscriptions than this one.
+func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool) string {
+	used := decimal.NewFromInt(l.Entitled).Add(l.Quantity)
+	agents := several(used, "agent", "agents")
+	if l.Meter == aggregate.AgentPremium {
+		agents = "premium " + agents
+	}
 	var fact string
 	switch {
 	case l.PeakMS == billing.NoInstant:
-		agents := " " + class + "agents"
-		if one {
-			agents = " " + class + "agent"
-		}
-		fact = fmt.Sprintf("%s different%s worked in %s", grouped(used, 0), agents, month(invoice.Period))
-		if one {
-			fact = fmt.Sprintf("One%s worked in %s", agents, month(invoice.Period))
-		}
+		fact = fmt.Sprintf("In %s, %s different %s worked", month(invoice.Period), grouped(used, 0), agents)
 	case l.Meter == aggregate.IVRPort:
-		calls := "calls"
-		if one {
-			calls = "call"
-		}
-		fact = fmt.Sprintf("At %s, %s IVR %s %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0), calls, is(one))
+		fact = fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0), several(used, "call was", "calls were"))
 	default:
-		agents := "agents"
-		if one {
-			agents = "agent"
-		}
-		fact = fmt.Sprintf("At %s, %s %s%s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), class, agents, is(one))
+		fact = fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), agents, several(used, "was", "were"))
 	}
-	who := "the subscription includes"
-	if several {
-		who = "the subscriptions together include"
-	}
-	included := grouped(decimal.NewFromInt(l.Entitled), 0)
+	included := whole(l.Entitled)
 	if l.Entitled == 0 {
 		included = "none"
 	}
-	verb := "are"
-	if l.Quantity.Equal(decimal.NewFromInt(1)) {
-		verb = "is"
+	overage := sentence(count(l.Quantity, l.Unit, l.Unit+"s"))
+	if l.Quantity.GreaterThan(decimal.NewFromInt(9)) { // no sentence begins with figures
+		overage = "The " + overage
 	}
-	overage := fmt.Sprintf("%s of overage %s charged", count(l.Quantity, l.Unit, l.Unit+"s"), verb)
-	reason := " (R15)."
+	overage += " of overage " + several(l.Quantity, "is", "are") + " charged"
 	switch {
-	case several && l.PeakMS == billing.NoInstant:
-		reason = " to this subscription because it is the oldest of those active at the end (R15, R16)."
-	case several:
-		reason = " to this subscription because it is the oldest active one (R15, R16)."
+	case !pooled:
+		return fmt.Sprintf("%s; the subscription includes %s. %s (R15).", fact, included, overage)
+	case l.PeakMS == billing.NoInstant:
+		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest of those active at the end (R15, R16).", fact, included, overage)
+	default:
+		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest active one (R15, R16).", fact, included, overage)
 	}
-	return fact + "; " + who + " " + included + ". " + overage + reason
 }
 
 // split says in a line of the smaller table what a usage line tells: how much of the tenant's usage is this
@@ -256,9 +238,9 @@ func taxWords(tax *registry.Tax) string {
 	}
 	switch tax.Category {
 	case "S":
-		return "VAT " + grouped(tax.Rate, 0) + narrow + "%"
+		return "VAT " + grouped(tax.Rate, 0) + "%"
 	case "Z":
-		return "VAT 0" + narrow + "%, zero rated"
+		return "VAT 0%, zero rated"
 	case "E":
 		return "VAT, exempt"
 	case "AE":
@@ -312,17 +294,24 @@ func iban(s string) string {
 	return b.String()
 }
 
-// payment says what to pay, by when, where to, and in whose name; for a credit and for nothing that there is nothing to pay.
-func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller Seller) string {
-	amount := invoice.Currency + "\u00a0" + grouped(gross.Abs(), invoice.MinorUnits)
+// payment says what to pay, by when, where to and in whose name, of a draft once it is issued; of a credit and of
+// nothing that there is nothing to pay.
+func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller Seller, draft bool) string {
+	amount := invoice.Currency + space + grouped(gross.Abs(), invoice.MinorUnits)
 	switch {
 	case gross.IsZero():
 		return "Nothing is to be paid."
+	case gross.IsNegative() && draft:
+		return "Nothing is to be paid: " + amount + " will be credited to you."
 	case gross.IsNegative():
 		return "Nothing is to be paid: " + amount + " is credited to you."
-	case seller.IBAN == "":
-		return "Please pay " + amount + " by " + day(due) + ", quoting " + invoice.ID + "."
-	default:
-		return "Please pay " + amount + " by " + day(due) + " to the account below, quoting " + invoice.ID + "."
 	}
+	please, account := "Please pay ", ""
+	if draft {
+		please = "Once this is issued, please pay "
+	}
+	if seller.IBAN != "" {
+		account = " to the account below"
+	}
+	return please + amount + " by " + day(due) + account + ", quoting " + invoice.ID + "."
 }

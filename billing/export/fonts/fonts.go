@@ -49,20 +49,19 @@ const textFaces = 2 // how many of faces are faces of the text
 // Style chooses the face of the text, and how it draws figures. The other scripts have one style.
 type Style int
 
-// The styles. Figures is Regular with figures that are as wide as each other, for numbers that stand below each other.
+// The styles. Those of figures are for numbers that stand below each other: all figures are as wide as each other.
 const (
 	Regular Style = iota
 	SemiBold
 	Figures
+	SemiBoldFigures
 )
 
 // face returns the place of the style's face.
-func (s Style) face() int {
-	if s == SemiBold {
-		return 1
-	}
-	return 0
-}
+func (s Style) face() int { return int(s % textFaces) }
+
+// figures reports whether the style is for numbers.
+func (s Style) figures() bool { return s >= Figures }
 
 // face is an embedded font file, read once and only when a character needs it.
 type face struct {

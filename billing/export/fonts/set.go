@@ -61,7 +61,7 @@ type Glyph struct {
 	Advance      int
 	Right, Above int
 	// Together is how many glyphs, from this one on, stand only together for Text; 0 where the font's own text says
-	// all there is to say.
+	// it well enough.
 	Together int
 	Text     string
 }
@@ -79,8 +79,9 @@ func (s *Set) Close() {
 func (s *Set) Fonts() []*Font { return s.fonts }
 
 var (
-	plain   = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}}
-	figures = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}, {Tag: opentype.MustNewTag("tnum"), Value: 1}}
+	plain = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}}
+	// Kerning would bring some figures nearer to each other than others.
+	figures = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}, {Tag: opentype.MustNewTag("tnum"), Value: 1}, {Tag: opentype.MustNewTag("kern"), Value: 0}}
 	english = language.NewLanguage("en")
 )
 
@@ -108,7 +109,7 @@ func (s *Set) Lines(text string, style Style, width int) []Line {
 		if e.number[input.Face.Font] < textFaces {
 			// Contextual alternates would draw an arrow for the -> of an id, which is not what was written.
 			input.FontFeatures = plain
-			if style == Figures {
+			if style.figures() {
 				input.FontFeatures = figures
 			}
 		}
@@ -153,18 +154,34 @@ func (s *Set) run(output shaping.Output, runes []rune) Run {
 		s.used[n], s.fonts = f, append(s.fonts, f)
 	}
 	run := Run{Font: f, Glyphs: make([]Glyph, 0, len(output.Glyphs))}
-	for i, g := range output.Glyphs {
-		// The text of a cluster goes with its first glyph, and the others have none.
-		glyph := Glyph{Advance: int(g.Advance), Right: int(g.XOffset), Above: int(g.YOffset)}
-		var text string
-		if i == 0 || output.Glyphs[i-1].TextIndex() != g.TextIndex() {
-			text = string(runes[g.TextIndex() : g.TextIndex()+g.RunesCount()])
-			if g.GlyphsCount() > 1 {
-				glyph.Together, glyph.Text = g.GlyphsCount(), text
+	for rest := output.Glyphs; len(rest) > 0; {
+		cluster := rest[:rest[0].GlyphsCount()]
+		rest = rest[len(cluster):]
+		// The text of a cluster goes with its widest glyph, and the others have none. Where marks without a width are
+		// all the others, that is how readers expect it.
+		from := cluster[0].TextIndex()
+		text := string(runes[from : from+cluster[0].RunesCount()])
+		widest, wide := 0, 0
+		for i, g := range cluster {
+			if g.Advance > cluster[widest].Advance {
+				widest = i
+			}
+			if g.Advance != 0 {
+				wide++
 			}
 		}
-		glyph.Code = f.code(use{g.GlyphID, text})
-		run.Glyphs = append(run.Glyphs, glyph)
+		for i, g := range cluster {
+			glyph := Glyph{Advance: int(g.Advance), Right: int(g.XOffset), Above: int(g.YOffset)}
+			u := use{glyph: g.GlyphID}
+			if i == widest {
+				u.text = text
+			}
+			if i == 0 && wide > 1 {
+				glyph.Together, glyph.Text = len(cluster), text
+			}
+			glyph.Code = f.code(u)
+			run.Glyphs = append(run.Glyphs, glyph)
+		}
 	}
 	return run
 }
