@@ -80,8 +80,8 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 		return err
 	}
 	if len(found) > 0 {
-		return findings(fmt.Sprintf("%s does not agree with %s: there %s, as listed above; write the files again with `apportion bill`",
-			dir, against, counted(len(found), "is a difference", "are differences")))
+		return findings(fmt.Sprintf("%s does not agree with %s: %s, as listed above; write the files again with `apportion bill`",
+			dir, against, counted(len(found), "difference", "differences")))
 	}
 	return nil
 }
