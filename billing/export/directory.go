@@ -29,8 +29,13 @@ import (
 // A file that cannot be is left out; the refusals, which the manifest has too, say which and why.
 func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, error) {
 	for _, i := range run.Invoices {
-		if run.Accounts[i.Tenant].Tenant == nil {
+		if _, ok := run.Accounts[i.Tenant]; !ok {
 			return "", nil, fmt.Errorf("writing the files: invoice %s is of tenant %s, of which the run has no account", i.ID, i.Tenant)
+		}
+	}
+	for id, a := range run.Accounts {
+		if a.Tenant == nil {
+			return "", nil, fmt.Errorf("writing the files: the registry had no document of tenant %s when it was billed", id)
 		}
 	}
 	var refusals []*Refusal
@@ -207,12 +212,17 @@ func Directory(dir, name string, fill func(*Folder) error) (string, error) {
 // that has files, so the old one is moved aside first; a run that is killed in between is simply repeated.
 func replace(temporary, final string) error {
 	aside := temporary + ".old"
+	replaced := true
 	switch err := os.Rename(final, aside); {
 	case errors.Is(err, fs.ErrNotExist):
+		replaced = false
 	case err != nil:
 		return err
 	}
 	if err := os.Rename(temporary, final); err != nil {
+		if replaced {
+			err = errors.Join(err, os.Rename(aside, final))
+		}
 		return err
 	}
 	return os.RemoveAll(aside)

@@ -1,6 +1,8 @@
 package export
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -163,4 +165,35 @@ func TestWriteWhereItCannot(t *testing.T) {
 		t.Error("a file was taken for the directory")
 	}
 	wantEntries(t, dir, "2026-10")
+}
+
+// TestWriteWithoutAnAccount: what a file would have to guess is an error.
+func TestWriteWithoutAnAccount(t *testing.T) {
+	for name, change := range map[string]func(run *billing.Run){
+		"none":      func(run *billing.Run) { delete(run.Accounts, "beta") },
+		"no tenant": func(run *billing.Run) { run.Accounts["other"] = billing.Account{} },
+	} {
+		dir, run := t.TempDir(), issued()
+		change(run)
+		if _, _, err := Write(dir, run, seller); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		wantEntries(t, dir)
+	}
+}
+
+// TestWriteThatFails: an error that is no refusal leaves nothing, and what was there as it was.
+func TestWriteThatFails(t *testing.T) {
+	dir := t.TempDir()
+	made := write(t, dir, issued())
+	before := read(t, filepath.Join(made, ManifestName))
+	plainly(t)
+	perInvoice[1].write = func(io.Writer, billing.Invoice, billing.Account, Seller, bool) error { return errors.New("no room") }
+	if _, _, err := Write(dir, issued(), seller); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("%v, want the error", err)
+	}
+	wantEntries(t, dir, "2026-10")
+	if read(t, filepath.Join(made, ManifestName)) != before {
+		t.Error("the files that were there have changed")
+	}
 }

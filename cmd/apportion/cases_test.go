@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
 	"apportion/deploy/embedded/servicetest"
 )
 
@@ -126,12 +128,23 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// wantVerified checks a directory of files as its user does.
+// wantVerified checks a directory of files as its user does, and what it has for programs by the schemas.
 func wantVerified(t *testing.T, dir string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if code := run(context.Background(), []string{"verify", "--offline", dir}, nil, nil, &stdout, &stderr); code != exitDone {
 		t.Errorf("apportion verify: exit code %d\n%s%s", code, stdout.String(), stderr.String())
+	}
+	for _, name := range []string{"invoices", "manifest"} {
+		schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "billing", "export", name+".schema.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document any
+		readJSON(t, filepath.Join(dir, name+".json"), &document)
+		if err := schema.Validate(document); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
