@@ -146,7 +146,7 @@ func (m *Manifest) verifyTotals(path string) []Difference {
 
 // String says what a total is.
 func (t Total) String() string {
-	return fmt.Sprintf("%d invoices, %d lines, %s %s", t.Invoices, t.Lines, t.Amount, t.Currency)
+	return fmt.Sprintf("%s %s (invoices: %d, lines: %d)", t.Amount, t.Currency, t.Invoices, t.Lines)
 }
 
 // VerifyLines returns every difference between lines.csv of a directory and the invoices of a run: lines that are

@@ -175,8 +175,9 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		Balance   *reconciliation   `json:"balance"`
 		Invoices  []billing.Invoice `json:"invoices"`
 		Stopped   []*billing.Stop   `json:"stopped"`
+		LeftOut   []*export.Refusal `json:"left_out"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, run)
 		balance.summarize(w)
