@@ -51,6 +51,10 @@ type Timelines struct {
 	Agents []AgentStep
 	// EntryPoints has the oldest active subscription that an entry point is mapped to (R10).
 	EntryPoints []EntryPointStep
+	// Entitlements are what each subscription may use at once, and as a whole (an empty Subscription) the tenant (R14).
+	Entitlements []EntitlementStep
+	// Zones are those of the tenants; one that is not here is unknown, and its dates are those of UTC (R22).
+	Zones map[string]*civil.Zone
 }
 
 // PrimaryStep is a step of a tenant's primary.
@@ -80,6 +84,13 @@ type EntryPointStep struct {
 	Tenant, EntryPoint string
 	FromMS             int64
 	Subscription       string
+}
+
+// EntitlementStep is a step of what may be used of a meter at once.
+type EntitlementStep struct {
+	Tenant, Subscription, Meter string
+	FromMS                      int64
+	Quantity                    int64
 }
 
 // Day is a date of a tenant: `[FromMS, ToMS)` in UTC epoch milliseconds. A date that the zone skips is no Day.

@@ -1,7 +1,6 @@
 package aggregate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -18,6 +17,8 @@ type Snapshot struct {
 	Offset    int64
 	Tenants   []Tenant
 	Timelines Timelines
+	// Rules are the configured numbers that the timelines rest on, in words.
+	Rules string
 }
 
 // Tenant is what a pass needs to know of a tenant besides its timelines.
@@ -54,9 +55,11 @@ type Store interface {
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]Position, error)
 	// Touched returns, by tenant, the UTC dates that are touched by any delivery up to the given positions of
-	// any event that has a delivery after the earlier ones, or that belongs to one of the tenants.
-	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (map[string][]civil.Date, error)
-	// WorkOut works out the days from the deliveries up to the pass's positions, and puts them in force.
+	// any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and how many
+	// deliveries stand on each. Nil for the earlier ones: since the beginning.
+	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (map[string]map[civil.Date]int64, error)
+	// WorkOut works out the days from the deliveries up to the pass's positions, and puts them in force. The days of
+	// each tenant are in order.
 	WorkOut(ctx context.Context, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
@@ -86,7 +89,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, time zones %s", rules.OpenSessionHours, civil.TZVersion),
+		Rules:          fmt.Sprintf("open sessions %d h, %s, time zones %s", rules.OpenSessionHours, registry.Rules, civil.TZVersion),
 	}
 	pass.Number = number(pass, last)
 	var changed []string
@@ -110,13 +113,13 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
-	months := byMonth(touched, registry.Tenants)
+	chunks := chunks(touched, registry.Timelines.Zones)
 	report := Report{Pass: pass.Number}
 	total := 0
-	for _, days := range months {
+	for _, days := range chunks {
 		total += len(days)
 	}
-	for _, days := range months {
+	for _, days := range chunks {
 		progress(report.Days, total)
 		if err := store.WorkOut(ctx, pass, days, registry.Timelines, rules); err != nil {
 			return report, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
@@ -147,39 +150,73 @@ func number(pass, last Pass) uint64 {
 	return n
 }
 
-// byMonth gives every touched stretch of UTC its dates in the zone of the tenant (of a tenant that the registry
-// does not know: UTC, R22), month by month, so that one query reads no more than a month and its edges.
-func byMonth(touched map[string][]civil.Date, tenants []Tenant) [][]Day {
-	zones := map[string]*civil.Zone{}
-	for _, t := range tenants {
-		zones[t.ID] = t.Zone
+// MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
+const MostDeliveries = 4_000_000
+
+// chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
+// know: UTC, R22), cut into pieces for a query each. Since a query reads all between the first and the last day of a
+// tenant, days that do not follow one another go to different ones; and so do those of different months, since what
+// it reads of one tenant it looks for among the days of all.
+func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
+	type run struct {
+		days   []Day
+		weight int64
 	}
-	months := map[civil.Month]map[Day]bool{}
-	for tenant, dates := range touched {
+	runs := map[civil.Month][][]run{} // by the place that a run has among those of its tenant and month
+	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
 		zone := zones[tenant]
 		if zone == nil {
 			zone = civil.UTC
 		}
-		for _, utc := range dates {
+		weights := map[civil.Date]int64{}
+		for utc, n := range touched[tenant] {
+			// Ahead of UTC or behind, two dates have a part of it. Either may have all of its deliveries.
 			first, last := zone.DateOf(civil.UTC.Start(utc)), zone.DateOf(civil.UTC.Start(utc+1)-1)
 			for date := first; date <= last; date++ {
-				for _, day := range Days(tenant, zone, date, date+1) {
-					month := date.Month()
-					if months[month] == nil {
-						months[month] = map[Day]bool{}
-					}
-					months[month][day] = true
+				weights[date] = max(weights[date], n)
+			}
+		}
+		var of []run
+		for _, date := range slices.Sorted(maps.Keys(weights)) {
+			for _, day := range Days(tenant, zone, date, date+1) {
+				if last := len(of) - 1; last >= 0 && of[last].weight+weights[date] <= MostDeliveries && follows(of[last].days, day) {
+					of[last].days, of[last].weight = append(of[last].days, day), of[last].weight+weights[date]
+				} else {
+					of = append(of, run{[]Day{day}, weights[date]})
 				}
 			}
 		}
+		place := map[civil.Month]int{}
+		for _, r := range of {
+			month := r.days[0].Date.Month()
+			if place[month] == len(runs[month]) {
+				runs[month] = append(runs[month], nil)
+			}
+			runs[month][place[month]] = append(runs[month][place[month]], r)
+			place[month]++
+		}
 	}
-	var sorted [][]Day
-	for _, month := range slices.Sorted(maps.Keys(months)) {
-		sorted = append(sorted, slices.SortedFunc(maps.Keys(months[month]), func(a, b Day) int {
-			return cmp.Or(cmp.Compare(a.Date, b.Date), cmp.Compare(a.Tenant, b.Tenant))
-		}))
+	var cut [][]Day
+	for _, month := range slices.Sorted(maps.Keys(runs)) {
+		for _, ofTenants := range runs[month] {
+			var days []Day
+			var weight int64
+			for _, r := range ofTenants {
+				if len(days) > 0 && weight+r.weight > MostDeliveries {
+					cut, days, weight = append(cut, days), nil, 0
+				}
+				days, weight = append(days, r.days...), weight+r.weight
+			}
+			cut = append(cut, days)
+		}
 	}
-	return sorted
+	return cut
+}
+
+// follows reports whether a day comes right after others, in the same month.
+func follows(days []Day, day Day) bool {
+	last := days[len(days)-1]
+	return last.ToMS == day.FromMS && last.Date.Month() == day.Date.Month()
 }
 
 // Days returns the dates `[from, to)` of a tenant as stretches of time, without those that its zone skips.

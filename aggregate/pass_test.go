@@ -15,7 +15,7 @@ import (
 type fakeStore struct {
 	last      Pass
 	positions []Position
-	touched   map[string][]civil.Date
+	touched   map[string]map[civil.Date]int64
 	failing   error // of WorkOut
 
 	askedAfter   []Position
@@ -27,7 +27,7 @@ type fakeStore struct {
 func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
 func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
 
-func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) (map[string][]civil.Date, error) {
+func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) (map[string]map[civil.Date]int64, error) {
 	s.askedAfter, s.askedTenants = after, tenants
 	return s.touched, nil
 }
@@ -70,10 +70,12 @@ func zone(t *testing.T, name string) *civil.Zone {
 // twoTenants is a registry after its first two commands, and offset 2 to come.
 func twoTenants(t *testing.T) Snapshot {
 	t.Helper()
-	return Snapshot{Offset: 2, Tenants: []Tenant{
+	s := Snapshot{Offset: 2, Tenants: []Tenant{
 		{ID: "acme", Zone: zone(t, "Asia/Tokyo"), Version: 0},
 		{ID: "beta", Zone: zone(t, "America/New_York"), Version: 1},
 	}}
+	s.Timelines.Zones = map[string]*civil.Zone{"acme": s.Tenants[0].Zone, "beta": s.Tenants[1].Zone}
+	return s
 }
 
 // current is a store whose last pass took in all there is.
@@ -91,7 +93,7 @@ func date(year, month, day int) civil.Date { return civil.NewDate(year, month, d
 
 func TestRefreshWithNothingNew(t *testing.T) {
 	s := current(t)
-	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}} // what it must not come to ask for
+	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
 	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
 		t.Errorf("%+v, %d months worked out, finished %d times; want pass 44 to stand", report, len(s.workedOut), s.finished)
 	}
@@ -114,7 +116,7 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	s := current(t)
 	before := s.positions
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}}
+	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), DefaultRules())
 	if report != (Report{Pass: 2 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
 		t.Errorf("%+v up to %v; want pass 53, 2 days up to %v", report, s.last.Positions, s.positions)
@@ -134,9 +136,9 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 func TestRefreshMonthByMonth(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string][]civil.Date{
-		"acme": {date(2026, 10, 31), date(2026, 10, 31)}, // of Tokyo's October and November
-		"beta": {date(2026, 11, 1)},                      // of New York's October and November
+	s.touched = map[string]map[civil.Date]int64{
+		"acme": {date(2026, 10, 31): 1, date(2026, 10, 31): 1}, // of Tokyo's October and November
+		"beta": {date(2026, 11, 1): 1},                         // of New York's October and November
 	}
 	var progress []string
 	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { progress = append(progress, fmt.Sprintf("%d/%d", done, total)) })
@@ -164,7 +166,7 @@ func TestRefreshMonthByMonth(t *testing.T) {
 func TestRefreshOfUnknownTenant(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string][]civil.Date{"nobody": {date(2026, 10, 14)}}
+	s.touched = map[string]map[civil.Date]int64{"nobody": {date(2026, 10, 14): 1}}
 	s.mustRefresh(t, twoTenants(t), DefaultRules())
 	from := civil.UTC.Start(date(2026, 10, 14))
 	if want := [][]Day{{{"nobody", date(2026, 10, 14), from, from + 86400_000}}}; !reflect.DeepEqual(s.workedOut, want) {
@@ -209,7 +211,7 @@ func TestRefreshByAnOlderRegistry(t *testing.T) {
 
 func TestRefreshAfterOtherRules(t *testing.T) {
 	s := current(t)
-	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}}
+	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
 	if s.askedAfter != nil || report != (Report{Pass: 1<<48 + 2 + 42, Days: 2}) {
 		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
@@ -223,7 +225,7 @@ func TestRefreshAfterOtherRules(t *testing.T) {
 func TestRefreshThatFails(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string][]civil.Date{"acme": {date(2026, 10, 14)}, "beta": {date(2026, 11, 14)}}
+	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}, "beta": {date(2026, 11, 14): 1}}
 	s.failing = errors.New("no connection")
 	if _, err := s.refresh(t, twoTenants(t), DefaultRules()); !errors.Is(err, s.failing) || s.finished != 0 || len(s.workedOut) != 1 {
 		t.Fatalf("%v, finished %d times, %d months worked out; want the failure, no end, and no month after it", err, s.finished, len(s.workedOut))

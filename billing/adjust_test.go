@@ -175,6 +175,15 @@ func TestRegistryThatIsBehind(t *testing.T) {
 	}
 }
 
+// TestTablesMadeAnew: passes that begin anew say nothing of what has changed, so everything is billed again.
+func TestTablesMadeAnew(t *testing.T) {
+	s := newStoryOf(t, oneTenant, "connect sms 2 at 2026-09-14T08:00Z")
+	s.issue(t, september)
+	s.arrives(t, "connect sms 3 at 2026-09-14T08:00Z")
+	s.ledger.chains["acme"][0].Pass = 1 << 48
+	wantRun(t, s.issue(t, october), []string{"Sub1 adjustment connect.sms 3 - 1.50 SEK 2026-09-01 2026-10-01 - INV-Sub1-202609/1 connect"}, nil)
+}
+
 // TestAccounts: what the files of an issue say besides the invoices stays as it was, whatever becomes of the tenant.
 func TestAccounts(t *testing.T) {
 	billTo := func(city string) string {

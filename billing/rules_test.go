@@ -139,7 +139,7 @@ func (s *story) apply(t testing.TB, commands ...registry.Command) (refusals []re
 		refusals = append(refusals, verdict.Refusals...)
 	}
 	var err error
-	if s.usage.snapshot, err = billing.Snapshot(s.state); err != nil {
+	if s.usage.snapshot, err = billing.Snapshot(s.state, billing.DefaultRules()); err != nil {
 		t.Fatal(err)
 	}
 	return refusals
@@ -296,7 +296,7 @@ func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, 
 func bill(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) billed {
 	t.Helper()
 	var all billed
-	snapshot, err := billing.Snapshot(state)
+	snapshot, err := billing.Snapshot(state, rules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 // balanceOf is the balance of a period over all tenants, those that the registry does not know by UTC dates (R22).
 func balanceOf(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) aggregate.Balance {
 	t.Helper()
-	snapshot, err := billing.Snapshot(state)
+	snapshot, err := billing.Snapshot(state, rules)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,7 +123,7 @@ func (r *Run) sort() {
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 	chosen := b.choose(run, tenants)
-	snapshot, err := Snapshot(b.State)
+	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func errMoving(period civil.Month) error {
 // daily figures are brought up to date first, so that nothing that ingest has taken in is left out.
 func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	run := &Run{Period: period, Accounts: map[string]Account{}}
-	snapshot, err := Snapshot(b.State)
+	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -380,7 +380,8 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 			continue
 		}
 		last := chain[len(chain)-1]
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion
+		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion || last.Pass > pass.Number
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue

@@ -12,15 +12,17 @@ import (
 
 // Snapshot gives aggregation what it needs of the registry: the zones of the tenants and, as timelines that SQL
 // can look up, the answers of the rules.
-func Snapshot(state registry.State) (aggregate.Snapshot, error) {
-	snapshot := aggregate.Snapshot{Offset: state.Offset() + 1}
+func Snapshot(state registry.State, rules Rules) (aggregate.Snapshot, error) {
+	snapshot := aggregate.Snapshot{Offset: state.Offset() + 1, Rules: fmt.Sprintf("%d IVR ports a seat", rules.IVRPortFactor)}
+	snapshot.Timelines.Zones = map[string]*civil.Zone{}
 	for _, tenant := range state.Tenants() {
 		zone, err := zoneOf(tenant)
 		if err != nil {
 			return aggregate.Snapshot{}, err
 		}
 		snapshot.Tenants = append(snapshot.Tenants, aggregate.Tenant{ID: tenant.ID, Zone: zone, Version: state.Base(tenant.ID)})
-		addTimelines(&snapshot.Timelines, tenant.ID, tenant.Timelines(zone))
+		snapshot.Timelines.Zones[tenant.ID] = zone
+		addTimelines(&snapshot.Timelines, tenant.ID, tenant.Timelines(zone, rules.IVRPortFactor))
 	}
 	return snapshot, nil
 }
@@ -47,6 +49,11 @@ func addTimelines(to *aggregate.Timelines, tenant string, from registry.Timeline
 		for _, step := range from.Agents[agent] {
 			to.Agents = append(to.Agents, aggregate.AgentStep{Tenant: tenant, Agent: agent, FromMS: step.FromMS,
 				Subscription: step.Value.Subscription, Premium: step.Value.Premium})
+		}
+	}
+	for _, of := range slices.SortedFunc(maps.Keys(from.Entitlements), registry.EntitlementOf.Compare) {
+		for _, step := range from.Entitlements[of] {
+			to.Entitlements = append(to.Entitlements, aggregate.EntitlementStep{Tenant: tenant, Subscription: of.Subscription, Meter: of.Meter, FromMS: step.FromMS, Quantity: step.Value})
 		}
 	}
 	for _, entryPoint := range slices.Sorted(maps.Keys(from.EntryPoints)) {

@@ -64,13 +64,9 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 	q.parameter("to_ms", toMS)
 	q.parameter("open_ms", openMS(rules))
 	q.parameter("lo", fromMS-max(longest, openMS(rules)))
-	q.positions(positions)
+	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
 	rows, err := q.run(s.conn, `
-		WITH known AS (
-			SELECT * FROM usage_events
-			INNER JOIN positions ON usage_events.topic = positions.topic AND usage_events.partition = positions.partition
-			WHERE tenant = {tenant:String} AND offset <= last_offset
-		)
+		WITH known AS (SELECT * FROM usage_events WHERE tenant = {tenant:String} AND `+known(extent)+`)
 		SELECT topic, partition, offset, arrived_ms, source, id, revision, voided, toString(type), time_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, toString(class)
 		FROM known

@@ -2,133 +2,205 @@ package clickhouse
 
 // The queries read these tables, which every call sends along with them:
 //
-//	days(tenant, date, from_ms, to_ms)                       what is to be worked out
-//	positions(topic, partition, last_offset)                 which deliveries are there, as of the ledger
-//	primaries(tenant, from_ms, subscription)                 and the other timelines of the registry, step
-//	subscriptions(tenant, subscription, from_ms, active)     functions that ASOF joins look up; each key
-//	agents(tenant, agent, from_ms, subscription, premium)    begins before all events
-//	entry_points(tenant, entry_point, from_ms, subscription)
+//	ranges(tenant, from_ms, to_ms, first_ms)       the deliveries to read: of whole dates in UTC, and whatever
+//	                                               reaches from before them to first_ms, the first day's start
+//	calendar(tenant, day, date, from_ms, to_ms,    the dates in the zone of the tenant, those before the days that
+//	         wanted, held, payer)                  are wanted too; day numbers them, and payer is the primary
+//	names(number, subscription)                    what number stands for; 0 is none
+//	subscriptions(tenant, number, subscription,    and the other timelines of the registry, step functions that
+//	              from_ms, active)                 ASOF joins look up; each key begins before all events
+//	mappings(tenant, is_ivr, name, from_ms,
+//	         number, premium)
+//	entitlements(tenant, subscription, meter,
+//	             from_ms, quantity)
 //
-// and these parameters: lo and hi, between which the start of whatever touches the days lies; arrived_by,
-// the last arrival that is looked at; now and open_ms, for R12.
+// and these parameters: lo and hi, between which the deliveries of the ranges lie; arrived_by, the last arrival that is looked at; now and open_ms, for R12.
 
-// attributed has one row for each revision and content of every event that may touch the days: how many
-// deliveries brought it, whether it wins (R8), and where its usage goes (R9, R10, R11). The event is taken
-// whole, wherever its other deliveries lie in time, since a revision may have moved it.
-const attributed = `
+// constants are worked out once a query.
+const constants = `
+	(SELECT groupArray((tenant, from_ms, to_ms, first_ms)) FROM ranges) AS range,
+	arrayMap(r -> r.1, range) AS range_tenants, arrayMap(r -> r.2, range) AS range_from,
+	arrayMap(r -> r.3, range) AS range_to, arrayMap(r -> r.4, range) AS range_first,
+	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM ranges)) AS channels,
+	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
+
+// identity stands for an event: two of one number are taken for one only until their deliveries are looked at.
+const identity = `cityHash64(tenant, source, id)`
+
+// until is when the session of a delivery ends at the latest; a void without a start lasts nowhere.
+const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int64}, end_ms)`
+
+// inRange is true of the deliveries of a range. All of an event's on one date are, or none is.
+const inRange = `tenant IN (SELECT tenant FROM ranges) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
+			AND (at_ms >= transform(tenant, range_tenants, range_from, toInt64(0)) AND at_ms < transform(tenant, range_tenants, range_to, toInt64(0))
+				OR ` + identity + ` IN (SELECT identity FROM reaching))`
+
+// settled has one row for each revision and content of every event that may touch the wanted days: how many
+// deliveries brought it, and whether it wins (R8).
+//
+// Nearly every event stands on one date in UTC, so reading whole dates finds all of its deliveries; and nearly
+// every one of these has a single delivery, which wins. The few others are settled apart. Those with more than
+// one delivery are in several, also where it is one delivery in rows that are not merged yet (R23). Those that
+// stand on more than one date are in usage_moved, and are read wherever they stand.
+const settled = constants + `,
+	reaching AS (
+		SELECT ` + identity + ` AS identity FROM usage_events
+		WHERE tenant IN (SELECT tenant FROM ranges) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
+			AND at_ms < transform(tenant, range_tenants, range_from, toInt64(0))
+			AND ` + until + ` > transform(tenant, range_tenants, range_first, toInt64(0))
+	),
+	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM ranges)),
+	several AS (
+		SELECT identity FROM (SELECT ` + identity + ` AS identity FROM usage_events WHERE ` + inRange + `)
+		GROUP BY identity HAVING count() > 1
+		UNION ALL
+		SELECT identity FROM moved
+	),
 	deliveries AS (
-		SELECT tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
-			channel, quantity, subscription, class, content
-		FROM usage_events
-		INNER JOIN positions ON usage_events.topic = positions.topic AND usage_events.partition = positions.partition
-		WHERE offset <= last_offset AND arrived_ms <= {arrived_by:Int64}
-			AND (tenant, source, id) IN (
-				SELECT tenant, source, id FROM usage_events
-				WHERE tenant IN (SELECT tenant FROM days) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64})
-		-- Rows that came twice and are not merged yet (R23).
-		LIMIT 1 BY usage_events.topic, usage_events.partition, offset
+		SELECT ` + columns + ` FROM usage_events
+		WHERE ` + inRange + ` AND ` + identity + ` IN (SELECT identity FROM several) AND $known
+		UNION ALL
+		SELECT ` + columns + ` FROM usage_events
+		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM moved)
+			AND ` + identity + ` IN (SELECT identity FROM moved) AND $known
 	),
 	contents AS (
 		SELECT tenant, source, id, revision, content, count() AS deliveries,
-			any(type) AS type, any(voided) AS voided, any(time_ms) AS time_ms, any(at_ms) AS at_ms,
-			any(start_ms) AS start_ms, any(end_ms) AS end_ms, any(agent) AS agent, any(entry_point) AS entry_point,
-			any(channel) AS channel, any(quantity) AS quantity, any(subscription) AS subscription, any(class) AS class
-		FROM deliveries
+			any(d.type) AS type, any(d.voided) AS voided, any(d.time_ms) AS time_ms, any(d.at_ms) AS at_ms,
+			any(d.start_ms) AS start_ms, any(d.end_ms) AS end_ms, any(d.agent) AS agent, any(d.entry_point) AS entry_point,
+			any(d.channel) AS channel, any(d.quantity) AS quantity, any(d.subscription) AS subscription, any(d.class) AS class
+		FROM (SELECT * FROM deliveries LIMIT 1 BY topic, partition, offset) AS d
 		GROUP BY tenant, source, id, revision, content
 	),
-	ranked AS (
-		SELECT *,
-			row_number() OVER (PARTITION BY tenant, source, id ORDER BY revision DESC, time_ms DESC, content DESC) = 1 AS wins,
-			count() OVER (PARTITION BY tenant, source, id, revision) > 1 AS conflict
+	settled AS (
+		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class,
+			toUInt64(1) AS deliveries, true AS wins, false AS conflict
+		FROM usage_events
+		WHERE ` + inRange + ` AND ` + identity + ` NOT IN (SELECT identity FROM several) AND $known
+		UNION ALL
+		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, deliveries,
+			row_number() OVER (PARTITION BY tenant, source, id ORDER BY revision DESC, time_ms DESC, content DESC) = 1,
+			count() OVER (PARTITION BY tenant, source, id, revision) > 1
 		FROM contents
-	),
-	attributed AS (
-		SELECT r.tenant AS tenant, r.source AS source, r.id AS id, r.type AS type, r.deliveries AS deliveries,
-			r.wins AS wins, r.conflict AS conflict, r.voided AS voided, r.at_ms AS at_ms, r.agent AS agent, r.quantity AS quantity,
-			p.tenant = '' AS held,
-			r.subscription != '' AND s.tenant = '' AS unknown_subscription,
-			multiIf(r.type = 'connect.usage', concat('connect.', r.channel),
-				r.type = 'ivr.session', 'ivr_port',
-				r.class = 'premium' OR r.class = '' AND a.premium, 'agent_premium',
-				'agent_standard') AS meter,
-			multiIf(r.type = 'connect.usage', p.subscription,
-				s.active, r.subscription,
-				r.type = 'ivr.session' AND e.subscription != '', e.subscription,
-				r.type = 'agent.session' AND a.subscription != '', a.subscription,
-				p.subscription) AS subscription,
-			r.type = 'agent.session' AND NOT s.active AND a.subscription = '' AND p.subscription != '' AS unmapped,
-			r.type != 'connect.usage' AND r.end_ms < 0 AS open,
-			r.start_ms AS from_ms,
-			multiIf(r.type = 'connect.usage', r.start_ms,
-				r.end_ms >= 0, r.end_ms,
-				greatest(r.start_ms, least({now:Int64}, r.start_ms + {open_ms:Int64}))) AS to_ms
-		FROM ranked AS r
-		ASOF LEFT JOIN primaries AS p ON r.tenant = p.tenant AND r.at_ms >= p.from_ms
-		ASOF LEFT JOIN subscriptions AS s ON r.tenant = s.tenant AND r.subscription = s.subscription AND r.at_ms >= s.from_ms
-		ASOF LEFT JOIN agents AS a ON r.tenant = a.tenant AND r.agent = a.agent AND r.at_ms >= a.from_ms
-		ASOF LEFT JOIN entry_points AS e ON r.tenant = e.tenant AND r.entry_point = e.entry_point AND r.at_ms >= e.from_ms
 	)`
 
-// usage measures the days: a row for each meter, for the tenant as a whole (an empty subscription) and for each
-// subscription.
-const usage = attributed + `,
-	-- Every event on every day that it touches: the one it starts on, and those that a session is live on, cut at
-	-- their midnights. Who is an agent, or for the other meters the event itself (R13).
-	touching AS (
-		SELECT c.tenant AS tenant, day.1 AS date, meter, scope, type = 'agent.session' AS is_agent,
-			if(is_agent, agent, concat(source, '\0', id)) AS who, quantity,
-			at_ms >= day.2 AND at_ms < day.3 AS starts,
-			greatest(from_ms, day.2) AS live_from, least(to_ms, day.3) AS live_to
-		FROM (SELECT * FROM attributed WHERE wins AND NOT voided AND NOT held AND subscription != '') AS c
-		INNER JOIN (SELECT tenant, groupArray((date, from_ms, to_ms)) AS dates FROM days GROUP BY tenant) AS t ON c.tenant = t.tenant
-		ARRAY JOIN arrayFilter(day -> at_ms >= day.2 AND at_ms < day.3 OR to_ms > from_ms AND day.2 < to_ms AND day.3 > from_ms, dates) AS day
-		ARRAY JOIN ['', c.subscription] AS scope
+const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
+			channel, quantity, subscription, class, content, topic, partition, offset`
+
+// daily measures the wanted days: a row for each meter, of the tenant as a whole (an empty subscription) and of each
+// subscription. The balance (R22) stands on the rows of the whole; what counts for nothing is on a row without a
+// meter.
+//
+// Grouping by agent and day is where the time goes, and there each state of each group costs: so what is needed of
+// an event is packed into three numbers.
+const daily = settled + `,
+	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
+	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
+	attributed AS (
+		SELECT c.day AS day, c.to_ms AS day_ends, e.quantity AS quantity, e.deliveries AS deliveries,
+			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
+			multiIf(is_connect, c.payer, s.active, s.number, m.number != 0, m.number, c.payer) AS number,
+			e.wins AND NOT e.voided AND NOT c.held AS stands,
+			stands AND number != 0 AS counts,
+			multiIf(NOT counts, toUInt16(0),
+				is_connect, transform(e.channel, channel_names, channel_meters, toUInt16(0)),
+				is_ivr, toUInt16(3),
+				e.class = 'premium' OR e.class = '' AND m.premium, toUInt16(2),
+				toUInt16(1)) AS meter,
+			if(counts AND is_agent, reinterpretAsUInt128(sipHash128(e.agent)), toUInt128(if(counts, number, 0))) AS who,
+			  1 * (NOT e.wins AND NOT c.held)
+			+ 2 * (e.wins AND e.voided AND NOT c.held)
+			+ 4 * (stands AND number = 0)
+			+ 8 * c.held
+			+ 16 * (stands AND is_agent AND NOT s.active AND m.number = 0 AND c.payer != 0)
+			+ 32 * (stands AND NOT is_connect AND e.end_ms < 0)
+			+ 64 * (stands AND e.subscription != '' AND s.number = 0)
+			+ 128 * (e.wins AND e.conflict AND NOT c.held) AS notes,
+			if(counts AND NOT is_connect, e.start_ms, 0) AS from_ms,
+			multiIf(NOT counts OR is_connect, 0, e.end_ms >= 0, e.end_ms,
+				greatest(e.start_ms, least({now:Int64}, e.start_ms + {open_ms:Int64}))) AS to_ms
+		FROM settled AS e
+		ASOF INNER JOIN calendar AS c ON e.tenant = c.tenant AND e.at_ms >= c.from_ms
+		ASOF LEFT JOIN subscriptions AS s ON e.tenant = s.tenant AND e.subscription = s.subscription AND e.at_ms >= s.from_ms
+		ASOF LEFT JOIN mappings AS m ON e.tenant = m.tenant AND is_ivr = m.is_ivr AND if(is_ivr, e.entry_point, e.agent) = m.name AND e.at_ms >= m.from_ms
+		WHERE e.at_ms < c.to_ms
 	),
-	-- When each of them begins (+1) and ceases (-1) to be live, however many sessions overlap or touch: starts
-	-- sort before ends, so that the running count falls to 0 only where the last of them ends.
+	-- Every event on every wanted day that it touches: the one it starts on, with 512 in its notes, and those that a
+	-- session is live on, cut at their midnights. No day has fewer than 22 hours.
+	pieces AS (
+		SELECT c.day AS day, a.meter AS meter, a.who AS who,
+			if(a.later = 0, a.from_ms, c.from_ms) AS live_from, least(a.to_ms, c.to_ms) AS live_to,
+			live_from * 1024 + if(a.later = 0, 512 + a.notes, 0) AS begun,
+			if(a.meter > 3, reinterpretAsInt64(a.quantity), live_to) AS ended,
+			a.number * 4294967296 + a.deliveries AS brought
+		FROM (
+			SELECT day, meter, who, number, from_ms, to_ms, notes, quantity, deliveries, later
+			FROM attributed
+			ARRAY JOIN if(to_ms > day_ends, range(toUInt32(2 + intDiv(to_ms - 1 - day_ends, 79200000))), [0]) AS later
+		) AS a
+		INNER JOIN calendar AS c ON a.day + a.later = c.day
+		WHERE c.wanted AND (a.later = 0 OR live_from < live_to)
+	),
 	presence AS (
-		SELECT tenant, date, meter, scope, is_agent, who, countIf(starts) AS events, sumIf(quantity, starts) AS units,
-			groupArrayIf(live_from, live_from < live_to) AS froms, groupArrayIf(live_to, live_from < live_to) AS tos,
-			arraySort(arrayConcat(arrayMap(x -> (x, 0), froms), arrayMap(x -> (x, 1), tos))) AS points,
-			arrayCumSum(arrayMap(p -> if(p.2 = 0, 1, -1), points)) AS sessions,
-			arrayMap(p -> (p.1, if(p.2 = 0, 1, -1)),
-				arrayFilter((p, n) -> if(p.2 = 0, n = 1, n = 0), points, sessions)) AS changes
-		FROM touching
-		GROUP BY tenant, date, meter, scope, is_agent, who
+		SELECT day, meter, who, groupArray(begun) AS begun, groupArray(ended) AS ended, groupArray(brought) AS brought
+		FROM pieces
+		GROUP BY day, meter, who
+	),
+	-- Of the whole (0) and of each subscription: when who begins to be live, as twice the instant and one, and when
+	-- they cease to be, as twice the instant. An agent is live from the first of sessions that overlap or touch to the
+	-- last; so in edges starts sort before ends, and depth falls to 0 only where the last of them ends (R13).
+	scoped AS (
+		SELECT day, meter, who, scope,
+			arrayMap(b -> intDiv(b, 4294967296), brought) AS numbers,
+			if(scope = 0, begun, arrayFilter((b, n) -> n = scope, begun, numbers)) AS begins,
+			if(scope = 0, ended, arrayFilter((e, n) -> n = scope, ended, numbers)) AS ends,
+			arrayFilter((f, t) -> f < t, arrayMap(b -> intDiv(b, 1024), begins), ends) AS froms,
+			arrayFilter((t, f) -> f < t, ends, arrayMap(b -> intDiv(b, 1024), begins)) AS tos,
+			if(meter = 0, 0, arrayCount(b -> bitTest(b, 9), begins)) AS events,
+			if(meter > 3, [], arraySort(arrayConcat(arrayMap(f -> 2 * f, froms), arrayMap(t -> 2 * t + 1, tos)))) AS edges,
+			arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges)) AS depth,
+			arrayMap(e -> bitXor(e, 1), if(meter = 3, edges, arrayFilter((e, n) -> n = 1 - e % 2, edges, depth))) AS changes,
+			if(meter > 3, arraySum(arrayMap(q -> toDecimal128(q, 6), ends)), toDecimal128(0, 6)) AS micros,
+			if(scope = 0, brought, []) AS balance,
+			if(scope = 0, begun, []) AS noted
+		FROM presence
+		ARRAY JOIN if(meter = 0, [toUInt64(0)], arrayConcat([toUInt64(0)], arrayDistinct(arrayMap(b -> intDiv(b, 4294967296), brought)))) AS scope
 	),
 	-- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
-	-- earliest instant that attains it. A day without anybody live has no points: both come out as 0.
-	daily AS (
-		SELECT tenant, date, meter, scope AS subscription,
-			arraySort(groupArrayArray(changes)) AS points,
-			arrayCumSum(arrayMap(p -> p.2, points)) AS concurrency,
+	-- earliest instant that attains it. A day without anybody live has no changes: both come out as 0.
+	measured AS (
+		SELECT day, meter, scope,
+			arraySort(groupArrayArray(s.changes)) AS changes,
+			arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS concurrency,
 			toUInt64(arrayMax(concurrency)) AS peak,
-			points[indexOf(concurrency, peak)].1 AS peak_ms,
-			sum(presence.events) AS events,
-			sum(arraySum(tos) - arraySum(froms)) AS milliseconds,
-			sum(presence.units) AS units,
-			uniqExactStateIf(who, is_agent AND presence.events > 0) AS agents
-		FROM presence
-		GROUP BY tenant, date, meter, subscription
-	)`
-
-// balance says what became of every delivery whose own start lies on one of the days (R22).
-const balance = attributed + `,
-	balance AS (
-		SELECT d.tenant AS tenant, d.date AS date,
-			sum(a.deliveries) AS accepted,
-			countIf(NOT a.held AND a.wins AND NOT a.voided AND a.subscription != '') AS counted,
-			sumIf(a.deliveries - 1, NOT a.held) AS duplicate,
-			countIf(NOT a.held AND NOT a.wins) AS superseded,
-			countIf(NOT a.held AND a.wins AND a.voided) AS voided,
-			countIf(NOT a.held AND a.wins AND NOT a.voided AND a.subscription = '') AS unallocated,
-			sumIf(a.deliveries, a.held) AS held,
-			countIf(NOT a.held AND a.wins AND NOT a.voided AND a.unmapped) AS unmapped,
-			countIf(NOT a.held AND a.wins AND NOT a.voided AND a.open) AS open_sessions,
-			countIf(NOT a.held AND a.wins AND NOT a.voided AND a.unknown_subscription) AS unknown_subscription,
-			countIf(NOT a.held AND a.wins AND a.conflict) AS conflicts
-		FROM attributed AS a
-		ASOF INNER JOIN days AS d ON a.tenant = d.tenant AND a.at_ms >= d.from_ms
-		WHERE a.at_ms < d.to_ms
-		GROUP BY tenant, date
+			intDiv(changes[indexOf(concurrency, peak)], 2) AS peak_ms,
+			sum(s.events) AS events,
+			if(meter > 3, toInt64(0), sum(arraySum(tos) - arraySum(froms))) AS milliseconds,
+			sum(micros) / 1000000 AS units,
+			uniqExactStateIf(who, meter IN (1, 2) AND s.events > 0) AS agents,
+			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 9), bitAnd(b, 4294967295), 0), balance, noted))) AS accepted,
+			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 9) AND NOT bitTest(n, 3), bitAnd(b, 4294967295) - 1, 0), balance, noted))) AS duplicate,
+			sum(arrayCount(n -> bitTest(n, 0), noted)) AS superseded,
+			sum(arrayCount(n -> bitTest(n, 1), noted)) AS voided,
+			sum(arrayCount(n -> bitTest(n, 2), noted)) AS unallocated,
+			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 3), bitAnd(b, 4294967295), 0), balance, noted))) AS held,
+			sum(arrayCount(n -> bitTest(n, 4), noted)) AS unmapped,
+			sum(arrayCount(n -> bitTest(n, 5), noted)) AS open_sessions,
+			sum(arrayCount(n -> bitTest(n, 6), noted)) AS unknown_subscription,
+			sum(arrayCount(n -> bitTest(n, 7), noted)) AS conflicts
+		FROM scoped AS s
+		GROUP BY day, meter, scope
+	),
+	daily AS (
+		SELECT c.tenant AS tenant, c.date AS date,
+			multiIf(d.meter = 0, '', d.meter = 1, 'agent_standard', d.meter = 2, 'agent_premium', d.meter = 3, 'ivr_port',
+				concat('connect.', channel_names[d.meter - 3])) AS meter,
+			n.subscription AS subscription, e.quantity AS entitled,
+			d.peak AS peak, d.peak_ms AS peak_ms, d.changes AS changes, d.events AS events, d.milliseconds AS milliseconds, d.units AS units, d.agents AS agents,
+			d.accepted AS accepted, d.duplicate AS duplicate, d.superseded AS superseded, d.voided AS voided, d.unallocated AS unallocated,
+			d.held AS held, d.unmapped AS unmapped, d.open_sessions AS open_sessions, d.unknown_subscription AS unknown_subscription, d.conflicts AS conflicts
+		FROM measured AS d
+		INNER JOIN calendar AS c ON d.day = c.day
+		LEFT JOIN names AS n ON d.scope = n.number
+		ASOF LEFT JOIN entitlements AS e ON c.tenant = e.tenant AND n.subscription = e.subscription AND meter = e.meter AND c.from_ms >= e.from_ms
 	)`

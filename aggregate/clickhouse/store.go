@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -25,7 +26,10 @@ import (
 
 // longest is how long before a day a session that reaches into it can have started: the event contract refuses
 // longer ones (implausible_duration).
-const longest = 31 * 24 * 3600_000
+const longest = 31 * day
+
+// day is that of UTC, in milliseconds.
+const day = 24 * 3600_000
 
 // Store is the [aggregate.Store] in ClickHouse. It is safe for concurrent use.
 type Store struct {
@@ -81,82 +85,189 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 	return positions, rows.Err()
 }
 
-// Touched returns the UTC dates that need working out, by tenant.
-func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string][]civil.Date, error) {
+// Touched returns the UTC dates that need working out, by tenant, with the number of deliveries that stand on each.
+func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+	if err := s.place(ctx, after, upTo); err != nil {
+		return nil, err
+	}
+	var of []string
+	if arrived := within(after, upTo); arrived != nowhere {
+		of = append(of, strings.ReplaceAll(ofArrived, "$arrived", arrived))
+	}
+	if after == nil {
+		of = []string{"true"}
+	} else if len(tenants) > 0 {
+		of = append(of, "tenant IN (SELECT tenant FROM whole)")
+	}
+	if len(of) == 0 {
+		return nil, nil
+	}
 	q := newQuery(ctx)
-	type partition struct {
-		topic     string
-		partition int32
-	}
-	done := map[partition]int64{}
-	for _, p := range after {
-		done[partition{p.Topic, p.Partition}] = p.LastOffset
-	}
-	spans := q.table("spans", "topic", "String", "partition", "Int32", "after_offset", "Int64", "last_offset", "Int64")
-	for _, p := range upTo {
-		from, ok := done[partition{p.Topic, p.Partition}]
-		if !ok {
-			from = -1
-		}
-		spans(p.Topic, p.Partition, from, p.LastOffset)
-	}
+	q.parameter("open_ms", openMS(rules))
 	whole := q.table("whole", "tenant", "String")
 	for _, t := range tenants {
 		whole(t)
 	}
-	q.parameter("open_ms", openMS(rules))
-	q.parameter("longest", longest)
-	// A session without a start is a void and lasts nowhere; none that lasts longer than the longest is accepted.
-	rows, err := q.run(s.conn, `
-		SELECT tenant, groupUniqArrayArray(range(intDiv(at_ms, 86400000), intDiv(until_ms, 86400000) + 1))
-		FROM (
-			SELECT tenant, at_ms,
-				multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int64}, least(end_ms, start_ms + {longest:Int64})) AS until_ms
-			FROM usage_events
-			INNER JOIN spans ON usage_events.topic = spans.topic AND usage_events.partition = spans.partition
-			WHERE offset <= last_offset AND (tenant IN (SELECT tenant FROM whole)
-				OR (tenant, source, id) IN (
-					SELECT tenant, source, id FROM usage_events
-					INNER JOIN spans ON usage_events.topic = spans.topic AND usage_events.partition = spans.partition
-					WHERE offset > after_offset AND offset <= last_offset)))
-		GROUP BY tenant`)
+	dates := map[string]map[civil.Date]int64{}
+	err := q.each(s.conn, `
+		SELECT DISTINCT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last
+		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)`,
+		func(rows driver.Rows) error {
+			var tenant string
+			var first, last int64
+			if err := rows.Scan(&tenant, &first, &last); err != nil {
+				return err
+			}
+			// A session that lasts longer than any that is accepted can only be one whose row is damaged.
+			if first < 0 || last-first > longest/day+1 || last > math.MaxInt32 {
+				return fmt.Errorf("usage_events holds a session of %s from day %d to %d that no event can have; restore the table", tenant, first, last)
+			}
+			if dates[tenant] == nil {
+				dates[tenant] = map[civil.Date]int64{}
+			}
+			for date := first; date <= last; date++ {
+				dates[tenant][civil.Date(date)] = 0
+			}
+			return nil
+		})
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	touched := map[string][]civil.Date{}
-	for rows.Next() {
-		var tenant string
-		var days []int64
-		if err := rows.Scan(&tenant, &days); err != nil {
-			return nil, err
-		}
-		for _, d := range days {
-			if d > math.MaxInt32 {
-				return nil, fmt.Errorf("usage_events holds a date %d that no event can have; restore the table", d)
-			}
-			touched[tenant] = append(touched[tenant], civil.Date(d))
+	return dates, s.weigh(ctx, dates)
+}
+
+// ofArrived is true of every delivery of an event that has one among those that arrived.
+const ofArrived = `(tenant, ` + identity + `) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE $arrived)
+	AND (tenant, intDiv(at_ms, 86400000)) IN (
+		SELECT tenant, intDiv(at_ms, 86400000) FROM usage_events WHERE $arrived
+		UNION ALL
+		SELECT tenant, day FROM usage_moved WHERE (tenant, identity) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE $arrived))`
+
+// place records on which dates in UTC the events of new deliveries stand, and which of them stand on more than one.
+// Rows that come twice change nothing.
+func (s *Store) place(ctx context.Context, after, upTo []aggregate.Position) error {
+	arrived := within(after, upTo)
+	if arrived == nowhere {
+		return nil
+	}
+	if err := newQuery(ctx).exec(s.conn, `INSERT INTO usage_places (tenant, identity, day)
+		SELECT tenant, `+identity+`, intDiv(at_ms, 86400000) FROM usage_events WHERE `+arrived+`
+		SETTINGS optimize_on_insert = 0`); err != nil {
+		return fmt.Errorf("recording the dates of events: %w", err)
+	}
+	of := "true"
+	if after != nil {
+		of = `(tenant, identity) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE ` + arrived + `)`
+	}
+	if err := newQuery(ctx).exec(s.conn, `INSERT INTO usage_moved (tenant, identity, day)
+		SELECT tenant, identity, day FROM usage_places WHERE (tenant, identity) IN (
+			SELECT tenant, identity FROM usage_places WHERE `+of+` GROUP BY tenant, identity HAVING min(day) < max(day))`); err != nil {
+		return fmt.Errorf("recording the events that stand on several dates: %w", err)
+	}
+	return nil
+}
+
+// weigh counts the deliveries of the dates.
+func (s *Store) weigh(ctx context.Context, dates map[string]map[civil.Date]int64) error {
+	q := newQuery(ctx)
+	add := q.table("dates", "tenant", "String", "day", "Int64")
+	for tenant, of := range dates {
+		for date := range of {
+			add(tenant, int64(date))
 		}
 	}
-	return touched, rows.Err()
+	return q.each(s.conn, `
+		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day, toInt64(count()) FROM usage_events
+		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
+		GROUP BY tenant, day`, func(rows driver.Rows) error {
+		var tenant string
+		var date, n int64
+		if err := rows.Scan(&tenant, &date, &n); err != nil {
+			return err
+		}
+		dates[tenant][civil.Date(date)] = n
+		return nil
+	})
+}
+
+// nowhere is the condition that no delivery fulfils.
+const nowhere = "false"
+
+// within is true of the deliveries that lie behind some positions of the ledger and up to others. It spells the places
+// out, because then the index of places can tell which granules to leave out; no join and no function could.
+func within(after, upTo []aggregate.Position) string {
+	done := map[string]map[int32]int64{}
+	for _, p := range after {
+		if done[p.Topic] == nil {
+			done[p.Topic] = map[int32]int64{}
+		}
+		done[p.Topic][p.Partition] = p.LastOffset
+	}
+	var spans []string
+	for _, p := range upTo {
+		from, ok := done[p.Topic][p.Partition]
+		switch {
+		case !ok:
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset <= %d", quoted(p.Topic), p.Partition, p.LastOffset))
+		case from < p.LastOffset:
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset > %d AND offset <= %d", quoted(p.Topic), p.Partition, from, p.LastOffset))
+		}
+	}
+	if len(spans) == 0 {
+		return nowhere
+	}
+	return "((" + strings.Join(spans, ") OR (") + "))"
+}
+
+// known is true of the deliveries of an extent, and quick where most are.
+func known(extent aggregate.Extent) string {
+	var topics []string
+	partitions, ends := map[string][]string{}, map[string][]string{}
+	for _, p := range extent.Positions {
+		if partitions[p.Topic] == nil {
+			topics = append(topics, p.Topic)
+		}
+		partitions[p.Topic] = append(partitions[p.Topic], fmt.Sprintf("toInt32(%d)", p.Partition))
+		ends[p.Topic] = append(ends[p.Topic], fmt.Sprintf("toInt64(%d)", p.LastOffset))
+	}
+	if len(topics) == 0 {
+		return nowhere
+	}
+	var of strings.Builder
+	for _, topic := range topics {
+		fmt.Fprintf(&of, "topic = %s, transform(partition, [%s], [%s], toInt64(-1)), ", quoted(topic), strings.Join(partitions[topic], ", "), strings.Join(ends[topic], ", "))
+	}
+	return fmt.Sprintf("offset <= multiIf(%stoInt64(-1)) AND arrived_ms <= %d", of.String(), extent.ArrivedBy)
+}
+
+// quoted writes a string as SQL does.
+func quoted(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
 // WorkOut writes the usage and the balance of the days and then puts them in force.
 func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
-	inputs := func() *query {
-		return newQuery(ctx).inputs(days, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, timelines, rules, aggregate.Settled)
-	}
-	if err := inputs().exec(s.conn, `INSERT INTO usage_daily (tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents, pass, run)
-		WITH `+usage+` SELECT tenant, date, meter, subscription, peak, peak_ms, events, milliseconds, units, agents`+stamp+` FROM daily`); err != nil {
+	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
+	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(s.conn,
+		`INSERT INTO usage_daily (`+figureColumns+`, changes, pass, run)
+		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, changes`+stamp+` FROM daily`); err != nil {
 		return err
 	}
-	if err := inputs().exec(s.conn, `INSERT INTO usage_balance (tenant, date, accepted, counted, duplicate, superseded, voided, unallocated, held,
-			unmapped, open_sessions, unknown_subscription, conflicts, pass, run)
-		WITH `+balance+` SELECT *`+stamp+` FROM balance`); err != nil {
-		return err
+	q := newQuery(ctx)
+	add := q.table("days", "tenant", "String", "date", "Date32")
+	for _, d := range days {
+		add(d.Tenant, d.Date.Time())
 	}
-	return newQuery(ctx).days(days).exec(s.conn, `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+	return q.exec(s.conn, `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+}
+
+// figureColumns are those of daily and usage_daily alike.
+const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
+	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts`
+
+func dailyOf(extent aggregate.Extent) string {
+	return strings.ReplaceAll(daily, "$known", known(extent))
 }
 
 // Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
@@ -189,7 +300,7 @@ func (s *Store) clear(ctx context.Context) error {
 	if rows <= 2*inForce+s.spare {
 		return nil
 	}
-	for _, table := range []string{"usage_daily", "usage_balance", "usage_days"} {
+	for _, table := range []string{"usage_daily", "usage_days"} {
 		if err := s.conn.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
 			SELECT tenant, date, pass FROM `+table+` AS t
 			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS d USING (tenant, date)
@@ -207,76 +318,110 @@ func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Dat
 	if tenants != nil {
 		where += ` AND tenant IN (SELECT tenant FROM wanted)`
 	}
-	inputs := func() *query {
-		q := newQuery(ctx)
-		q.parameters["from"], q.parameters["to"] = from.String(), to.String()
-		wanted := q.table("wanted", "tenant", "String")
-		for _, t := range tenants {
-			wanted(t)
-		}
-		return q
+	q := newQuery(ctx)
+	q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+	wanted := q.table("wanted", "tenant", "String")
+	for _, t := range tenants {
+		wanted(t)
 	}
-	return figures(s.conn, inputs(), `WITH daily AS (SELECT * FROM v_usage_daily`+where+`)`,
-		inputs(), `WITH balance AS (SELECT * FROM v_usage_balance`+where+`)`)
-}
-
-// Fresh works the figures of the days out from the deliveries of the extent, at a `now` of R12, and
-// stores nothing: what a preview needs, and what may be asked of a registry that does not stand (yet).
-func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
-	inputs := func() *query { return newQuery(ctx).inputs(days, extent, timelines, rules, now) }
-	return figures(s.conn, inputs(), `WITH `+usage, inputs(), `WITH `+balance)
-}
-
-// figures reads a common table expression `daily` and one called `balance`.
-func figures(conn driver.Conn, usageInputs *query, daily string, balanceInputs *query, balance string) (*aggregate.Figures, error) {
 	f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
-	rows, err := usageInputs.run(conn, daily+`
-		SELECT tenant, meter, subscription, grouping(date) = 0 AS dated, date, max(peak), max(peak_ms), sum(events), sum(milliseconds), sum(units),
-			uniqExactMerge(agents)
-		FROM daily
-		GROUP BY GROUPING SETS ((tenant, meter, subscription, date), (tenant, meter, subscription))
-		ORDER BY tenant, date, meter, subscription`)
+	return f, q.figures(s.conn, `daily AS (SELECT * FROM v_usage_figures`+where+`)`, f)
+}
+
+// Fresh works the figures of the days out from the deliveries of the extent, at a `now` of R12, and keeps nothing of
+// them: what a preview needs, and what may be asked of a registry that does not stand (yet).
+func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+	last, err := s.LastPass(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
+	// Ingest may be ahead of the last pass.
+	if err := s.place(ctx, last.Positions, extent.Positions); err != nil {
+		return nil, err
+	}
+	chunks, err := s.byTenant(ctx, days)
+	if err != nil {
+		return nil, err
+	}
+	f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
+	for _, chunk := range chunks {
+		if err := newQuery(ctx).inputs(chunk, timelines, rules, now).figures(s.conn, dailyOf(extent), f); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// byTenant cuts days so that a query reads no more deliveries than it should, every tenant's days whole: a count
+// of distinct agents is of all of them.
+func (s *Store) byTenant(ctx context.Context, days []aggregate.Day) ([][]aggregate.Day, error) {
+	dates := map[string]map[civil.Date]int64{}
+	for _, d := range days {
+		if dates[d.Tenant] == nil {
+			dates[d.Tenant] = map[civil.Date]int64{}
+		}
+		dates[d.Tenant][d.Date] = 0
+	}
+	if err := s.weigh(ctx, dates); err != nil {
+		return nil, err
+	}
+	var chunks [][]aggregate.Day
+	var weight int64
+	for i, d := range days {
+		if i == 0 || d.Tenant != days[i-1].Tenant {
+			var of int64
+			for _, n := range dates[d.Tenant] {
+				of += n
+			}
+			if weight += of; i == 0 || weight > aggregate.MostDeliveries {
+				chunks, weight = append(chunks, nil), of
+			}
+		}
+		chunks[len(chunks)-1] = append(chunks[len(chunks)-1], d)
+	}
+	return chunks, nil
+}
+
+// figures adds what a common table expression `daily` has, in the order of tenant, date, meter and subscription.
+func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) error {
+	return q.each(conn, `WITH `+daily+`
+		SELECT tenant, meter, subscription, grouping(date) = 0 AS dated, date, max(peak), max(peak_ms), sum(events), sum(milliseconds), sum(units),
+			uniqExactMerge(agents), toInt64(sum(accepted)), toInt64(sum(duplicate)), toInt64(sum(superseded)), toInt64(sum(voided)),
+			toInt64(sum(unallocated)), toInt64(sum(held)), toInt64(sum(unmapped)), toInt64(sum(open_sessions)),
+			toInt64(sum(unknown_subscription)), toInt64(sum(conflicts))
+		FROM daily
+		GROUP BY GROUPING SETS ((tenant, meter, subscription, date), (tenant, meter, subscription))
+		ORDER BY tenant, date, meter, subscription`, func(rows driver.Rows) error {
 		var u aggregate.Usage
+		var b aggregate.Balance
 		var dated bool
 		var date time.Time
 		var peak, events, agents uint64
-		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds, &u.Units, &agents); err != nil {
-			return nil, err
-		}
-		if !dated {
-			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = int64(agents)
-			continue
+		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds, &u.Units, &agents,
+			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.Held, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription,
+			&b.Conflicts); err != nil {
+			return err
 		}
 		u.Date, u.Peak, u.Events, u.Agents = civil.DateOfTime(date), int64(peak), int64(events), int64(agents)
-		f.Usage = append(f.Usage, u)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	balances, err := balanceInputs.run(conn, balance+`
-		SELECT tenant, date, toInt64(accepted), toInt64(counted), toInt64(duplicate), toInt64(superseded), toInt64(voided), toInt64(unallocated),
-			toInt64(held), toInt64(unmapped), toInt64(open_sessions), toInt64(unknown_subscription), toInt64(conflicts)
-		FROM balance ORDER BY tenant, date`)
-	if err != nil {
-		return nil, err
-	}
-	defer balances.Close()
-	for balances.Next() {
-		var b aggregate.DayBalance
-		var date time.Time
-		if err := balances.Scan(&b.Tenant, &date, &b.Accepted, &b.Counted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated,
-			&b.Held, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription, &b.Conflicts); err != nil {
-			return nil, err
+		switch {
+		case !dated && u.Meter != "":
+			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = u.Agents
+		case dated && u.Meter != "":
+			f.Usage = append(f.Usage, u)
 		}
-		b.Date = civil.DateOfTime(date)
-		f.Balances = append(f.Balances, b)
-	}
-	return f, balances.Err()
+		if dated && u.Subscription == "" {
+			b.Counted = u.Events
+		}
+		// A date that sessions only run on into has no deliveries of its own.
+		if dated && b != (aggregate.Balance{}) {
+			if last := len(f.Balances) - 1; last >= 0 && f.Balances[last].Tenant == u.Tenant && f.Balances[last].Date == u.Date {
+				f.Balances[last].Balance = f.Balances[last].Add(b)
+			} else {
+				f.Balances = append(f.Balances, aggregate.DayBalance{Tenant: u.Tenant, Date: u.Date, Balance: b})
+			}
+		}
+		return nil
+	})
 }
 
 func openMS(rules aggregate.Rules) int64 { return int64(rules.OpenSessionHours) * 3600_000 }
@@ -312,54 +457,102 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 	}
 }
 
-// days adds what is to be worked out.
-func (q *query) days(days []aggregate.Day) *query {
-	add := q.table("days", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
+// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order, and all between the
+// first and the last are read.
+func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
+	byTenant := map[string][]aggregate.Day{}
+	var tenants []string
 	for _, d := range days {
-		add(d.Tenant, d.Date.Time(), d.FromMS, d.ToMS)
+		if byTenant[d.Tenant] == nil {
+			tenants = append(tenants, d.Tenant)
+		}
+		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
 	}
-	return q
-}
+	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
 
-// positions adds up to where the ledger is read.
-func (q *query) positions(positions []aggregate.Position) {
-	add := q.table("positions", "topic", "String", "partition", "Int32", "last_offset", "Int64")
-	for _, p := range positions {
-		add(p.Topic, p.Partition, p.LastOffset)
+	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
+	name := q.table("names", "number", "UInt64", "subscription", "String")
+	number := func(tenant, subscription string) uint64 {
+		key := [2]string{tenant, subscription}
+		if numbers[key] == 0 && subscription != "" {
+			numbers[key] = uint64(len(numbers) + 1)
+			name(numbers[key], subscription)
+		}
+		return numbers[key]
 	}
-}
-
-// inputs adds all that the queries of this package read besides the deliveries.
-func (q *query) inputs(days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
-	q.days(days)
-	q.positions(extent.Positions)
-	primary := q.table("primaries", "tenant", "String", "from_ms", "Int64", "subscription", "String")
-	for _, s := range timelines.Primary {
-		primary(s.Tenant, s.FromMS, s.Subscription)
-	}
-	subscription := q.table("subscriptions", "tenant", "String", "subscription", "String", "from_ms", "Int64", "active", "Bool")
+	subscription := q.table("subscriptions", "tenant", "String", "number", "UInt64", "subscription", "String", "from_ms", "Int64", "active", "Bool")
 	for _, s := range timelines.Active {
-		subscription(s.Tenant, s.Subscription, s.FromMS, s.Active)
+		if concerned(s.Tenant) {
+			subscription(s.Tenant, number(s.Tenant, s.Subscription), s.Subscription, s.FromMS, s.Active)
+		}
 	}
-	agent := q.table("agents", "tenant", "String", "agent", "String", "from_ms", "Int64", "subscription", "String", "premium", "Bool")
+	mapping := q.table("mappings", "tenant", "String", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
 	for _, s := range timelines.Agents {
-		agent(s.Tenant, s.Agent, s.FromMS, s.Subscription, s.Premium)
+		if concerned(s.Tenant) {
+			mapping(s.Tenant, uint8(0), s.Agent, s.FromMS, number(s.Tenant, s.Subscription), s.Premium)
+		}
 	}
-	entryPoint := q.table("entry_points", "tenant", "String", "entry_point", "String", "from_ms", "Int64", "subscription", "String")
 	for _, s := range timelines.EntryPoints {
-		entryPoint(s.Tenant, s.EntryPoint, s.FromMS, s.Subscription)
+		if concerned(s.Tenant) {
+			mapping(s.Tenant, uint8(1), s.EntryPoint, s.FromMS, number(s.Tenant, s.Subscription), false)
+		}
 	}
-	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
-	for _, d := range days {
-		lo, hi = min(lo, d.FromMS), max(hi, d.ToMS)
+	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
+	for _, s := range timelines.Entitlements {
+		if concerned(s.Tenant) {
+			entitlement(s.Tenant, s.Subscription, s.Meter, s.FromMS, s.Quantity)
+		}
 	}
-	q.parameter("lo", lo-max(longest, openMS(rules)))
+	primaries := map[string][]aggregate.PrimaryStep{}
+	for _, s := range timelines.Primary {
+		if concerned(s.Tenant) {
+			primaries[s.Tenant] = append(primaries[s.Tenant], s)
+		}
+	}
+
+	ranges := q.table("ranges", "tenant", "String", "from_ms", "Int64", "to_ms", "Int64", "first_ms", "Int64")
+	calendar := q.table("calendar", "tenant", "String", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
+		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
+	lo, hi := int64(math.MaxInt64), int64(0)
+	dayNumber := uint32(0)
+	for _, tenant := range tenants {
+		wanted := byTenant[tenant]
+		zone := timelines.Zones[tenant]
+		if zone == nil {
+			zone = civil.UTC
+		}
+		first, last := wanted[0], wanted[len(wanted)-1]
+		reach := first.FromMS - max(longest, openMS(rules))
+		ranges(tenant, floorDay(first.FromMS), floorDay(last.ToMS+day-1), first.FromMS)
+		lo, hi = min(lo, floorDay(reach)), max(hi, floorDay(last.ToMS+day-1))
+		steps, next := primaries[tenant], 0
+		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(reach)), last.Date+1) {
+			for next < len(steps) && steps[next].FromMS <= d.FromMS {
+				next++
+			}
+			var payer uint64
+			if next > 0 {
+				payer = number(tenant, steps[next-1].Subscription)
+			}
+			isWanted := len(wanted) > 0 && wanted[0].Date == d.Date
+			if isWanted {
+				wanted = wanted[1:]
+			}
+			calendar(tenant, dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
+			dayNumber++
+		}
+		// A session that runs on after the last day must not run into the first of the next tenant.
+		dayNumber += longest/day + 10
+	}
+	q.parameter("lo", lo)
 	q.parameter("hi", hi)
 	q.parameter("now", now)
-	q.parameter("arrived_by", extent.ArrivedBy)
 	q.parameter("open_ms", openMS(rules))
 	return q
 }
+
+// floorDay returns the start of the date in UTC that an instant lies in.
+func floorDay(ms int64) int64 { return civil.UTC.Start(civil.UTC.DateOf(ms)) }
 
 func (q *query) parameter(name string, value int64) {
 	q.parameters[name] = strconv.FormatInt(value, 10)
@@ -374,6 +567,21 @@ func (q *query) run(conn driver.Conn, sql string) (driver.Rows, error) {
 		return nil, q.err
 	}
 	return conn.Query(q.context(), sql)
+}
+
+// each reads the rows of a query one by one.
+func (q *query) each(conn driver.Conn, sql string, row func(driver.Rows) error) error {
+	rows, err := q.run(conn, sql)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 func (q *query) exec(conn driver.Conn, sql string) error {

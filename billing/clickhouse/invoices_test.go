@@ -256,7 +256,7 @@ func (u *usage) LastPass(context.Context) (aggregate.Pass, error) {
 	return aggregate.Pass{Number: u.number, RegistryOffset: int64(len(u.tenant))}, nil
 }
 func (u *usage) Positions(context.Context) ([]aggregate.Position, error) { return nil, nil }
-func (u *usage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) (map[string][]civil.Date, error) {
+func (u *usage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) (map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 func (u *usage) WorkOut(context.Context, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {

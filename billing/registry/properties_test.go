@@ -73,7 +73,7 @@ func TestTimelinesAgreeWithTheRulesByDate(t *testing.T) {
 			t.Fatal(err)
 		}
 		tenant := drawTenant(t, "t", o)
-		lines := tenant.Timelines(zone)
+		lines := tenant.Timelines(zone, 2)
 		check := func(ms int64) {
 			d := zone.DateOf(ms)
 			if got, want := lines.Primary.At(ms), idOf(tenant.PrimaryOn(d)); got != want {
@@ -83,6 +83,15 @@ func TestTimelinesAgreeWithTheRulesByDate(t *testing.T) {
 				s := &tenant.Subscriptions[i]
 				if got, want := lines.Active[s.ID].At(ms), s.ActiveOn(d); got != want {
 					t.Fatalf("%s: %s active %v, want %v", civil.FormatMillis(ms), s.ID, got, want)
+				}
+			}
+			for of, line := range lines.Entitlements {
+				want := tenant.Entitlement(d, of.Meter, 2)
+				if of.Subscription != "" {
+					want = tenant.Subscription(of.Subscription).Entitlement(d, of.Meter, 2)
+				}
+				if got := line.At(ms); got != want {
+					t.Fatalf("%s: %v may use %d, want %d", civil.FormatMillis(ms), of, got, want)
 				}
 			}
 			for user, line := range lines.Agents {
@@ -171,6 +180,6 @@ func BenchmarkTimelines(b *testing.B) {
 		tenant.Licences = append(tenant.Licences, Licence{User: fmt.Sprint("agent-", i), Class: Standard, Subscription: s, From: day("2024-01-01"), To: civil.NoDate})
 	}
 	for b.Loop() {
-		tenant.Timelines(zone)
+		tenant.Timelines(zone, 2)
 	}
 }

@@ -134,17 +134,23 @@ func (t *Tenant) PrimaryOn(d civil.Date) *Subscription { return oldest(d, t.all(
 func (t *Tenant) Entitlement(d civil.Date, meter string, ivrFactor int64) int64 {
 	var sum int64
 	for i := range t.Subscriptions {
-		s := &t.Subscriptions[i]
-		v := s.VersionOn(d)
-		if v == nil || !s.ActiveOn(d) {
-			continue
-		}
-		sum += v.Commitments[meter]
-		if meter == IVRPort {
-			sum += ivrFactor * (v.Commitments[AgentStandard] + v.Commitments[AgentPremium])
-		}
+		sum += t.Subscriptions[i].Entitlement(d, meter, ivrFactor)
 	}
 	return sum
+}
+
+// Entitlement returns what the subscription brings into the tenant's pool of a meter on a date (R14); 0 while it is
+// not active.
+func (s *Subscription) Entitlement(d civil.Date, meter string, ivrFactor int64) int64 {
+	v := s.VersionOn(d)
+	if v == nil || !s.ActiveOn(d) {
+		return 0
+	}
+	quantity := v.Commitments[meter]
+	if meter == IVRPort {
+		quantity += ivrFactor * (v.Commitments[AgentStandard] + v.Commitments[AgentPremium])
+	}
+	return quantity
 }
 
 // mapping is a licence or an entry point's, whichever, to a subscription of the tenant (R7, R10).

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"sort"
+	"strings"
 
 	"apportion/schemas/civil"
 )
@@ -35,17 +37,26 @@ type AgentMapping struct {
 	Premium      bool
 }
 
-// Timelines are one tenant's: Primary is the id of R4's primary, "" while there is none; EntryPoints is R10.2's
-// subscription, "" while there is none; Active is by subscription id (R3).
-type Timelines struct {
-	Primary     Timeline[string]
-	Active      map[string]Timeline[bool]
-	Agents      map[string]Timeline[AgentMapping]
-	EntryPoints map[string]Timeline[string]
+// EntitlementOf says what may be used by whom: a subscription, or with "" the tenant as a whole.
+type EntitlementOf struct{ Subscription, Meter string }
+
+// Compare is the order of the ids, then of the meters.
+func (e EntitlementOf) Compare(o EntitlementOf) int {
+	return cmp.Or(strings.Compare(e.Subscription, o.Subscription), strings.Compare(e.Meter, o.Meter))
 }
 
-// Timelines returns the tenant's timelines in its zone.
-func (t *Tenant) Timelines(z *civil.Zone) Timelines {
+// Timelines are one tenant's: Primary is the id of R4's primary, "" while there is none; EntryPoints is R10.2's
+// subscription, "" while there is none; Active is by subscription id (R3); Entitlements is R14's.
+type Timelines struct {
+	Primary      Timeline[string]
+	Active       map[string]Timeline[bool]
+	Agents       map[string]Timeline[AgentMapping]
+	EntryPoints  map[string]Timeline[string]
+	Entitlements map[EntitlementOf]Timeline[int64]
+}
+
+// Timelines returns the tenant's timelines in its zone. Every seat brings ivrFactor IVR ports with it (R14).
+func (t *Tenant) Timelines(z *civil.Zone, ivrFactor int64) Timelines {
 	starts := make(map[civil.Date]int64) // the same dates come back for every user
 	start := func(d civil.Date) int64 {
 		ms, ok := starts[d]
@@ -62,6 +73,17 @@ func (t *Tenant) Timelines(z *civil.Zone) Timelines {
 	}
 	for _, s := range all {
 		lines.Active[s.ID] = timeline(changes([]*Subscription{s}, nil), start, s.ActiveOn)
+	}
+	lines.Entitlements = make(map[EntitlementOf]Timeline[int64])
+	for _, meter := range pooledMeters {
+		lines.Entitlements[EntitlementOf{"", meter}] = timeline(entitlementChanges(all), start, func(d civil.Date) int64 {
+			return t.Entitlement(d, meter, ivrFactor)
+		})
+		for _, s := range all {
+			lines.Entitlements[EntitlementOf{s.ID, meter}] = timeline(entitlementChanges([]*Subscription{s}), start, func(d civil.Date) int64 {
+				return s.Entitlement(d, meter, ivrFactor)
+			})
+		}
 	}
 	users := t.mappedUsers()
 	lines.Agents = make(map[string]Timeline[AgentMapping], len(users))
@@ -105,6 +127,18 @@ func changes(subscriptions []*Subscription, mappings []mapping) []civil.Date {
 		dates = append(dates, m.during.From)
 		if m.during.To != forever {
 			dates = append(dates, m.during.To)
+		}
+	}
+	slices.Sort(dates)
+	return slices.Compact(dates)
+}
+
+// entitlementChanges returns the dates on which what the subscriptions commit to can change.
+func entitlementChanges(subscriptions []*Subscription) []civil.Date {
+	dates := changes(subscriptions, nil)
+	for _, s := range subscriptions {
+		for _, v := range s.Versions {
+			dates = append(dates, v.From)
 		}
 	}
 	slices.Sort(dates)

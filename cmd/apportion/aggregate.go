@@ -60,7 +60,7 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	snapshot, err := billing.Snapshot(state)
+	snapshot, err := billing.Snapshot(state, a.billingRules())
 	if err != nil {
 		return aggregate.Report{}, err
 	}
