@@ -103,7 +103,7 @@ func TestUBLRefusals(t *testing.T) {
 
 func TestRefusalSaysAll(t *testing.T) {
 	err := UBL(&bytes.Buffer{}, october("SEK"), account(buyer(func(b *registry.BillTo) { b.Tax = nil })), sellerAB(), false)
-	const want = "acme INV-Sub1-202610 ubl/INV-Sub1-202610.xml: missing_bill_to billTo.tax: is not there; complete the registry document and apply it"
+	const want = "acme: ubl/INV-Sub1-202610.xml left out: missing_bill_to: billTo.tax is not there; complete the registry document, apply it, and write the files again"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

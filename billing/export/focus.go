@@ -39,8 +39,8 @@ const monthPlaces = 12
 // FOCUS needs, the error is a *Refusal.
 func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
 	if strings.TrimSpace(seller.Name) == "" {
-		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Detail: "FOCUS needs the name of who issues the invoices",
-			Advice: "set it in the configuration and write the files again"}
+		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Detail: "is not there, and FOCUS needs it",
+			Advice: "complete the configuration and write the files again"}
 	}
 	out := csv.NewWriter(w)
 	if err := out.Write(focusColumns); err != nil {

@@ -70,12 +70,11 @@ func layOut(invoice billing.Invoice, account billing.Account, seller Seller, dra
 	}
 	tenant := account.Tenant
 	if tenant == nil || tenant.BillTo == nil {
-		return nil, refuse("missing_bill_to", "billTo", "the registry does not say whom to bill",
-			"add the tenant's billTo to the registry document, apply it, and write the files again")
+		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
 	}
 	for _, f := range []struct{ name, value string }{{"seller.name", seller.Name}, {"seller.address.country", seller.Address.Country}} {
 		if f.value == "" {
-			return nil, refuse("missing_seller", f.name, "the configuration does not say who the seller is", "set it and write the files again")
+			return nil, refuse(missingSeller, f.name, "is not there", "complete the configuration and write the files again")
 		}
 	}
 	zone, err := civil.LoadZone(tenant.TimeZone)
@@ -222,8 +221,8 @@ func (s *sheet) parties(issued, due civil.Date) {
 	}
 	to := s.tenant.BillTo
 	end := max(
-		address("From", s.seller.Name, partyLines(s.seller.Address, s.seller.VATID, s.seller.RegistrationID), left),
-		address("Billed to", s.buyer(), partyLines(to.Address, to.VATID, to.RegistrationID), left+column+gap))
+		address("From", s.seller.Name, addressLines(s.seller.Address, s.seller.VATID, s.seller.RegistrationID), left),
+		address("Billed to", s.buyer(), addressLines(to.Address, to.VATID, to.RegistrationID), left+column+gap))
 
 	department := s.invoice.Subscription
 	if sub := s.tenant.Subscription(s.invoice.Subscription); sub != nil && sub.Name != "" {

@@ -28,8 +28,8 @@ var northwind = Seller{
 	VATID: "SE556677889901", RegistrationID: "556677-8899", IBAN: "SE4550000000058398257466", TermsDays: 30,
 }
 
-// pdfAccount is a tenant of two subscriptions that is taxed at a rate of 25.
-func pdfAccount() billing.Account {
+// acme is a tenant of two subscriptions that is taxed at a rate of 25.
+func acmeAB() billing.Account {
 	return billing.Account{
 		Tenant: &registry.Tenant{ID: "acme", Name: "Acme", TimeZone: "Europe/Stockholm",
 			Subscriptions: []registry.Subscription{{ID: "Sub1", Name: "Customer Care"}, {ID: "Sub2", Name: "Sales"}},
@@ -50,12 +50,12 @@ func pool(entitled int64, live ...int64) []billing.PoolPoint {
 }
 
 func invoiceOf(currency string, minorUnits int32, lines ...billing.Line) billing.Invoice {
-	october := civil.NewMonth(2026, 10)
-	i := billing.Invoice{ID: "INV-Sub1-202610", Tenant: "acme", Subscription: "Sub1", Period: october, Currency: currency, MinorUnits: minorUnits}
+	pdfOctober := civil.NewMonth(2026, 10)
+	i := billing.Invoice{ID: "INV-Sub1-202610", Tenant: "acme", Subscription: "Sub1", Period: pdfOctober, Currency: currency, MinorUnits: minorUnits}
 	for n, l := range lines {
 		l.No = n + 1
 		if l.From == 0 {
-			l.From, l.To = october.First(), october.Next().First()
+			l.From, l.To = pdfOctober.First(), pdfOctober.Next().First()
 		}
 		if l.PeakMS == 0 {
 			l.PeakMS = billing.NoInstant
@@ -79,8 +79,8 @@ func overageLine() billing.Line {
 		Pool: pool(25, 8, 9, 11, 14, 16, 18, 19, 21, 22, 22, 23, 24, 24, 25, 26, 25, 23, 22, 22, 20, 17, 16, 16, 15)}
 }
 
-// pdfInvoice is an invoice with a line of every kind.
-func pdfInvoice() billing.Invoice {
+// pdfOctober is an invoice with a line of every kind.
+func pdfOctober() billing.Invoice {
 	half := commitment("addon.wfo", "10", "150", "1500")
 	half.From, half.To, half.Days, half.Amount = civil.NewDate(2026, 10, 12), civil.NewDate(2026, 11, 1), 20, dec("967.74")
 	corrected := billing.Line{Kind: billing.Adjustment, Meter: "agent_standard", Quantity: dec("-1"), Unit: "seat", Amount: dec("-1100"),
@@ -104,7 +104,7 @@ func manyLines(n int) billing.Invoice {
 
 // renamed returns the account with other names, and the seller too.
 func renamed(buyer, department string) billing.Account {
-	a := pdfAccount()
+	a := acmeAB()
 	a.Tenant.BillTo.Name, a.Tenant.Subscriptions[0].Name = buyer, department
 	return a
 }
@@ -173,11 +173,11 @@ func has(t *testing.T, page []string, want ...string) {
 // cases are invoices whose files are compared with those of before.
 func cases() map[string]func() (billing.Invoice, billing.Account, bool) {
 	return map[string]func() (billing.Invoice, billing.Account, bool){
-		"every kind of line": func() (billing.Invoice, billing.Account, bool) { return pdfInvoice(), pdfAccount(), false },
-		"a draft":            func() (billing.Invoice, billing.Account, bool) { return pdfInvoice(), pdfAccount(), true },
-		"200 lines":          func() (billing.Invoice, billing.Account, bool) { return manyLines(200), pdfAccount(), false },
+		"every kind of line": func() (billing.Invoice, billing.Account, bool) { return pdfOctober(), acmeAB(), false },
+		"a draft":            func() (billing.Invoice, billing.Account, bool) { return pdfOctober(), acmeAB(), true },
+		"200 lines":          func() (billing.Invoice, billing.Account, bool) { return manyLines(200), acmeAB(), false },
 		"scripts": func() (billing.Invoice, billing.Account, bool) {
-			return pdfInvoice(), renamed("شركة الخليج للاتصالات (Gulf) 株式会社東京 한국", "हिन्दी บริการลูกค้า קבוצת 🚀 Ελλάδα Москва"), false
+			return pdfOctober(), renamed("شركة الخليج للاتصالات (Gulf) 株式会社東京 한국", "हिन्दी บริการลูกค้า קבוצת 🚀 Ελλάδα Москва"), false
 		},
 	}
 }
@@ -238,7 +238,7 @@ func TestPDFSameBytes(t *testing.T) {
 
 // TestPDFIsWhole: every object is where the table of objects says, and every page and font is counted.
 func TestPDFIsWhole(t *testing.T) {
-	file := render(t, pdfInvoice(), pdfAccount(), false)
+	file := render(t, pdfOctober(), acmeAB(), false)
 	trailer := regexp.MustCompile(`startxref\n(\d+)\n%%EOF\n$`).FindSubmatch(file)
 	if trailer == nil {
 		t.Fatal("no trailer")
@@ -268,7 +268,7 @@ func TestPDFIsWhole(t *testing.T) {
 }
 
 func TestPDFSaysAll(t *testing.T) {
-	all := pages(t, pdfInvoice(), pdfAccount(), false)
+	all := pages(t, pdfOctober(), acmeAB(), false)
 	if len(all) != 1 {
 		t.Fatalf("%d pages", len(all))
 	}
@@ -291,7 +291,7 @@ func TestPDFSaysAll(t *testing.T) {
 func TestPDFPages(t *testing.T) {
 	for lines, want := range map[int]int{1: 1, 20: 1, 200: 7} {
 		invoice := manyLines(lines)
-		all := pages(t, invoice, pdfAccount(), true)
+		all := pages(t, invoice, acmeAB(), true)
 		if len(all) != want {
 			t.Errorf("%d lines are on %d pages, want %d", lines, len(all), want)
 		}
@@ -318,7 +318,7 @@ func TestPDFPages(t *testing.T) {
 }
 
 func TestPDFOfCreditAndNothing(t *testing.T) {
-	exempt := pdfAccount()
+	exempt := acmeAB()
 	exempt.Tenant.BillTo.Tax = &registry.Tax{Category: "AE", Reason: "Reverse charge, article 196"}
 	credit := invoiceOf("KWD", 3, billing.Line{Kind: billing.Adjustment, Meter: "agent_standard", Quantity: dec("-3"), Unit: "seat",
 		Amount: dec("-1234567.891"), Corrects: "INV-Sub1-202609", From: civil.NewDate(2026, 9, 1), To: civil.NewDate(2026, 10, 1)})
@@ -329,7 +329,7 @@ func TestPDFOfCreditAndNothing(t *testing.T) {
 		t.Errorf("a credit asks for money: %q", page)
 	}
 
-	untaxed := pdfAccount()
+	untaxed := acmeAB()
 	untaxed.Tenant.BillTo.Tax, untaxed.Tenant.BillTo.Name = nil, ""
 	page = pages(t, invoiceOf("JPY", 0, usageLine("agent_standard", "3")), untaxed, false)[0]
 	has(t, page, "Acme", "Nothing is charged for this period.", "Total", "JPY 0", "Nothing is to be paid.")
@@ -340,7 +340,7 @@ func TestPDFOfCreditAndNothing(t *testing.T) {
 
 // TestPDFTerms: the buyer's terms go before the seller's.
 func TestPDFTerms(t *testing.T) {
-	account, days := pdfAccount(), int64(10)
+	account, days := acmeAB(), int64(10)
 	account.Tenant.BillTo.TermsDays = &days
 	has(t, pages(t, manyLines(1), account, false)[0], "14 November 2026", "Terms: 10 days from the issue date")
 }
@@ -358,7 +358,7 @@ func TestPDFScripts(t *testing.T) {
 
 // TestPDFStaysOnThePage: however long a name is, nothing goes beyond the margins.
 func TestPDFStaysOnThePage(t *testing.T) {
-	invoice := pdfInvoice()
+	invoice := pdfOctober()
 	invoice.Subscription = strings.Repeat("Sub-very-long", 5)
 	invoice.ID = billing.InvoiceID(invoice.Subscription, invoice.Period)
 	account := renamed(strings.Repeat("Donaudampfschiff", 12), "")
@@ -395,7 +395,7 @@ func TestPDFStaysOnThePage(t *testing.T) {
 }
 
 func TestPDFRefuses(t *testing.T) {
-	nobody := pdfAccount()
+	nobody := acmeAB()
 	nobody.Tenant.BillTo = nil
 	for _, c := range []struct {
 		account     billing.Account
@@ -403,26 +403,26 @@ func TestPDFRefuses(t *testing.T) {
 		code, field string
 	}{
 		{nobody, northwind, "missing_bill_to", "billTo"},
-		{pdfAccount(), Seller{}, "missing_seller", "seller.name"},
-		{pdfAccount(), Seller{Name: "Northwind"}, "missing_seller", "seller.address.country"},
+		{acmeAB(), Seller{}, "missing_seller", "seller.name"},
+		{acmeAB(), Seller{Name: "Northwind"}, "missing_seller", "seller.address.country"},
 	} {
 		var refusal *Refusal
-		err := PDF(io.Discard, pdfInvoice(), c.account, c.seller, false)
+		err := PDF(io.Discard, pdfOctober(), c.account, c.seller, false)
 		if !errors.As(err, &refusal) || refusal.Code != c.code || refusal.Field != c.field {
 			t.Errorf("%v, want %s of %s", err, c.code, c.field)
 			continue
 		}
-		if want := "acme INV-Sub1-202610 pdf/INV-Sub1-202610.pdf: " + c.code + " " + c.field + ": "; !strings.HasPrefix(err.Error(), want) {
+		if want := "acme: pdf/INV-Sub1-202610.pdf left out: " + c.code + ": " + c.field + " is not there; complete the "; !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q, want %q", err, want)
 		}
 	}
-	if err := PDF(full{}, pdfInvoice(), pdfAccount(), northwind, false); err == nil {
+	if err := PDF(full{}, pdfOctober(), acmeAB(), northwind, false); err == nil {
 		t.Error("no error from a file that takes nothing")
 	}
 }
 
 func BenchmarkPDF(b *testing.B) {
-	invoice, account := pdfInvoice(), pdfAccount()
+	invoice, account := pdfOctober(), acmeAB()
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := PDF(io.Discard, invoice, account, northwind, false); err != nil {

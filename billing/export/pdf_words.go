@@ -252,8 +252,8 @@ func taxWords(tax *registry.Tax) string {
 	}
 }
 
-// partyLines is a name and address with the numbers of a company, a line each.
-func partyLines(address registry.Address, vatID, registrationID string) []string {
+// addressLines is a name and address with the numbers of a company, a line each.
+func addressLines(address registry.Address, vatID, registrationID string) []string {
 	lines := []string{address.Street, strings.TrimSpace(address.Postcode + " " + address.City), country(address.Country)}
 	if vatID != "" {
 		lines = append(lines, "VAT "+vatID)

@@ -1,6 +1,6 @@
 package export
 
-import "strings"
+import "fmt"
 
 // The codes of refusals.
 const (
@@ -9,22 +9,25 @@ const (
 	unsupportedCurrency = "unsupported_currency" // the format has no place for the currency
 )
 
-// Refusal is why a file cannot be written. It is left out, named in the manifest, and the others are written.
+// inRegistry is what to do about something that the registry lacks.
+const inRegistry = "complete the registry document, apply it, and write the files again"
+
+// Refusal is why a file is left out. It is named in the manifest, and the other files are written.
 type Refusal struct {
-	// Tenant and Invoice are empty where the file is not of one of them.
-	Tenant  string `json:"tenant_id,omitempty"`
-	Invoice string `json:"invoice_id,omitempty"`
-	// File is the path below the directory of the period, such as ubl/INV-Sub1-202610.xml.
-	File string `json:"file"`
-	Code string `json:"code"`
-	// Field is of the registry document's tenant, of the configuration, or of the invoice.
-	Field  string `json:"field,omitempty"`
-	Detail string `json:"detail"`
-	Advice string `json:"advice"`
+	Tenant  string `json:"tenant,omitempty"`  // empty where the file is of all
+	Invoice string `json:"invoice,omitempty"` // the same
+	File    string `json:"file"`              // the one that is left out, such as ubl/INV-Sub1-202610.xml
+	Code    string `json:"code"`
+	Field   string `json:"field"` // of the registry document's tenant, of the configuration, or of the invoice
+	Detail  string `json:"detail"`
+	Advice  string `json:"advice"`
 }
 
 // Error says which file is left out, why, and what to do.
 func (r *Refusal) Error() string {
-	words := func(parts ...string) string { return strings.Join(strings.Fields(strings.Join(parts, " ")), " ") }
-	return words(r.Tenant, r.Invoice, r.File) + ": " + words(r.Code, r.Field) + ": " + r.Detail + "; " + r.Advice
+	left := fmt.Sprintf("%s left out: %s: %s %s; %s", r.File, r.Code, r.Field, r.Detail, r.Advice)
+	if r.Tenant == "" {
+		return left
+	}
+	return r.Tenant + ": " + left
 }

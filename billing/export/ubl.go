@@ -74,7 +74,6 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
 			"use the other files of this invoice")
 	}
-	const inRegistry = "complete the registry document and apply it"
 	if account.Tenant == nil || account.Tenant.BillTo == nil {
 		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
 	}
@@ -82,12 +81,13 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	if b.Tax == nil {
 		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
 	}
+	_, vat, _ := tax(invoice, b)
 	d := &deal{
 		invoice: invoice,
 		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
 		buyer:   newParty(cmp.Or(strings.TrimSpace(b.Name), account.Tenant.Name), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
 		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), tax: *b.Tax, issued: account.IssueDate,
-		vat: invoice.Total.Mul(b.Tax.Rate).Shift(-2).RoundBank(invoice.MinorUnits),
+		vat: vat,
 	}
 	d.tax.Reason = strings.TrimSpace(d.tax.Reason)
 	d.peppol = d.seller.endpoint.ID != "" && d.buyer.endpoint.ID != ""

@@ -218,7 +218,7 @@ func (a *app) writeFiles(run *billing.Run, out string) error {
 		return err
 	}
 	for _, refusal := range leftOut {
-		fmt.Fprintf(a.stderr, "left out: %s\n", refusal.Error())
+		fmt.Fprintln(a.stderr, refusal.Error())
 	}
 	fmt.Fprintf(a.stderr, "files written: %s\n", dir)
 	a.leftOut = leftOut
