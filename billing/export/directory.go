@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -179,8 +180,16 @@ func Directory(dir, name string, fill func(*Folder) error) (string, error) {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
 	final := filepath.Join(dir, name)
-	// What a run that was killed has left behind. Nobody else writes these names: two runs that write one
-	// period to one directory at once are as good as one after the other, since they write the same.
+	// One run at a time, or the second would take what the first is writing for what a killed one left. The lock is
+	// gone with the process. A file system without locks has to do without.
+	lock, err := os.Open(dir)
+	if err != nil {
+		return "", fmt.Errorf("writing the files: %w", err)
+	}
+	defer lock.Close()
+	for syscall.Flock(int(lock.Fd()), syscall.LOCK_EX) == syscall.EINTR {
+	}
+	// What a run that was killed has left behind.
 	if err := clear(dir, name); err != nil {
 		return "", fmt.Errorf("clearing away what an earlier run left in %s: %w", dir, err)
 	}

@@ -2,12 +2,15 @@ package export
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"apportion/billing"
 	"apportion/schemas/civil"
@@ -196,4 +199,31 @@ func TestWriteThatFails(t *testing.T) {
 	if read(t, filepath.Join(made, ManifestName)) != before {
 		t.Error("the files that were there have changed")
 	}
+}
+
+// TestWriteAtOnce: of runs that write one period to one directory each returns it whole.
+func TestWriteAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	plainly(t)
+	var writers errgroup.Group
+	for range 8 {
+		writers.Go(func() error {
+			made, _, err := Write(dir, issued(), seller)
+			if err != nil {
+				return err
+			}
+			m, err := ReadManifest(made)
+			if err != nil {
+				return err
+			}
+			if found, err := m.Verify(made); err != nil || len(found) > 0 {
+				return fmt.Errorf("%v, %v", found, err)
+			}
+			return nil
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		t.Error(err)
+	}
+	wantEntries(t, dir, "2026-10")
 }
