@@ -1,5 +1,5 @@
 // Package clickhouse keeps usage in ClickHouse: it reads usage_events and the ledger, which ingest writes, works
-// out days in SQL, and writes usage_daily, usage_balance and the passes that put them in force. Billing reads
+// out days in SQL, and writes usage_daily and the passes that put them in force. Billing reads
 // the result through it.
 //
 // What the registry says comes in with each call and goes along with each query as external tables, so a query

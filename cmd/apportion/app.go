@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"apportion/billing/export"
 	"apportion/ingest"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -35,6 +36,9 @@ type app struct {
 	log     *slog.Logger
 
 	conn driver.Conn // see clickhouse
+
+	// leftOut are the invoice files that could not be written, see writeFiles.
+	leftOut []*export.Refusal
 
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)

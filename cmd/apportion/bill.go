@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -33,6 +34,7 @@ is reported with the rule that stops it; the others go on, and the exit code is 
 		newBillHoldCommand(a),
 		newBillReleaseCommand(a),
 		newBillHoldsCommand(a),
+		newBillEvidenceCommand(a),
 	)
 }
 
@@ -221,11 +223,24 @@ func (a *app) writeFiles(run *billing.Run, out string) error {
 	if out == "" {
 		return nil
 	}
-	dir, err := export.Write(out, run)
-	if err == nil {
-		fmt.Fprintf(a.stderr, "files written: %s\n", dir)
+	dir, leftOut, err := export.Write(out, run, a.cfg.Seller.seller())
+	if err != nil {
+		return err
 	}
-	return err
+	for _, refusal := range leftOut {
+		fmt.Fprintln(a.stderr, refusal.Error())
+	}
+	fmt.Fprintf(a.stderr, "files written: %s\n", dir)
+	a.leftOut = leftOut
+	return nil
+}
+
+// leftOutFinding returns the finding that some files could not be written, if there are any.
+func (a *app) leftOutFinding() error {
+	if len(a.leftOut) == 0 {
+		return nil
+	}
+	return findings("not all files could be written: " + counted(len(a.leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
 }
 
 // printRun prints invoices, and returns a finding if a tenant was stopped.
@@ -235,11 +250,12 @@ func (a *app) printRun(run *billing.Run) error {
 		Draft    bool              `json:"draft"`
 		Invoices []billing.Invoice `json:"invoices"`
 		Stopped  []*billing.Stop   `json:"stopped"`
-	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+		LeftOut  []*export.Refusal `json:"left_out"`
+	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
-	return stopped(run)
+	return errors.Join(stopped(run), a.leftOutFinding())
 }
 
 // stopped returns the finding that some tenants could not be billed, if there are any.

@@ -103,6 +103,7 @@ period, differences).`,
 		newBillCommand(a),
 		newExplainCommand(a),
 		newRunCommand(a),
+		newVerifyCommand(a),
 		newServeCommand(a),
 		newConfigCommand(a),
 	)
