@@ -6,21 +6,26 @@ package clickhouse
 //	                                               reaches from before them to first_ms, the first day's start
 //	calendar(tenant, day, date, from_ms, to_ms,    the dates in the zone of the tenant, those before the days that
 //	         wanted, held, payer)                  are wanted too; day numbers them, and payer is the primary
-//	names(number, subscription)                    what number stands for; 0 is none
-//	subscriptions(tenant, number, subscription,    and the other timelines of the registry, step functions that
-//	              from_ms, active)                 ASOF joins look up; each key begins before all events
-//	mappings(tenant, is_ivr, name, from_ms,
+//	names(number, tenant, subscription)            what the number of a subscription stands for; 0 is none
+//	subscriptions(number, from_ms, active)         and the other timelines of the registry, step functions that
+//	mappings(tenant, is_ivr, name, from_ms,        ASOF joins look up; each key begins before all events
 //	         number, premium)
 //	entitlements(tenant, subscription, meter,
 //	             from_ms, quantity)
 //
 // and these parameters: lo and hi, between which the deliveries of the ranges lie; arrived_by, the last arrival that is looked at; now and open_ms, for R12.
 
-// constants are worked out once a query.
+// constants are worked out once a query. What a delivery is looked up by are numbers, since joins by strings are slow:
+// that of its tenant, from the order of the ranges, and that of the subscription that it names, whose id no other
+// tenant has (R1).
 const constants = `
 	(SELECT groupArray((tenant, from_ms, to_ms, first_ms)) FROM ranges) AS range,
 	arrayMap(r -> r.1, range) AS range_tenants, arrayMap(r -> r.2, range) AS range_from,
 	arrayMap(r -> r.3, range) AS range_to, arrayMap(r -> r.4, range) AS range_first,
+	arrayMap(n -> toUInt64(n), arrayEnumerate(range_tenants)) AS range_numbers,
+	(SELECT groupArray((subscription, number, tenant)) FROM names) AS named, arrayConcat([''], arrayMap(n -> n.1, named)) AS named_ids,
+	arrayConcat([toUInt64(0)], arrayMap(n -> n.2, named)) AS named_numbers,
+	arrayConcat([toUInt64(0)], arrayMap(n -> transform(n.3, range_tenants, range_numbers, toUInt64(0)), named)) AS named_tenants,
 	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM ranges)) AS channels,
 	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
 
@@ -67,8 +72,9 @@ const settled = constants + `,
 	contents AS (
 		SELECT tenant, source, id, revision, content, count() AS deliveries,
 			any(d.type) AS type, any(d.voided) AS voided, any(d.time_ms) AS time_ms, any(d.at_ms) AS at_ms,
-			any(d.start_ms) AS start_ms, any(d.end_ms) AS end_ms, any(d.agent) AS agent, any(d.entry_point) AS entry_point,
-			any(d.channel) AS channel, any(d.quantity) AS quantity, any(d.subscription) AS subscription, any(d.class) AS class
+			any(d.start_ms) AS start_ms, any(d.end_ms) AS end_ms, any(d.agent) AS agent, toLowCardinality(any(d.entry_point)) AS entry_point,
+			toLowCardinality(any(d.channel)) AS channel, any(d.quantity) AS quantity, toLowCardinality(any(d.subscription)) AS subscription,
+			any(d.class) AS class
 		FROM (SELECT * FROM deliveries LIMIT 1 BY topic, partition, offset) AS d
 		GROUP BY tenant, source, id, revision, content
 	),
@@ -98,16 +104,25 @@ const daily = settled + `,
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
 	looked_up AS (
 		SELECT c.day AS day, c.to_ms AS day_ends, c.held AS held, c.payer AS payer, m.number AS mapped, m.premium AS premium,
-			e.subscription != '' AND s.number = 0 AS unknown, s.active AS own, s.number AS named,
+			e.subscription != '' AND e.named = 0 AS unknown, s.active AS own, e.named AS named, e.name AS name,
 			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
 			e.wins AND NOT e.voided AND NOT c.held AS stands,
-			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class, e.agent AS agent,
+			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
 			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms
-		FROM settled AS e
-		ASOF INNER JOIN calendar AS c ON e.tenant = c.tenant AND e.at_ms >= c.from_ms
-		ASOF LEFT JOIN subscriptions AS s ON e.tenant = s.tenant AND e.subscription = s.subscription AND e.at_ms >= s.from_ms
-		ASOF LEFT JOIN mappings AS m ON e.tenant = m.tenant AND (e.type = 'ivr.session') = m.is_ivr
-			AND if(e.type = 'ivr.session', e.entry_point, e.agent) = m.name AND e.at_ms >= m.from_ms
+		FROM (
+			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number,
+				if(transform(subscription, named_ids, named_tenants, toUInt64(0)) = tenant_number, transform(subscription, named_ids, named_numbers, toUInt64(0)), 0) AS named,
+				reinterpretAsUInt128(sipHash128(type = 'ivr.session', if(type = 'ivr.session', entry_point, agent))) AS name
+			FROM settled
+		) AS e
+		ASOF INNER JOIN (
+			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number FROM calendar
+		) AS c ON e.tenant_number = c.tenant_number AND e.at_ms >= c.from_ms
+		ASOF LEFT JOIN subscriptions AS s ON e.named = s.number AND e.at_ms >= s.from_ms
+		ASOF LEFT JOIN (
+			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number, reinterpretAsUInt128(sipHash128(is_ivr, name)) AS hashed
+			FROM mappings
+		) AS m ON e.tenant_number = m.tenant_number AND e.name = m.hashed AND e.at_ms >= m.from_ms
 		WHERE e.at_ms < c.to_ms
 	),
 	allocated AS (
@@ -121,7 +136,7 @@ const daily = settled + `,
 				is_ivr, toUInt16(3),
 				class = 'premium' OR class = '' AND premium, toUInt16(2),
 				toUInt16(1)) AS meter,
-			if(counts AND is_agent, reinterpretAsUInt128(sipHash128(agent)), toUInt128(if(counts, number, 0))) AS who,
+			if(counts AND is_agent, name, toUInt128(if(counts, number, 0))) AS who,
 			  1 * (NOT wins AND NOT held)
 			+ 2 * (wins AND voided AND NOT held)
 			+ 4 * (stands AND number = 0)

@@ -477,19 +477,19 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
 
 	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
-	name := q.table("names", "number", "UInt64", "subscription", "String")
+	name := q.table("names", "number", "UInt64", "tenant", "String", "subscription", "String")
 	number := func(tenant, subscription string) uint64 {
 		key := [2]string{tenant, subscription}
 		if numbers[key] == 0 && subscription != "" {
 			numbers[key] = uint64(len(numbers) + 1)
-			name(numbers[key], subscription)
+			name(numbers[key], tenant, subscription)
 		}
 		return numbers[key]
 	}
-	subscription := q.table("subscriptions", "tenant", "String", "number", "UInt64", "subscription", "String", "from_ms", "Int64", "active", "Bool")
+	subscription := q.table("subscriptions", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
 	for _, s := range timelines.Active {
 		if concerned(s.Tenant) {
-			subscription(s.Tenant, number(s.Tenant, s.Subscription), s.Subscription, s.FromMS, s.Active)
+			subscription(number(s.Tenant, s.Subscription), s.FromMS, s.Active)
 		}
 	}
 	mapping := q.table("mappings", "tenant", "String", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")

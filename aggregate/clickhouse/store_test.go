@@ -115,8 +115,9 @@ func drawWorld(t *rapid.T) world {
 	step := func(label string) int64 {
 		return zone.Start(first.Add(rapid.IntRange(0, int(next-first)).Draw(t, label)))
 	}
-	subscription := rapid.SampledFrom([]string{"", "S1", "S2"})
 	for _, id := range []string{"a", "b"} {
+		ids := []string{id + "1", id + "2"} // of the tenant alone (R1)
+		subscription := rapid.SampledFrom(append([]string{""}, ids...))
 		w.registry.Tenants = append(w.registry.Tenants, aggregate.Tenant{ID: id, Zone: zone})
 		w.registry.Timelines.Zones[id] = zone
 		w.days = append(w.days, aggregate.Days(id, zone, first, next)...)
@@ -124,7 +125,7 @@ func drawWorld(t *rapid.T) world {
 		tl.Primary = append(tl.Primary,
 			aggregate.PrimaryStep{Tenant: id, FromMS: aggregate.Start, Subscription: subscription.Draw(t, "primary")},
 			aggregate.PrimaryStep{Tenant: id, FromMS: step("primary"), Subscription: subscription.Draw(t, "primary")})
-		for _, s := range []string{"S1", "S2"} {
+		for _, s := range ids {
 			tl.Active = append(tl.Active,
 				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: aggregate.Start, Active: rapid.Bool().Draw(t, "active")},
 				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: step("active"), Active: rapid.Bool().Draw(t, "active")})
@@ -158,7 +159,7 @@ func (w world) drawEvent(t *rapid.T) schemas.Event {
 		Revision:     rapid.Int32Range(0, 2).Draw(t, "revision"),
 		TimeMS:       instant("time"),
 		Voided:       rapid.IntRange(0, 9).Draw(t, "voided") == 0,
-		Subscription: rapid.SampledFrom([]string{"", "", "S1", "S2", "S3"}).Draw(t, "subscription"),
+		Subscription: rapid.SampledFrom([]string{"", "", "a1", "a2", "b1", "b2", "none"}).Draw(t, "subscription"),
 		StartMS:      schemas.Absent,
 		EndMS:        schemas.Absent,
 	}
