@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS usage_passes
 )
 ENGINE = MergeTree
 ORDER BY (pass, run)
-COMMENT 'passes of aggregation that are complete';
+COMMENT 'passes of aggregation that are complete; one without a row is made again';
 
 -- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
 -- those are in usage_moved, which is empty as a rule. An event goes by the hash of its source and id. Where two share
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS usage_days
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass, run)
-COMMENT 'which run of which pass is in force for a day';
+COMMENT 'which run of which pass is in force for a day: it comes into force, whole, with its row here';
 
 CREATE TABLE IF NOT EXISTS usage_daily
 (
