@@ -1,8 +1,8 @@
 // Package aggregate turns deliveries into daily usage: it settles which delivery of an event wins (R8), gives
 // each event its meter and subscription (R9, R10, R11), and measures every date of every tenant (R12, R13).
 //
-// The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes usage_daily;
-// billing closes its months from that. This package has the shapes that pass between them,
+// The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes
+// usage_daily; billing closes its months from that. This package has the shapes that pass between them,
 // and the same computation in plain Go: settle.go, attribute.go and peak.go are the readable reference that
 // the SQL is tested against, and what explains a single figure. What the registry says comes in as [Timelines],
 // so that neither has rules of its own about who is active, primary or mapped.
@@ -169,6 +169,24 @@ type Figures struct {
 	// Balances is in the order of tenant and date.
 	Balances []DayBalance
 }
+
+// Profile is the concurrency of a tenant as a whole over one date (R13): the picture behind a peak.
+type Profile struct {
+	Tenant string
+	Date   civil.Date
+	// Meter is a metered agent or IVR meter; one without anybody live on the date has no profile.
+	Meter string
+	// Points are in the order of time: one for each stretch of ProfileStep that begins within the date, the first at
+	// its beginning.
+	Points []ProfilePoint
+}
+
+// ProfilePoint is the greatest concurrency in the stretch from AtMS (UTC epoch milliseconds) until the next, or the
+// end of the date; 0 where nobody is live.
+type ProfilePoint struct{ AtMS, Live int64 }
+
+// ProfileStep is the length of a stretch of a Profile, in milliseconds.
+const ProfileStep int64 = 10 * 60_000
 
 // AgentsOf says whose distinct agents are counted; Subscription is empty for the tenant as a whole.
 type AgentsOf struct{ Tenant, Meter, Subscription string }

@@ -17,8 +17,8 @@ type Snapshot struct {
 	Offset    int64
 	Tenants   []Tenant
 	Timelines Timelines
-	// Rules are the configured numbers that the timelines rest on, in words.
-	Rules string
+	// IVRPortFactor is how many IVR ports of an entitlement come with a seat (R14).
+	IVRPortFactor int64
 }
 
 // Tenant is what a pass needs to know of a tenant besides its timelines.
@@ -89,7 +89,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, %s, time zones %s", rules.OpenSessionHours, registry.Rules, civil.TZVersion),
+		Rules:          fmt.Sprintf("open sessions %d h, %d IVR ports a seat, time zones %s", rules.OpenSessionHours, registry.IVRPortFactor, civil.TZVersion),
 	}
 	pass.Number = number(pass, last)
 	var changed []string

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"apportion/billing/export"
 	"apportion/ingest"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -36,8 +37,13 @@ type app struct {
 
 	conn driver.Conn // see clickhouse
 
+	// leftOut are the invoice files that could not be written, see writeFiles.
+	leftOut []*export.Refusal
+
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)
+	// issueAt, nil but in tests, is told of every point that an issue passes.
+	issueAt func(point string)
 }
 
 // command wraps what a command does, for cobra: the configuration is loaded before, connections are closed

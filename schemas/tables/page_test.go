@@ -27,11 +27,11 @@ func TestMain(m *testing.M) { servicetest.Main(m) }
 
 // writers are the commands that fill the tables of each file.
 var writers = map[string]string{
-	"001_usage_events.sql": "`ingest`",
-	"002_ingest.sql":       "`ingest`",
-	"003_usage_daily.sql":  "`aggregate`",
-	"004_registry.sql":     "`registry apply`, `change-telephony`",
-	"005_invoices.sql":     "`bill issue`",
+	"001_usage_events.sql": "`ingest`, `run`",
+	"002_ingest.sql":       "`ingest`, `run`",
+	"003_usage_daily.sql":  "`aggregate`, `run`",
+	"004_registry.sql":     "`registry`, `bill hold`, `bill release`, `run`",
+	"005_invoices.sql":     "`bill issue`, `run`",
 }
 
 const intro = `<!-- Written by: go test ./schemas/tables -update. The text comes from the comments in schemas/tables. -->
