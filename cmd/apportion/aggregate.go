@@ -25,9 +25,9 @@ func newAggregateCommand(a *app) *cobra.Command {
 		Use:   "aggregate",
 		Short: "Keep the daily usage current",
 		Long: `Works out usage by tenant, date, meter and subscription from the deliveries that ingest has
-taken in and what the registry says (R8-R13), into usage_daily. Only the
-days that something has touched since the last pass are worked out again: by new deliveries,
-late ones, revisions and voids, and by changes to the registry.
+taken in and what the registry says (R8-R14), into usage_daily. Only the days that something
+has touched since the last pass are worked out again: by new deliveries, late ones, revisions
+and voids, and by changes to the registry.
 
 Runs until interrupted or, with --until-caught-up, brings the figures up to date once. It can
 be killed anywhere, repeated, and run twice at once.`,

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (topic, partition, first_offset)
-COMMENT 'the ledger of what ingest has taken in, batch by batch (R22)';
+COMMENT 'the ledger of what ingest has taken in, batch by batch (R22); a consumer resumes from here';
 
 -- Dead letters, whole. The topic usage.rejected.v1 carries the same.
 CREATE TABLE IF NOT EXISTS rejected
@@ -37,4 +37,4 @@ CREATE TABLE IF NOT EXISTS rejected
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (topic, partition, offset)
-COMMENT 'every refused delivery with its reason (R22)';
+COMMENT 'every refused delivery with its reason (R22), as on the topic usage.rejected.v1; read with FINAL';

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS usage_passes
 )
 ENGINE = MergeTree
 ORDER BY (pass, run)
-COMMENT 'passes of aggregation that are complete';
+COMMENT 'passes of aggregation that are complete; one without a row is made again';
 
 -- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
 -- those are in usage_moved, which is empty as a rule. An event goes by the hash of its source and id. Where two share
@@ -40,7 +40,7 @@ COMMENT 'the events that stand on several dates in UTC, with each of the dates';
 
 -- A day of a tenant is worked out as a whole, by one run of one pass, into usage_daily, and comes into force with
 -- its row in usage_days: a crash before that leaves the old figures, and no reader ever sees a part of a day.
--- v_usage_daily and v_usage_balance show what is in force.
+-- The views show what is in force.
 CREATE TABLE IF NOT EXISTS usage_days
 (
     tenant LowCardinality(String) COMMENT 'the tenant',
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS usage_days
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass, run)
-COMMENT 'which run of which pass is in force for a day';
+COMMENT 'which run of which pass is in force for a day: it comes into force, whole, with its row here';
 
 CREATE TABLE IF NOT EXISTS usage_daily
 (
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS usage_daily
     entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together (R14)',
     peak         UInt64 COMMENT 'greatest concurrency at any instant of the date (R13)',
     peak_ms      Int64 COMMENT 'the earliest instant that attains it, UTC epoch milliseconds; 0 where the peak is 0',
-    changes      Array(Int64) COMMENT 'when concurrency changes, in order: twice the instant, and one more where it rises by one; else it falls by one' CODEC(Delta(8), LZ4),
+    changes      Array(Int64) COMMENT 'when concurrency changes, in order: twice the instant, UTC epoch milliseconds, and one more where it rises by one; else it falls by one (v_concurrency)' CODEC(Delta(8), LZ4),
     events       UInt64 COMMENT 'events of the date: sessions that start on it, or Connect usage',
     milliseconds Int64 COMMENT 'milliseconds of live sessions that fall on the date (R12)',
     units        Decimal(38, 6) COMMENT 'Connect units of the date',
@@ -82,22 +82,135 @@ CREATE TABLE IF NOT EXISTS usage_daily
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(date)
 ORDER BY (tenant, date, meter, subscription, pass, run)
-COMMENT 'usage by tenant, date, meter and subscription, and what became of the deliveries (R9-R13, R22)';
+COMMENT 'usage by tenant, date, meter and subscription, and what became of the deliveries (R9-R14, R22); it also has the figures of earlier passes, so read the views';
 
+-- Joined, and not looked up with IN, because a condition on tenant and date then reaches the keys of both tables. The
+-- days come first, so that whoever reads while a day comes into force sees its figures: they were written before.
 CREATE OR REPLACE VIEW v_usage_figures AS
-SELECT * EXCEPT (pass, run) FROM usage_daily
-WHERE (tenant, date, pass, run) IN
-    (SELECT tenant, date, (max((pass, run)) AS force).1, force.2 FROM usage_days GROUP BY tenant, date);
+SELECT * EXCEPT (pass, run, force)
+FROM (SELECT tenant, date, max((pass, run)) AS force FROM usage_days GROUP BY tenant, date) AS days
+INNER JOIN usage_daily USING (tenant, date)
+WHERE (pass, run) = force
+COMMENT 'usage_daily without the figures that are no longer in force, and without pass and run: the other views rest on it';
 
-CREATE OR REPLACE VIEW v_usage_daily AS
-SELECT tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents
+CREATE OR REPLACE VIEW v_usage_daily
+(
+    tenant       LowCardinality(String) COMMENT 'the tenant',
+    date         Date32 COMMENT 'a date in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium, ivr_port or connect.<channel> (R9)',
+    subscription LowCardinality(String) COMMENT 'the subscription that the usage is attributed to (R10, R11); empty: the tenant as a whole',
+    entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together: the pool (R14)',
+    peak         UInt64 COMMENT 'greatest concurrency at any instant of the date (R13)',
+    peak_ms      Int64 COMMENT 'the earliest instant that attains it, UTC epoch milliseconds; 0 where the peak is 0',
+    events       UInt64 COMMENT 'sessions that start on the date, or Connect events',
+    milliseconds Int64 COMMENT 'milliseconds of live sessions that fall on the date (R12)',
+    units        Decimal(38, 6) COMMENT 'Connect units of the date',
+    agents       AggregateFunction(uniqExact, UInt128) COMMENT 'the distinct agents with a session that starts on the date (R15): uniqExactMerge counts those of several dates'
+)
+AS SELECT tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents
 FROM v_usage_figures
-WHERE meter != '';
+WHERE meter != ''
+COMMENT 'usage by tenant, date, meter and subscription, as it is in force (R9-R14)';
 
-CREATE OR REPLACE VIEW v_usage_balance AS
-SELECT tenant, date, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
+CREATE OR REPLACE VIEW v_usage_balance
+(
+    tenant      LowCardinality(String) COMMENT 'the tenant',
+    date        Date32 COMMENT 'the date of the delivery''s own start, in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    accepted    UInt64 COMMENT 'deliveries accepted',
+    counted     UInt64 COMMENT 'winners that are neither voided nor unallocated: the events of v_usage_daily',
+    duplicate   UInt64 COMMENT 'deliveries that repeat a revision and content (R8)',
+    superseded  UInt64 COMMENT 'deliveries that another revision or content of their event wins over (R8)',
+    voided      UInt64 COMMENT 'winners that void their event (R8)',
+    unallocated UInt64 COMMENT 'winners that belong to no subscription (R10, R11)',
+    held        UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
+    unmapped    UInt64 COMMENT 'agent sessions that went to the primary for want of a mapping (R10)',
+    open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
+    unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
+    conflicts   UInt64 COMMENT 'events whose highest revision has several contents (R8)'
+)
+AS SELECT tenant, date, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
     sum(voided) AS voided, sum(unallocated) AS unallocated, sum(held) AS held, sum(unmapped) AS unmapped,
     sum(open_sessions) AS open_sessions, sum(unknown_subscription) AS unknown_subscription, sum(conflicts) AS conflicts
 FROM v_usage_figures
 WHERE subscription = ''
-GROUP BY tenant, date;
+GROUP BY tenant, date
+COMMENT 'what became of the deliveries of each date (R22)';
+
+CREATE OR REPLACE VIEW v_usage_balance_monthly
+(
+    tenant      LowCardinality(String) COMMENT 'the tenant',
+    period      String COMMENT 'the period, such as 2026-10 (R17); a month in UTC for a tenant that the registry does not know',
+    accepted    UInt64 COMMENT 'deliveries accepted',
+    counted     UInt64 COMMENT 'winners that are neither voided nor unallocated',
+    duplicate   UInt64 COMMENT 'deliveries that repeat a revision and content (R8)',
+    superseded  UInt64 COMMENT 'deliveries that another revision or content of their event wins over (R8)',
+    voided      UInt64 COMMENT 'winners that void their event (R8)',
+    unallocated UInt64 COMMENT 'winners that belong to no subscription (R10, R11)',
+    held        UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
+    difference  Int64 COMMENT 'accepted less all of these: other than 0, the period does not balance and is not issued',
+    unmapped    UInt64 COMMENT 'agent sessions that went to the primary for want of a mapping (R10)',
+    open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
+    unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
+    conflicts   UInt64 COMMENT 'events whose highest revision has several contents (R8)'
+)
+AS SELECT tenant, formatDateTime(date, '%Y-%m') AS period, sum(b.accepted) AS accepted, sum(b.counted) AS counted, sum(b.duplicate) AS duplicate,
+    sum(b.superseded) AS superseded, sum(b.voided) AS voided, sum(b.unallocated) AS unallocated, sum(b.held) AS held,
+    toInt64(accepted) - toInt64(counted + duplicate + superseded + voided + unallocated + held) AS difference,
+    sum(b.unmapped) AS unmapped, sum(b.open_sessions) AS open_sessions, sum(b.unknown_subscription) AS unknown_subscription,
+    sum(b.conflicts) AS conflicts
+FROM v_usage_balance AS b
+GROUP BY tenant, period
+COMMENT 'what became of the deliveries of each period, and whether it balances (R22)';
+
+-- Concurrency stands still from one change to the next. The greatest of a minute is that of the stretches that touch
+-- the minute; one without length, between changes of one instant, is none.
+CREATE OR REPLACE VIEW v_concurrency
+(
+    tenant       LowCardinality(String) COMMENT 'the tenant',
+    date         Date32 COMMENT 'a date in the zone of the tenant; name it, even where the minutes are named too: it is what makes the query cheap',
+    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium or ivr_port (R9)',
+    subscription LowCardinality(String) COMMENT 'the subscription that the sessions are attributed to (R10); empty: the tenant as a whole',
+    minute       DateTime64(0, 'UTC') COMMENT 'start of the minute; every one from the first of the date with somebody live to the last, those between with nobody live too',
+    peak         UInt64 COMMENT 'greatest concurrency at any instant of the minute (R13)',
+    entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together: the pool (R14)'
+)
+AS SELECT tenant, date, meter, subscription, fromUnixTimestamp64Second(60 * number, 'UTC') AS minute, toUInt64(max(level)) AS peak, entitled
+FROM (
+    SELECT tenant, date, meter, subscription, entitled, level, intDiv(change, 2) AS from_ms, intDiv(next, 2) AS to_ms
+    FROM v_usage_figures
+    ARRAY JOIN changes AS change, arrayShiftLeft(changes, 1, changes[-1]) AS next,
+        arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS level
+    WHERE from_ms < to_ms
+)
+ARRAY JOIN range(intDiv(from_ms, 60000), intDiv(to_ms - 1, 60000) + 1) AS number
+GROUP BY tenant, date, meter, subscription, entitled, number
+COMMENT 'concurrency by minute, for charts (R13); outside the minutes that it has for a date nobody is live';
+
+-- What is entitled changes at midnights alone (R3), so the greatest excess of a date is at its peak. Whether there is a
+-- primary, without which R15 counts nothing, is not to be seen here: a date on which nothing is entitled and no session
+-- starts is taken to have none. There only sessions are live that have outlasted the last subscription.
+CREATE OR REPLACE VIEW v_overage_by_department
+(
+    tenant       LowCardinality(String) COMMENT 'the tenant',
+    period       String COMMENT 'the period, such as 2026-10 (R17)',
+    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium or ivr_port (R9)',
+    date         Date32 COMMENT 'date of the peak instant, in the zone of the tenant',
+    peak_ms      Int64 COMMENT 'the peak instant: the earliest that attains the greatest excess of the period, UTC epoch milliseconds (R15)',
+    live         UInt64 COMMENT 'concurrency of the tenant as a whole at that instant (R13)',
+    pool         Int64 COMMENT 'what all active subscriptions commit to together on the date (R14)',
+    excess       Int64 COMMENT 'live less pool: the overage of a concurrent tenant, and of ivr_port (R15)',
+    subscription LowCardinality(String) COMMENT 'a subscription with usage of the meter on the date',
+    contributed  Int64 COMMENT 'its own concurrency at that instant; an agent who is live for two subscriptions is in both, and in live once',
+    committed    Int64 COMMENT 'what it commits to on the date; what is left of the pool is committed by subscriptions without usage, which have no row'
+)
+AS SELECT tenant, period, meter, top.3 AS date, -top.2 AS peak_ms, top.4 AS live, top.5 AS pool, top.1 AS excess, subscription,
+    arraySum(c -> if(c > 2 * peak_ms + 1, 0, if(c % 2 = 1, 1, -1)), changes) AS contributed, entitled AS committed
+FROM (
+    SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, max((toInt64(peak) - entitled, -peak_ms, date, peak, entitled)) AS top
+    FROM v_usage_figures
+    WHERE subscription = '' AND peak > entitled AND (entitled > 0 OR events > 0)
+    GROUP BY tenant, period, meter
+) AS whole
+INNER JOIN (SELECT tenant, date, meter, subscription, entitled, changes FROM v_usage_figures WHERE subscription != '') AS own
+    ON whole.tenant = own.tenant AND whole.meter = own.meter AND whole.top.3 = own.date
+COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant goes by heads, not by this: the view cannot tell licence models apart';

@@ -17,4 +17,4 @@ CREATE TABLE IF NOT EXISTS registry_log
 )
 ENGINE = ReplacingMergeTree
 ORDER BY offset
-COMMENT 'every registry command with its verdict (R1-R7)';
+COMMENT 'every registry command with its verdict (R1-R7), for people: the topic decides what stands; read with FINAL';

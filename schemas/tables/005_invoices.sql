@@ -80,7 +80,9 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'invoice lines; those of an issue in force in issued_periods are issued (R18, R20)';
 
 CREATE OR REPLACE VIEW v_issued_periods AS
-SELECT * FROM issued_periods ORDER BY tenant, seq, _block_number LIMIT 1 BY tenant, seq;
+SELECT * FROM issued_periods ORDER BY tenant, seq, _block_number LIMIT 1 BY tenant, seq
+COMMENT 'issued_periods, those in force alone';
 
 CREATE OR REPLACE VIEW v_invoice_lines AS
-SELECT * FROM invoice_lines WHERE issue IN (SELECT issue FROM v_issued_periods);
+SELECT * FROM invoice_lines WHERE issue IN (SELECT issue FROM v_issued_periods)
+COMMENT 'invoice_lines of the issues in force: what customers have been sent';

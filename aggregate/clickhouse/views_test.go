@@ -1,0 +1,298 @@
+package clickhouse_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"pgregory.net/rapid"
+
+	"apportion/aggregate"
+	"apportion/aggregate/clickhouse"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// TestViewsAgreeWithReference: whatever the deliveries and the clocks, the views for analysts show what plain Go
+// makes of them.
+func TestViewsAgreeWithReference(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	rapid.Check(t, func(t *rapid.T) {
+		clear(t, conn)
+		w := drawWorld(t)
+		pools := w.entitle(t)
+		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 30, 60).Draw(t, "deliveries")
+		insert(t, conn, 0, deliveries)
+		refresh(t, store, w, aggregate.DefaultRules())
+
+		// Sessions of the world reach at most this far from its days.
+		var days []aggregate.Day
+		for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
+			days = append(days, aggregate.Days(tenant.ID, tenant.Zone, w.days[0].Date-40, w.days[0].Date+50)...)
+		}
+		used := w.use(deliveries, days)
+		compare(t, "v_usage_daily", selected(t, conn, `
+			SELECT tenant, meter, subscription, sum(events), uniqExactMerge(agents) FROM v_usage_daily GROUP BY tenant, meter, subscription`), used.heads())
+		compare(t, "v_usage_balance_monthly", selected(t, conn, `
+			SELECT tenant, period, accepted, counted, duplicate, superseded, voided, unallocated, held, difference,
+				unmapped, open_sessions, unknown_subscription, conflicts
+			FROM v_usage_balance_monthly WHERE accepted > 0`), months(deliveries, w, days))
+		compare(t, "v_concurrency", selected(t, conn, `
+			SELECT tenant, date, meter, subscription, toUnixTimestamp(minute), peak, entitled FROM v_concurrency`), used.minutes(pools))
+		compare(t, "v_overage_by_department", selected(t, conn, `
+			SELECT tenant, period, meter, date, peak_ms, live, pool, excess, subscription, contributed, committed FROM v_overage_by_department`), used.overage(pools))
+	})
+}
+
+// pools is what is entitled, by tenant, subscription and meter, in the order of time.
+type pools map[aggregate.AgentsOf][]aggregate.EntitlementStep
+
+// entitle lets the subscriptions commit to this and that.
+func (w *world) entitle(t *rapid.T) pools {
+	p := pools{}
+	add := func(tenant, subscription, meter string, fromMS, quantity int64) {
+		of := aggregate.AgentsOf{Tenant: tenant, Meter: meter, Subscription: subscription}
+		step := aggregate.EntitlementStep{Tenant: tenant, Subscription: subscription, Meter: meter, FromMS: fromMS, Quantity: quantity}
+		p[of] = append(p[of], step)
+		w.registry.Timelines.Entitlements = append(w.registry.Timelines.Entitlements, step)
+	}
+	for _, tenant := range w.registry.Tenants {
+		for _, meter := range []string{aggregate.AgentStandard, aggregate.AgentPremium, aggregate.IVRPort} {
+			change := rapid.SampledFrom(w.days[:3]).Draw(t, "change").Date
+			var sums [2]int64
+			for _, s := range []string{"S1", "S2"} {
+				for i, from := range []int64{aggregate.Start, tenant.Zone.Start(change)} {
+					quantity := rapid.Int64Range(0, 1).Draw(t, "committed")
+					add(tenant.ID, s, meter, from, quantity)
+					sums[i] += quantity
+				}
+			}
+			add(tenant.ID, "", meter, aggregate.Start, sums[0])
+			add(tenant.ID, "", meter, tenant.Zone.Start(change), sums[1])
+		}
+	}
+	return p
+}
+
+func (p pools) of(u usage) (quantity int64) {
+	for _, step := range p[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.meter, Subscription: u.subscription}] {
+		if step.FromMS <= u.FromMS {
+			quantity = step.Quantity
+		}
+	}
+	return quantity
+}
+
+// usage names a row of usage_daily.
+type usage struct {
+	aggregate.Day
+	meter, subscription string
+}
+
+func (u usage) period() string { return u.Date.String()[:len("2026-10")] }
+
+// uses is who is live, and who starts, by row.
+type uses map[usage]*use
+
+type use struct {
+	live   []aggregate.Interval
+	starts []string
+}
+
+// use attributes the sessions and cuts them at the midnights.
+func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
+	used := uses{}
+	lookup := aggregate.NewLookup(w.registry.Timelines)
+	for _, c := range aggregate.Settle(deliveries) {
+		a := lookup.Attribute(&c.Event)
+		if !c.Wins || c.Voided || a.Held || a.Subscription == "" {
+			continue
+		}
+		who := cmp.Or(c.Agent, c.Source+" "+c.ID)
+		var from, to int64
+		if c.Type != schemas.ConnectUsage {
+			from, to = aggregate.DefaultRules().Live(&c.Event, aggregate.Settled)
+		}
+		for _, day := range days {
+			starts := day.FromMS <= c.AtMS() && c.AtMS() < day.ToMS
+			part := aggregate.Interval{Who: who, From: max(from, day.FromMS), To: min(to, day.ToMS)}
+			if day.Tenant != c.Tenant || !starts && part.From >= part.To {
+				continue
+			}
+			for _, subscription := range []string{"", a.Subscription} {
+				u := used[usage{day, a.Meter, subscription}]
+				if u == nil {
+					u = &use{}
+					used[usage{day, a.Meter, subscription}] = u
+				}
+				if starts {
+					u.starts = append(u.starts, who)
+				}
+				if part.From < part.To {
+					u.live = append(u.live, part)
+				}
+			}
+		}
+	}
+	return used
+}
+
+func (used uses) heads() (lines []string) {
+	starts := map[aggregate.AgentsOf][]string{}
+	for u, by := range used {
+		of := aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.meter, Subscription: u.subscription}
+		starts[of] = append(starts[of], by.starts...)
+	}
+	for of, who := range starts {
+		heads := 0
+		if strings.HasPrefix(of.Meter, "agent_") {
+			heads = len(slices.Compact(slices.Sorted(slices.Values(who))))
+		}
+		lines = append(lines, fmt.Sprint(of.Tenant, " ", of.Meter, " ", of.Subscription, " ", len(who), " ", heads))
+	}
+	return sorted(lines)
+}
+
+func months(deliveries []schemas.Event, w world, days []aggregate.Day) (lines []string) {
+	_, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
+	by := map[string]aggregate.Balance{}
+	for _, b := range balances {
+		of := b.Tenant + " " + usage{Day: aggregate.Day{Date: b.Date}}.period()
+		by[of] = by[of].Add(b.Balance)
+	}
+	for of, b := range by {
+		lines = append(lines, fmt.Sprint(of, " ", b.Accepted, " ", b.Counted, " ", b.Duplicate, " ", b.Superseded, " ", b.Voided, " ", b.Unallocated, " ",
+			b.Held, " ", b.Difference(), " ", b.Unmapped, " ", b.OpenSessions, " ", b.UnknownSubscription, " ", b.Conflicts))
+	}
+	return sorted(lines)
+}
+
+// minutes takes the peak of each minute by itself.
+func (used uses) minutes(p pools) (lines []string) {
+	const minute = 60_000
+	for u, by := range used {
+		if len(by.live) == 0 {
+			continue
+		}
+		first := slices.MinFunc(by.live, func(a, b aggregate.Interval) int { return cmp.Compare(a.From, b.From) }).From
+		last := slices.MaxFunc(by.live, func(a, b aggregate.Interval) int { return cmp.Compare(a.To, b.To) }).To
+		for m := first / minute; m*minute < last; m++ {
+			var within []aggregate.Interval
+			for _, i := range by.live {
+				if i.From < (m+1)*minute && i.To > m*minute {
+					within = append(within, aggregate.Interval{Who: i.Who, From: max(i.From, m*minute), To: min(i.To, (m+1)*minute)})
+				}
+			}
+			peak, _ := aggregate.Peak(within)
+			lines = append(lines, fmt.Sprint(u.Tenant, " ", u.Date, " ", u.meter, " ", u.subscription, " ", m*60, " ", peak, " ", p.of(u)))
+		}
+	}
+	return sorted(lines)
+}
+
+// overage looks at every instant at which somebody begins to be live.
+func (used uses) overage(p pools) (lines []string) {
+	type month struct{ tenant, period, meter string }
+	type peak struct {
+		usage
+		at, live, pool int64
+	}
+	peaks := map[month]peak{}
+	for u, by := range used {
+		if pool := p.of(u); u.subscription == "" && (pool > 0 || len(by.starts) > 0) {
+			of := month{u.Tenant, u.period(), u.meter}
+			for _, i := range by.live {
+				best, known := peaks[of]
+				live := by.at(i.From)
+				if excess := live - pool; excess > 0 && (!known || excess > best.live-best.pool || excess == best.live-best.pool && i.From < best.at) {
+					peaks[of] = peak{u, i.From, live, pool}
+				}
+			}
+		}
+	}
+	for u, by := range used {
+		if top, known := peaks[month{u.Tenant, u.period(), u.meter}]; known && u.Day == top.Day && u.subscription != "" {
+			lines = append(lines, fmt.Sprint(u.Tenant, " ", u.period(), " ", u.meter, " ", u.Date, " ", top.at, " ", top.live, " ", top.pool, " ",
+				top.live-top.pool, " ", u.subscription, " ", by.at(top.at), " ", p.of(u)))
+		}
+	}
+	return sorted(lines)
+}
+
+// at is the concurrency at an instant (R13).
+func (u *use) at(ms int64) int64 {
+	who := map[string]bool{}
+	for _, i := range u.live {
+		if i.From <= ms && ms < i.To {
+			who[i.Who] = true
+		}
+	}
+	return int64(len(who))
+}
+
+func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
+
+// selected returns the rows of a query as sorted lines, their values apart by spaces.
+func selected(t failer, conn driver.Conn, sql string) (lines []string) {
+	t.Helper()
+	rows, err := conn.Query(context.Background(), `SELECT concatWithSeparator(' ', *) FROM (`+sql+`)`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return sorted(lines)
+}
+
+// TestViewsReadByTheirKeys: a question about one tenant reads no other tenant's rows.
+func TestViewsReadByTheirKeys(t *testing.T) {
+	conn := open(t)
+	for _, table := range []string{"usage_daily", "usage_days"} {
+		if err := conn.Exec(t.Context(), "INSERT INTO "+table+" (tenant, date) VALUES ('a', '2026-10-25')"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const tenant, date, meter = "(tenant in ['a', 'a'])", "(date in [20751, 20751])", "(meter in ['ivr_port', 'ivr_port'])"
+	for _, c := range []struct {
+		query string
+		reads int // of tables
+		by    []string
+	}{
+		{"v_usage_daily WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
+		{"v_usage_balance WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
+		{"v_usage_balance_monthly WHERE tenant = 'a' AND period = '2026-10'", 2, []string{tenant}},
+		{"v_concurrency WHERE tenant = 'a' AND date = '2026-10-25' AND meter = 'ivr_port'", 2, []string{tenant, date}},
+		{"v_overage_by_department WHERE tenant = 'a' AND period = '2026-10'", 4, []string{tenant}},
+	} {
+		plan := selected(t, conn, "EXPLAIN indexes = 1 SELECT * FROM "+c.query)
+		for _, by := range c.by {
+			n := 0
+			for _, line := range plan {
+				if strings.Contains(line, "Condition: ") && strings.Contains(line, by) && strings.Contains(line, tenant) {
+					n++
+				}
+			}
+			if n != c.reads {
+				t.Errorf("%s: %d of %d tables are read by %s:\n%s", c.query, n, c.reads, by, strings.Join(plan, "\n"))
+			}
+		}
+	}
+	plan := strings.Join(selected(t, conn, "EXPLAIN indexes = 1 SELECT * FROM v_concurrency WHERE tenant = 'a' AND meter = 'ivr_port'"), "\n")
+	if !strings.Contains(plan, meter) {
+		t.Errorf("the meter is not looked up by the key:\n%s", plan)
+	}
+}
