@@ -27,12 +27,12 @@ type fakeStore struct {
 func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
 func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
 
-func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) (map[string]map[civil.Date]int64, error) {
+func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
 	s.askedAfter, s.askedTenants = after, tenants
-	return s.touched, nil
+	return []map[string]map[civil.Date]int64{s.touched}, nil
 }
 
-func (s *fakeStore) WorkOut(_ context.Context, _ Pass, days []Day, _ Timelines, _ Rules) error {
+func (s *fakeStore) WorkOut(_ context.Context, _ int, _ Pass, days []Day, _ Timelines, _ Rules) error {
 	s.workedOut = append(s.workedOut, days)
 	return s.failing
 }
