@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"apportion/aggregate"
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -52,7 +51,7 @@ be killed anywhere, repeated, and run twice at once.`,
 
 // aggregate makes one pass.
 func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
-	conn, err := a.clickhouse(ctx)
+	store, err := a.usage(ctx)
 	if err != nil {
 		return aggregate.Report{}, err
 	}
@@ -65,7 +64,7 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 		return aggregate.Report{}, err
 	}
 	var progress *progress
-	report, err := aggregate.Refresh(ctx, usage.NewStore(conn), snapshot, a.billingRules().Rules, func(done, total int) {
+	report, err := aggregate.Refresh(ctx, store, snapshot, a.billingRules().Rules, func(done, total int) {
 		if progress == nil {
 			progress = a.progress("days worked out", int64(total))
 		}

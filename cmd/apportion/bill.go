@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/export"
@@ -119,7 +118,7 @@ the period to DIR/PERIOD/, whole or not at all.`,
 
 // biller returns what bills, on the registry as it stands now.
 func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
-	conn, err := a.clickhouse(ctx)
+	store, err := a.usage(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +130,8 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 	return &billing.Biller{
 		State:  state,
 		Rules:  a.billingRules(),
-		Usage:  usage.NewStore(conn),
-		Ledger: clickhouse.NewInvoices(conn),
+		Usage:  store,
+		Ledger: clickhouse.NewInvoices(a.conn),
 		Progress: func(done, total int) {
 			progress.set(int64(done))
 			if done == total {

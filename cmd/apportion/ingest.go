@@ -60,6 +60,12 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
+	if a.cfg.ClickHouse.Cluster != "" {
+		// A tenant must not get rows on a second shard: so this one does not begin while a shard is away.
+		if err := a.openShards(ctx); err != nil {
+			return nil, err
+		}
+	}
 	conn, err := a.openClickHouse()
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"apportion/aggregate"
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/ingest"
 	"apportion/schemas/civil"
@@ -95,7 +94,11 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	for _, p := range partitions {
 		r.Partitions = append(r.Partitions, partitionBalance{p.Topic, p.Partition, p.Read, p.Accepted, p.Rejected, p.Differences})
 	}
-	figures, err := usage.NewStore(conn).Stored(ctx, nil, from, to)
+	store, err := a.usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	figures, err := store.Stored(ctx, nil, from, to)
 	if err != nil {
 		return nil, err
 	}
