@@ -170,5 +170,23 @@ type Figures struct {
 	Balances []DayBalance
 }
 
+// Profile is the concurrency of a tenant as a whole over one date (R13): the picture behind a peak.
+type Profile struct {
+	Tenant string
+	Date   civil.Date
+	// Meter is a metered agent or IVR meter; one without anybody live on the date has no profile.
+	Meter string
+	// Points are in the order of time: one for each stretch of ProfileStep that begins within the date, the first at
+	// its beginning.
+	Points []ProfilePoint
+}
+
+// ProfilePoint is the greatest concurrency in the stretch from AtMS (UTC epoch milliseconds) until the next, or the
+// end of the date; 0 where nobody is live.
+type ProfilePoint struct{ AtMS, Live int64 }
+
+// ProfileStep is the length of a stretch of a Profile, in milliseconds.
+const ProfileStep int64 = 10 * 60_000
+
 // AgentsOf says whose distinct agents are counted; Subscription is empty for the tenant as a whole.
 type AgentsOf struct{ Tenant, Meter, Subscription string }

@@ -13,15 +13,42 @@ import (
 // Reference works out the usage and the balance of some days from all deliveries of their tenants, as the SQL
 // does and far more slowly. Both results are in the order of their columns; a day without any has none.
 func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) ([]Usage, []DayBalance) {
-	type key struct {
-		day                 Day
-		meter, subscription string
+	usage, balance := gather(deliveries, timelines, days, rules, now)
+
+	var rows []Usage
+	for _, g := range usage {
+		g.Peak, g.PeakMS = Peak(g.live)
+		g.Usage.Agents = int64(len(g.agents))
+		rows = append(rows, g.Usage)
 	}
-	type gathered struct {
-		Usage
-		live   []Interval
-		agents map[string]bool
+	slices.SortFunc(rows, func(a, b Usage) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
+	})
+	var balances []DayBalance
+	for day, b := range balance {
+		balances = append(balances, DayBalance{day.Tenant, day.Date, b})
 	}
+	slices.SortFunc(balances, func(a, b DayBalance) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date))
+	})
+	return rows, balances
+}
+
+// key says of whom usage is gathered; subscription is empty for the tenant as a whole.
+type key struct {
+	day                 Day
+	meter, subscription string
+}
+
+// gathered is usage before its peak and its agents are counted.
+type gathered struct {
+	Usage
+	live   []Interval
+	agents map[string]bool
+}
+
+// gather sorts the deliveries of the days by whom they count for, and by what became of them.
+func gather(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) (map[key]*gathered, map[Day]Balance) {
 	usage := map[key]*gathered{}
 	balance := map[Day]Balance{}
 	lookup := NewLookup(timelines)
@@ -74,24 +101,33 @@ func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rule
 			}
 		}
 	}
+	return usage, balance
+}
 
-	var rows []Usage
-	for _, g := range usage {
-		g.Peak, g.PeakMS = Peak(g.live)
-		g.Usage.Agents = int64(len(g.agents))
-		rows = append(rows, g.Usage)
+// ReferenceProfile works out the profiles of some days from all deliveries of their tenants, in the order of tenant,
+// date and meter.
+func ReferenceProfile(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) []Profile {
+	usage, _ := gather(deliveries, timelines, days, rules, now)
+	var profiles []Profile
+	for k, g := range usage {
+		if k.subscription != "" || len(g.live) == 0 {
+			continue
+		}
+		p := Profile{Tenant: k.day.Tenant, Date: k.day.Date, Meter: k.meter}
+		for from := k.day.FromMS; from < k.day.ToMS; from += ProfileStep {
+			var live []Interval
+			for _, i := range g.live {
+				live = append(live, Interval{i.Who, max(i.From, from), min(i.To, from+ProfileStep)})
+			}
+			most, _ := Peak(live)
+			p.Points = append(p.Points, ProfilePoint{from, most})
+		}
+		profiles = append(profiles, p)
 	}
-	slices.SortFunc(rows, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
+	slices.SortFunc(profiles, func(a, b Profile) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter))
 	})
-	var balances []DayBalance
-	for day, b := range balance {
-		balances = append(balances, DayBalance{day.Tenant, day.Date, b})
-	}
-	slices.SortFunc(balances, func(a, b DayBalance) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date))
-	})
-	return rows, balances
+	return profiles
 }
 
 // DayBalance is the balance of one date of a tenant.

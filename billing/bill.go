@@ -28,11 +28,16 @@ func DefaultRules() Rules {
 	return Rules{Rules: aggregate.DefaultRules(), IVRPortFactor: 2, GraceDays: 3}
 }
 
+// String says what is configured, in words that are kept with what is issued: other words re-rate it (R21).
+func (r Rules) String() string {
+	return fmt.Sprintf("open sessions %d h, %d IVR ports a seat, grace %d days", r.OpenSessionHours, r.IVRPortFactor, r.GraceDays)
+}
+
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.
 type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced (R22) or not_due (R20).
+	// Code is missing_price (R19), unbalanced (R22), not_due (R20) or unknown_tenant (R1).
 	Code   string `json:"code"`
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`
@@ -331,27 +336,17 @@ func (b *bill) overByHead(meter string) over {
 		fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", agents, entitled)}
 }
 
-// invoices numbers and adds up the lines.
+// invoices makes an invoice for each subscription that has a line.
 func (b *bill) invoices() []Invoice {
 	var invoices []Invoice
 	for _, s := range b.active {
-		lines := b.lines[s]
-		if len(lines) == 0 {
-			continue
+		if lines := b.lines[s]; len(lines) > 0 {
+			invoice := newInvoice(b.tenant, s, b.period)
+			invoice.Lines = lines
+			invoices = append(invoices, invoice)
 		}
-		slices.SortStableFunc(lines, compareLines)
-		places, _ := registry.MinorUnits(s.Currency)
-		invoice := Invoice{
-			ID: InvoiceID(s.ID, b.period), Tenant: b.tenant.ID, Subscription: s.ID, Period: b.period,
-			Currency: s.Currency, MinorUnits: places, Lines: lines,
-		}
-		for i := range lines {
-			lines[i].No = i + 1
-			invoice.Total = invoice.Total.Add(lines[i].Amount)
-		}
-		invoices = append(invoices, invoice)
 	}
-	return invoices
+	return number(invoices)
 }
 
 // Differences says what is lost or doubled between the deliveries of the period and the usage of the

@@ -13,8 +13,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// parseDeliveries reads the section `deliveries` of a script; testdata/rules/README.md explains the notation.
-func parseDeliveries(text string) ([]schemas.Event, error) {
+// parseDeliveries reads the section `deliveries` of a script; testdata/rules/README.md explains the notation. Events
+// without an id have one that begins as given.
+func parseDeliveries(text, unnamed string) ([]schemas.Event, error) {
 	var all []schemas.Event
 	tenant, date := "acme", civil.NoDate
 	for n, line := range slices.Collect(strings.Lines(text)) {
@@ -29,7 +30,7 @@ func parseDeliveries(text string) ([]schemas.Event, error) {
 			date, err = civil.ParseDate(words[1])
 		default:
 			var events []schemas.Event
-			events, err = parseDelivery(words, date, fmt.Sprintf("line-%d", n+1))
+			events, err = parseDelivery(words, date, fmt.Sprintf("%s-%d", unnamed, n+1))
 			for _, e := range events {
 				e.Tenant = tenant
 				all = append(all, e)

@@ -140,8 +140,12 @@ func InvoiceID(subscription string, period civil.Month) string {
 	return "INV-" + subscription + "-" + strings.ReplaceAll(period.String(), "-", "")
 }
 
-// compareLines is the order of R18: kind, then meter in byte order; lines of the versions of one meter keep the
-// order in which they were made.
+// compareLines is the order of R18: kind, then meter in byte order, and of adjustments then the period and the kind that
+// they correct (R21); lines of the versions of one meter keep the order in which they were made.
 func compareLines(a, b Line) int {
-	return cmp.Or(cmp.Compare(a.Kind.order(), b.Kind.order()), cmp.Compare(a.Meter, b.Meter))
+	byKind := cmp.Or(cmp.Compare(a.Kind.order(), b.Kind.order()), cmp.Compare(a.Meter, b.Meter))
+	if a.Kind != Adjustment {
+		return byKind
+	}
+	return cmp.Or(byKind, cmp.Compare(a.From, b.From), cmp.Compare(a.CorrectsKind.order(), b.CorrectsKind.order()))
 }

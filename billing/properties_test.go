@@ -118,9 +118,14 @@ func (w world) lines(t *testing.T, r *rapid.T, deliveries []schemas.Event) strin
 	for _, stop := range run.stopped {
 		r.Fatal(stop)
 	}
+	return csv(t, run.invoices)
+}
+
+func csv(t *testing.T, invoices []billing.Invoice) string {
+	t.Helper()
 	var b bytes.Buffer
-	if err := export.LinesCSV(&b, run.invoices, false); err != nil {
-		r.Fatal(err)
+	if err := export.LinesCSV(&b, invoices, false); err != nil {
+		t.Fatal(err)
 	}
 	return b.String()
 }
@@ -269,6 +274,143 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 					r.Fatalf("%s %s: overage %q, want %q", tenant.ID, meter, got, want)
 				}
 			}
+		}
+	})
+}
+
+// changed is a tenant with other commitments, prices and ends: what a document may change of it.
+func changed(r *rapid.T, t registry.Tenant) registry.Tenant {
+	t.Subscriptions = slices.Clone(t.Subscriptions)
+	for i := range t.Subscriptions {
+		s := &t.Subscriptions[i]
+		s.Versions = slices.Clone(s.Versions)
+		for j := range s.Versions {
+			v := &s.Versions[j]
+			if rapid.Bool().Draw(r, "other commitments") {
+				v.Commitments = map[string]int64{registry.AgentStandard: rapid.Int64Range(0, 3).Draw(r, "seats")}
+			}
+			if rapid.Bool().Draw(r, "other prices") {
+				price := decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, "price"), -6)
+				v.Prices.Connect = map[string]decimal.Decimal{"sms": price}
+				v.Prices.Overage = map[string]decimal.Decimal{registry.AgentStandard: price, registry.AgentPremium: price, registry.IVRPort: price}
+			}
+		}
+		if rapid.IntRange(0, 3).Draw(r, "cancels") == 0 {
+			s.Cancelled = s.Terms[0].From.Add(rapid.IntRange(1, 20).Draw(r, "after"))
+		}
+	}
+	return t
+}
+
+// step is a part of a story: documents that are applied, deliveries that arrive, and then a period that is issued.
+type step struct {
+	documents  []*registry.Document
+	deliveries []schemas.Event
+	period     civil.Month
+}
+
+// tell plays the steps, for one tenant alone if it is named, and returns every invoice issued and the registry in the
+// end.
+func tell(t *testing.T, r *rapid.T, steps []step, only string) ([]billing.Invoice, registry.State) {
+	t.Helper()
+	s := newStory()
+	var issued []billing.Invoice
+	for _, step := range steps {
+		for _, doc := range step.documents {
+			own := &registry.Document{Tenants: slices.DeleteFunc(slices.Clone(doc.Tenants), func(t registry.Tenant) bool { return only != "" && t.ID != only })}
+			if refusals := s.apply(t, registry.Plan(s.state, own, 0)...); len(refusals) > 0 {
+				r.Fatal(refusals)
+			}
+		}
+		for _, d := range step.deliveries {
+			if only == "" || d.Tenant == only {
+				s.usage.deliveries = append(s.usage.deliveries, d)
+			}
+		}
+		run, err := s.biller(billing.DefaultRules()).Issue(t.Context(), step.period, nil, 4102444800_000)
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, stop := range run.Stopped {
+			r.Fatal(stop)
+		}
+		issued = append(issued, run.Invoices...)
+	}
+	return issued, s.state
+}
+
+// TestNothingIsChargedTwiceOrLost: in whatever order periods are issued, deliveries arrive and the registry changes, all
+// that is issued for a period, adjustments included, is in the end what a first issue that knew everything would
+// have charged, for each subscription, kind and meter (R21). Neither the order of deliveries that arrive together nor
+// repeats matter, and no tenant's invoices depend on another's (R23).
+func TestNothingIsChargedTwiceOrLost(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(t, r)
+		other := &registry.Document{}
+		for _, tenant := range w.document.Tenants {
+			other.Tenants = append(other.Tenants, changed(r, tenant))
+		}
+		documents := []*registry.Document{w.document, other, w.document}[:rapid.IntRange(1, 3).Draw(r, "documents")]
+		order := rapid.Permutation([]civil.Month{w.period - 1, w.period, w.period + 1}).Draw(r, "order")
+		steps := []step{{documents: documents[:1]}, {}, {}, {period: w.period + 2}} // the last one has what is left to adjust
+		for i := range order {
+			steps[i].period = order[i]
+		}
+		for _, d := range w.deliveries {
+			i := rapid.IntRange(0, 3).Draw(r, "arrives")
+			steps[i].deliveries = append(steps[i].deliveries, d)
+		}
+		for _, doc := range documents[1:] {
+			i := rapid.IntRange(1, 3).Draw(r, "applied")
+			steps[i].documents = append(steps[i].documents, doc)
+		}
+		issued, state := tell(t, r, steps, "")
+
+		type charge struct {
+			period                    civil.Month
+			subscription, kind, meter string
+		}
+		amounts := map[charge]decimal.Decimal{}
+		sum := func(invoices []billing.Invoice, sign int64) {
+			for _, i := range invoices {
+				for _, l := range i.Lines {
+					c := charge{i.Period, i.Subscription, string(l.Kind), l.Meter}
+					if l.Kind == billing.Adjustment {
+						c.period, c.kind = l.From.Month(), string(l.CorrectsKind)
+					}
+					if l.Kind != billing.UsageKind && c.period <= w.period+1 {
+						amounts[c] = amounts[c].Add(l.Amount.Mul(decimal.NewFromInt(sign)))
+					}
+				}
+			}
+		}
+		sum(issued, 1)
+		for _, period := range order {
+			sum(bill(t, state, w.deliveries, period, billing.DefaultRules(), issue).invoices, -1)
+		}
+		for c, left := range amounts {
+			if !left.IsZero() {
+				r.Fatalf("%+v: %s more is issued than is due", c, left)
+			}
+		}
+
+		others := slices.Clone(steps)
+		for i := range others {
+			d := slices.Clone(others[i].deliveries)
+			if len(d) > 0 {
+				d = append(d, rapid.SliceOfN(rapid.SampledFrom(d), 0, 3).Draw(r, "repeated")...)
+			}
+			others[i].deliveries = rapid.Permutation(d).Draw(r, "shuffled")
+		}
+		again, _ := tell(t, r, others, "")
+		if x, y := csv(t, issued), csv(t, again); x != y {
+			r.Fatalf("%s\nwith deliveries in another order and repeated\n%s", x, y)
+		}
+
+		alone, _ := tell(t, r, steps, "acme")
+		all := slices.DeleteFunc(issued, func(i billing.Invoice) bool { return i.Tenant != "acme" })
+		if x, y := csv(t, all), csv(t, alone); x != y {
+			r.Fatalf("acme beside beta\n%s\nalone\n%s", x, y)
 		}
 	})
 }

@@ -26,8 +26,43 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what the scripts of testdata/rules expect by what the rules give")
 
-// The sections of a script that say what is expected, in the order in which they stand.
-var expected = []string{"refused", "stopped", "reported", "lines"}
+// The sections of a script, in the order in which those of an act stand: what happens, and what is expected of it.
+var (
+	happens  = []string{"registry.yaml", "change-telephony", "deliveries", "when"}
+	expected = []string{"refused", "warned", "access", "stopped", "reported", "lines"}
+)
+
+// act is a part of a script: what happens, and then what is expected.
+type act struct{ happens, expected []txtar.File }
+
+func (a act) section(name string) string {
+	for _, f := range slices.Concat(a.happens, a.expected) {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+// acts splits a script where something happens after it was said when, after what was expected, or happens again.
+func acts(t *testing.T, script *txtar.Archive) []act {
+	t.Helper()
+	var acts []act
+	for _, f := range script.Files {
+		last := len(acts) - 1
+		switch {
+		case slices.Contains(expected, f.Name) && last >= 0:
+			acts[last].expected = append(acts[last].expected, f)
+		case !slices.Contains(happens, f.Name):
+			t.Fatalf("a script has no section %s here", f.Name)
+		case last < 0 || len(acts[last].expected) > 0 || acts[last].section("when") != "" || acts[last].section(f.Name) != "":
+			acts = append(acts, act{happens: []txtar.File{f}})
+		default:
+			acts[last].happens = append(acts[last].happens, f)
+		}
+	}
+	return acts
+}
 
 // TestRules runs the scripts of testdata/rules; README.md there explains their notation.
 func TestRules(t *testing.T) {
@@ -41,29 +76,23 @@ func TestRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sections := map[string]string{}
-			for _, f := range script.Files {
-				if !slices.Contains(append([]string{"registry.yaml", "deliveries", "when"}, expected...), f.Name) {
-					t.Fatalf("a script has no section %s", f.Name)
-				}
-				sections[f.Name] = string(f.Data)
-			}
-			got := outcome(t, sections["registry.yaml"], sections["deliveries"], sections["when"])
-			if *update {
-				script.Files = slices.DeleteFunc(script.Files, func(f txtar.File) bool { return slices.Contains(expected, f.Name) })
+			s := newStory()
+			rewritten := &txtar.Archive{Comment: script.Comment}
+			for n, a := range acts(t, script) {
+				got := s.play(t, a, n)
+				rewritten.Files = append(rewritten.Files, a.happens...)
 				for _, name := range expected {
 					if got[name] != "" {
-						script.Files = append(script.Files, txtar.File{Name: name, Data: []byte(got[name])})
+						rewritten.Files = append(rewritten.Files, txtar.File{Name: name, Data: []byte(got[name])})
+					}
+					if want := a.section(name); !*update && squeezed(got[name]) != squeezed(want) {
+						t.Errorf("act %d, %s: want\n%s\ngot\n%s", n+1, name, want, got[name])
 					}
 				}
-				if err := os.WriteFile(path, txtar.Format(script), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
 			}
-			for _, name := range expected {
-				if squeezed(got[name]) != squeezed(sections[name]) {
-					t.Errorf("%s: want\n%s\ngot\n%s", name, sections[name], got[name])
+			if *update {
+				if err := os.WriteFile(path, txtar.Format(rewritten), 0o644); err != nil {
+					t.Fatal(err)
 				}
 			}
 		})
@@ -81,42 +110,149 @@ func squeezed(table string) string {
 	return strings.Join(lines, "\n")
 }
 
-// outcome bills what a script says, and returns it as the sections that the script expects.
-func outcome(t *testing.T, document, deliveries, when string) map[string]string {
+// story is what has come to stand in the acts of a script.
+type story struct {
+	state  registry.State
+	usage  *fakeUsage
+	ledger *fakeLedger
+	// states are those before the commands, by their offset.
+	states []registry.State
+}
+
+func newStory() *story {
+	return &story{usage: newFakeUsage(nil), ledger: newFakeLedger(), states: []registry.State{{}}}
+}
+
+func (s *story) biller(rules billing.Rules) *billing.Biller {
+	s.usage.rules = rules.Rules
+	return &billing.Biller{State: s.state, Rules: rules, Usage: s.usage, Ledger: s.ledger, Progress: func(int, int) {},
+		At: func(offset int64) (registry.State, error) { return s.states[offset], nil }}
+}
+
+// apply gives commands to the registry and returns why they were refused.
+func (s *story) apply(t testing.TB, commands ...registry.Command) (refusals []registry.Refusal) {
+	t.Helper()
+	for _, c := range commands {
+		var verdict registry.Verdict
+		s.state, verdict = s.state.Apply(s.state.Offset()+1, c)
+		s.states = append(s.states, s.state)
+		refusals = append(refusals, verdict.Refusals...)
+	}
+	var err error
+	if s.usage.snapshot, err = billing.Snapshot(s.state, billing.DefaultRules()); err != nil {
+		t.Fatal(err)
+	}
+	return refusals
+}
+
+// put applies a document, and returns why it was refused.
+func (s *story) put(t *testing.T, document string) (refusals []registry.Refusal) {
 	t.Helper()
 	doc, problems := registry.Parse("registry.yaml", withDefaults(t, document))
-	if len(problems) > 0 {
-		t.Fatal(problems)
+	for _, p := range problems {
+		refusals = append(refusals, p.Refusal)
 	}
-	if refusals := doc.Validate(); len(refusals) > 0 {
+	if len(problems) == 0 {
+		refusals = doc.Validate()
+	}
+	if len(refusals) == 0 {
+		refusals = s.apply(t, registry.Plan(s.state, doc, 0)...)
+	}
+	return refusals
+}
+
+// play lets an act happen, and returns what comes of it as the sections that a script expects.
+func (s *story) play(t *testing.T, a act, n int) map[string]string {
+	t.Helper()
+	var refusals []registry.Refusal
+	for _, f := range a.happens {
+		switch words := strings.Fields(string(f.Data)); f.Name {
+		case "registry.yaml":
+			refusals = append(refusals, s.put(t, string(f.Data))...)
+		case "change-telephony":
+			refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script", TenantID: words[0],
+				Command: registry.ChangeTelephony, Telephony: words[1]})...)
+		}
+	}
+	if len(refusals) > 0 {
 		var refused strings.Builder
 		for _, r := range refusals {
 			fmt.Fprintln(&refused, r.Error())
 		}
 		return map[string]string{"refused": refused.String()}
 	}
-	state := fold(t, doc)
-	events, err := parseDeliveries(deliveries)
+	unnamed := "line"
+	if n > 0 {
+		unnamed = fmt.Sprintf("act-%d-line", n+1)
+	}
+	events, err := parseDeliveries(a.section("deliveries"), unnamed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	moment, err := parseWhen(when)
+	s.usage.deliveries = append(s.usage.deliveries, events...)
+	moment, err := parseWhen(a.section("when"))
 	if err != nil {
 		t.Fatal(err)
 	}
-
+	got := map[string]string{"access": s.access(moment.access)}
+	if moment.warnings {
+		for _, tenant := range s.state.Tenants() {
+			for _, w := range registry.Warnings(tenant) {
+				got["warned"] += w.String() + "\n"
+			}
+		}
+	}
+	if len(moment.periods) == 0 {
+		return got
+	}
 	var invoices []billing.Invoice
 	var stopped strings.Builder
 	var balance aggregate.Balance
 	for _, period := range moment.periods {
-		run := bill(t, state, events, period, moment.rules, moment.preview)
-		invoices = append(invoices, run.invoices...)
-		for _, stop := range run.stopped {
+		biller := s.biller(moment.rules)
+		bill, clock := biller.Issue, moment.asOf
+		if moment.preview != issue {
+			bill, clock = biller.Preview, moment.preview
+		}
+		outcome, err := bill(t.Context(), period, moment.tenants, clock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		invoices = append(invoices, outcome.Invoices...)
+		for _, stop := range outcome.Stopped {
 			fmt.Fprintf(&stopped, "%s %s %s %s: %s\n", stop.Tenant, stop.Period, stop.Code, stop.Rule, stop.Detail)
 		}
-		balance = balance.Add(run.balance)
+		balance = balance.Add(balanceOf(t, s.state, s.usage.deliveries, period, moment.rules, moment.preview))
 	}
-	return map[string]string{"stopped": stopped.String(), "reported": reported(balance), "lines": table(invoices)}
+	got["stopped"], got["reported"], got["lines"] = stopped.String(), reported(balance), table(invoices)
+	return got
+}
+
+// access says of every user what access there is on the dates, and who has lost it (R7).
+func (s *story) access(dates []civil.Date) string {
+	var b strings.Builder
+	for _, date := range dates {
+		for _, tenant := range s.state.Tenants() {
+			var users []string
+			for _, l := range tenant.Licences {
+				users = append(users, l.User)
+			}
+			slices.Sort(users)
+			for _, user := range slices.Compact(users) {
+				has := "access"
+				if !tenant.HasAccess(user, date) {
+					has = "no access"
+				}
+				for _, loss := range tenant.LosingAccess(date) {
+					if loss.User == user {
+						has += ", lost with " + strings.Join(loss.Subscriptions, " and ")
+					}
+				}
+				fmt.Fprintf(&b, "%s %s: %s\n", date, user, has)
+			}
+		}
+	}
+	return b.String()
 }
 
 // fold gives the state after a document has been applied to an empty registry.
@@ -136,12 +272,27 @@ func fold(t testing.TB, doc *registry.Document) registry.State {
 type billed struct {
 	invoices []billing.Invoice
 	stopped  []*billing.Stop
-	balance  aggregate.Balance
 }
 
 // issue is the preview of a bill that is none: its clock is the end of the grace (R12).
 const issue int64 = -1
 
+// usageOf is what the tenants used in a period, by the readable reference, at the clock of R12.
+func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) map[string]billing.TenantUsage {
+	t.Helper()
+	usage := map[string]billing.TenantUsage{}
+	for _, tenant := range snapshot.Tenants {
+		now := preview
+		if now == issue {
+			now = tenant.Zone.Start(period.Next().First().Add(rules.GraceDays))
+		}
+		days := aggregate.Days(tenant.ID, tenant.Zone, period.First(), period.Next().First())
+		usage[tenant.ID] = billing.ByTenant(figures(events, snapshot.Timelines, days, rules.Rules, now))[tenant.ID]
+	}
+	return usage
+}
+
+// bill bills a period of all tenants as a first issue, by the rules alone.
 func bill(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) billed {
 	t.Helper()
 	var all billed
@@ -149,15 +300,9 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 	if err != nil {
 		t.Fatal(err)
 	}
+	usage := usageOf(t, snapshot, events, period, rules, preview)
 	for _, tenant := range snapshot.Tenants {
-		now := preview
-		if now == issue {
-			now = tenant.Zone.Start(period.Next().First().Add(rules.GraceDays))
-		}
-		days := aggregate.Days(tenant.ID, tenant.Zone, period.First(), period.Next().First())
-		usage := billing.ByTenant(figures(events, snapshot.Timelines, days, rules.Rules, now))[tenant.ID]
-		all.balance = all.balance.Add(usage.Balance)
-		invoices, err := billing.Bill(state.Tenant(tenant.ID), tenant.Zone, period, usage, rules)
+		invoices, err := billing.Bill(state.Tenant(tenant.ID), tenant.Zone, period, usage[tenant.ID], rules)
 		var stop *billing.Stop
 		if errors.As(err, &stop) {
 			all.stopped = append(all.stopped, stop)
@@ -165,6 +310,20 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 			t.Fatal(err)
 		}
 		all.invoices = append(all.invoices, invoices...)
+	}
+	return all
+}
+
+// balanceOf is the balance of a period over all tenants, those that the registry does not know by UTC dates (R22).
+func balanceOf(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) aggregate.Balance {
+	t.Helper()
+	snapshot, err := billing.Snapshot(state, rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum aggregate.Balance
+	for _, usage := range usageOf(t, snapshot, events, period, rules, preview) {
+		sum = sum.Add(usage.Balance)
 	}
 	var held []aggregate.Day
 	for _, e := range events {
@@ -175,9 +334,9 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 	}
 	_, balances := aggregate.Reference(events, snapshot.Timelines, held, rules.Rules, 0)
 	for _, b := range balances {
-		all.balance = all.balance.Add(b.Balance)
+		sum = sum.Add(b.Balance)
 	}
-	return all
+	return sum
 }
 
 // figures are the usage of days that follow one another in one period, by the readable reference. Distinct agents
@@ -203,26 +362,34 @@ func figures(events []schemas.Event, timelines aggregate.Timelines, days []aggre
 	return &f
 }
 
-// table writes the lines of invoices with a dash for what is empty.
+// table writes the lines of invoices with a dash for what is empty; what adjustments correct, where there are any.
 func table(invoices []billing.Invoice) string {
-	var lines int
-	var b bytes.Buffer
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprint(w, "subscription\tkind\tmeter\tquantity\tprice\tamount\tfrom\tto\tpeak\n")
+	var rows [][]string
+	corrects := ""
 	for _, i := range invoices {
 		for _, l := range i.Lines {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", i.Subscription, l.Kind, l.Meter, l.Quantity,
-				cmp.Or(l.Price(), "-"), i.Money(l.Amount), i.Currency, l.From, l.To, cmp.Or(l.PeakAt(), "-"))
-			lines++
+			row := []string{i.Subscription, string(l.Kind), l.Meter, l.Quantity.String(), cmp.Or(l.Price(), "-"), i.Money(l.Amount) + " " + i.Currency,
+				l.From.String(), l.To.String(), cmp.Or(l.PeakAt(), "-")}
+			if l.Kind == billing.Adjustment {
+				row = append(row, l.Corrects+" "+string(l.CorrectsKind))
+				corrects = "\tcorrects"
+			}
+			rows = append(rows, row)
 		}
 		if len(i.Lines) > 1 {
-			fmt.Fprintf(w, "%s\ttotal\t-\t-\t-\t%s %s\t-\t-\t-\n", i.Subscription, i.Money(i.Total), i.Currency)
+			rows = append(rows, []string{i.Subscription, "total", "-", "-", "-", i.Money(i.Total) + " " + i.Currency, "-", "-", "-"})
 		}
 	}
-	w.Flush()
-	if lines == 0 {
+	if len(rows) == 0 {
 		return "none\n"
 	}
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprint(w, "subscription\tkind\tmeter\tquantity\tprice\tamount\tfrom\tto\tpeak"+corrects+"\n")
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	w.Flush()
 	return b.String()
 }
 
@@ -246,13 +413,17 @@ func reported(b aggregate.Balance) string {
 
 // moment is the section `when`.
 type moment struct {
-	periods []civil.Month
-	preview int64
-	rules   billing.Rules
+	periods  []civil.Month
+	tenants  []string
+	preview  int64
+	asOf     int64
+	access   []civil.Date
+	warnings bool
+	rules    billing.Rules
 }
 
 func parseWhen(text string) (moment, error) {
-	m := moment{preview: issue, rules: billing.DefaultRules()}
+	m := moment{preview: issue, asOf: 4102444800_000, rules: billing.DefaultRules()} // 2100: every grace is over
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		var err error
@@ -261,21 +432,30 @@ func parseWhen(text string) (moment, error) {
 			var period civil.Month
 			period, err = civil.ParseMonth(value)
 			m.periods = append(m.periods, period)
+		case "tenant":
+			m.tenants = append(m.tenants, value)
 		case "preview":
 			m.preview, err = parseTime(value, civil.NoDate)
+		case "as-of":
+			m.asOf, err = parseTime(value, civil.NoDate)
+		case "access":
+			var date civil.Date
+			date, err = civil.ParseDate(value)
+			m.access = append(m.access, date)
+		case "warnings":
+			m.warnings = true
 		case "ivr-port-factor":
 			m.rules.IVRPortFactor, err = strconv.ParseInt(value, 10, 64)
 		case "open-session-hours":
 			m.rules.OpenSessionHours, err = strconv.Atoi(value)
+		case "grace-days":
+			m.rules.GraceDays, err = strconv.Atoi(value)
 		default:
 			err = fmt.Errorf("when: nothing is called %q", name)
 		}
 		if err != nil {
 			return m, err
 		}
-	}
-	if len(m.periods) == 0 {
-		return m, errors.New("when: say which period")
 	}
 	return m, nil
 }

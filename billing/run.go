@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
@@ -21,25 +23,45 @@ type Usage interface {
 	Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
 	// Fresh works out the figures of the days from the deliveries of the extent, at a `now` of R12, and stores nothing.
 	Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
+	// Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
+	// of the last such pass.
+	Changed(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
+	// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
+	Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
 }
 
 // Ledger keeps what has been issued, for good (R20); billing/clickhouse has it.
 type Ledger interface {
-	// Issued returns what has been issued of a period, by tenant.
-	Issued(ctx context.Context, period civil.Month) (map[string]Issue, error)
-	// Issue records periods of tenants as issued: of each tenant all of it or, when it fails or is killed, nothing.
-	Issue(ctx context.Context, issues []Issue) error
+	// Issues returns the issues that are in force of the tenants or, with nil, of all: those of a tenant in the order in
+	// which they were issued, without their invoices.
+	Issues(ctx context.Context, tenants []string) (map[string][]Issue, error)
+	// Invoices returns the invoices of issues that are in force, by their ID, in the byte order of subscriptions.
+	Invoices(ctx context.Context, issues []Issue) (map[uuid.UUID][]Invoice, error)
+	// Claim records issues: of each all of it or, when it fails or is killed, nothing. Of several with one tenant and
+	// Seq the first is in force and stays so; whether a claim was, only Issues can tell afterwards.
+	Claim(ctx context.Context, issues []Issue) error
 }
 
-// Issue is a tenant's period as issued: its invoices and what they rest on.
+// Issue is a tenant's period as issued: its invoices, what they rest on, and what its files say besides.
 type Issue struct {
-	Tenant   string
+	ID     uuid.UUID
+	Tenant string
+	// Seq numbers the issues of a tenant from 1. Who claims a number has read all issues before it, so none of them is
+	// made twice, nor anything adjusted twice.
+	Seq      int
 	Period   civil.Month
 	Invoices []Invoice
-	// RegistryOffset is the next offset of the registry's command log at the time, Pass the pass of aggregation,
-	// and TZVersion the time zone data in use (R23).
+	// Date is the date, in the tenant's zone, on which the grace was over (R20).
+	Date civil.Date
+	// Balance says what became of the period's deliveries (R22).
+	Balance aggregate.Balance
+	// RegistryOffset is the next offset of the registry's command log at the time, Pass the pass of aggregation and
+	// Positions what it had read of the ledger, Rules the numbers configured ([Rules.String]), and TZVersion the time
+	// zone data in use (R23). What has changed since re-rates the tenant's periods (R21).
 	RegistryOffset int64
 	Pass           uint64
+	Positions      []aggregate.Position
+	Rules          string
 	TZVersion      string
 }
 
@@ -49,6 +71,9 @@ type Biller struct {
 	Rules  Rules
 	Usage  Usage
 	Ledger Ledger
+	// At returns the registry as it stood when the next offset of its command log was the given one: what has been
+	// issued is shown by the documents of then.
+	At func(offset int64) (registry.State, error)
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
@@ -93,98 +118,346 @@ func (r *Run) sort() {
 	slices.SortFunc(r.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
 }
 
-// Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing.
+// Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing. It
+// carries the adjustments that an issue would; those of a period that is issued are on invoices already.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
-	run := &Run{Period: period, Draft: true}
+	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 	chosen := b.choose(run, tenants)
 	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
-	var days []aggregate.Day
-	for _, t := range snapshot.Tenants {
-		if slices.ContainsFunc(chosen, func(c *registry.Tenant) bool { return c.ID == t.ID }) {
-			days = append(days, aggregate.Days(t.ID, t.Zone, period.First(), period.Next().First())...)
-		}
-	}
-	positions, err := b.Usage.Positions(ctx)
-	if err != nil {
+	basis := basis{snapshot: snapshot, now: now}
+	if basis.positions, err = b.Usage.Positions(ctx); err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	figures, err := b.Usage.Fresh(ctx, days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, snapshot.Timelines, b.Rules.Rules, now)
+	figures, err := b.Usage.Fresh(ctx, basis.days(chosen, period), basis.extent(), snapshot.Timelines, b.Rules.Rules, now)
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
-	if _, err := b.each(chosen, figures, run); err != nil {
+	chains, err := b.Ledger.Issues(ctx, ids(chosen))
+	if err != nil {
+		return nil, fmt.Errorf("reading what has been issued: %w", err)
+	}
+	issuedBefore := slices.DeleteFunc(slices.Clone(chosen), func(t *registry.Tenant) bool {
+		return len(chains[t.ID]) == 0 || issueOf(chains[t.ID], period) != nil
+	})
+	var again map[string][]rerated
+	for round, moved := 0, len(issuedBefore) > 0; moved; round++ {
+		if round == rounds {
+			return nil, errMoving(period)
+		}
+		pass, err := b.refresh(ctx, snapshot)
+		if err != nil {
+			return nil, err
+		}
+		if again, moved, err = b.rerate(ctx, issuedBefore, chains, pass); err != nil {
+			return nil, err
+		}
+	}
+	issues, err := b.each(ctx, chosen, figures, again, run, basis)
+	if err != nil {
 		return nil, err
+	}
+	for _, issue := range issues {
+		run.Invoices = append(run.Invoices, issue.Invoices...)
+		run.Accounts[issue.Tenant] = issue.account(b.State.Tenant(issue.Tenant))
 	}
 	run.sort()
 	return run, nil
 }
 
+// rounds is how often a run looks again at tenants that others issue, or whose usage changes, while it bills them.
+// Each time somebody else has got on, so even a few are not expected.
+const rounds = 100
+
+func errMoving(period civil.Month) error {
+	return fmt.Errorf("the registry, the usage or what is issued kept changing while %s was being billed; run it again", period)
+}
+
 // Issue bills and issues a period for the tenants named or else for all, as far as their grace is over at now
-// (R20). What has been issued before comes back as it was. The daily figures are brought up to date first, so
-// that nothing that ingest has taken in is left out.
+// (R20), with the adjustments of periods that were issued before (R21). What has been issued comes back as it was,
+// whoever did so and when: of runs at the same time one issues a tenant's period, and the others return that. The
+// daily figures are brought up to date first, so that nothing that ingest has taken in is left out.
 func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
-	run := &Run{Period: period}
-	issued, err := b.Ledger.Issued(ctx, period)
-	if err != nil {
-		return nil, fmt.Errorf("reading what has been issued of %s: %w", period, err)
-	}
+	run := &Run{Period: period, Accounts: map[string]Account{}}
 	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
-	var due []*registry.Tenant
-	var ids []string
-	for _, t := range b.choose(run, tenants) {
-		if before, ok := issued[t.ID]; ok {
-			run.Invoices = append(run.Invoices, before.Invoices...)
-			continue
+	// Those that are billed are claimed and then looked at again, as are those that somebody else issues meanwhile:
+	// what is in force at last is what is returned.
+	claimed := map[uuid.UUID]bool{}
+	waiting := b.choose(run, tenants)
+	for round := 0; len(waiting) > 0; round++ {
+		if round == rounds {
+			return nil, errMoving(period)
 		}
-		if end, err := b.graceEnds(t, period); err != nil {
-			return nil, err
-		} else if now < end {
-			run.Stopped = append(run.Stopped, &Stop{t.ID, period, "not_due", "R20",
-				"the grace of the period ends at " + civil.FormatMillis(end),
-				"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"})
-			continue
-		}
-		if len(b.Differences) > 0 {
-			run.Stopped = append(run.Stopped, unbalanced(t.ID, period, b.Differences))
-			continue
-		}
-		due, ids = append(due, t), append(ids, t.ID)
-	}
-	if len(due) > 0 {
-		if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
-			return nil, err
-		}
-		figures, err := b.Usage.Stored(ctx, ids, period.First(), period.Next().First())
+		chains, err := b.Ledger.Issues(ctx, ids(waiting))
 		if err != nil {
-			return nil, fmt.Errorf("reading the usage of %s: %w", period, err)
+			return nil, fmt.Errorf("reading what has been issued: %w", err)
 		}
-		pass, err := b.Usage.LastPass(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
+		var due []*registry.Tenant
+		var issued []Issue
+		for _, t := range waiting {
+			if issue := issueOf(chains[t.ID], period); issue != nil {
+				issued = append(issued, *issue)
+				if claimed[issue.ID] {
+					run.Issued++
+				}
+				continue
+			}
+			stop, err := b.mayIssue(t, period, now)
+			if err != nil {
+				return nil, err
+			}
+			if stop != nil {
+				run.Stopped = append(run.Stopped, stop)
+				continue
+			}
+			due = append(due, t)
 		}
-		if pass.RegistryOffset != snapshot.Offset {
-			return nil, errors.New("the registry changed while the period was being billed; nothing was issued, run it again")
-		}
-		issues, err := b.each(due, figures, run)
-		if err != nil {
+		if err := b.show(ctx, issued, run); err != nil {
 			return nil, err
 		}
-		for i := range issues {
-			issues[i].RegistryOffset, issues[i].Pass, issues[i].TZVersion = snapshot.Offset, pass.Number, civil.TZVersion
+		if waiting = due; len(due) == 0 {
+			break
 		}
-		if err := b.Ledger.Issue(ctx, issues); err != nil {
+		issues, moved, err := b.billAll(ctx, due, chains, run, snapshot)
+		if err != nil {
+			return nil, err
+		}
+		if moved {
+			continue
+		}
+		if err := b.Ledger.Claim(ctx, issues); err != nil {
 			return nil, fmt.Errorf("issuing %s: %w", period, err)
 		}
-		run.Issued = len(issues)
+		waiting = nil
+		for _, issue := range issues {
+			claimed[issue.ID] = true
+			waiting = append(waiting, b.State.Tenant(issue.Tenant))
+		}
 	}
 	run.sort()
 	return run, nil
+}
+
+// issueOf returns the issue of a period, or nil.
+func issueOf(chain []Issue, period civil.Month) *Issue {
+	for i := range chain {
+		if chain[i].Period == period {
+			return &chain[i]
+		}
+	}
+	return nil
+}
+
+func ids(tenants []*registry.Tenant) []string {
+	ids := []string{}
+	for _, t := range tenants {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+// mayIssue says why a tenant's period cannot be issued at now, whatever was used in it; nil when it can.
+func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*Stop, error) {
+	end, err := b.graceEnds(t, period)
+	if err != nil {
+		return nil, err
+	}
+	if now < end {
+		return &Stop{t.ID, period, "not_due", "R20", "the grace of the period ends at " + civil.FormatMillis(end),
+			"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"}, nil
+	}
+	if len(b.Differences) > 0 {
+		return unbalanced(t.ID, period, b.Differences), nil
+	}
+	return nil, nil
+}
+
+// basis is what tenants are billed on.
+type basis struct {
+	snapshot  aggregate.Snapshot
+	pass      uint64
+	positions []aggregate.Position
+	now       int64
+}
+
+func (b basis) extent() aggregate.Extent {
+	return aggregate.Extent{Positions: b.positions, ArrivedBy: aggregate.Settled}
+}
+
+// days returns the dates of a period of the tenants.
+func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.Day {
+	chosen := map[string]bool{}
+	for _, t := range tenants {
+		chosen[t.ID] = true
+	}
+	var days []aggregate.Day
+	for _, t := range b.snapshot.Tenants {
+		if chosen[t.ID] {
+			days = append(days, aggregate.Days(t.ID, t.Zone, period.First(), period.Next().First())...)
+		}
+	}
+	return days
+}
+
+// billAll bills the tenants that are due, on a pass of aggregation that knows all there is. It reports whether
+// usage changed meanwhile, and has then billed nobody.
+func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot) (issues []Issue, moved bool, err error) {
+	pass, err := b.refresh(ctx, snapshot)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, t := range due {
+		if chain := chains[t.ID]; len(chain) > 0 && chain[len(chain)-1].RegistryOffset > snapshot.Offset {
+			return nil, false, errRegistryChanged
+		}
+	}
+	// What is read after the pass has all that it knows; that it has no more is seen below.
+	figures, err := b.Usage.Stored(ctx, ids(due), run.Period.First(), run.Period.Next().First())
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
+	}
+	again, moved, err := b.rerate(ctx, due, chains, pass, run.Period)
+	if err != nil || moved {
+		return nil, moved, err
+	}
+	issues, err = b.each(ctx, due, figures, again, run, basis{snapshot, pass.Number, pass.Positions, aggregate.Settled})
+	for i := range issues {
+		issues[i].ID, issues[i].Seq = uuid.New(), len(chains[issues[i].Tenant])+1
+	}
+	return issues, false, err
+}
+
+var errRegistryChanged = errors.New("the registry changed while the period was being billed; nothing more was issued, run it again")
+
+// refresh brings the daily figures up to date and returns the pass that they are by, which rests on our registry.
+func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
+	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
+		return aggregate.Pass{}, err
+	}
+	pass, err := b.Usage.LastPass(ctx)
+	if err != nil {
+		return aggregate.Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	if pass.RegistryOffset != snapshot.Offset {
+		return aggregate.Pass{}, errRegistryChanged
+	}
+	return pass, nil
+}
+
+// rerated is a period that has been issued, to be compared with what is known of it now (R21).
+type rerated struct {
+	period civil.Month
+	issued []Invoice
+	usage  TenantUsage
+}
+
+// rerate reads what is needed to bill again those issued periods of the tenants, in order, that can have changed since
+// the tenant's last issue, which compared them all: by a command that changed the tenant, by other configured rules
+// or time zones, or by a pass that worked out a day again. It reports whether days of these or of further periods
+// came into force after the pass: that may rest on another registry, and reading has to begin again.
+func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, further ...civil.Month) (again map[string][]rerated, moved bool, err error) {
+	oldest := pass.Number
+	for _, t := range tenants {
+		if chain := chains[t.ID]; len(chain) > 0 {
+			oldest = min(oldest, chain[len(chain)-1].Pass)
+		}
+	}
+	changed, err := b.Usage.Changed(ctx, ids(tenants), oldest)
+	if err != nil {
+		return nil, false, fmt.Errorf("reading what has changed since the last issue: %w", err)
+	}
+	months := map[civil.Month][]string{}
+	since := map[string]int{} // the first issue of a tenant that has lines to compare with
+	var needed []Issue
+	for _, t := range tenants {
+		chain := chains[t.ID]
+		if len(chain) == 0 {
+			continue
+		}
+		last := chain[len(chain)-1]
+		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion || last.Pass > pass.Number
+		for i, issue := range chain {
+			if !whole && changed[t.ID][issue.Period] <= last.Pass {
+				continue
+			}
+			if _, ok := since[t.ID]; !ok {
+				since[t.ID] = i
+				needed = append(needed, chain[i:]...)
+			}
+			months[issue.Period] = append(months[issue.Period], t.ID)
+		}
+	}
+	invoices := map[uuid.UUID][]Invoice{}
+	if len(needed) > 0 {
+		if invoices, err = b.Ledger.Invoices(ctx, needed); err != nil {
+			return nil, false, fmt.Errorf("reading what has been issued: %w", err)
+		}
+	}
+	again = map[string][]rerated{}
+	for _, month := range slices.Sorted(maps.Keys(months)) {
+		figures, err := b.Usage.Stored(ctx, months[month], month.First(), month.Next().First())
+		if err != nil {
+			return nil, false, fmt.Errorf("reading the usage of %s: %w", month, err)
+		}
+		usage := ByTenant(figures)
+		for _, tenant := range months[month] {
+			var issued []Invoice
+			for _, issue := range chains[tenant][since[tenant]:] {
+				issued = append(issued, invoices[issue.ID]...)
+			}
+			again[tenant] = append(again[tenant], rerated{month, issued, usage[tenant]})
+		}
+	}
+	later, err := b.Usage.Changed(ctx, ids(tenants), pass.Number)
+	if err != nil {
+		return nil, false, fmt.Errorf("reading whether usage changed meanwhile: %w", err)
+	}
+	for _, t := range tenants {
+		for _, month := range further {
+			moved = moved || later[t.ID][month] > 0
+		}
+		for _, r := range again[t.ID] {
+			moved = moved || later[t.ID][r.period] > 0
+		}
+	}
+	return again, moved, nil
+}
+
+// show adds what is issued to a run.
+func (b *Biller) show(ctx context.Context, issues []Issue, run *Run) error {
+	if len(issues) == 0 {
+		return nil
+	}
+	invoices, err := b.Ledger.Invoices(ctx, issues)
+	if err != nil {
+		return fmt.Errorf("reading what has been issued of %s: %w", run.Period, err)
+	}
+	states := map[int64]registry.State{}
+	for _, issue := range issues {
+		state := b.State
+		// What no command has changed since is still as it was.
+		if offset := issue.RegistryOffset; state.Base(issue.Tenant) >= offset {
+			if _, ok := states[offset]; !ok {
+				if states[offset], err = b.At(offset); err != nil {
+					return fmt.Errorf("reading the registry as it was at offset %d: %w", offset, err)
+				}
+			}
+			state = states[offset]
+		}
+		run.Invoices = append(run.Invoices, invoices[issue.ID]...)
+		run.Accounts[issue.Tenant] = issue.account(state.Tenant(issue.Tenant))
+	}
+	return nil
+}
+
+func (i Issue) account(tenant *registry.Tenant) Account {
+	return Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion}
 }
 
 // Due reports whether the grace of a period is over at now for every tenant (R20).
@@ -199,28 +472,32 @@ func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
 
 // Issued returns everything that has been issued of a period so far.
 func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
-	issued, err := b.Ledger.Issued(ctx, period)
+	run := &Run{Period: period, Accounts: map[string]Account{}}
+	chains, err := b.Ledger.Issues(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("reading what has been issued of %s: %w", period, err)
 	}
-	run := &Run{Period: period, Issued: len(issued)}
-	for _, tenant := range slices.Sorted(maps.Keys(issued)) {
-		run.Invoices = append(run.Invoices, issued[tenant].Invoices...)
+	var issued []Issue
+	for _, chain := range chains {
+		if issue := issueOf(chain, period); issue != nil {
+			issued = append(issued, *issue)
+		}
 	}
+	if err := b.show(ctx, issued, run); err != nil {
+		return nil, err
+	}
+	run.Issued = len(issued)
+	run.sort()
 	return run, nil
 }
 
 // each bills the tenants one by one; one that stops is noted and the others go on (R19).
-func (b *Biller) each(tenants []*registry.Tenant, figures *aggregate.Figures, run *Run) ([]Issue, error) {
+func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
 	var issues []Issue
 	for i, t := range tenants {
 		b.Progress(i, len(tenants))
-		zone, err := zoneOf(t)
-		if err != nil {
-			return nil, err
-		}
-		invoices, err := Bill(t, zone, run.Period, usage[t.ID], b.Rules)
+		invoices, err := b.one(t, run.Period, usage[t.ID], again[t.ID])
 		var stop *Stop
 		if errors.As(err, &stop) {
 			run.Stopped = append(run.Stopped, stop)
@@ -229,11 +506,87 @@ func (b *Biller) each(tenants []*registry.Tenant, figures *aggregate.Figures, ru
 		if err != nil {
 			return nil, err
 		}
-		run.Invoices = append(run.Invoices, invoices...)
-		issues = append(issues, Issue{Tenant: t.ID, Period: run.Period, Invoices: invoices})
+		issues = append(issues, Issue{
+			Tenant: t.ID, Period: run.Period, Invoices: invoices, Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance,
+			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.positions, Rules: b.Rules.String(), TZVersion: civil.TZVersion,
+		})
+	}
+	if err := b.draw(ctx, issues, on); err != nil {
+		return nil, err
 	}
 	b.Progress(len(tenants), len(tenants))
 	return issues, nil
+}
+
+// one bills a tenant's period, with what corrects the periods that are billed again (R21).
+func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, again []rerated) ([]Invoice, error) {
+	zone, err := zoneOf(t)
+	if err != nil {
+		return nil, err
+	}
+	invoices, err := Bill(t, zone, period, usage, b.Rules)
+	if err != nil {
+		return nil, err
+	}
+	var corrections []Correction
+	for _, r := range again {
+		now, err := Bill(t, zone, r.period, r.usage, b.Rules)
+		var stop *Stop
+		if errors.As(err, &stop) {
+			return nil, &Stop{t.ID, period, stop.Code, stop.Rule, "billing " + r.period.String() + " again, which is issued (R21): " + stop.Detail, stop.Advice}
+		}
+		if err != nil {
+			return nil, err
+		}
+		corrections = append(corrections, Correction{r.period, r.issued, now})
+	}
+	return Adjust(t, period, invoices, corrections), nil
+}
+
+// draw gives every overage that has a peak instant the picture of that date.
+func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
+	type picture struct {
+		tenant string
+		date   civil.Date
+		meter  string
+	}
+	zones := map[string]*civil.Zone{}
+	for _, t := range on.snapshot.Tenants {
+		zones[t.ID] = t.Zone
+	}
+	lines := map[picture]*Line{}
+	wanted := map[aggregate.Day]bool{}
+	for _, issue := range issues {
+		for _, i := range issue.Invoices {
+			for n := range i.Lines {
+				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
+					date := zones[i.Tenant].DateOf(l.PeakMS)
+					lines[picture{i.Tenant, date, l.Meter}] = l
+					for _, day := range aggregate.Days(i.Tenant, zones[i.Tenant], date, date+1) {
+						wanted[day] = true
+					}
+				}
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	days := slices.SortedFunc(maps.Keys(wanted), func(x, y aggregate.Day) int {
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Date, y.Date))
+	})
+	profiles, err := b.Usage.Profile(ctx, days, on.extent(), on.snapshot.Timelines, b.Rules.Rules, on.now)
+	if err != nil {
+		return fmt.Errorf("working out the days of the peaks: %w", err)
+	}
+	for _, p := range profiles {
+		if l := lines[picture{p.Tenant, p.Date, p.Meter}]; l != nil {
+			for _, point := range p.Points {
+				l.Pool = append(l.Pool, PoolPoint{point.AtMS, point.Live, l.Entitled})
+			}
+		}
+	}
+	return nil
 }
 
 // ByTenant gives each tenant its own part of the figures.

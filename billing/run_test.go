@@ -1,10 +1,8 @@
 package billing_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 
@@ -14,77 +12,6 @@ import (
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
-
-// fakeUsage works out usage from deliveries in memory by the readable reference, whenever it is asked.
-type fakeUsage struct {
-	snapshot   aggregate.Snapshot
-	deliveries []schemas.Event
-	last       aggregate.Pass
-	finished   func(*aggregate.Pass) // what else happens as a pass ends
-}
-
-func (u *fakeUsage) LastPass(context.Context) (aggregate.Pass, error) { return u.last, nil }
-
-func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
-	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
-}
-
-func (u *fakeUsage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) (map[string]map[civil.Date]int64, error) {
-	return nil, nil
-}
-
-func (u *fakeUsage) WorkOut(context.Context, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
-	return errors.New("no day is touched")
-}
-
-func (u *fakeUsage) Finish(_ context.Context, pass aggregate.Pass) error {
-	if u.finished != nil {
-		u.finished(&pass)
-	}
-	u.last = pass
-	return nil
-}
-
-func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
-	var days []aggregate.Day
-	for _, t := range u.snapshot.Tenants {
-		for _, name := range tenants {
-			if t.ID == name {
-				days = append(days, aggregate.Days(t.ID, t.Zone, from, to)...)
-			}
-		}
-	}
-	return figures(u.deliveries, u.snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.Settled), nil
-}
-
-func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
-	return figures(u.deliveries, timelines, days, rules, now), nil
-}
-
-// fakeLedger keeps what is issued, and how often it was asked to.
-type fakeLedger struct {
-	issued  map[civil.Month]map[string]billing.Issue
-	asked   int
-	failing error
-}
-
-func (l *fakeLedger) Issued(_ context.Context, period civil.Month) (map[string]billing.Issue, error) {
-	return maps.Clone(l.issued[period]), nil
-}
-
-func (l *fakeLedger) Issue(_ context.Context, issues []billing.Issue) error {
-	l.asked++
-	if l.failing != nil {
-		return l.failing
-	}
-	for _, i := range issues {
-		if l.issued[i.Period] == nil {
-			l.issued[i.Period] = map[string]billing.Issue{}
-		}
-		l.issued[i.Period][i.Tenant] = i
-	}
-	return nil
-}
 
 const (
 	october = civil.Month((2026-1970)*12 + 9)
@@ -121,18 +48,21 @@ func newBiller(t *testing.T, document, deliveries string) (*billing.Biller, *fak
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	state := fold(t, doc)
-	snapshot, err := billing.Snapshot(state, billing.DefaultRules())
+	s := newStory()
+	if refusals := s.apply(t, registry.Plan(s.state, doc, 0)...); len(refusals) > 0 {
+		t.Fatal(refusals)
+	}
+	s.usage.deliveries = parsed(t, deliveries, "line")
+	return s.biller(billing.DefaultRules()), s.usage, s.ledger
+}
+
+func parsed(t *testing.T, deliveries, unnamed string) []schemas.Event {
+	t.Helper()
+	events, err := parseDeliveries(deliveries, unnamed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := parseDeliveries(deliveries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	usage := &fakeUsage{snapshot: snapshot, deliveries: events}
-	ledger := &fakeLedger{issued: map[civil.Month]map[string]billing.Issue{}}
-	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: usage, Ledger: ledger, Progress: func(int, int) {}}, usage, ledger
+	return events
 }
 
 func at(t *testing.T, instant string) int64 {
@@ -174,8 +104,8 @@ func TestAStoppedTenantStopsAlone(t *testing.T) {
 	b, _, ledger := newBiller(t, threeTenants, messages+poorMessage)
 	run := issueAt(t, b, yearAfter)
 	wantRun(t, run, []string{linesOfAcme, linesOfBeta}, []string{"poor missing_price R19"})
-	if run.Issued != 2 || len(ledger.issued[october]) != 2 {
-		t.Errorf("issued %d tenants, recorded %d; want 2", run.Issued, len(ledger.issued[october]))
+	if run.Issued != 2 || len(ledger.chains) != 2 {
+		t.Errorf("issued %d tenants, recorded %d; want 2", run.Issued, len(ledger.chains))
 	}
 	preview, err := b.Preview(t.Context(), october, nil, at(t, yearAfter))
 	if err != nil {
@@ -210,11 +140,7 @@ func TestIssueOnceTheGraceIsOver(t *testing.T) {
 func TestIssueIsOnce(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	first := issueAt(t, b, yearAfter, "acme")
-	late, err := parseDeliveries("connect sms 1000 at 2026-10-14T08:00Z id=late")
-	if err != nil {
-		t.Fatal(err)
-	}
-	usage.deliveries = append(usage.deliveries, late...)
+	usage.deliveries = append(usage.deliveries, parsed(t, "connect sms 1000 at 2026-10-14T08:00Z", "late")...)
 	second := issueAt(t, b, yearAfter, "acme")
 	wantRun(t, first, []string{linesOfAcme}, nil)
 	wantRun(t, second, []string{linesOfAcme}, nil)
@@ -237,7 +163,7 @@ func TestIssueIsOnce(t *testing.T) {
 func TestIssueRecordsWhatItRestsOn(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	issueAt(t, b, yearAfter, "acme")
-	got := ledger.issued[october]["acme"]
+	got := ledger.chains["acme"][0]
 	if got.RegistryOffset != b.State.Offset()+1 || got.RegistryOffset != 3 || got.Pass != usage.last.Number || got.Pass != 5 || got.TZVersion != civil.TZVersion {
 		t.Errorf("registry %d, pass %d, time zones %q; want 3, 5, %q", got.RegistryOffset, got.Pass, got.TZVersion, civil.TZVersion)
 	}

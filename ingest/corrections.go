@@ -24,12 +24,11 @@ type RefusedCorrection struct {
 // accepted delivery whose start (for Connect, time) lies in [fromMS, toMS),
 // UTC epoch milliseconds, by tenant, source, id and place.
 func RefusedCorrections(ctx context.Context, conn driver.Conn, fromMS, toMS int64) ([]RefusedCorrection, error) {
-	// Over a cluster an event and a refused delivery of it may be on different shards.
 	rows, err := conn.Query(ctx, `
 		SELECT tenant, source, id, code, field, topic, partition, offset FROM rejected
-		WHERE id != '' AND (tenant, source, id) GLOBAL IN (
+		WHERE id != '' AND (tenant, source, id) IN (
 			SELECT tenant, source, id FROM usage_events
-			WHERE at_ms >= ? AND at_ms < ? AND (tenant, source, id) GLOBAL IN (SELECT tenant, source, id FROM rejected))
+			WHERE at_ms >= ? AND at_ms < ? AND (tenant, source, id) IN (SELECT tenant, source, id FROM rejected))
 		ORDER BY tenant, source, id, topic, partition, offset
 		LIMIT 1 BY topic, partition, offset`, fromMS, toMS)
 	if err != nil {

@@ -1,81 +1,260 @@
 package clickhouse_test
 
 import (
+	"context"
 	"fmt"
+	"math"
+	"os"
+	"strconv"
 	"testing"
+	"text/tabwriter"
+	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/shopspring/decimal"
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
-// fillMonth makes sessions of October 2026 in the database itself: of so many tenants, the first with a quarter
-// of all, each agent with four sessions a day, a fiftieth of the events with a second revision.
-func fillMonth(b *testing.B, conn driver.Conn, sessions, tenants int) {
-	b.Helper()
-	from := civil.UTC.Start(civil.NewDate(2026, 10, 1))
-	if err := conn.Exec(ch.Context(b.Context(), ch.WithParameters(ch.Parameters{
-		"n": fmt.Sprint(sessions), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
-	})), `
-		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms,
-			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
-		SELECT concat('tenant-', toString(tenant)), 'agent.session', '/wxcc', toString(event), number >= {n:UInt64}, false,
-			started + lasted, started, started, started + lasted, concat('agent-', toString(intDiv(event, 124) % 1000)),
-			'', '', 0, '', '', 'usage', 0, number, 0
-		FROM (
-			SELECT number, number % {n:UInt64} AS event,
-				if(event % 4 = 0, 0, cityHash64(event) % {tenants:UInt64}) AS tenant,
-				{from:Int64} + (cityHash64(event, 1) % (31 * 86400)) * 1000 AS started,
-				60000 + cityHash64(event, 2) % 14400000 AS lasted
-			FROM numbers({n:UInt64} + intDiv({n:UInt64}, 50)))`); err != nil {
-		b.Fatal(err)
+const (
+	tenants = 1000
+	period  = civil.Month((2026-1970)*12 + 9)
+)
+
+// BenchmarkMonth measures a month of sessions of 1,000 tenants, of which one has a quarter of all: worked out from
+// scratch, after one late event, and closed; and after the late event also the naive way, which reads the whole
+// month again. Run it with -benchtime 1x. It ends with a table, and with the exponent by which the time from scratch
+// grows from the least number of sessions to the greatest: 1 is linear.
+func BenchmarkMonth(b *testing.B) {
+	sizes := []int{1_000_000, 10_000_000}
+	if s := os.Getenv("APPORTION_BENCH_SESSIONS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sizes = []int{n}
 	}
-	if err := conn.Exec(b.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected)
-		VALUES ('usage', 0, 0, 1000000000000, 0, 0, 0)`); err != nil {
-		b.Fatal(err)
+	var measured []month
+	for _, sessions := range sizes {
+		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
+			for range b.N {
+				m := measureMonth(b, sessions)
+				measured = append(measured, m)
+				b.ReportMetric(float64(sessions)/m.scratch.Seconds(), "sessions/s")
+				b.ReportMetric(m.late.Seconds()*1000, "ms/late")
+				b.ReportMetric(m.closed.Seconds()*1000, "ms/close")
+				b.ReportMetric(float64(m.memory>>20), "peak-MiB")
+			}
+		})
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "sessions\tfrom scratch\tsessions/s\tClickHouse, peak\tlate event\tclose\tlate event and close\tnaive\tslower by\t")
+	for _, m := range measured {
+		fmt.Fprintf(w, "%d\t%.2f s\t%.0f\t%d MiB\t%.0f ms\t%.0f ms\t%.0f ms\t%.2f s\t%.1f\t\n", m.sessions, m.scratch.Seconds(),
+			float64(m.sessions)/m.scratch.Seconds(), m.memory>>20, 1000*m.late.Seconds(), 1000*m.closed.Seconds(), 1000*(m.late+m.closed).Seconds(),
+			m.naive.Seconds(), m.naive.Seconds()/(m.late+m.closed).Seconds())
+	}
+	w.Flush()
+	if len(measured) > 1 {
+		first, last := measured[0], measured[len(measured)-1]
+		fmt.Fprintf(os.Stdout, "time from scratch grows as sessions ^ %.2f\n",
+			math.Log(last.scratch.Seconds()/first.scratch.Seconds())/math.Log(float64(last.sessions)/float64(first.sessions)))
 	}
 }
 
-// month is a registry of so many tenants in one zone, each with one subscription.
-func month(b *testing.B, tenants int) aggregate.Snapshot {
+// month is what was measured of one.
+type month struct {
+	sessions                     int
+	scratch, late, closed, naive time.Duration
+	memory                       int64 // bytes, at the most while it was worked out from scratch
+}
+
+func measureMonth(b *testing.B, sessions int) month {
+	conn := open(b)
+	fillMonth(b, conn, sessions)
+	store := clickhouse.NewStore(conn)
+	state := thousandTenants(b)
+	snapshot, err := billing.Snapshot(state, billing.DefaultRules())
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := month{sessions: sessions}
+	refresh := func() {
+		if _, err := aggregate.Refresh(b.Context(), store, snapshot, aggregate.DefaultRules(), func(int, int) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	peak := watchMemory(b, conn)
+	m.scratch = timed(refresh)
+	m.memory = peak()
+
+	// A login of the largest tenant that was not known of, on the third day.
+	insert(b, conn, int64(2*sessions), []schemas.Event{{
+		Tenant: "tenant-0", Source: "/wxcc/late", ID: "late", Type: schemas.AgentSession, Agent: "agent-1",
+		TimeMS: civil.UTC.Start(period.First() + 3), StartMS: civil.UTC.Start(period.First()+2) + 9*3600_000, EndMS: civil.UTC.Start(period.First()+2) + 17*3600_000,
+	}})
+	m.late = timed(refresh)
+	m.closed = timed(func() { closeMonth(b, store, state, sessions+1) })
+	m.naive = timed(func() {
+		var peaks int64
+		if err := conn.QueryRow(b.Context(), naive).Scan(&peaks); err != nil {
+			b.Fatal(err)
+		}
+		if peaks == 0 {
+			b.Fatal("the naive way finds no peak")
+		}
+	})
+	return m
+}
+
+// naive is how a month is closed without days in force: the distinct agents of every tenant at once, by window
+// functions over all sessions of the month, from a table that is merged while it is read. It knows neither R8's
+// winners nor subscriptions, which would only make it slower.
+const naive = `
+	SELECT sum(peak) FROM (
+		SELECT tenant, max(live) AS peak FROM (
+			SELECT tenant, sum(change) OVER (PARTITION BY tenant ORDER BY at, change) AS live FROM (
+				SELECT tenant, at, multiIf(step = 1 AND sessions = 1, 1, step = -1 AND sessions = 0, -1, 0) AS change FROM (
+					SELECT tenant, at, step, sum(step) OVER (PARTITION BY tenant, agent ORDER BY at, -step ROWS UNBOUNDED PRECEDING) AS sessions FROM (
+						SELECT tenant, agent, start_ms AS at, 1 AS step FROM usage_events FINAL WHERE type = 'agent.session'
+						UNION ALL
+						SELECT tenant, agent, end_ms, -1 FROM usage_events FINAL WHERE type = 'agent.session')))
+			WHERE change != 0)
+		GROUP BY tenant)`
+
+// closeMonth bills every tenant from the stored figures.
+func closeMonth(b *testing.B, store *clickhouse.Store, state registry.State, events int) {
+	figures, err := store.Stored(b.Context(), nil, period.First(), period.Next().First())
+	if err != nil {
+		b.Fatal(err)
+	}
+	usage := billing.ByTenant(figures)
+	var counted int64
+	for _, tenant := range state.Tenants() {
+		zone, err := civil.LoadZone(tenant.TimeZone)
+		if err != nil {
+			b.Fatal(err)
+		}
+		invoices, err := billing.Bill(tenant, zone, period, usage[tenant.ID], billing.DefaultRules())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(invoices) != 3 {
+			b.Fatalf("%s has %d invoices, want one for each subscription", tenant.ID, len(invoices))
+		}
+		counted += usage[tenant.ID].Balance.Counted
+	}
+	if counted != int64(events) {
+		b.Fatalf("%d events count, want %d", counted, events)
+	}
+}
+
+func timed(do func()) time.Duration {
+	began := time.Now()
+	do()
+	return time.Since(began)
+}
+
+// watchMemory asks the server for what it uses until it is asked for the greatest.
+func watchMemory(b *testing.B, conn driver.Conn) (peak func() int64) {
+	ctx, cancel := context.WithCancel(b.Context())
+	greatest := make(chan int64)
+	go func() {
+		var most int64
+		for ctx.Err() == nil {
+			var now int64
+			if err := conn.QueryRow(b.Context(), "SELECT value FROM system.metrics WHERE metric = 'MemoryTracking'").Scan(&now); err == nil {
+				most = max(most, now)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		greatest <- most
+	}()
+	return func() int64 {
+		cancel()
+		return <-greatest
+	}
+}
+
+// fillMonth makes sessions of October 2026 in the database itself, as ingest would have left them: of the first
+// tenant a quarter, a fifth of them in the IVR, four a day of each agent, and a fiftieth of the events with a second
+// revision.
+func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 	b.Helper()
 	zone, err := civil.LoadZone("Europe/Stockholm")
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := aggregate.Snapshot{Offset: 1}
-	s.Timelines.Zones = map[string]*civil.Zone{}
-	for i := range tenants {
-		id := fmt.Sprintf("tenant-%d", i)
-		subscription := "Sub" + id
-		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: id, Zone: zone, Version: 0})
-		s.Timelines.Zones[id] = zone
-		s.Timelines.Primary = append(s.Timelines.Primary, aggregate.PrimaryStep{Tenant: id, FromMS: aggregate.Start, Subscription: subscription})
-		s.Timelines.Active = append(s.Timelines.Active, aggregate.ActiveStep{Tenant: id, Subscription: subscription, FromMS: aggregate.Start, Active: true})
+	from := zone.Start(period.First())
+	if err := conn.Exec(ch.Context(b.Context(), ch.WithParameters(ch.Parameters{
+		"n": fmt.Sprint(sessions), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
+	})), `
+		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms,
+			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
+		SELECT concat('tenant-', toString(tenant)), if(ivr, 'ivr.session', 'agent.session'), '/wxcc/eu1', lower(hex(sipHash128(event))), number >= {n:UInt64}, false,
+			started + lasted, started, started, started + lasted, if(ivr, '', concat('agent-', toString(agent))),
+			if(ivr, concat('ep-', toString(agent % 10)), ''), '', 0, '', '', 'usage', number % 8, intDiv(number, 8), started + lasted
+		FROM (
+			SELECT number, number % {n:UInt64} AS event, event % 5 = 1 AS ivr,
+				if(event % 4 = 0, 0, 1 + cityHash64(event) % ({tenants:UInt64} - 1)) AS tenant,
+				cityHash64(event, 3) % greatest(1, intDiv(if(tenant = 0, intDiv({n:UInt64}, 4), intDiv({n:UInt64} * 3, 4 * {tenants:UInt64})), 124)) AS agent,
+				{from:Int64} + (cityHash64(event, 1) % (31 * 86400)) * 1000 AS started,
+				if(ivr, 10000 + cityHash64(event, 2) % 240000, 60000 + cityHash64(event, 2) % 14400000) AS lasted
+			FROM numbers({n:UInt64} + intDiv({n:UInt64}, 50)))`); err != nil {
+		b.Fatal(err)
 	}
-	return s
+	for partition := range 8 {
+		if err := conn.Exec(b.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected)
+			VALUES ('usage', ?, 0, ?, 0, 0, 0)`, partition, (sessions+sessions/50-1-partition)/8); err != nil {
+			b.Fatal(err)
+		}
+	}
+	// What ingest leaves is merged as it grows.
+	if err := conn.Exec(b.Context(), "OPTIMIZE TABLE usage_events"); err != nil {
+		b.Fatal(err)
+	}
 }
 
-// BenchmarkRefresh works a month of sessions out from scratch.
-func BenchmarkRefresh(b *testing.B) {
-	for _, sessions := range []int{100_000, 1_000_000} {
-		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) {
-			conn := open(b)
-			fillMonth(b, conn, sessions, 1000)
-			registry := month(b, 1000)
-			store := clickhouse.NewStore(conn)
-			for b.Loop() {
-				if err := conn.Exec(b.Context(), "TRUNCATE TABLE usage_passes"); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := aggregate.Refresh(b.Context(), store, registry, aggregate.DefaultRules(), func(int, int) {}); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.N)*float64(sessions)/b.Elapsed().Seconds(), "sessions/s")
-		})
+// thousandTenants is a registry of them in one zone, each with three subscriptions and with licences for the agents
+// that fillMonth gives sessions to, as far as there are sixty or, of the first, twenty thousand.
+func thousandTenants(b *testing.B) registry.State {
+	b.Helper()
+	doc := &registry.Document{}
+	since := civil.NewDate(2024, 1, 1)
+	price := map[string]decimal.Decimal{"agent_standard": decimal.New(90000, -2), "agent_premium": decimal.New(120000, -2), "ivr_port": decimal.New(4500, -2)}
+	for n := range tenants {
+		t := registry.Tenant{ID: fmt.Sprintf("tenant-%d", n), Name: "Tenant", TimeZone: "Europe/Stockholm", Telephony: "webex_calling"}
+		for s := range 3 {
+			t.Subscriptions = append(t.Subscriptions, registry.Subscription{
+				ID: fmt.Sprintf("Sub%d-%d", n, s), Name: "Department", LicenceModel: registry.Concurrent, Plan: "flex3", Deployment: "cloud",
+				Currency: "SEK", Billing: registry.Monthly, Cancelled: civil.NoDate,
+				Terms: []registry.Term{{From: since + civil.Date(s), To: civil.NewDate(2030, 1, 1)}},
+				Versions: []registry.Version{{From: since, Commitments: map[string]int64{"agent_standard": 10},
+					Prices: registry.Prices{Commitment: price, Overage: price}}},
+			})
+		}
+		agents := 60
+		if n == 0 {
+			agents = 20_000
+		}
+		for a := range agents {
+			t.Licences = append(t.Licences, registry.Licence{User: fmt.Sprintf("agent-%d", a), Role: "agent", Class: registry.Standard,
+				Subscription: t.Subscriptions[a%3].ID, From: since, To: civil.NoDate})
+		}
+		doc.Tenants = append(doc.Tenants, t)
 	}
+	var state registry.State
+	for i, command := range registry.Plan(state, doc, 0) {
+		var verdict registry.Verdict
+		if state, verdict = state.Apply(int64(i), command); !verdict.Accepted {
+			b.Fatal(verdict.Refusals)
+		}
+	}
+	return state
 }

@@ -96,34 +96,43 @@ const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, sta
 const daily = settled + `,
 	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
-	attributed AS (
-		SELECT c.day AS day, c.to_ms AS day_ends, e.quantity AS quantity, e.deliveries AS deliveries,
+	looked_up AS (
+		SELECT c.day AS day, c.to_ms AS day_ends, c.held AS held, c.payer AS payer, m.number AS mapped, m.premium AS premium,
+			e.subscription != '' AND s.number = 0 AS unknown, s.active AS own, s.number AS named,
 			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
-			multiIf(is_connect, c.payer, s.active, s.number, m.number != 0, m.number, c.payer) AS number,
 			e.wins AND NOT e.voided AND NOT c.held AS stands,
-			stands AND number != 0 AS counts,
-			multiIf(NOT counts, toUInt16(0),
-				is_connect, transform(e.channel, channel_names, channel_meters, toUInt16(0)),
-				is_ivr, toUInt16(3),
-				e.class = 'premium' OR e.class = '' AND m.premium, toUInt16(2),
-				toUInt16(1)) AS meter,
-			if(counts AND is_agent, reinterpretAsUInt128(sipHash128(e.agent)), toUInt128(if(counts, number, 0))) AS who,
-			  1 * (NOT e.wins AND NOT c.held)
-			+ 2 * (e.wins AND e.voided AND NOT c.held)
-			+ 4 * (stands AND number = 0)
-			+ 8 * c.held
-			+ 16 * (stands AND is_agent AND NOT s.active AND m.number = 0 AND c.payer != 0)
-			+ 32 * (stands AND NOT is_connect AND e.end_ms < 0)
-			+ 64 * (stands AND e.subscription != '' AND s.number = 0)
-			+ 128 * (e.wins AND e.conflict AND NOT c.held) AS notes,
-			if(counts AND NOT is_connect, e.start_ms, 0) AS from_ms,
-			multiIf(NOT counts OR is_connect, 0, e.end_ms >= 0, e.end_ms,
-				greatest(e.start_ms, least({now:Int64}, e.start_ms + {open_ms:Int64}))) AS to_ms
+			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class, e.agent AS agent,
+			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms
 		FROM settled AS e
 		ASOF INNER JOIN calendar AS c ON e.tenant = c.tenant AND e.at_ms >= c.from_ms
 		ASOF LEFT JOIN subscriptions AS s ON e.tenant = s.tenant AND e.subscription = s.subscription AND e.at_ms >= s.from_ms
-		ASOF LEFT JOIN mappings AS m ON e.tenant = m.tenant AND is_ivr = m.is_ivr AND if(is_ivr, e.entry_point, e.agent) = m.name AND e.at_ms >= m.from_ms
+		ASOF LEFT JOIN mappings AS m ON e.tenant = m.tenant AND (e.type = 'ivr.session') = m.is_ivr
+			AND if(e.type = 'ivr.session', e.entry_point, e.agent) = m.name AND e.at_ms >= m.from_ms
 		WHERE e.at_ms < c.to_ms
+	),
+	allocated AS (
+		SELECT *, multiIf(is_connect, payer, own, named, mapped != 0, mapped, payer) AS number, stands AND number != 0 AS counts
+		FROM looked_up
+	),
+	attributed AS (
+		SELECT day, day_ends, quantity, deliveries, number,
+			multiIf(NOT counts, toUInt16(0),
+				is_connect, transform(channel, channel_names, channel_meters, toUInt16(0)),
+				is_ivr, toUInt16(3),
+				class = 'premium' OR class = '' AND premium, toUInt16(2),
+				toUInt16(1)) AS meter,
+			if(counts AND is_agent, reinterpretAsUInt128(sipHash128(agent)), toUInt128(if(counts, number, 0))) AS who,
+			  1 * (NOT wins AND NOT held)
+			+ 2 * (wins AND voided AND NOT held)
+			+ 4 * (stands AND number = 0)
+			+ 8 * held
+			+ 16 * (stands AND is_agent AND NOT own AND mapped = 0 AND payer != 0)
+			+ 32 * (stands AND NOT is_connect AND end_ms < 0)
+			+ 64 * (stands AND unknown)
+			+ 128 * (wins AND conflict AND NOT held) AS notes,
+			if(counts AND NOT is_connect, start_ms, 0) AS from_ms,
+			multiIf(NOT counts OR is_connect, 0, end_ms >= 0, end_ms, greatest(start_ms, least({now:Int64}, start_ms + {open_ms:Int64}))) AS to_ms
+		FROM allocated
 	),
 	-- Every event on every wanted day that it touches: the one it starts on, with 512 in its notes, and those that a
 	-- session is live on, cut at their midnights. No day has fewer than 22 hours.
@@ -149,41 +158,45 @@ const daily = settled + `,
 	-- Of the whole (0) and of each subscription: when who begins to be live, as twice the instant and one, and when
 	-- they cease to be, as twice the instant. An agent is live from the first of sessions that overlap or touch to the
 	-- last; so in edges starts sort before ends, and depth falls to 0 only where the last of them ends (R13).
-	scoped AS (
-		SELECT day, meter, who, scope,
-			arrayMap(b -> intDiv(b, 4294967296), brought) AS numbers,
+	picked AS (
+		SELECT day, meter, who, scope, arrayMap(b -> intDiv(b, 4294967296), brought) AS numbers,
 			if(scope = 0, begun, arrayFilter((b, n) -> n = scope, begun, numbers)) AS begins,
 			if(scope = 0, ended, arrayFilter((e, n) -> n = scope, ended, numbers)) AS ends,
-			arrayFilter((f, t) -> f < t, arrayMap(b -> intDiv(b, 1024), begins), ends) AS froms,
-			arrayFilter((t, f) -> f < t, ends, arrayMap(b -> intDiv(b, 1024), begins)) AS tos,
-			if(meter = 0, 0, arrayCount(b -> bitTest(b, 9), begins)) AS events,
-			if(meter > 3, [], arraySort(arrayConcat(arrayMap(f -> 2 * f, froms), arrayMap(t -> 2 * t + 1, tos)))) AS edges,
-			arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges)) AS depth,
-			arrayMap(e -> bitXor(e, 1), if(meter = 3, edges, arrayFilter((e, n) -> n = 1 - e % 2, edges, depth))) AS changes,
-			if(meter > 3, arraySum(arrayMap(q -> toDecimal128(q, 6), ends)), toDecimal128(0, 6)) AS micros,
-			if(scope = 0, brought, []) AS balance,
-			if(scope = 0, begun, []) AS noted
+			if(scope = 0, arrayMap(b -> bitAnd(b, 4294967295), brought), []) AS copies
 		FROM presence
 		ARRAY JOIN if(meter = 0, [toUInt64(0)], arrayConcat([toUInt64(0)], arrayDistinct(arrayMap(b -> intDiv(b, 4294967296), brought)))) AS scope
 	),
-	-- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
-	-- earliest instant that attains it. A day without anybody live has no changes: both come out as 0.
-	measured AS (
+	spans AS (
+		SELECT day, meter, who, scope, begins, ends, copies, if(scope = 0, begins, []) AS noted,
+			arrayFilter((f, t) -> meter < 4 AND intDiv(f, 1024) < t, begins, ends) AS lived,
+			arrayMap(f -> intDiv(f, 1024), lived) AS froms,
+			arrayFilter((t, f) -> meter < 4 AND intDiv(f, 1024) < t, ends, begins) AS tos
+		FROM picked
+	),
+	edged AS (
+		SELECT *, arraySort(arrayConcat(arrayMap(f -> 2 * f, froms), arrayMap(t -> 2 * t + 1, tos))) AS edges FROM spans
+	),
+	scoped AS (
+		SELECT day, meter, who, scope, copies, noted,
+			arrayMap(e -> bitXor(e, 1), if(meter = 3, edges, arrayFilter((e, n) -> n = 1 - e % 2, edges, arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges))))) AS changes,
+			if(meter = 0, 0, arrayCount(b -> bitTest(b, 9), begins)) AS events,
+			arraySum(tos) - arraySum(froms) AS milliseconds,
+			if(meter > 3, arraySum(arrayMap(q -> toDecimal128(q, 6), ends)), toDecimal128(0, 6)) AS micros
+		FROM edged
+	),
+	summed AS (
 		SELECT day, meter, scope,
 			arraySort(groupArrayArray(s.changes)) AS changes,
-			arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS concurrency,
-			toUInt64(arrayMax(concurrency)) AS peak,
-			intDiv(changes[indexOf(concurrency, peak)], 2) AS peak_ms,
 			sum(s.events) AS events,
-			if(meter > 3, toInt64(0), sum(arraySum(tos) - arraySum(froms))) AS milliseconds,
+			sum(s.milliseconds) AS milliseconds,
 			sum(micros) / 1000000 AS units,
 			uniqExactStateIf(who, meter IN (1, 2) AND s.events > 0) AS agents,
-			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 9), bitAnd(b, 4294967295), 0), balance, noted))) AS accepted,
-			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 9) AND NOT bitTest(n, 3), bitAnd(b, 4294967295) - 1, 0), balance, noted))) AS duplicate,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 9), c, 0), copies, noted))) AS accepted,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 9) AND NOT bitTest(n, 3), c - 1, 0), copies, noted))) AS duplicate,
 			sum(arrayCount(n -> bitTest(n, 0), noted)) AS superseded,
 			sum(arrayCount(n -> bitTest(n, 1), noted)) AS voided,
 			sum(arrayCount(n -> bitTest(n, 2), noted)) AS unallocated,
-			sum(arraySum(arrayMap((b, n) -> if(bitTest(n, 3), bitAnd(b, 4294967295), 0), balance, noted))) AS held,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), c, 0), copies, noted))) AS held,
 			sum(arrayCount(n -> bitTest(n, 4), noted)) AS unmapped,
 			sum(arrayCount(n -> bitTest(n, 5), noted)) AS open_sessions,
 			sum(arrayCount(n -> bitTest(n, 6), noted)) AS unknown_subscription,
@@ -191,6 +204,10 @@ const daily = settled + `,
 		FROM scoped AS s
 		GROUP BY day, meter, scope
 	),
+	-- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
+	-- earliest instant that attains it. A day without anybody live has no changes: both come out as 0.
+	counted AS (SELECT *, arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS concurrency FROM summed),
+	measured AS (SELECT *, toUInt64(arrayMax(concurrency)) AS peak, intDiv(changes[indexOf(concurrency, peak)], 2) AS peak_ms FROM counted),
 	daily AS (
 		SELECT c.tenant AS tenant, c.date AS date,
 			multiIf(d.meter = 0, '', d.meter = 1, 'agent_standard', d.meter = 2, 'agent_premium', d.meter = 3, 'ivr_port',

@@ -309,6 +309,11 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	usage, balances = aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
 	compare(t, "fresh usage", rows(fresh.Usage), rows(usage))
 	compare(t, "fresh balance", rows(fresh.Balances), rows(balances))
+	profiles, err := store.Profile(ctx, w.days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, w.registry.Timelines, rules, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, w.registry.Timelines, w.days, rules, now)))
 }
 
 func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules) {

@@ -40,6 +40,8 @@ type app struct {
 
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)
+	// issueAt, nil but in tests, is told of every point that an issue passes.
+	issueAt func(point string)
 }
 
 // command wraps what a command does, for cobra: the configuration is loaded before, connections are closed

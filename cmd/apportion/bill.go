@@ -10,6 +10,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/export"
+	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
@@ -17,11 +18,11 @@ import (
 )
 
 func newBillCommand(a *app) *cobra.Command {
-	return group("bill", "Preview and issue the invoices of a period (R14-R20)",
+	return group("bill", "Preview and issue the invoices of a period (R14-R21)",
 		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
-committed, how usage is split, Connect usage, and the overage of the tenant's pooled usage on
-its primary subscription. A tenant that cannot be billed is reported with the rule that stops
-it; the others go on, and the exit code is 3.`,
+committed, how usage is split, Connect usage, the overage of the tenant's pooled usage on its
+primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
+is reported with the rule that stops it; the others go on, and the exit code is 3.`,
 		`  apportion bill preview --config data/apportion.yaml --period 2026-10
   apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
 		newBillPreviewCommand(a),
@@ -109,7 +110,8 @@ func newBillIssueCommand(a *app) *cobra.Command {
 		Short: "Issue the invoices of a period, once and for good",
 		Long: `Issues the invoices of a period for every tenant whose grace is over (R20). What is issued
 never changes: running it again gives the same invoices and the same bytes, and issues only
-tenants that could not be issued before. With --out, writes the files of everything issued of
+tenants that could not be issued before. What has changed of periods issued before is on
+adjustment lines (R21). With --out, writes the files of everything issued of
 the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
@@ -122,16 +124,19 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.loadRegistry(ctx)
-	if err != nil {
+	var fold registryFold
+	if err := fold.catchUp(ctx, a); err != nil {
 		return nil, err
 	}
+	ledger := clickhouse.NewInvoices(a.conn)
+	ledger.At = a.issueAt
 	progress := a.progress("tenants worked out", -1)
 	return &billing.Biller{
-		State:  state,
+		State:  fold.state,
 		Rules:  a.billingRules(),
 		Usage:  store,
-		Ledger: clickhouse.NewInvoices(a.conn),
+		Ledger: ledger,
+		At:     fold.at,
 		Progress: func(done, total int) {
 			progress.set(int64(done))
 			if done == total {
@@ -139,6 +144,17 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 			}
 		},
 	}, nil
+}
+
+// at returns the state before the command at an offset, which is the next of that state.
+func (f *registryFold) at(offset int64) (registry.State, error) {
+	var state registry.State
+	for _, j := range f.judged {
+		if j.Offset < offset {
+			state, _ = state.Apply(j.Offset, j.Command)
+		}
+	}
+	return state, nil
 }
 
 func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
@@ -178,7 +194,16 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)
 		return run, nil
 	}
-	return run, a.writeFiles(all, flags.out)
+	a.at("before files")
+	err = a.writeFiles(all, flags.out)
+	a.at("after files")
+	return run, err
+}
+
+func (a *app) at(point string) {
+	if a.issueAt != nil {
+		a.issueAt(point)
+	}
 }
 
 func (a *app) writeFiles(run *billing.Run, out string) error {

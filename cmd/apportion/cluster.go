@@ -16,13 +16,14 @@ import (
 // clusterSettings are for connections to the database of a cluster. An insert is done once its shards have it, and
 // of each most replicas. What was issued, and where the ledger ends, is read as the last insert left it; for that,
 // ClickHouse wants one insert into a table at a time. Servers ask one replica of a shard before another, so that it
-// is the one that was written to.
+// is the one that was written to. What a query looks up in a second table is asked of all shards.
 var clusterSettings = clickhouse.Settings{
 	"distributed_foreground_insert": 1,
 	"insert_quorum":                 "auto",
 	"insert_quorum_parallel":        0,
 	"select_sequential_consistency": 1,
 	"load_balancing":                "in_order",
+	"distributed_product_mode":      "global",
 }
 
 // shardSettings are for connections to a shard. Aggregation waits for the replica to catch up before it reads, so

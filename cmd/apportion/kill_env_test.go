@@ -48,7 +48,7 @@ type orders struct {
 }
 
 // victim is a program of its own, `victim ORDERS ARGS...`: that of this package with those arguments, but for an
-// ingest that follows orders.
+// ingest or an issue that follows orders.
 func victim() {
 	var o orders
 	if err := json.Unmarshal([]byte(os.Args[1]), &o); err != nil {
@@ -56,19 +56,20 @@ func victim() {
 	}
 	endWithTest()
 	var passed atomic.Int64
-	a := &app{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	pass := func(point string) {
+		if point != o.Point || passed.Add(1) != o.Passing {
+			return
+		}
+		fmt.Println(at(point))
+		syscall.Kill(os.Getpid(), o.Signal)
+		// A signal may take effect a moment later, and nothing may be done in that moment.
+		time.Sleep(50 * time.Millisecond)
+	}
+	a := &app{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, issueAt: pass}
 	a.ingestTuning = func(cfg *ingest.Config, deps *ingest.Deps) {
 		cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = o.Rows, 4000, 10*time.Millisecond
 		cfg.SessionTimeout = sessionTime
-		deps.At = func(point string) {
-			if point != o.Point || passed.Add(1) != o.Passing {
-				return
-			}
-			fmt.Println(at(point))
-			syscall.Kill(os.Getpid(), o.Signal)
-			// A signal may take effect a moment later, and nothing may be done in that moment.
-			time.Sleep(50 * time.Millisecond)
-		}
+		deps.At = pass
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

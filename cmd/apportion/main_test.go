@@ -57,6 +57,12 @@ func TestEveryVariable(t *testing.T) {
 			value = "json"
 		} else if strings.HasSuffix(s.key, ".country") {
 			value = "NO"
+		} else if s.key == "seller.vatId" {
+			value = "NO923609016MVA"
+		} else if s.key == "seller.payment.iban" {
+			value = "NO93 8601 1117 947"
+		} else if s.key == "seller.endpoint.scheme" {
+			value = "0192"
 		} else if strings.HasSuffix(s.key, ".brokers") || strings.HasSuffix(s.key, ".addr") {
 			value = "a:1,[::1]:2"
 		} else if s.key == "clickhouse.database" {
@@ -79,6 +85,8 @@ func TestEveryVariable(t *testing.T) {
 			environ = append([]string{section + "_TLS_ENABLED=true"}, environ...)
 		case strings.HasPrefix(s.key, "kafka.sasl."):
 			environ = append([]string{"APPORTION_KAFKA_SASL_MECHANISM=PLAIN", "APPORTION_KAFKA_SASL_USER=u"}, environ...)
+		case strings.HasPrefix(s.key, "seller.endpoint."):
+			environ = append([]string{"APPORTION_SELLER_ENDPOINT_SCHEME=0007", "APPORTION_SELLER_ENDPOINT_ID=5560360793"}, environ...)
 		}
 		cfg, sources, err := loadConfig("", environ, nil)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode"
 
+	"apportion/billing/export"
 	"apportion/ingest"
 	"apportion/schemas/typo"
 
@@ -125,7 +126,6 @@ var (
 	topicPrefixRE = regexp.MustCompile(`^[A-Za-z0-9._-]{0,100}$`)
 	databaseRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 	clusterRE     = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
-	countryRE     = regexp.MustCompile(`^([A-Z]{2})?$`)
 )
 
 // check returns the first key whose value cannot be, with what it must be; none when all is well.
@@ -155,7 +155,11 @@ func (c *Config) check() (key, must string) {
 		{c.Rules.IVRPortFactor < 0 || c.Rules.IVRPortFactor > 1000, "rules.ivrPortFactor", "be from 0 to 1000 ports a seat (R14)"},
 		{c.Rules.OpenSessionHours < 1 || c.Rules.OpenSessionHours > 31*24, "rules.openSessionHours", "be from 1 to 744, the longest session that is accepted (R12)"},
 		{c.Rules.GraceDays < 0 || c.Rules.GraceDays > 366, "rules.graceDays", "be from 0 to 366 days (R20)"},
-		{!countryRE.MatchString(c.Seller.Address.Country), "seller.address.country", "be a code of two capital letters, such as SE"},
+		{c.Seller.Address.Country != "" && !export.IsCountry(c.Seller.Address.Country), "seller.address.country", "be a code of ISO 3166-1 in two capital letters, such as SE"},
+		{c.Seller.VATID != "" && !export.IsVATID(c.Seller.VATID), "seller.vatId", "begin with the code of the country that gave it, such as SE"},
+		{c.Seller.Endpoint.ID != "" && !export.IsEndpointScheme(c.Seller.Endpoint.Scheme), "seller.endpoint.scheme", "be an identifier scheme of Peppol, such as 0007"},
+		{c.Seller.Endpoint.ID == "" && c.Seller.Endpoint.Scheme != "", "seller.endpoint.id", "not be empty with a seller.endpoint.scheme"},
+		{c.Seller.Payment.IBAN != "" && !isIBAN(c.Seller.Payment.IBAN), "seller.payment.iban", "be an IBAN, whose check digits agree with the rest of it"},
 		{c.Seller.Payment.TermsDays < 0 || c.Seller.Payment.TermsDays > 3660, "seller.payment.termsDays", "be from 0 to 3660 days"},
 		{c.HTTP.Listen != "" && notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "be debug, info, warn or error"},

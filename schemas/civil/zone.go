@@ -82,6 +82,9 @@ var UTC = &Zone{name: "UTC", location: time.UTC}
 // Name returns the IANA name.
 func (z *Zone) Name() string { return z.name }
 
+// Time returns an instant (UTC epoch milliseconds) as the zone's clock reads it, for people to see.
+func (z *Zone) Time(ms int64) time.Time { return time.UnixMilli(ms).In(z.location) }
+
 // Start returns 00:00 of a date as UTC epoch milliseconds: the earliest instant whose local reading is that
 // midnight or later. Where the clock skips midnight that is the end of the gap, where it repeats it the first
 // of the two, and a date that is skipped whole starts where the next one does.

@@ -2,7 +2,6 @@ package servicetest
 
 import (
 	"bytes"
-	"context"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -11,16 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/rogpeppe/go-internal/lockedfile"
-
-	"apportion/deploy/embedded"
 )
 
 var apacheKafka shared[*Apache]
@@ -200,79 +192,5 @@ const apacheVersion = "4.3.1"
 //go:embed apache.xml
 var apacheProject []byte
 
-// apacheJars returns the directory of the broker's jars, which Maven fetches if it is not there yet.
-// Processes that need it at the same time fetch it once.
-func apacheJars() (string, error) {
-	if err := checkJava(); err != nil {
-		return "", err
-	}
-	cache, err := embedded.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	jars := filepath.Join(cache, "kafka", apacheVersion)
-	if _, err := os.Stat(jars); err == nil {
-		return jars, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(jars), 0o755); err != nil {
-		return "", err
-	}
-	unlock, err := lockedfile.MutexAt(jars + ".lock").Lock()
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if _, err := os.Stat(jars); err == nil { // another process fetched it in the meantime
-		return jars, nil
-	}
-	if err := fetchApache(jars); err != nil {
-		return "", fmt.Errorf("fetch Apache Kafka %s: %w", apacheVersion, err)
-	}
-	return jars, nil
-}
-
-// fetchApache puts the jars where they belong all at once.
-func fetchApache(jars string) error {
-	mvn, err := exec.LookPath("mvn")
-	if err != nil {
-		return errors.New("mvn is not installed: install Maven, which fetches Apache Kafka for the tests")
-	}
-	work := jars + ".fetch"
-	if err := os.RemoveAll(work); err != nil { // what a process left that was killed
-		return err
-	}
-	if err := os.Mkdir(work, 0o755); err != nil {
-		return err
-	}
-	defer os.RemoveAll(work)
-	project := filepath.Join(work, "pom.xml")
-	if err := os.WriteFile(project, apacheProject, 0o644); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, mvn, "--batch-mode", "--quiet", "--strict-checksums", "--file="+project,
-		"dependency:copy-dependencies", "-DoutputDirectory="+filepath.Join(work, "jars")).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("mvn: %w\n%s", err, bytes.TrimSpace(out))
-	}
-	return os.Rename(filepath.Join(work, "jars"), jars)
-}
-
-var javaVersion = regexp.MustCompile(`version "(\d+)`)
-
-func checkJava() error {
-	const remedy = "install Java 17 or later, which runs Apache Kafka for the tests"
-	out, err := exec.Command("java", "-version").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("java cannot be run (%w): %s", err, remedy)
-	}
-	m := javaVersion.FindSubmatch(out)
-	if m == nil {
-		return fmt.Errorf("java does not tell its version but %q: %s", strings.TrimSpace(string(out)), remedy)
-	}
-	if major, _ := strconv.Atoi(string(m[1])); major < 17 {
-		return fmt.Errorf("java is of version %d: %s", major, remedy)
-	}
-	return nil
-}
+// apacheJars returns the directory of the broker's jars.
+func apacheJars() (string, error) { return jars("kafka", apacheVersion, apacheProject) }

@@ -1,0 +1,84 @@
+package clickhouse
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/aggregate"
+	"apportion/schemas/civil"
+)
+
+// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
+func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
+	if len(days) == 0 {
+		return nil, nil
+	}
+	last, err := s.LastPass(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type tenantDate struct {
+		tenant string
+		date   civil.Date
+	}
+	byDate := map[tenantDate]aggregate.Day{}
+	for _, d := range days {
+		byDate[tenantDate{d.Tenant, d.Date}] = d
+	}
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (profiles []aggregate.Profile, err error) {
+		chunks, err := prepare(ctx, shard, last, days, extent)
+		if err != nil {
+			return nil, err
+		}
+		for _, chunk := range chunks {
+			err := newQuery(ctx).inputs(chunk, timelines, rules, now).each(shard, `WITH `+dailyOf(extent)+`
+				SELECT tenant, date, meter, changes FROM daily
+				WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
+				var p aggregate.Profile
+				var date time.Time
+				var changes []int64
+				if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
+					return err
+				}
+				p.Date = civil.DateOfTime(date)
+				p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
+				profiles = append(profiles, p)
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		return profiles, nil
+	})
+	profiles := slices.Concat(parts...)
+	slices.SortStableFunc(profiles, func(a, b aggregate.Profile) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return profiles, err
+}
+
+// points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or comes to in it.
+// The column usage_daily.changes says what changes are.
+func points(day aggregate.Day, changes []int64) []aggregate.ProfilePoint {
+	var points []aggregate.ProfilePoint
+	var live int64
+	for from := day.FromMS; from < day.ToMS; from += aggregate.ProfileStep {
+		most := int64(-1)
+		end := sort.Search(len(changes), func(i int) bool { return changes[i] >= 2*min(from+aggregate.ProfileStep, day.ToMS) })
+		for i, c := range changes[:end] {
+			if most < 0 && c >= 2*(from+1) {
+				most = live // before anything changes, but not before the changes of the first instant are complete
+			}
+			live += 2*(c%2) - 1
+			if last := i == end-1 || changes[i+1]/2 != c/2; last {
+				most = max(most, live)
+			}
+		}
+		points, changes = append(points, aggregate.ProfilePoint{AtMS: from, Live: max(most, live)}), changes[end:]
+	}
+	return points
+}

@@ -1,0 +1,156 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+)
+
+// TestUBLRefusals: what no valid file can be made of is refused by its code and field, and nothing is written.
+func TestUBLRefusals(t *testing.T) {
+	line := billing.Line{Kind: billing.Overage, Meter: "ivr_port", Quantity: dec("1"), Unit: "port", UnitPrice: price("1"), Amount: dec("1")}
+	in := func(country string) func(s *Seller, b *registry.BillTo) {
+		return func(s *Seller, b *registry.BillTo) {
+			s.Address.Country, b.Address.Country, s.VATID, s.RegistrationID = country, country, country+"123", "1"
+		}
+	}
+	for _, c := range []struct {
+		name, currency string
+		change         func(s *Seller, b *registry.BillTo)
+		code, field    string
+	}{
+		{"three decimals", "KWD", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
+		{"four decimals", "CLF", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
+		{"not on the list", "STN", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
+		{"no tax", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax = nil }, "missing_bill_to", "billTo.tax"},
+		{"no reference", "SEK", func(s *Seller, b *registry.BillTo) { b.Reference = " " }, "missing_bill_to", "billTo.reference"},
+		{"blank name", "SEK", func(s *Seller, b *registry.BillTo) { b.Name = "\u2003" }, "missing_bill_to", "billTo.name"},
+		{"no such country", "SEK", func(s *Seller, b *registry.BillTo) { b.Address.Country = "ZZ" }, "missing_bill_to", "billTo.address.country"},
+		{"VAT id without a country", "SEK", func(s *Seller, b *registry.BillTo) { b.VATID = "556036079301" }, "missing_bill_to", "billTo.vatId"},
+		{"reverse charge to nobody", "SEK", func(s *Seller, b *registry.BillTo) {
+			b.VATID, b.RegistrationID, b.Tax = "", "", &registry.Tax{Category: "AE", Reason: "Reverse charge"}
+		}, "missing_bill_to", "billTo.vatId"},
+		{"blank reason", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax = &registry.Tax{Category: "E", Reason: " "} }, "missing_bill_to", "billTo.tax.reason"},
+		{"due never", "SEK", func(s *Seller, b *registry.BillTo) { days := int64(999999999); b.TermsDays = &days }, "missing_bill_to", "billTo.termsDays"},
+		{"endpoint scheme", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.Scheme = "7" }, "missing_bill_to", "billTo.endpoint.scheme"},
+		{"endpoint id", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.ID = "5560360794" }, "missing_bill_to", "billTo.endpoint.id"},
+		{"no name", "SEK", func(s *Seller, b *registry.BillTo) { s.Name = "" }, "missing_seller", "seller.name"},
+		{"no seller", "SEK", func(s *Seller, b *registry.BillTo) { *s = Seller{} }, "missing_seller", "seller.name"},
+		{"no country", "SEK", func(s *Seller, b *registry.BillTo) { s.Address.Country = "" }, "missing_seller", "seller.address.country"},
+		{"no VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "" }, "missing_seller", "seller.vatId"},
+		{"no registration id", "SEK", func(s *Seller, b *registry.BillTo) {
+			s.RegistrationID, b.Tax = "", &registry.Tax{Category: "O", Reason: "Outside the scope"}
+		}, "missing_seller", "seller.registrationId"},
+		{"seller's endpoint", "SEK", func(s *Seller, b *registry.BillTo) {
+			s.Endpoint = &registry.Endpoint{Scheme: "0088", ID: "7300010000002"}
+		}, "missing_seller", "seller.endpoint.id"},
+		{"Swedish VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "SE5566778899" }, "missing_seller", "seller.vatId"},
+		{"Swedish registration", "SEK", func(s *Seller, b *registry.BillTo) { s.RegistrationID = "556677-8899" }, "missing_seller", "seller.registrationId"},
+		{"Swedish rate", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax.Rate = dec("20") }, "missing_bill_to", "billTo.tax.rate"},
+		{"Danish registration", "DKK", in("DK"), "missing_seller", "seller.registrationId"},
+		{"Danish buyer", "DKK", func(s *Seller, b *registry.BillTo) { in("DK")(s, b); s.RegistrationID = "12345674" }, "missing_bill_to", "billTo.registrationId"},
+		{"Icelandic registration", "ISK", in("IS"), "missing_seller", "seller.registrationId"},
+		{"Icelandic address", "ISK", func(s *Seller, b *registry.BillTo) {
+			in("IS")(s, b)
+			s.RegistrationID = "5501692829"
+			s.Address.Street = ""
+		}, "missing_seller", "seller.address"},
+		{"Icelandic buyer's address", "ISK", func(s *Seller, b *registry.BillTo) {
+			in("IS")(s, b)
+			s.RegistrationID = "5501692829"
+			b.Address.Postcode = ""
+		}, "missing_bill_to", "billTo.address"},
+		{"Dutch address", "EUR", func(s *Seller, b *registry.BillTo) { in("NL")(s, b); s.Address.City = "" }, "missing_seller", "seller.address"},
+		{"Dutch registration", "EUR", in("NL"), "missing_seller", "seller.registrationId"},
+		{"Dutch account", "EUR", func(s *Seller, b *registry.BillTo) {
+			in("NL")(s, b)
+			s.RegistrationID, b.RegistrationID, s.IBAN = "12345678", "", ""
+		}, "missing_seller", "seller.payment.iban"},
+		{"Germans", "EUR", in("DE"), "missing_seller", "seller.endpoint"},
+		{"Greeks", "EUR", func(s *Seller, b *registry.BillTo) { in("GR")(s, b); s.VATID = "EL123" }, "missing_seller", "seller.endpoint"},
+		{"Norwegian VAT id", "NOK", in("NO"), "missing_seller", "seller.vatId"},
+		{"Italian address", "EUR", func(s *Seller, b *registry.BillTo) { in("IT")(s, b); s.Address.Street = "" }, "missing_seller", "seller.address"},
+	} {
+		s, b := sellerAB(), acme()
+		if c.change != nil {
+			c.change(&s, b)
+		}
+		var out bytes.Buffer
+		a := account(b)
+		a.Tenant.Name = " " // which stands in for a name that the buyer has none of
+		err := UBL(&out, october(c.currency, line), a, s, false)
+		var r *Refusal
+		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
+			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)
+		} else if r.Tenant != "acme" || r.Invoice != "INV-Sub1-202610" || r.File != "ubl/INV-Sub1-202610.xml" || r.Detail == "" || r.Advice == "" {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+	}
+	if err := UBL(&bytes.Buffer{}, october("KWD", line), account(nil), Seller{}, false); err == nil || !strings.Contains(err.Error(), "unsupported_currency") {
+		t.Errorf("dinars to nobody: %v", err)
+	}
+	for name, a := range map[string]billing.Account{"nobody to bill": account(nil), "no tenant": {}} {
+		var r *Refusal
+		if err := UBL(&bytes.Buffer{}, october("SEK", line), a, sellerAB(), false); !errors.As(err, &r) || r.Code != "missing_bill_to" || r.Field != "billTo" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRefusalSaysAll(t *testing.T) {
+	err := UBL(&bytes.Buffer{}, october("SEK"), account(buyer(func(b *registry.BillTo) { b.Tax = nil })), sellerAB(), false)
+	const want = "acme: ubl/INV-Sub1-202610.xml left out: missing_bill_to: billTo.tax is not there; complete the registry document, apply it, and write the files again"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestPeppolOnlyWhenBothAreThere: an endpoint that cannot be used matters to Peppol alone.
+func TestPeppolOnlyWhenBothAreThere(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(s *Seller, b *registry.BillTo)
+		peppol bool
+	}{
+		"both":       {func(s *Seller, b *registry.BillTo) {}, true},
+		"the buyer":  {func(s *Seller, b *registry.BillTo) { s.Endpoint, b.Endpoint.ID = nil, "no number" }, false},
+		"the seller": {func(s *Seller, b *registry.BillTo) { s.Endpoint.ID, b.Endpoint = "no number", nil }, false},
+	} {
+		s, b := sellerAB(), acme()
+		c.change(&s, b)
+		var out bytes.Buffer
+		if err := UBL(&out, october("SEK", everyKind()...), account(b), s, false); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := strings.Contains(out.String(), "peppol"); got != c.peppol || strings.Contains(out.String(), "EndpointID") != c.peppol {
+			t.Errorf("%s: Peppol is %v", name, got)
+		}
+	}
+}
+
+func TestIdentifiers(t *testing.T) {
+	for _, c := range []struct {
+		scheme, good string
+		bad          []string
+	}{
+		{"0007", "5560360793", []string{"5560360794", "5650360793", "556036079", "556036-0793"}},
+		{"0088", "7300010000001", []string{"7300010000002", "7030010000001", "x"}},
+		{"0096", "1234567890", []string{"123456789"}},
+		{"0151", "51824753556", []string{"51824753565", "01824753556", "5182475355"}},
+		{"0184", "DK12345674", []string{"SE12345674", "1234567"}},
+		{"0192", "923609016", []string{"923609017", "000000000", "92360901"}},
+		{"0198", "DK12345674", []string{"12345674"}},
+		{"0208", "0202239951", []string{"0202239952", "202239951"}},
+		{"9944", "NL123456789B12", []string{"NL123456789"}},
+		{"9915", "anything", nil},
+	} {
+		for _, id := range append(c.bad, c.good) {
+			if got := isIdentifier(registry.Endpoint{Scheme: c.scheme, ID: id}); got != (id == c.good) {
+				t.Errorf("%s:%s is an identifier: %v", c.scheme, id, got)
+			}
+		}
+	}
+}

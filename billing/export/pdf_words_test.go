@@ -1,0 +1,179 @@
+package export
+
+import (
+	"fmt"
+	"testing"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+func TestWhy(t *testing.T) {
+	stockholm, err := civil.LoadZone("Europe/Stockholm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const named = billing.NoInstant
+	for _, c := range []struct {
+		meter, unit, quantity string
+		entitled, peakMS      int64
+		pooled                bool
+		want                  string
+	}{
+		{"agent_standard", "seat", "1", 25, peakMS, true,
+			"At 10:31 on 14 October, 26 agents were signed in at once; the subscriptions together include 25. One seat of overage is charged to this subscription because it is the oldest active one (R15, R16)."},
+		{"agent_premium", "seat", "12", 1000, peakMS, false,
+			"At 10:31 on 14 October, 1 012 premium agents were signed in at once; the subscription includes 1 000. The 12 seats of overage are charged (R15)."},
+		{"agent_standard", "seat", "1", 0, peakMS, false,
+			"At 10:31 on 14 October, 1 agent was signed in at once; the subscription includes none. One seat of overage is charged (R15)."},
+		{"ivr_port", "port", "3", 50, peakMS, true,
+			"At 10:31 on 14 October, 53 IVR calls were in progress at once; the subscriptions together include 50. Three ports of overage are charged to this subscription because it is the oldest active one (R15, R16)."},
+		{"agent_standard", "seat", "2", 25, named, true,
+			"In October 2026, 27 different agents worked; the subscriptions together include 25. Two seats of overage are charged to this subscription because it is the oldest of those active at the end (R15, R16)."},
+		{"agent_premium", "seat", "2", 0, named, false,
+			"In October 2026, 2 different premium agents worked; the subscription includes none. Two seats of overage are charged (R15)."},
+	} {
+		line := billing.Line{Kind: billing.Overage, Meter: c.meter, Unit: c.unit, Quantity: dec(c.quantity), Entitled: c.entitled, PeakMS: c.peakMS}
+		if got := plainSpaces(why(invoiceOf("SEK", 2), line, stockholm, c.pooled)); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	pdfOctober, september := civil.NewMonth(2026, 10), civil.NewMonth(2026, 9)
+	for _, c := range []struct {
+		line       billing.Line
+		what, more string
+	}{
+		{billing.Line{Kind: billing.Commitment, Meter: "agent_standard", From: pdfOctober.First(), To: pdfOctober.Next().First(), Days: 31},
+			"Standard seats, committed · 1–31 October 2026", ""},
+		{billing.Line{Kind: billing.Commitment, Meter: "ivr_port", From: civil.NewDate(2026, 10, 31), To: pdfOctober.Next().First(), Days: 1},
+			"IVR ports, committed · 31 October 2026", "1 of the 31 days of the month, at the price of a month"},
+		{billing.Line{Kind: billing.Connect, Meter: "connect.whatsapp", From: pdfOctober.First(), To: civil.NewDate(2026, 10, 3)},
+			"Connect, WhatsApp · 1–2 October 2026", ""},
+		{billing.Line{Kind: billing.Connect, Meter: "connect.fax-2", From: pdfOctober.First(), To: civil.NewDate(2026, 10, 3)},
+			"Connect, fax-2 · 1–2 October 2026", ""},
+		{billing.Line{Kind: billing.Overage, Meter: "agent_premium", From: pdfOctober.First(), To: pdfOctober.Next().First()},
+			"Premium seats, overage · 1–31 October 2026", ""},
+		{billing.Line{Kind: billing.Adjustment, Meter: "addon.wfo", From: september.First(), To: pdfOctober.First(), Corrects: "INV-S-202609/3", CorrectsKind: billing.Commitment},
+			"Add-on wfo, correction of September 2026", "Corrects what was charged as committed: invoice INV-S-202609, line 3"},
+		{billing.Line{Kind: billing.Adjustment, Meter: "connect.sms", From: september.First(), To: pdfOctober.First(), Corrects: "INV-S-202609", CorrectsKind: billing.Connect},
+			"Connect, SMS, correction of September 2026", "Corrects invoice INV-S-202609"},
+	} {
+		if what, more := describe(invoiceOf("SEK", 2), c.line); what != c.what || more != c.more {
+			t.Errorf("got %q, %q, want %q, %q", what, more, c.what, c.more)
+		}
+	}
+}
+
+func TestGrouped(t *testing.T) {
+	for _, c := range []struct {
+		amount string
+		places int32
+		want   string
+	}{
+		{"0", 2, "0.00"}, {"0", 0, "0"}, {"999.5", 2, "999.50"}, {"1000", 2, "1 000.00"}, {"-1234567.891", 3, "−1 234 567.891"}, {"1e6", 0, "1 000 000"},
+		{"0.450000", 2, "0.45"}, {"0.045000", 2, "0.045"}, {"1.5", 0, "1.5"}, {"-0.5", 2, "−0.50"}, {"123456", 0, "123 456"},
+	} {
+		if got := plainSpaces(grouped(dec(c.amount), c.places)); got != c.want {
+			t.Errorf("%s with %d places: %q, want %q", c.amount, c.places, got, c.want)
+		}
+	}
+}
+
+func TestDates(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"2026-10-01", "2026-11-01", "1–31 October 2026"}, {"2026-10-05", "2026-10-06", "5 October 2026"},
+		{"2026-10-05", "2026-11-06", "5 October – 5 November 2026"}, {"2026-12-31", "2027-01-02", "31 December 2026 – 1 January 2027"},
+		{"2025-10-05", "2026-10-06", "5 October 2025 – 5 October 2026"},
+	} {
+		from, _ := civil.ParseDate(c.from)
+		to, _ := civil.ParseDate(c.to)
+		if got := dates(from, to); got != c.want {
+			t.Errorf("[%s, %s) is %q, want %q", c.from, c.to, got, c.want)
+		}
+	}
+}
+
+// TestTax: rounded once, half to even, for the whole invoice.
+func TestTax(t *testing.T) {
+	for _, c := range []struct {
+		total, rate      string
+		minorUnits       int32
+		taxed, withTaxed string
+	}{
+		{"22319.74", "25", 2, "5579.94", "27899.68"}, {"0.50", "25", 2, "0.12", "0.62"}, {"1.50", "25", 2, "0.38", "1.88"}, {"-0.50", "25", 2, "-0.12", "-0.62"},
+		{"155", "10", 0, "16", "171"}, {"145", "10", 0, "14", "159"}, {"0.123", "8.875", 3, "0.011", "0.134"}, {"100", "0", 2, "0", "100"},
+	} {
+		invoice := billing.Invoice{MinorUnits: c.minorUnits, Total: dec(c.total)}
+		net, taxed, gross := tax(invoice, &registry.BillTo{Tax: &registry.Tax{Category: "S", Rate: dec(c.rate)}})
+		if !net.Equal(dec(c.total)) || !taxed.Equal(dec(c.taxed)) || !gross.Equal(dec(c.withTaxed)) {
+			t.Errorf("%s at %s: %s, %s, %s, want tax %s", c.total, c.rate, net, taxed, gross, c.taxed)
+		}
+	}
+	if _, taxed, gross := tax(billing.Invoice{Total: dec("10")}, &registry.BillTo{}); !taxed.IsZero() || !gross.Equal(dec("10")) {
+		t.Errorf("without a statement: %s, %s", taxed, gross)
+	}
+}
+
+func TestPayment(t *testing.T) {
+	invoice, due := invoiceOf("SEK", 2), civil.NewDate(2026, 12, 4)
+	for _, c := range []struct {
+		gross string
+		iban  string
+		draft bool
+		want  string
+	}{
+		{"1250", "SE45", false, "Please pay SEK 1 250.00 by 4 December 2026 to the account below, quoting INV-Sub1-202610."},
+		{"1250", "", true, "Once this is issued, please pay SEK 1 250.00 by 4 December 2026, quoting INV-Sub1-202610."},
+		{"0", "SE45", true, "Nothing is to be paid."},
+		{"-1250", "SE45", false, "Nothing is to be paid: SEK 1 250.00 is credited to you."},
+		{"-1250", "SE45", true, "Nothing is to be paid: SEK 1 250.00 will be credited to you."},
+	} {
+		if got := plainSpaces(payment(invoice, dec(c.gross), due, Seller{IBAN: c.iban}, c.draft)); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
+func TestTicks(t *testing.T) {
+	zone, err := civil.LoadZone("Europe/Stockholm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const hour, change = 3600_000, 1792890000_000 // 2026-10-25T01:00Z, when 03:00 becomes 02:00
+	labels := func(start, end int64) (all []string) {
+		for _, tick := range ticks(zone, start, end) {
+			all = append(all, tick.label)
+		}
+		return all
+	}
+	for _, c := range []struct {
+		start, end int64
+		want       string
+	}{
+		{change - 2*hour, change + 3*hour, "[01:00 02:00 02:00 03:00 04:00 05:00]"},
+		{change + 10*60_000, change + 40*60_000, "[02:10 02:15 02:20 02:25 02:30 02:35 02:40]"},
+		{peakMS - 86400_000, peakMS + 86400_000, "[12:00 14 Oct 12:00 15 Oct]"},
+		{peakMS, peakMS, "[]"},
+	} {
+		if got := fmt.Sprint(labels(c.start, c.end)); got != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+	for span := int64(60_000); span < 32*86400_000; span = span*3/2 + 1 {
+		if n := len(labels(peakMS, peakMS+span)); n > 8 {
+			t.Errorf("%d marks in %d minutes", n, span/60_000)
+		}
+	}
+}
+
+func TestScale(t *testing.T) {
+	for most, want := range map[int64][2]int64{1: {1, 1}, 4: {1, 4}, 5: {2, 6}, 26: {10, 30}, 10880: {5000, 15000}} {
+		if step, ceiling := scale(most); step != want[0] || ceiling != want[1] {
+			t.Errorf("up to %d: steps of %d to %d, want %v", most, step, ceiling, want)
+		}
+	}
+}

@@ -1,0 +1,371 @@
+package export
+
+import (
+	"cmp"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// UBL writes an invoice as UBL 2.1 by EN 16931, and by Peppol BIS Billing 3.0 when the endpoints of seller and buyer
+// are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
+// is a *Refusal, with nothing written, when the buyer, the seller or the currency lets no valid file be made.
+func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, seller Seller, draft bool) error {
+	d, refusal := newDeal(invoice, account, seller)
+	if refusal != nil {
+		return refusal
+	}
+	text, err := xml.MarshalIndent(d.document(draft), "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, xml.Header+string(text)+"\n")
+	return err
+}
+
+// party is a seller or a buyer with the spaces around its words gone, since the rules take what is blank for absent.
+type party struct {
+	name                  string
+	address               registry.Address
+	vatID, registrationID string
+	endpoint              registry.Endpoint
+}
+
+func newParty(name string, a registry.Address, vatID, registrationID string, endpoint *registry.Endpoint) party {
+	p := party{
+		name:  strings.TrimSpace(name),
+		vatID: strings.Join(strings.Fields(vatID), ""), registrationID: strings.TrimSpace(registrationID),
+		address: registry.Address{Street: strings.TrimSpace(a.Street), City: strings.TrimSpace(a.City), Postcode: strings.TrimSpace(a.Postcode), Country: a.Country},
+	}
+	if endpoint != nil {
+		p.endpoint = registry.Endpoint{Scheme: strings.TrimSpace(endpoint.Scheme), ID: strings.TrimSpace(endpoint.ID)}
+	}
+	return p
+}
+
+// deal is who sells what to whom, on which terms.
+type deal struct {
+	invoice       billing.Invoice
+	seller, buyer party
+	peppol        bool
+	reference     string
+	iban          string
+	tax           registry.Tax
+	vat           decimal.Decimal
+	issued, due   civil.Date
+}
+
+// newDeal puts seller and buyer together, or says what is missing for a valid file.
+func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*deal, *Refusal) {
+	refuse := func(code, field, detail, advice string) *Refusal {
+		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
+	}
+	// First, since no buyer would help.
+	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
+		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
+			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
+			"use the other files of this invoice")
+	}
+	if account.Tenant == nil || account.Tenant.BillTo == nil {
+		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
+	}
+	b := account.Tenant.BillTo
+	if b.Tax == nil {
+		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
+	}
+	_, vat, _ := tax(invoice, b)
+	d := &deal{
+		invoice: invoice,
+		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
+		buyer:   newParty(cmp.Or(strings.TrimSpace(b.Name), account.Tenant.Name), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
+		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), tax: *b.Tax, issued: account.IssueDate,
+		vat: vat,
+	}
+	d.tax.Reason = strings.TrimSpace(d.tax.Reason)
+	d.peppol = d.seller.endpoint.ID != "" && d.buyer.endpoint.ID != ""
+	d.due = d.issued.Add(seller.TermsDays)
+	if b.TermsDays != nil {
+		d.due = d.issued.Add(int(*b.TermsDays))
+	}
+	if d.tax.Category == notSubject { // which forbids them (BR-O-02)
+		d.seller.vatID, d.buyer.vatID = "", ""
+	}
+	if field, detail := d.lacks(); strings.HasPrefix(field, "seller.") {
+		return nil, refuse(missingSeller, field, detail, "complete the configuration")
+	} else if field != "" {
+		return nil, refuse(missingBillTo, field, detail, inRegistry)
+	}
+	return d, nil
+}
+
+// The elements of UBL, as far as they are used, in the order that its schema has them.
+type ublInvoice struct {
+	XMLName         xml.Name       `xml:"Invoice"`
+	Namespace       string         `xml:"xmlns,attr"`
+	CAC             string         `xml:"xmlns:cac,attr"`
+	CBC             string         `xml:"xmlns:cbc,attr"`
+	CustomizationID string         `xml:"cbc:CustomizationID"`
+	ProfileID       string         `xml:"cbc:ProfileID,omitempty"`
+	ID              string         `xml:"cbc:ID"`
+	IssueDate       civil.Date     `xml:"cbc:IssueDate"`
+	DueDate         civil.Date     `xml:"cbc:DueDate"`
+	TypeCode        string         `xml:"cbc:InvoiceTypeCode"`
+	Note            string         `xml:"cbc:Note,omitempty"`
+	Currency        string         `xml:"cbc:DocumentCurrencyCode"`
+	BuyerReference  string         `xml:"cbc:BuyerReference,omitempty"`
+	Period          ublPeriod      `xml:"cac:InvoicePeriod"`
+	Corrected       []ublReference `xml:"cac:BillingReference"`
+	Contract        string         `xml:"cac:ContractDocumentReference>cbc:ID"`
+	Seller          ublParty       `xml:"cac:AccountingSupplierParty>cac:Party"`
+	Buyer           ublParty       `xml:"cac:AccountingCustomerParty>cac:Party"`
+	Payment         *ublPayment    `xml:"cac:PaymentMeans"`
+	Tax             ublTaxTotal    `xml:"cac:TaxTotal"`
+	Total           ublTotal       `xml:"cac:LegalMonetaryTotal"`
+	Lines           []ublLine      `xml:"cac:InvoiceLine"`
+}
+
+type ublPeriod struct {
+	Start civil.Date `xml:"cbc:StartDate"`
+	End   civil.Date `xml:"cbc:EndDate"` // inclusive
+}
+
+type ublReference struct {
+	ID string `xml:"cac:InvoiceDocumentReference>cbc:ID"`
+}
+
+type ublID struct {
+	Scheme string `xml:"schemeID,attr,omitempty"`
+	Value  string `xml:",chardata"`
+}
+
+type ublParty struct {
+	Endpoint         *ublID     `xml:"cbc:EndpointID"`
+	Address          ublAddress `xml:"cac:PostalAddress"`
+	VAT              *ublVATID  `xml:"cac:PartyTaxScheme"`
+	RegistrationName string     `xml:"cac:PartyLegalEntity>cbc:RegistrationName"`
+	RegistrationID   *ublID     `xml:"cac:PartyLegalEntity>cbc:CompanyID"`
+}
+
+type ublAddress struct {
+	Street   string `xml:"cbc:StreetName,omitempty"`
+	City     string `xml:"cbc:CityName,omitempty"`
+	Postcode string `xml:"cbc:PostalZone,omitempty"`
+	Country  string `xml:"cac:Country>cbc:IdentificationCode"`
+}
+
+type ublVATID struct {
+	ID     string `xml:"cbc:CompanyID"`
+	Scheme string `xml:"cac:TaxScheme>cbc:ID"`
+}
+
+type ublPayment struct {
+	Code    string `xml:"cbc:PaymentMeansCode"`
+	ID      string `xml:"cbc:PaymentID"`
+	Account string `xml:"cac:PayeeFinancialAccount>cbc:ID"`
+}
+
+type ublAmount struct {
+	Currency string `xml:"currencyID,attr"`
+	Value    string `xml:",chardata"`
+}
+
+type ublTaxTotal struct {
+	Amount   ublAmount `xml:"cbc:TaxAmount"`
+	Taxable  ublAmount `xml:"cac:TaxSubtotal>cbc:TaxableAmount"`
+	Subtotal ublAmount `xml:"cac:TaxSubtotal>cbc:TaxAmount"`
+	Category ublTax    `xml:"cac:TaxSubtotal>cac:TaxCategory"`
+}
+
+type ublTax struct {
+	Category   string `xml:"cbc:ID"`
+	Percent    string `xml:"cbc:Percent,omitempty"`
+	ReasonCode string `xml:"cbc:TaxExemptionReasonCode,omitempty"`
+	Reason     string `xml:"cbc:TaxExemptionReason,omitempty"`
+	Scheme     string `xml:"cac:TaxScheme>cbc:ID"`
+}
+
+type ublTotal struct {
+	Lines        ublAmount `xml:"cbc:LineExtensionAmount"`
+	TaxExclusive ublAmount `xml:"cbc:TaxExclusiveAmount"`
+	TaxInclusive ublAmount `xml:"cbc:TaxInclusiveAmount"`
+	Payable      ublAmount `xml:"cbc:PayableAmount"`
+}
+
+type ublQuantity struct {
+	Unit  string `xml:"unitCode,attr"`
+	Value string `xml:",chardata"`
+}
+
+type ublLine struct {
+	ID           int          `xml:"cbc:ID"`
+	Note         string       `xml:"cbc:Note,omitempty"`
+	Quantity     ublQuantity  `xml:"cbc:InvoicedQuantity"`
+	Amount       ublAmount    `xml:"cbc:LineExtensionAmount"`
+	Period       *ublPeriod   `xml:"cac:InvoicePeriod"`
+	Name         string       `xml:"cac:Item>cbc:Name"`
+	Meter        string       `xml:"cac:Item>cac:SellersItemIdentification>cbc:ID"`
+	Tax          ublTax       `xml:"cac:Item>cac:ClassifiedTaxCategory"`
+	Price        ublAmount    `xml:"cac:Price>cbc:PriceAmount"`
+	BaseQuantity *ublQuantity `xml:"cac:Price>cbc:BaseQuantity"`
+}
+
+// document makes the whole of it.
+func (d *deal) document(draft bool) *ublInvoice {
+	i := d.invoice
+	u := &ublInvoice{
+		Namespace:       "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2",
+		CAC:             "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
+		CBC:             "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
+		CustomizationID: "urn:cen.eu:en16931:2017",
+		ID:              i.ID, IssueDate: d.issued, DueDate: d.due,
+		TypeCode: "380", // also when what is corrected makes the total negative
+		Currency: i.Currency, BuyerReference: d.reference,
+		Period:   *period(i.Period.First(), i.Period.Next().First()),
+		Contract: i.Subscription,
+		Seller:   d.party(d.seller), Buyer: d.party(d.buyer),
+		Tax:   ublTaxTotal{d.amount(d.vat), d.amount(i.Total), d.amount(d.vat), d.category()},
+		Total: ublTotal{d.amount(i.Total), d.amount(i.Total), d.amount(i.Total.Add(d.vat)), d.amount(i.Total.Add(d.vat))},
+	}
+	if d.peppol {
+		u.CustomizationID += "#compliant#urn:fdc:peppol.eu:2017:poacc:billing:3.0"
+		u.ProfileID = "urn:fdc:peppol.eu:2017:poacc:billing:01:1.0"
+	}
+	if draft {
+		u.ID = "DRAFT-" + u.ID
+		u.Note = "DRAFT. Not issued: the figures may still change, and nothing is to be paid."
+	}
+	if d.iban != "" {
+		u.Payment = &ublPayment{d.paymentCode(), u.ID, d.iban}
+	}
+	for _, l := range i.Lines {
+		u.Lines = append(u.Lines, d.line(l))
+		invoice, _, _ := strings.Cut(l.Corrects, "/")
+		if reference := (ublReference{invoice}); invoice != "" && !slices.Contains(u.Corrected, reference) {
+			u.Corrected = append(u.Corrected, reference)
+		}
+	}
+	return u
+}
+
+// paymentCode is a credit transfer, which Peppol lets Danes call by no name but SEPA's between themselves (DK-R-005).
+func (d *deal) paymentCode() string {
+	if d.seller.address.Country == "DK" && d.buyer.address.Country == "DK" {
+		return "58"
+	}
+	return "30"
+}
+
+func (d *deal) amount(a decimal.Decimal) ublAmount {
+	return ublAmount{d.invoice.Currency, d.invoice.Money(a)}
+}
+
+func period(from, to civil.Date) *ublPeriod { return &ublPeriod{from, to.Add(-1)} }
+
+func (d *deal) party(p party) ublParty {
+	u := ublParty{RegistrationName: p.name, Address: ublAddress(p.address)}
+	if d.peppol {
+		u.Endpoint = &ublID{p.endpoint.Scheme, p.endpoint.ID}
+	}
+	if p.vatID != "" {
+		u.VAT = &ublVATID{p.vatID, "VAT"}
+	}
+	if p.registrationID != "" {
+		u.RegistrationID = &ublID{p.legalScheme(), p.registrationID}
+	}
+	return u
+}
+
+// lineTax is the category of every line; what is not subject to tax has no rate (BR-O-05).
+func (d *deal) lineTax() ublTax {
+	t := ublTax{Category: d.tax.Category, Scheme: "VAT"}
+	if t.Category != notSubject {
+		t.Percent = d.tax.Rate.String()
+	}
+	return t
+}
+
+// category is that of the total, with the reason why there is no tax. An exemption has no one code, the rest have.
+func (d *deal) category() ublTax {
+	t := d.lineTax()
+	t.Reason = d.tax.Reason
+	switch t.Category {
+	case reverseCharge, export, notSubject:
+		t.ReasonCode = "VATEX-EU-" + t.Category
+	}
+	return t
+}
+
+// line writes a line so that its amount is exactly quantity × price / base quantity, to whatever accuracy it is worked
+// out again: where rounding (R19) lets that be with no other price, the price of the whole quantity is the amount.
+func (d *deal) line(l billing.Line) ublLine {
+	note := []string{l.Note}
+	if at := l.PeakAt(); at != "" {
+		note = append(note, "peak at "+at)
+	}
+	u := ublLine{
+		ID: l.No, Amount: d.amount(l.Amount), Period: period(l.From, l.To),
+		Name: itemName(l), Meter: l.Meter, Tax: d.lineTax(),
+	}
+	quantity, price, base := l.Quantity, l.UnitPrice.Decimal, decimal.NewFromInt(1)
+	switch days := d.invoice.Period.Days(); {
+	case l.Kind == billing.Adjustment:
+		// A price cannot be negative (BR-27), and the dates are outside those of the invoice (PEPPOL-EN16931-R110).
+		quantity, price = decimal.NewFromInt(1), l.Amount.Abs()
+		if l.Amount.IsNegative() {
+			quantity = quantity.Neg()
+		}
+		u.Period = nil
+		note = append([]string{"corrects " + l.Corrects}, note...)
+	case l.Kind == billing.Commitment && l.Days != days:
+		quantity, base = quantity.Mul(decimal.NewFromInt(int64(l.Days))), decimal.NewFromInt(int64(days))
+	}
+	if !quantity.Mul(price).Equal(l.Amount.Mul(base)) {
+		if l.Kind == billing.Overage { // the notes of the others have it
+			note = append(note, "unit price "+price.String())
+		}
+		price, base = l.Amount, quantity
+	}
+	u.Note = strings.Join(slices.DeleteFunc(note, func(s string) bool { return s == "" }), "; ")
+	u.Quantity = ublQuantity{"C62", quantity.String()}
+	u.Price = ublAmount{d.invoice.Currency, price.String()}
+	if !base.Equal(decimal.NewFromInt(1)) {
+		u.BaseQuantity = &ublQuantity{"C62", base.String()}
+	}
+	return u
+}
+
+// itemName says in words what a line is for.
+func itemName(l billing.Line) string {
+	name := l.Meter
+	switch kind, word, _ := strings.Cut(l.Meter, "."); kind {
+	case registry.AgentStandard:
+		name = "Standard agent seats"
+	case registry.AgentPremium:
+		name = "Premium agent seats"
+	case registry.IVRPort:
+		name = "IVR ports"
+	case "connect":
+		name = "Connect " + word
+	case "addon":
+		name = "Add-on " + word
+	}
+	switch l.Kind {
+	case billing.Commitment:
+		name += ", committed"
+	case billing.UsageKind:
+		name += ", used, for information"
+	case billing.Overage:
+		name += ", overage"
+	case billing.Adjustment:
+		name += ", adjustment of " + string(l.CorrectsKind) + ", " + l.From.Month().String()
+	}
+	return name
+}

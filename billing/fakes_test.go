@@ -1,0 +1,161 @@
+package billing_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// fakeUsage works out usage from deliveries in memory by the readable reference, whenever it is asked.
+type fakeUsage struct {
+	snapshot   aggregate.Snapshot
+	rules      aggregate.Rules
+	deliveries []schemas.Event
+	last       aggregate.Pass
+	finished   func(*aggregate.Pass) // what else happens as a pass ends
+
+	seen    int // deliveries that the last pass had
+	changed map[string]map[civil.Month]uint64
+	stored  []civil.Month // whose figures were asked for
+}
+
+func newFakeUsage(deliveries []schemas.Event) *fakeUsage {
+	return &fakeUsage{deliveries: deliveries, changed: map[string]map[civil.Month]uint64{}}
+}
+
+func (u *fakeUsage) LastPass(context.Context) (aggregate.Pass, error) { return u.last, nil }
+
+func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
+	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
+}
+
+func (u *fakeUsage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+	return nil, nil
+}
+
+func (u *fakeUsage) WorkOut(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+	return errors.New("no day is touched")
+}
+
+// Finish notes the months that are touched by any delivery of an event that has a new one.
+func (u *fakeUsage) Finish(_ context.Context, pass aggregate.Pass) error {
+	for _, e := range u.deliveries[u.seen:] {
+		for _, d := range u.deliveries {
+			if d.Tenant != e.Tenant || d.Source != e.Source || d.ID != e.ID {
+				continue
+			}
+			from, to := d.AtMS(), max(d.AtMS()+24*3600_000, d.EndMS)
+			for month := civil.UTC.DateOf(from).Add(-1).Month(); month <= civil.UTC.DateOf(to).Add(1).Month(); month++ {
+				u.touch(d.Tenant, month, pass.Number)
+			}
+		}
+	}
+	u.seen = len(u.deliveries)
+	if u.finished != nil {
+		u.finished(&pass)
+	}
+	u.last = pass
+	return nil
+}
+
+func (u *fakeUsage) touch(tenant string, month civil.Month, pass uint64) {
+	if u.changed[tenant] == nil {
+		u.changed[tenant] = map[civil.Month]uint64{}
+	}
+	u.changed[tenant][month] = pass
+}
+
+func (u *fakeUsage) Changed(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
+	changed := map[string]map[civil.Month]uint64{}
+	for _, t := range tenants {
+		changed[t] = map[civil.Month]uint64{}
+		for month, pass := range u.changed[t] {
+			if pass > after {
+				changed[t][month] = pass
+			}
+		}
+	}
+	return changed, nil
+}
+
+func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
+	u.stored = append(u.stored, from.Month())
+	var days []aggregate.Day
+	for _, t := range u.snapshot.Tenants {
+		if slices.Contains(tenants, t.ID) {
+			days = append(days, aggregate.Days(t.ID, t.Zone, from, to)...)
+		}
+	}
+	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.Settled), nil
+}
+
+func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+	return figures(u.deliveries, timelines, days, rules, now), nil
+}
+
+func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
+	return aggregate.ReferenceProfile(u.deliveries, timelines, days, rules, now), nil
+}
+
+// fakeLedger keeps the chains of what is issued, and how often it was asked to.
+type fakeLedger struct {
+	mu      sync.Mutex
+	chains  map[string][]billing.Issue
+	asked   int
+	failing error
+	before  func() // what else happens before a claim
+}
+
+func newFakeLedger() *fakeLedger { return &fakeLedger{chains: map[string][]billing.Issue{}} }
+
+func (l *fakeLedger) Issues(_ context.Context, tenants []string) (map[string][]billing.Issue, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	chains := map[string][]billing.Issue{}
+	for tenant, chain := range l.chains {
+		if tenants == nil || slices.Contains(tenants, tenant) {
+			for _, issue := range chain {
+				issue.Invoices = nil
+				chains[tenant] = append(chains[tenant], issue)
+			}
+		}
+	}
+	return chains, nil
+}
+
+func (l *fakeLedger) Invoices(_ context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	invoices := map[uuid.UUID][]billing.Invoice{}
+	for _, i := range issues {
+		invoices[i.ID] = l.chains[i.Tenant][i.Seq-1].Invoices
+	}
+	return invoices, nil
+}
+
+func (l *fakeLedger) Claim(_ context.Context, issues []billing.Issue) error {
+	if before := l.before; before != nil {
+		l.before = nil
+		before()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked++
+	if l.failing != nil {
+		return l.failing
+	}
+	for _, i := range issues {
+		if i.Seq == len(l.chains[i.Tenant])+1 {
+			l.chains[i.Tenant] = append(l.chains[i.Tenant], i)
+		}
+	}
+	return nil
+}

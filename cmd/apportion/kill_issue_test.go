@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// issuePoints returns every point that an issue names, in order.
+func issuePoints(t *testing.T) []string {
+	t.Helper()
+	var points []string
+	for _, file := range []string{filepath.Join("..", "..", "billing", "clickhouse", "invoices.go"), "bill.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\.at\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
+			points = append(points, string(m[1]))
+		}
+	}
+	for _, step := range []string{"lines", "claim", "files"} {
+		if !slices.Contains(points, "before "+step) || !slices.Contains(points, "after "+step) {
+			t.Fatalf("an issue has no points around %s: %q", step, points)
+		}
+	}
+	return points
+}
+
+// priced is a tenant whose messages have a price, which re-rates all that it has been charged (R21).
+func priced(price int) string {
+	return fmt.Sprintf(`tenants:
+- id: issued
+  name: Issued
+  timeZone: UTC
+  telephony: vpop
+  subscriptions:
+  - {id: Issued1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
+     terms: [{from: 2025-01-01, to: 2029-01-01}], versions: [{from: 2025-01-01, prices: {connect: {sms: "%d"}}}]}
+`, price)
+}
+
+// TestIssueKilled kills an issue at every point that it passes, and ClickHouse with it; the same command again
+// issues what was not, gives back what was, and adjusts nothing twice (R20, R21). Each period is killed at a point of
+// its own, and for each the price has changed.
+func TestIssueKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
+	servers := startServers(t)
+	s := servers.scenario(t)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	points := issuePoints(t)
+	var events strings.Builder
+	for month := range points {
+		fmt.Fprintf(&events, `{"specversion":"1.0","id":"m%d","source":"test","type":"connect.usage","time":"2026-%02d-14T08:00:00Z","tenantid":"issued","data":{"channel":"sms","quantity":"2"}}`+"\n", month, month+1)
+	}
+	s.apportion("publish", write("events.ndjson", events.String()))
+	s.apportion("ingest", "--until-caught-up")
+
+	out := filepath.Join(dir, "out")
+	for i, point := range points {
+		period := fmt.Sprintf("2026-%02d", i+1)
+		s.apportion("registry", "apply", "-f", write("registry.yaml", priced(10+i)))
+		command := []string{"bill", "issue", "--period", period, "--tenant", "issued", "--as-of", "2027-06-01T00:00:00Z", "--out", out}
+		text, err := json.Marshal(orders{Point: point, Passing: 1, Signal: syscall.SIGKILL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		startProcess(t, "victim", append([]string{string(text)}, append(command, "--config", s.config)...)...).dies()
+		s.count("issue " + point)
+		servers.killClickHouse()
+		var inForce uint64
+		until(t, "ClickHouse is back", func() bool {
+			return s.db.QueryRow(t.Context(), "SELECT count() FROM issued_periods WHERE period = ?", period).Scan(&inForce) == nil
+		})
+		if claimed := slices.Contains(points[slices.Index(points, "after claim"):], point); (inForce == 1) != claimed {
+			t.Errorf("killed %s: %d claims", point, inForce)
+		}
+		if _, err := os.Stat(filepath.Join(out, period)); (err == nil) != (point == "after files") {
+			t.Errorf("killed %s: the files: %v", point, err)
+		}
+
+		var before string
+		for range 2 {
+			s.apportion(command...)
+			lines, err := os.ReadFile(filepath.Join(out, period, "lines.csv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if before != "" && before != string(lines) {
+				t.Errorf("killed %s: issued as\n%s\nand then as\n%s", point, before, lines)
+			}
+			before = string(lines)
+		}
+		// The messages of the period at the price of now, and one more of each earlier one: its price went up by 1.
+		want := []string{fmt.Sprintf("connect,connect.sms,2,unit,%d,%d.00,", 10+i, 2*(10+i))}
+		for range i {
+			want = append(want, "adjustment,connect.sms,0,unit,,2.00,")
+		}
+		rows := strings.Split(strings.TrimSpace(before), "\n")[1:]
+		if len(rows) != len(want) {
+			t.Fatalf("killed %s: %d lines, want %d:\n%s", point, len(rows), len(want), before)
+		}
+		for n := range rows {
+			if !strings.Contains(rows[n], want[n]) {
+				t.Errorf("killed %s: line %d is %s, want %s", point, n+1, rows[n], want[n])
+			}
+		}
+	}
+	var claims, written, lines uint64
+	if err := s.db.QueryRow(t.Context(), "SELECT count(), sum(lines), (SELECT count() FROM invoice_lines) FROM issued_periods").Scan(&claims, &lines, &written); err != nil {
+		t.Fatal(err)
+	}
+	if claims != uint64(len(points)) || written <= lines {
+		t.Errorf("%d claims of %d lines, %d written; want a claim for each of %d points, and lines left behind", claims, lines, written, len(points))
+	}
+	t.Logf("%d points, %d lines issued, %d left behind", len(points), lines, written-lines)
+}
