@@ -101,45 +101,46 @@ func Over(ctx context.Context, db *sql.DB, database string) (cluster string, the
 
 // MigrateCluster does on every node of a cluster what Migrate does on one server, and returns the names of the
 // files that it applied on any. The connections that open returns may be to a database, or to none. It needs no
-// ON CLUSTER: a node that was added, or that was away the last time, is simply brought up to date.
+// ON CLUSTER: a node that is added is simply brought up to date, and one that is away does not keep the others from it.
 func MigrateCluster(ctx context.Context, cluster, database string, nodes []Node, open func(addr, database string) *sql.DB) ([]string, error) {
 	applied := map[string]bool{}
-	on := func(node Node, database string, do func(db *sql.DB) error) error {
-		db := open(node.Addr, database)
-		if err := errors.Join(do(db), db.Close()); err != nil {
-			return fmt.Errorf("on %s, %s: %w", node.Addr, node.Layout, err)
+	var failed error
+	onEach := func(do func(node Node, open func(database string) *sql.DB) error) {
+		for _, node := range nodes {
+			if err := do(node, func(database string) *sql.DB { return open(node.Addr, database) }); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("on %s, %s: %w", node.Addr, node.Layout, err))
+			}
 		}
-		return nil
 	}
-	for _, node := range nodes {
-		var replicated bool
-		if err := on(node, "", func(db *sql.DB) (err error) {
-			if replicated, err = hasKeeper(ctx, db); err != nil {
-				return err
-			}
-			return createDatabases(ctx, db, cluster, database, node)
-		}); err != nil {
-			return nil, err
-		}
-		if !replicated && slices.ContainsFunc(nodes, func(n Node) bool { return n.Shard == node.Shard && n.Addr != node.Addr }) {
-			return nil, fmt.Errorf("%s has replicas, and no Keeper that they could agree through; configure one on every node", node.Addr)
-		}
-		if err := on(node, ShardDatabase(database), func(db *sql.DB) error {
-			files, err := migrate(ctx, db, shardFiles(replicated))
-			for _, name := range files {
-				applied[name] = true
-			}
+	onEach(func(node Node, open func(database string) *sql.DB) error {
+		db := open("")
+		defer db.Close()
+		keeper, err := hasKeeper(ctx, db)
+		if err != nil {
 			return err
-		}); err != nil {
-			return nil, err
 		}
-	}
-	for _, node := range nodes {
-		if err := on(node, database, func(db *sql.DB) error { return distribute(ctx, db, cluster, database) }); err != nil {
-			return nil, err
+		if !keeper && slices.ContainsFunc(nodes, func(n Node) bool { return n.Shard == node.Shard && n.Addr != node.Addr }) {
+			return errors.New("the shard has replicas, and no Keeper that they could agree through; configure one on every node")
 		}
+		if err := createDatabases(ctx, db, cluster, database, node); err != nil {
+			return err
+		}
+		shard := open(ShardDatabase(database))
+		defer shard.Close()
+		files, err := migrate(ctx, shard, shardFiles(keeper))
+		for _, name := range files {
+			applied[name] = true
+		}
+		return err
+	})
+	if failed == nil {
+		onEach(func(_ Node, open func(database string) *sql.DB) error {
+			db := open(database)
+			defer db.Close()
+			return distribute(ctx, db, cluster, database)
+		})
 	}
-	return slices.Sorted(maps.Keys(applied)), nil
+	return slices.Sorted(maps.Keys(applied)), failed
 }
 
 // hasKeeper tells a server that can replicate.
