@@ -1,8 +1,8 @@
 // Package aggregate turns deliveries into daily usage: it settles which delivery of an event wins (R8), gives
 // each event its meter and subscription (R9, R10, R11), and measures every date of every tenant (R12, R13).
 //
-// The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes usage_daily and
-// usage_balance; billing closes its months from those. This package has the shapes that pass between them,
+// The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes
+// usage_daily; billing closes its months from that. This package has the shapes that pass between them,
 // and the same computation in plain Go: settle.go, attribute.go and peak.go are the readable reference that
 // the SQL is tested against, and what explains a single figure. What the registry says comes in as [Timelines],
 // so that neither has rules of its own about who is active, primary or mapped.

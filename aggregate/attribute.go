@@ -6,11 +6,22 @@ import (
 	"apportion/schemas"
 )
 
+// By is how an event came to its subscription.
+type By string
+
+// The ways of R10, in their order; Connect goes to the primary alone (R11).
+const (
+	Own     By = "own"     // the event names the subscription
+	Mapped  By = "mapped"  // its agent or entry point is mapped to it
+	Primary By = "primary" // for want of both
+)
+
 // Attribution is where an event's usage goes.
 type Attribution struct {
 	Meter string
-	// Subscription is empty where the event is unallocated (R10, R11).
+	// Subscription is empty where the event is unallocated (R10, R11), and so is By.
 	Subscription string
+	By           By
 	// Held: the registry does not know the tenant, so nothing else is said of the event.
 	Held bool
 	// Unmapped: an agent session that went to the primary for want of a mapping.
@@ -69,30 +80,33 @@ func (l *Lookup) Attribute(e *schemas.Event) Attribution {
 	switch e.Type {
 	case schemas.ConnectUsage:
 		a.Meter = ConnectPrefix + e.Channel
-		a.Subscription = primary.Subscription
+		a.Subscription, a.By = allocate("", false, "", primary.Subscription)
 	case schemas.IVRSession:
 		a.Meter = IVRPort
 		entryPoint, _ := at(l.entryPoints[[2]string{e.Tenant, e.EntryPoint}], func(s EntryPointStep) int64 { return s.FromMS }, ms)
-		a.Subscription, _ = allocate(e.Subscription, own.Active, entryPoint.Subscription, primary.Subscription)
+		a.Subscription, a.By = allocate(e.Subscription, own.Active, entryPoint.Subscription, primary.Subscription)
 	case schemas.AgentSession:
 		agent, _ := at(l.agents[[2]string{e.Tenant, e.Agent}], func(s AgentStep) int64 { return s.FromMS }, ms)
 		a.Meter = AgentStandard
 		if e.Class == "premium" || e.Class == "" && agent.Premium {
 			a.Meter = AgentPremium
 		}
-		a.Subscription, a.Unmapped = allocate(e.Subscription, own.Active, agent.Subscription, primary.Subscription)
+		a.Subscription, a.By = allocate(e.Subscription, own.Active, agent.Subscription, primary.Subscription)
+		a.Unmapped = a.By == Primary
 	}
 	return a
 }
 
 // allocate is the order of R10: the event's own subscription, the one mapped, the primary, none.
-func allocate(own string, ownActive bool, mapped, primary string) (subscription string, fellToPrimary bool) {
+func allocate(own string, ownActive bool, mapped, primary string) (subscription string, by By) {
 	switch {
 	case ownActive:
-		return own, false
+		return own, Own
 	case mapped != "":
-		return mapped, false
+		return mapped, Mapped
+	case primary != "":
+		return primary, Primary
 	default:
-		return primary, primary != ""
+		return "", ""
 	}
 }

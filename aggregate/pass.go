@@ -19,8 +19,8 @@ type Snapshot struct {
 	Offset    int64
 	Tenants   []Tenant
 	Timelines Timelines
-	// Rules are the configured numbers that the timelines rest on, in words.
-	Rules string
+	// IVRPortFactor is how many IVR ports of an entitlement come with a seat (R14).
+	IVRPortFactor int64
 }
 
 // Tenant is what a pass needs to know of a tenant besides its timelines.
@@ -92,7 +92,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, %s, time zones %s", rules.OpenSessionHours, registry.Rules, civil.TZVersion),
+		Rules:          fmt.Sprintf("open sessions %d h, %d IVR ports a seat, time zones %s", rules.OpenSessionHours, registry.IVRPortFactor, civil.TZVersion),
 	}
 	pass.Number = number(pass, last)
 	var changed []string
@@ -173,8 +173,8 @@ const MostDeliveries = 4_000_000
 
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
 // know: UTC, R22), cut into pieces for a query each. Since a query reads all between the first and the last day of a
-// tenant, days that do not follow one another go to different ones; and so do those of different months, since what
-// it reads of one tenant it looks for among the days of all.
+// tenant, days that do not follow one another go to different ones; and so do days that begin in different months,
+// since what it reads of one tenant it looks for among the days of all.
 func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
 	type run struct {
 		days   []Day
@@ -231,11 +231,8 @@ func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zon
 	return cut
 }
 
-// follows reports whether a day comes right after others, in the same month.
-func follows(days []Day, day Day) bool {
-	last := days[len(days)-1]
-	return last.ToMS == day.FromMS && last.Date.Month() == day.Date.Month()
-}
+// follows reports whether a day comes right after others.
+func follows(days []Day, day Day) bool { return days[len(days)-1].ToMS == day.FromMS }
 
 // Days returns the dates `[from, to)` of a tenant as stretches of time, without those that its zone skips.
 func Days(tenant string, zone *civil.Zone, from, to civil.Date) []Day {

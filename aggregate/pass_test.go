@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -134,31 +135,39 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	}
 }
 
-func TestRefreshMonthByMonth(t *testing.T) {
+// TestRefreshPieceByPiece: days that follow one another go into one query, across months too; those that do not go
+// into others, and so do more deliveries than a query should read.
+func TestRefreshPieceByPiece(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
 	s.touched = map[string]map[civil.Date]int64{
-		"acme": {date(2026, 10, 31): 1, date(2026, 10, 31): 1}, // of Tokyo's October and November
-		"beta": {date(2026, 11, 1): 1},                         // of New York's October and November
+		"acme":   {date(2026, 10, 31): 1},                       // of Tokyo's October and November
+		"beta":   {date(2026, 10, 2): 1, date(2026, 10, 20): 1}, // each of two dates in New York
+		"nobody": {date(2026, 11, 7): MostDeliveries, date(2026, 11, 8): 1},
 	}
 	var progress []string
 	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { progress = append(progress, fmt.Sprintf("%d/%d", done, total)) })
-	if err != nil || report.Days != 4 {
-		t.Fatalf("%+v, %v; want 4 days", report, err)
+	if err != nil || report.Days != 8 {
+		t.Fatalf("%+v, %v; want 8 days", report, err)
 	}
-	var got [][]string
-	for _, month := range s.workedOut {
+	var got []string
+	for _, piece := range s.workedOut {
 		var days []string
-		for _, d := range month {
+		for _, d := range piece {
 			days = append(days, d.Tenant+" "+d.Date.String())
 		}
-		got = append(got, days)
+		got = append(got, strings.Join(days, ", "))
 	}
-	want := [][]string{{"acme 2026-10-31", "beta 2026-10-31"}, {"acme 2026-11-01", "beta 2026-11-01"}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("worked out %q, want %q", got, want)
+	want := []string{
+		"acme 2026-10-31, acme 2026-11-01, beta 2026-10-01, beta 2026-10-02",
+		"beta 2026-10-19, beta 2026-10-20",
+		"nobody 2026-11-07",
+		"nobody 2026-11-08",
 	}
-	if want := []string{"0/4", "2/4", "4/4"}; !slices.Equal(progress, want) {
+	if !slices.Equal(got, want) {
+		t.Errorf("worked out\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if want := []string{"0/8", "4/8", "6/8", "7/8", "8/8"}; !slices.Equal(progress, want) {
 		t.Errorf("progress %q, want %q", progress, want)
 	}
 }

@@ -13,103 +13,134 @@ import (
 // Reference works out the usage and the balance of some days from all deliveries of their tenants, as the SQL
 // does and far more slowly. Both results are in the order of their columns; a day without any has none.
 func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) ([]Usage, []DayBalance) {
-	usage, balance := gather(deliveries, timelines, days, rules, now)
-
-	var rows []Usage
-	for _, g := range usage {
-		g.Peak, g.PeakMS = Peak(g.live)
-		g.Usage.Agents = int64(len(g.agents))
-		rows = append(rows, g.Usage)
+	m := NewMeasurement(timelines, days, rules, now)
+	for _, c := range Settle(deliveries) {
+		m.Add(c)
 	}
-	slices.SortFunc(rows, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
-	})
-	var balances []DayBalance
-	for day, b := range balance {
-		balances = append(balances, DayBalance{day.Tenant, day.Date, b})
-	}
-	slices.SortFunc(balances, func(a, b DayBalance) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date))
-	})
-	return rows, balances
+	f := m.Figures()
+	return f.Usage, f.Balances
 }
 
-// key says of whom usage is gathered; subscription is empty for the tenant as a whole.
-type key struct {
+// Measurement is [Reference] for deliveries that are too many to be held at once: it takes them event by event, as
+// they are settled, and keeps of each what the figures need.
+type Measurement struct {
+	rules   Rules
+	now     int64
+	lookup  *Lookup
+	days    map[string][]Day // by tenant
+	usage   map[usageOf]*gathered
+	agents  map[AgentsOf]map[string]bool
+	balance map[Day]Balance
+}
+
+type usageOf struct {
 	day                 Day
 	meter, subscription string
 }
 
-// gathered is usage before its peak and its agents are counted.
 type gathered struct {
 	Usage
 	live   []Interval
 	agents map[string]bool
 }
 
-// gather sorts the deliveries of the days by whom they count for, and by what became of them.
-func gather(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) (map[key]*gathered, map[Day]Balance) {
-	usage := map[key]*gathered{}
-	balance := map[Day]Balance{}
-	lookup := NewLookup(timelines)
-
-	byTenant := map[string][]Day{}
+// NewMeasurement begins to measure the days.
+func NewMeasurement(timelines Timelines, days []Day, rules Rules, now int64) *Measurement {
+	m := &Measurement{rules, now, NewLookup(timelines), map[string][]Day{}, map[usageOf]*gathered{}, map[AgentsOf]map[string]bool{}, map[Day]Balance{}}
 	for _, d := range days {
-		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
+		m.days[d.Tenant] = append(m.days[d.Tenant], d)
 	}
-	for _, c := range Settle(deliveries) {
-		attribution := lookup.Attribute(&c.Event)
-		counts := c.Wins && !c.Voided && !attribution.Held && attribution.Subscription != ""
-		for _, day := range byTenant[c.Tenant] {
-			starts := day.FromMS <= c.AtMS() && c.AtMS() < day.ToMS
+	return m
+}
+
+// Add takes a content of an event that has been settled (R8).
+func (m *Measurement) Add(c Content) {
+	attribution := m.lookup.Attribute(&c.Event)
+	counts := c.Counts(attribution)
+	var liveFrom, liveTo int64
+	who := c.Agent
+	if c.Type != schemas.ConnectUsage {
+		liveFrom, liveTo = m.rules.Live(&c.Event, m.now)
+	}
+	if c.Type == schemas.IVRSession {
+		who = c.Source + "\x00" + c.ID
+	}
+	for _, day := range m.days[c.Tenant] {
+		starts := day.FromMS <= c.AtMS() && c.AtMS() < day.ToMS
+		if starts {
+			m.balance[day] = m.balance[day].Add(classify(c, attribution))
+		}
+		from, to := max(liveFrom, day.FromMS), min(liveTo, day.ToMS)
+		if !counts || !starts && from >= to {
+			continue
+		}
+		for _, subscription := range []string{"", attribution.Subscription} {
+			k := usageOf{day, attribution.Meter, subscription}
+			g := m.usage[k]
+			if g == nil {
+				g = &gathered{Usage: Usage{Tenant: c.Tenant, Date: day.Date, Meter: k.meter, Subscription: subscription}, agents: map[string]bool{}}
+				m.usage[k] = g
+			}
 			if starts {
-				balance[day] = balance[day].Add(classify(c, attribution))
-			}
-			if !counts {
-				continue
-			}
-			var from, to int64
-			if c.Type != schemas.ConnectUsage {
-				from, to = rules.Live(&c.Event, now)
-				from, to = max(from, day.FromMS), min(to, day.ToMS)
-			}
-			if !starts && from >= to {
-				continue
-			}
-			for _, subscription := range []string{"", attribution.Subscription} {
-				k := key{day, attribution.Meter, subscription}
-				g := usage[k]
-				if g == nil {
-					g = &gathered{Usage: Usage{Tenant: c.Tenant, Date: day.Date, Meter: k.meter, Subscription: subscription}, agents: map[string]bool{}}
-					usage[k] = g
+				g.Events++
+				g.Units = g.Units.Add(decimal.New(c.Quantity, -6))
+				if c.Type == schemas.AgentSession {
+					g.agents[c.Agent] = true
+					m.head(AgentsOf{c.Tenant, attribution.Meter, subscription}, c.Agent)
 				}
-				if starts {
-					g.Events++
-					g.Units = g.Units.Add(decimal.New(c.Quantity, -6))
-					if c.Type == schemas.AgentSession {
-						g.agents[c.Agent] = true
-					}
-				}
-				if from < to {
-					who := c.Agent
-					if c.Type == schemas.IVRSession {
-						who = c.Source + "\x00" + c.ID
-					}
-					g.live = append(g.live, Interval{who, from, to})
-					g.Milliseconds += to - from
-				}
+			}
+			if from < to {
+				g.live = append(g.live, Interval{who, from, to})
+				g.Milliseconds += to - from
 			}
 		}
 	}
-	return usage, balance
+}
+
+func (m *Measurement) head(of AgentsOf, agent string) {
+	if m.agents[of] == nil {
+		m.agents[of] = map[string]bool{}
+	}
+	m.agents[of][agent] = true
+}
+
+// Figures returns what the events come to that have been added.
+func (m *Measurement) Figures() *Figures {
+	f := &Figures{Agents: map[AgentsOf]int64{}}
+	for _, g := range m.usage {
+		g.Peak, g.PeakMS = Peak(g.live)
+		g.Usage.Agents = int64(len(g.agents))
+		f.Usage = append(f.Usage, g.Usage)
+	}
+	slices.SortFunc(f.Usage, func(a, b Usage) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
+	})
+	for of, agents := range m.agents {
+		f.Agents[of] = int64(len(agents))
+	}
+	for day, b := range m.balance {
+		f.Balances = append(f.Balances, DayBalance{day.Tenant, day.Date, b})
+	}
+	slices.SortFunc(f.Balances, func(a, b DayBalance) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date))
+	})
+	return f
+}
+
+// Counts reports whether a content counts as usage: it wins, voids nothing, and goes to a subscription.
+func (c Content) Counts(a Attribution) bool {
+	return c.Wins && !c.Voided && !a.Held && a.Subscription != ""
 }
 
 // ReferenceProfile works out the profiles of some days from all deliveries of their tenants, in the order of tenant,
 // date and meter.
 func ReferenceProfile(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) []Profile {
-	usage, _ := gather(deliveries, timelines, days, rules, now)
+	m := NewMeasurement(timelines, days, rules, now)
+	for _, c := range Settle(deliveries) {
+		m.Add(c)
+	}
 	var profiles []Profile
-	for k, g := range usage {
+	for k, g := range m.usage {
 		if k.subscription != "" || len(g.live) == 0 {
 			continue
 		}

@@ -22,6 +22,9 @@ type Content struct {
 // order of the deliveries makes no difference, and neither does a delivery of which there is one already,
 // beyond being counted.
 func Settle(deliveries []schemas.Event) []Content {
+	if len(deliveries) == 1 { // as most events have, and there may be millions
+		return []Content{{Event: deliveries[0], Deliveries: 1, Wins: true}}
+	}
 	type identity struct{ tenant, source, id string }
 	type candidate struct {
 		Content

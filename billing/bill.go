@@ -30,14 +30,25 @@ func DefaultRules() Rules {
 
 // String says what is configured, in words that are kept with what is issued: other words re-rate it (R21).
 func (r Rules) String() string {
-	return fmt.Sprintf("open sessions %d h, %d IVR ports a seat, grace %d days", r.OpenSessionHours, r.IVRPortFactor, r.GraceDays)
+	return fmt.Sprintf(rulesForm, r.OpenSessionHours, r.IVRPortFactor, r.GraceDays)
+}
+
+const rulesForm = "open sessions %d h, %d IVR ports a seat, grace %d days"
+
+// ParseRules reads what String says.
+func ParseRules(s string) (Rules, error) {
+	var r Rules
+	if _, err := fmt.Sscanf(s, rulesForm, &r.OpenSessionHours, &r.IVRPortFactor, &r.GraceDays); err != nil {
+		return Rules{}, fmt.Errorf("%q does not say which rules were configured: %w", s, err)
+	}
+	return r, nil
 }
 
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.
 type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced (R22), not_due (R20) or unknown_tenant (R1).
+	// Code is missing_price (R19), unbalanced (R22), not_due or held (R20), or unknown_tenant (R1).
 	Code   string `json:"code"`
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`

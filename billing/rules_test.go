@@ -117,6 +117,8 @@ type story struct {
 	ledger *fakeLedger
 	// states are those before the commands, by their offset.
 	states []registry.State
+	// billed, where it is not nil, is told what is billed, and what had been issued before.
+	billed func(m moment, run *billing.Run, before map[string][]billing.Issue)
 }
 
 func newStory() *story {
@@ -214,9 +216,16 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		if moment.preview != issue {
 			bill, clock = biller.Preview, moment.preview
 		}
+		before, err := s.ledger.Issues(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		outcome, err := bill(t.Context(), period, moment.tenants, clock)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if s.billed != nil {
+			s.billed(moment, outcome, before)
 		}
 		invoices = append(invoices, outcome.Invoices...)
 		for _, stop := range outcome.Stopped {

@@ -121,20 +121,11 @@ func (r *Run) sort() {
 // Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing. It
 // carries the adjustments that an issue would; those of a period that is issued are on invoices already.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
-	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
-	chosen := b.choose(run, tenants)
 	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
 	}
-	basis := basis{snapshot: snapshot, now: now}
-	if basis.positions, err = b.Usage.Positions(ctx); err != nil {
-		return nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	figures, err := b.Usage.Fresh(ctx, basis.days(chosen, period), basis.extent(), snapshot.Timelines, b.Rules.Rules, now)
-	if err != nil {
-		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
-	}
+	chosen := b.choose(&Run{}, tenants)
 	chains, err := b.Ledger.Issues(ctx, ids(chosen))
 	if err != nil {
 		return nil, fmt.Errorf("reading what has been issued: %w", err)
@@ -154,6 +145,38 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if again, moved, err = b.rerate(ctx, issuedBefore, chains, pass); err != nil {
 			return nil, err
 		}
+	}
+	return b.draft(ctx, snapshot, period, tenants, now, aggregate.Settled, again)
+}
+
+// View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
+// on what stands. Nothing is stored.
+func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string, view View) (*Run, error) {
+	snapshot, err := Snapshot(view.State, b.Rules)
+	if err != nil {
+		return nil, err
+	}
+	viewed := *b
+	viewed.State = view.State
+	arrivedBy := aggregate.Settled
+	if view.KnownAt != nil {
+		arrivedBy = *view.KnownAt
+	}
+	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, nil)
+}
+
+// draft bills a period from the deliveries that have arrived by an instant.
+func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64, again map[string][]rerated) (*Run, error) {
+	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
+	chosen := b.choose(run, tenants)
+	positions, err := b.Usage.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	basis := basis{snapshot: snapshot, extent: aggregate.Extent{Positions: positions, ArrivedBy: arrivedBy}, now: now}
+	figures, err := b.Usage.Fresh(ctx, basis.days(chosen, period), basis.extent, snapshot.Timelines, b.Rules.Rules, now)
+	if err != nil {
+		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
 	issues, err := b.each(ctx, chosen, figures, again, run, basis)
 	if err != nil {
@@ -271,6 +294,9 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 		return &Stop{t.ID, period, "not_due", "R20", "the grace of the period ends at " + civil.FormatMillis(end),
 			"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"}, nil
 	}
+	if reason, held := b.State.Held(t.ID, period); held {
+		return stopHeld(t.ID, period, reason), nil
+	}
 	if len(b.Differences) > 0 {
 		return unbalanced(t.ID, period, b.Differences), nil
 	}
@@ -279,14 +305,10 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 
 // basis is what tenants are billed on.
 type basis struct {
-	snapshot  aggregate.Snapshot
-	pass      uint64
-	positions []aggregate.Position
-	now       int64
-}
-
-func (b basis) extent() aggregate.Extent {
-	return aggregate.Extent{Positions: b.positions, ArrivedBy: aggregate.Settled}
+	snapshot aggregate.Snapshot
+	pass     uint64
+	extent   aggregate.Extent
+	now      int64
 }
 
 // days returns the dates of a period of the tenants.
@@ -325,7 +347,7 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	if err != nil || moved {
 		return nil, moved, err
 	}
-	issues, err = b.each(ctx, due, figures, again, run, basis{snapshot, pass.Number, pass.Positions, aggregate.Settled})
+	issues, err = b.each(ctx, due, figures, again, run, basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled})
 	for i := range issues {
 		issues[i].ID, issues[i].Seq = uuid.New(), len(chains[issues[i].Tenant])+1
 	}
@@ -508,7 +530,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		}
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices, Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance,
-			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.positions, Rules: b.Rules.String(), TZVersion: civil.TZVersion,
+			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: civil.TZVersion,
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {
@@ -575,7 +597,7 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 	days := slices.SortedFunc(maps.Keys(wanted), func(x, y aggregate.Day) int {
 		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Date, y.Date))
 	})
-	profiles, err := b.Usage.Profile(ctx, days, on.extent(), on.snapshot.Timelines, b.Rules.Rules, on.now)
+	profiles, err := b.Usage.Profile(ctx, days, on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
 		return fmt.Errorf("working out the days of the peaks: %w", err)
 	}
@@ -637,5 +659,5 @@ func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	return zone.Start(period.Next().First().Add(b.Rules.GraceDays)), nil
+	return graceEnd(zone, period, b.Rules), nil
 }

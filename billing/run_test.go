@@ -209,6 +209,41 @@ func TestUnbalancedPartitionsStopEverything(t *testing.T) {
 	}
 }
 
+// TestAHeldPeriodIsNotIssued: the tenant's period alone, once it would be due, until it is released; a draft is as
+// usual, and what was issued before stays so (R20).
+func TestAHeldPeriodIsNotIssued(t *testing.T) {
+	b, _, ledger := newBiller(t, threeTenants, messages)
+	command := func(kind string, period civil.Month, reason string) {
+		t.Helper()
+		next, verdict := b.State.Apply(b.State.Offset()+1, registry.Command{ID: fmt.Sprint(kind, period), Source: "test", TenantID: "acme", Command: kind, Period: period, Reason: reason})
+		if !verdict.Accepted {
+			t.Fatal(verdict.Refusals)
+		}
+		b.State = next
+	}
+	command(registry.HoldPeriod, october, "disputed by the customer")
+	command(registry.HoldPeriod, october+1, "another period")
+	wantRun(t, issueAt(t, b, "2026-11-01T00:00:00Z", "acme"), nil, []string{"acme not_due R20"})
+	run := issueAt(t, b, yearAfter, "acme", "beta")
+	wantRun(t, run, []string{linesOfBeta}, []string{"acme held R20"})
+	if s := run.Stopped[0]; s.Detail != "disputed by the customer" || !strings.Contains(s.Advice, "`apportion bill release --period 2026-10 --tenant acme --reason …`") {
+		t.Error(s)
+	}
+	preview, err := b.Preview(t.Context(), october, []string{"acme"}, at(t, yearAfter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRun(t, preview, []string{linesOfAcme}, nil)
+	command(registry.ReleasePeriod, october, "settled")
+	released := issueAt(t, b, yearAfter, "acme", "beta")
+	wantRun(t, released, []string{linesOfAcme, linesOfBeta}, nil)
+	if run.Issued != 1 || released.Issued != 1 || ledger.asked != 2 {
+		t.Errorf("issued %d and %d tenants, the ledger asked %d times; want 1, 1 and 2", run.Issued, released.Issued, ledger.asked)
+	}
+	b.State, _ = b.State.Apply(b.State.Offset()+1, registry.Command{ID: "late", Source: "test", TenantID: "acme", Command: registry.HoldPeriod, Period: october, Reason: "too late"})
+	wantRun(t, issueAt(t, b, yearAfter, "acme"), []string{linesOfAcme}, nil)
+}
+
 func TestRegistryThatChangesMeanwhile(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	usage.finished = func(pass *aggregate.Pass) { pass.RegistryOffset++ } // another replica's pass, by a later registry

@@ -58,6 +58,11 @@ func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) 
 	balances := make([]PartitionBalance, 0, len(all))
 	for _, b := range all {
 		b.compare()
+		if b.Accepted != b.StoredAccepted || b.Rejected != b.StoredRejected {
+			if err := b.locate(ctx, conn); err != nil {
+				return nil, explained(err)
+			}
+		}
 		balances = append(balances, *b)
 	}
 	slices.SortFunc(balances, func(a, b PartitionBalance) int {

@@ -18,14 +18,16 @@ func TestBalanceNamesDifferences(t *testing.T) {
 		('hole', 0, 0, 4, 0, 0, 0), ('hole', 0, 7, 7, 0, 0, 0), ('hole', 0, 9, 9, 0, 0, 0),
 		('overlap', 3, 0, 4, 0, 0, 0), ('overlap', 3, 2, 2, 0, 0, 0), ('overlap', 3, 4, 8, 0, 0, 0),
 		('sum', 0, 0, 4, 5, 0, 0), ('begins', 0, 3, 3, 1, 1, 0),
-		('stored', 0, 0, 4, 5, 3, 2)`)
+		('stored', 0, 0, 4, 5, 3, 2), ('twice', 1, 0, 3, 4, 3, 1), ('twice', 1, 4, 5, 2, 2, 0)`)
 	e.exec(`INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES
 		('t', 'agent.session', 'a', 'fine', 0, 5), ('t', 'agent.session', 'later', 'fine', 0, 7), ('t', 'agent.session', 'other', 'lost', 1, 5),
 		('t', 'agent.session', 'a', 'stored', 0, 1),
+		('t', 'agent.session', 'a', 'twice', 1, 0), ('t', 'agent.session', 'a', 'twice', 1, 1), ('t', 'agent.session', 'a', 'twice', 1, 2),
+		('t', 'agent.session', 'a', 'twice', 1, 4), ('t', 'agent.session', 'a', 'twice', 1, 5),
 		('t', 'agent.session', 'a', 'begins', 0, 1), ('t', 'agent.session', 'b', 'begins', 0, 3)`)
 	// The same offset under two keys is still one delivery.
 	e.exec("INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES ('u', 'agent.session', 'a', 'stored', 0, 1)")
-	e.exec("INSERT INTO rejected (topic, partition, offset) VALUES ('fine', 0, 6), ('fine', 0, 8)")
+	e.exec("INSERT INTO rejected (topic, partition, offset) VALUES ('fine', 0, 6), ('fine', 0, 8), ('twice', 1, 1), ('twice', 1, 2), ('twice', 1, 3)")
 	balances, err := Balance(t.Context(), e.conn)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +37,10 @@ func TestBalanceNamesDifferences(t *testing.T) {
 		"hole":    {"hole/0: no batch of the ledger has the offsets 5-6", "hole/0: no batch of the ledger has the offsets 8"},
 		"overlap": {"overlap/3: the ledger has the offsets 2 more than once", "overlap/3: the ledger has the offsets 4 more than once"},
 		"sum":     {"sum/0: the ledger says that 5 were read, but 0 accepted and 0 rejected"},
-		"stored":  {"stored/0: the ledger says that 3 were accepted, but usage_events has 1", "stored/0: the ledger says that 2 were rejected, but the table rejected has 0"},
+		"stored": {"stored/0: the ledger says that 3 were accepted, but usage_events has 1", "stored/0: the ledger says that 2 were rejected, but the table rejected has 0",
+			"stored/0: of the batch 0-4 neither usage_events nor rejected has the offsets 0, 2-4"},
+		"twice": {"twice/1: the ledger says that 1 were rejected, but the table rejected has 3",
+			"twice/1: of the batch 0-3 usage_events and rejected both have the offsets 1-2"},
 		// The ledger has lost its first batch, or all of them.
 		"begins": {"begins/0: no batch of the ledger has the offsets 1-2", "begins/0: the ledger says that 1 were accepted, but usage_events has 2"},
 		"lost":   {"lost/1: no batch of the ledger has the offsets 5", "lost/1: the ledger says that 0 were accepted, but usage_events has 1"},

@@ -57,7 +57,7 @@ func DefaultConfig() Config {
 		Group:          "apportion-ingest",
 		BatchRows:      262_144,
 		BatchBytes:     64 << 20,
-		BatchAge:       time.Second,
+		BatchAge:       250 * time.Millisecond,
 		FetchBytes:     1 << 20,
 		SessionTimeout: 6 * time.Second,
 	}

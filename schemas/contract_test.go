@@ -191,6 +191,12 @@ func TestRegistryCommandSchema(t *testing.T) {
 	for data, ok := range map[string]bool{
 		`{"command":"put_tenant","base":-1,"tenant":` + tenant + `}`:        true,
 		`{"command":"change_telephony","telephony":"vpop","reason":"call"}`: true,
+		`{"command":"hold_period","period":"2026-10","reason":"disputed"}`:  true,
+		`{"command":"release_period","period":"2026-10","reason":"paid"}`:   true,
+		`{"command":"hold_period","period":"2026-10"}`:                      false,
+		`{"command":"hold_period","period":"2026-10","reason":" "}`:         false,
+		`{"command":"hold_period","reason":"disputed"}`:                     false,
+		`{"command":"release_period","period":"2026-13","reason":"paid"}`:   false,
 		`{"command":"put_tenant","base":-1}`:                                false,
 		`{"command":"put_tenant","base":-2,"tenant":` + tenant + `}`:        false,
 		`{"command":"change_telephony"}`:                                    false,

@@ -1,5 +1,5 @@
 // Package clickhouse keeps usage in ClickHouse: it reads usage_events and the ledger, which ingest writes, works
-// out days in SQL, and writes usage_daily, usage_balance and the passes that put them in force. Billing reads
+// out days in SQL, and writes usage_daily and the passes that put them in force. Billing reads
 // the result through it.
 //
 // What the registry says comes in with each call and goes along with each query as external tables, so a query
@@ -41,31 +41,35 @@ const day = 24 * 3600_000
 // same SQL as one server, on its own tables.
 type Store struct {
 	conn driver.Conn
-	// shards is conn alone where there is no cluster.
-	shards []driver.Conn
+	// shards gives conn alone where there is no cluster.
+	shards func(context.Context) ([]driver.Conn, error)
 	// spare is how many rows that are no longer in force are left alone in any case.
 	spare uint64
 }
 
-// NewStore returns a store over a connection whose database has been migrated. Where that is over a cluster, it
-// needs connections to the database of each shard, too.
-func NewStore(conn driver.Conn, shards ...driver.Conn) *Store {
-	if len(shards) == 0 {
-		shards = []driver.Conn{conn}
-	}
+// NewStore returns a store over a connection whose database has been migrated.
+func NewStore(conn driver.Conn) *Store {
+	return &Store{conn, func(context.Context) ([]driver.Conn, error) { return []driver.Conn{conn}, nil }, 10_000}
+}
+
+// NewClusterStore returns a store over a connection to the database of a cluster, which asks for connections to the
+// database of each shard when it needs them. They are the same, in the same order, each time.
+func NewClusterStore(conn driver.Conn, shards func(context.Context) ([]driver.Conn, error)) *Store {
 	return &Store{conn, shards, 10_000}
 }
 
 // onShards does something on every shard at once, and returns what it came to on each.
 func onShards[T any](ctx context.Context, s *Store, do func(ctx context.Context, shard driver.Conn) (T, error)) ([]T, error) {
-	results := make([]T, len(s.shards))
+	shards, err := s.shards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]T, len(shards))
 	group, ctx := errgroup.WithContext(ctx)
-	for i, shard := range s.shards {
+	for i, shard := range shards {
 		group.Go(func() (err error) {
-			if shard != s.conn {
-				if err := catchUp(ctx, shard); err != nil {
-					return err
-				}
+			if err := s.catchUp(ctx, shard); err != nil {
+				return err
 			}
 			results[i], err = do(ctx, shard)
 			return err
@@ -74,8 +78,28 @@ func onShards[T any](ctx context.Context, s *Store, do func(ctx context.Context,
 	return results, group.Wait()
 }
 
+// rows hands over what a query gives on the shard that has anything: it is about one tenant.
+func (s *Store) rows(q *query, sql string, row func(driver.Rows) error) error {
+	shards, err := s.shards(q.ctx)
+	if err != nil {
+		return err
+	}
+	for _, shard := range shards {
+		if err := s.catchUp(q.ctx, shard); err != nil {
+			return err
+		}
+		if err := q.each(shard, sql, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // catchUp waits until the replica that answers has all that any replica of its shard had taken.
-func catchUp(ctx context.Context, shard driver.Conn) error {
+func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
+	if shard == s.conn {
+		return nil // there is no cluster
+	}
 	var tables []string
 	if err := shard.QueryRow(ctx, `SELECT groupArray(name) FROM system.tables
 		WHERE database = currentDatabase() AND engine LIKE 'Replicated%' AND name LIKE 'usage%'`).Scan(&tables); err != nil {
@@ -304,8 +328,12 @@ func quoted(s string) string {
 // WorkOut writes the usage and the balance of the days and then puts them in force.
 func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
+	shards, err := s.shards(ctx)
+	if err != nil {
+		return err
+	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
-	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(s.shards[shard],
+	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(shards[shard],
 		`INSERT INTO usage_daily (`+figureColumns+`, changes, pass, run)
 		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, changes`+stamp+` FROM daily`); err != nil {
 		return err
@@ -315,7 +343,7 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(s.shards[shard], `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
 }
 
 // figureColumns are those of daily and usage_daily alike.
@@ -644,7 +672,9 @@ func (q *query) parameter(name string, value int64) {
 }
 
 func (q *query) context() context.Context {
-	return clickhouse.Context(q.ctx, clickhouse.WithExternalTable(q.tables...), clickhouse.WithParameters(q.parameters))
+	return clickhouse.Context(q.ctx, clickhouse.WithExternalTable(q.tables...), clickhouse.WithParameters(q.parameters),
+		// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
+		clickhouse.WithSettings(clickhouse.Settings{"optimize_and_compare_chain": 0}))
 }
 
 func (q *query) run(conn driver.Conn, sql string) (driver.Rows, error) {

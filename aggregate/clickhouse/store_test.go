@@ -244,7 +244,7 @@ func TestClusterAgreesWithReference(t *testing.T) {
 	draws("8") // on two servers
 	defer draws("25")
 	conn, shards := openCluster(t)
-	store := clickhouse.NewStore(conn, shards...)
+	store := clickhouse.NewClusterStore(conn, func(context.Context) ([]driver.Conn, error) { return shards, nil })
 	var seen [2]map[string]uint64
 	for i := range seen {
 		seen[i] = map[string]uint64{}

@@ -11,25 +11,21 @@ import (
 	"apportion/billing"
 )
 
-// columns are those of lines.csv, the contract with finance's import.
-var columns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter", "quantity", "unit",
+// linesColumns are those of lines.csv, the contract with finance's import.
+var linesColumns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter", "quantity", "unit",
 	"unit_price", "amount", "currency", "from", "to", "peak_at", "corrects", "note"}
 
 // LinesCSV writes lines.csv: every line of the invoices, in their order. The notes of a draft say that it is one.
 func LinesCSV(w io.Writer, invoices []billing.Invoice, draft bool) error {
 	out := csv.NewWriter(w)
-	if err := out.Write(columns); err != nil {
+	if err := out.Write(linesColumns); err != nil {
 		return err
 	}
 	for _, i := range invoices {
 		for _, l := range i.Lines {
-			note := l.Note
-			if draft {
-				note = "DRAFT. " + note
-			}
 			if err := out.Write([]string{i.Tenant, i.Subscription, i.Period.String(), i.ID, strconv.Itoa(l.No), string(l.Kind), l.Meter,
 				l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), i.Currency,
-				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, note}); err != nil {
+				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, note(l, draft)}); err != nil {
 				return err
 			}
 		}

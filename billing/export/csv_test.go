@@ -46,26 +46,31 @@ func sample() []billing.Invoice {
 	}
 }
 
+// golden compares what is written with a file.
+func golden(t *testing.T, path string, write func(*bytes.Buffer) error) {
+	t.Helper()
+	var got bytes.Buffer
+	if err := write(&got); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, &got, want)
+	}
+}
+
 // TestLinesCSV compares with the files that finance's import was made for.
 func TestLinesCSV(t *testing.T) {
 	for path, draft := range map[string]bool{"testdata/lines.csv": false, "testdata/lines.draft.csv": true} {
-		var got bytes.Buffer
-		if err := LinesCSV(&got, sample(), draft); err != nil {
-			t.Fatal(err)
-		}
-		if *update {
-			if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got.Bytes(), want) {
-			t.Errorf("%s: got\n%s\nwant\n%s", path, &got, want)
-		}
+		golden(t, path, func(b *bytes.Buffer) error { return LinesCSV(b, sample(), draft) })
 	}
 }
 

@@ -1,28 +1,40 @@
 package export
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"apportion/billing"
 	"apportion/schemas/civil"
 )
 
 func issued() *billing.Run {
-	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample()}
+	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample(), Accounts: accounts()}
 }
 
 func write(t *testing.T, dir string, run *billing.Run) string {
 	t.Helper()
-	made, err := Write(dir, run)
+	plainly(t)
+	made, refusals, err := Write(dir, run, seller)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(refusals) > 0 {
+		t.Errorf("refused: %v", refusals)
+	}
 	return made
 }
+
+// all is what the directory of a period has.
+var all = []string{"focus.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json", "pdf", "ubl"}
 
 // entries returns the names in a directory, those that are hidden too.
 func entries(t *testing.T, dir string) []string {
@@ -75,7 +87,7 @@ func TestWrite(t *testing.T) {
 		t.Errorf("wrote the draft to %s", made)
 	}
 	wantEntries(t, dir, "2026-10", "2026-10.draft")
-	wantEntries(t, filepath.Join(dir, "2026-10"), "lines.csv")
+	wantEntries(t, filepath.Join(dir, "2026-10"), all...)
 	if got := read(t, filepath.Join(dir, "2026-10", "lines.csv")); got != read(t, "testdata/lines.csv") {
 		t.Errorf("issued lines:\n%s", got)
 	}
@@ -119,7 +131,7 @@ func TestWriteOtherContent(t *testing.T) {
 			change(t, write(t, dir, issued()))
 			made := write(t, dir, issued())
 			wantEntries(t, dir, "2026-10")
-			wantEntries(t, made, "lines.csv")
+			wantEntries(t, made, all...)
 			if got := read(t, filepath.Join(made, "lines.csv")); got != read(t, "testdata/lines.csv") {
 				t.Errorf("lines:\n%s", got)
 			}
@@ -146,14 +158,72 @@ func TestWriteAfterOneThatWasKilled(t *testing.T) {
 func TestWriteWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	put(t, file)
-	if _, err := Write(file, issued()); err == nil || !strings.Contains(err.Error(), file) {
+	if _, _, err := Write(file, issued(), seller); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("%v, want an error that names %s", err, file)
 	}
 	// A file in the place of the directory is no invoice of ours, so it is not thrown away without a word.
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "2026-10"))
-	if _, err := Write(dir, issued()); err == nil {
+	if _, _, err := Write(dir, issued(), seller); err == nil {
 		t.Error("a file was taken for the directory")
+	}
+	wantEntries(t, dir, "2026-10")
+}
+
+// TestWriteWithoutAnAccount: what a file would have to guess is an error.
+func TestWriteWithoutAnAccount(t *testing.T) {
+	for name, change := range map[string]func(run *billing.Run){
+		"none":      func(run *billing.Run) { delete(run.Accounts, "beta") },
+		"no tenant": func(run *billing.Run) { run.Accounts["other"] = billing.Account{} },
+	} {
+		dir, run := t.TempDir(), issued()
+		change(run)
+		if _, _, err := Write(dir, run, seller); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		wantEntries(t, dir)
+	}
+}
+
+// TestWriteThatFails: an error that is no refusal leaves nothing, and what was there as it was.
+func TestWriteThatFails(t *testing.T) {
+	dir := t.TempDir()
+	made := write(t, dir, issued())
+	before := read(t, filepath.Join(made, ManifestName))
+	plainly(t)
+	perInvoice[1].write = func(io.Writer, billing.Invoice, billing.Account, Seller, bool) error { return errors.New("no room") }
+	if _, _, err := Write(dir, issued(), seller); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Errorf("%v, want the error", err)
+	}
+	wantEntries(t, dir, "2026-10")
+	if read(t, filepath.Join(made, ManifestName)) != before {
+		t.Error("the files that were there have changed")
+	}
+}
+
+// TestWriteAtOnce: of runs that write one period to one directory each returns it whole.
+func TestWriteAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	plainly(t)
+	var writers errgroup.Group
+	for range 8 {
+		writers.Go(func() error {
+			made, _, err := Write(dir, issued(), seller)
+			if err != nil {
+				return err
+			}
+			m, err := ReadManifest(made)
+			if err != nil {
+				return err
+			}
+			if found, err := m.Verify(made); err != nil || len(found) > 0 {
+				return fmt.Errorf("%v, %v", found, err)
+			}
+			return nil
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		t.Error(err)
 	}
 	wantEntries(t, dir, "2026-10")
 }

@@ -12,11 +12,11 @@ const (
 // inRegistry is what to do about something that the registry lacks.
 const inRegistry = "complete the registry document, apply it, and write the files again"
 
-// Refusal is why a file of an invoice is left out. The other files are written.
+// Refusal is why a file is left out. It is named in the manifest, and the other files are written.
 type Refusal struct {
-	Tenant  string `json:"tenant"`
-	Invoice string `json:"invoice"`
-	File    string `json:"file"` // the one that is left out, such as ubl/INV-Sub1-202610.xml
+	Tenant  string `json:"tenant,omitempty"`  // empty where the file is of all
+	Invoice string `json:"invoice,omitempty"` // the same
+	File    string `json:"file"`              // the one that is left out, such as ubl/INV-Sub1-202610.xml
 	Code    string `json:"code"`
 	Field   string `json:"field"` // of the registry document's tenant, of the configuration, or of the invoice
 	Detail  string `json:"detail"`
@@ -25,5 +25,9 @@ type Refusal struct {
 
 // Error says which file is left out, why, and what to do.
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("%s: %s left out: %s: %s %s; %s", r.Tenant, r.File, r.Code, r.Field, r.Detail, r.Advice)
+	left := fmt.Sprintf("%s left out: %s: %s %s; %s", r.File, r.Code, r.Field, r.Detail, r.Advice)
+	if r.Tenant == "" {
+		return left
+	}
+	return r.Tenant + ": " + left
 }

@@ -14,6 +14,8 @@ import (
 const (
 	PutTenant       = "put_tenant"       // the whole of one tenant as it shall stand
 	ChangeTelephony = "change_telephony" // R6's tenant-wide change
+	HoldPeriod      = "hold_period"      // a period is not to be issued (R20)
+	ReleasePeriod   = "release_period"   // it may be again
 )
 
 const commandType = "registry.command"
@@ -24,12 +26,13 @@ const NoBase int64 = -1
 // Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
 type Command struct {
 	ID, Source, TenantID string
-	TimeMS               int64   // when it was given, UTC epoch milliseconds; it decides nothing
-	Command              string  // PutTenant or ChangeTelephony
-	Base                 int64   // PutTenant: the offset of the tenant's last accepted command, or NoBase
-	Tenant               *Tenant // PutTenant
-	Telephony            string  // ChangeTelephony: the option for all subscriptions
-	Reason               string  // ChangeTelephony: why, for the log
+	TimeMS               int64       // when it was given, UTC epoch milliseconds; it decides nothing
+	Command              string      // one of the above
+	Base                 int64       // PutTenant: the offset of the tenant's last accepted command, or NoBase
+	Tenant               *Tenant     // PutTenant
+	Telephony            string      // ChangeTelephony: the option for all subscriptions
+	Period               civil.Month // HoldPeriod, ReleasePeriod: which
+	Reason               string      // all but PutTenant: why, for the log
 
 	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
 	Unreadable []Refusal
@@ -47,15 +50,19 @@ type Verdict struct {
 // MarshalJSON writes the command as a CloudEvent, the value of a record of the command topic.
 func (c Command) MarshalJSON() ([]byte, error) {
 	type data struct {
-		Command   string  `json:"command"`
-		Base      *int64  `json:"base,omitempty"`
-		Tenant    *Tenant `json:"tenant,omitempty"`
-		Telephony string  `json:"telephony,omitempty"`
-		Reason    string  `json:"reason,omitempty"`
+		Command   string       `json:"command"`
+		Base      *int64       `json:"base,omitempty"`
+		Tenant    *Tenant      `json:"tenant,omitempty"`
+		Telephony string       `json:"telephony,omitempty"`
+		Period    *civil.Month `json:"period,omitempty"`
+		Reason    string       `json:"reason,omitempty"`
 	}
-	d := data{c.Command, nil, c.Tenant, c.Telephony, c.Reason}
-	if c.Command == PutTenant {
+	d := data{c.Command, nil, c.Tenant, c.Telephony, nil, c.Reason}
+	switch c.Command {
+	case PutTenant:
 		d.Base = &c.Base
+	case HoldPeriod, ReleasePeriod:
+		d.Period = &c.Period
 	}
 	return json.Marshal(struct {
 		SpecVersion string `json:"specversion"`
@@ -74,6 +81,7 @@ func DecodeCommand(value []byte) Command {
 	c := Command{Base: NoBase}
 	envelope, document := reader{json: true}, reader{json: true}
 	var specversion, kind, time string
+	var period *civil.Month
 	var data *yaml.Node
 	if root := envelope.loadJSON(value); root != nil {
 		attributes := fields{
@@ -98,6 +106,7 @@ func DecodeCommand(value []byte) Command {
 				c.Tenant = &t
 			},
 			"telephony": envelope.text(&c.Telephony),
+			"period":    envelope.month(&period),
 			"reason":    envelope.text(&c.Reason),
 		})
 	}
@@ -106,7 +115,7 @@ func DecodeCommand(value []byte) Command {
 		check.refuse(codeMalformedCommand, p.Field, p.Value, "%s", p.Message)
 	}
 	if len(check.refusals) == 0 {
-		check.envelope(&c, specversion, kind, time)
+		check.envelope(&c, specversion, kind, time, period)
 	}
 	for _, p := range document.problems {
 		check.refusals = append(check.refusals, p.Refusal)
@@ -116,7 +125,7 @@ func DecodeCommand(value []byte) Command {
 }
 
 // envelope checks the attributes of a command and the fields that its kind needs.
-func (c *checker) envelope(command *Command, specversion, kind, time string) {
+func (c *checker) envelope(command *Command, specversion, kind, time string, period *civil.Month) {
 	malformed := func(bad bool, path, value, what string) {
 		if bad {
 			c.refuse(codeMalformedCommand, path, value, "%s", what)
@@ -139,8 +148,14 @@ func (c *checker) envelope(command *Command, specversion, kind, time string) {
 		malformed(command.Tenant.ID != command.TenantID, "data.tenant.id", command.Tenant.ID, "not the command's tenantid; make them the same")
 	case ChangeTelephony:
 		malformed(command.Telephony == "", "data.telephony", "", "needed; give the option for all subscriptions")
+	case HoldPeriod, ReleasePeriod:
+		if period == nil {
+			malformed(true, "data.period", "", "needed; give the period, such as 2026-10")
+			return
+		}
+		command.Period = *period
 	default:
-		malformed(true, "data.command", command.Command, "write "+PutTenant+" or "+ChangeTelephony)
+		malformed(true, "data.command", command.Command, "write "+PutTenant+", "+ChangeTelephony+", "+HoldPeriod+" or "+ReleasePeriod)
 	}
 }
 
@@ -170,7 +185,8 @@ type State struct {
 // standingTenant is what stands of one tenant.
 type standingTenant struct {
 	tenant   *Tenant // nil while nothing was accepted
-	base     int64   // offset of the last accepted command
+	base     int64   // offset of the last command that changed it
+	holds    map[civil.Month]Hold
 	verdicts map[commandKey]Verdict
 }
 
@@ -187,8 +203,8 @@ func (s State) Tenant(id string) *Tenant {
 	return nil
 }
 
-// Base returns the offset of the last command accepted for a tenant, or NoBase. It is the tenant's version, and
-// what the next command for it is to be based on.
+// Base returns the offset of the last command that changed a tenant, or NoBase. It is the tenant's version, and
+// what the next document for it is to be based on.
 func (s State) Base(id string) int64 {
 	if st := s.tenants[id]; st != nil {
 		return st.base
@@ -233,14 +249,15 @@ func (s State) Apply(offset int64, c Command) (State, Verdict) {
 	}
 	st.verdicts[key] = verdict
 	if verdict.Accepted {
-		st.base = offset
 		switch c.Command {
 		case PutTenant:
-			st.tenant = canonical(c.Tenant)
+			st.tenant, st.base = canonical(c.Tenant), offset
 		case ChangeTelephony:
 			changed := *st.tenant
 			changed.Telephony = c.Telephony
-			st.tenant = &changed
+			st.tenant, st.base = &changed, offset
+		case HoldPeriod, ReleasePeriod:
+			st.holds = applyHold(st.holds, c, offset)
 		}
 	}
 	next.tenants = maps.Clone(s.tenants)
@@ -258,10 +275,13 @@ func Decide(s State, c Command) []Refusal {
 		return c.Unreadable
 	}
 	standing := s.Tenant(c.TenantID)
-	if c.Command == ChangeTelephony {
+	switch c.Command {
+	case HoldPeriod, ReleasePeriod:
+		return decideHold(s, c)
+	case ChangeTelephony:
 		var check checker
 		if standing == nil {
-			check.refuse(codeUnknownTenant, "tenantid", c.TenantID, "no such tenant stands; apply its document first")
+			check.unknownTenant(c.TenantID)
 		}
 		check.oneOf("data.telephony", c.Telephony, telephonyOptions...)
 		return check.refusals

@@ -56,6 +56,25 @@ func (s *Subscription) ActiveIn(m civil.Month, z *civil.Zone) bool {
 	})
 }
 
+// FirstActive returns the first date on which a subscription of the tenant is active at any instant, or NoDate
+// when none ever is. A date that the zone skips has no instants.
+func (t *Tenant) FirstActive(z *civil.Zone) civil.Date {
+	first := civil.NoDate
+	for i := range t.Subscriptions {
+		for _, term := range t.Subscriptions[i].activeTerms() {
+			for d := term.From; d < term.To; d = d.Add(1) {
+				if z.Start(d) < z.Start(d.Add(1)) {
+					if first == civil.NoDate || d < first {
+						first = d
+					}
+					break
+				}
+			}
+		}
+	}
+	return first
+}
+
 // activeTerms returns the terms as the cancellation leaves them, in order.
 func (s *Subscription) activeTerms() []Term {
 	var terms []Term

@@ -34,7 +34,9 @@ const (
 	codeMalformedCommand    = "malformed_command"    // a record that is no command
 	codeStaleBase           = "stale_base"           // the tenant changed after the command was planned
 	codeSubscriptionMissing = "subscription_missing" // a subscription that stands is left out
-	codeUnknownTenant       = "unknown_tenant"       // a change of telephony for nobody
+	codeUnknownTenant       = "unknown_tenant"       // a change of telephony, or a hold, for nobody
+	codeAlreadyHeld         = "already_held"         // a hold of a period that is held
+	codeNotHeld             = "not_held"             // a release of a period that is not
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 
+	"apportion/billing/export"
 	"apportion/ingest"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -34,9 +36,13 @@ type app struct {
 	sources map[string]string // where each setting came from, by key
 	log     *slog.Logger
 
-	conn    driver.Conn   // see clickhouse
+	conn    driver.Conn // see clickhouse
+	opening sync.Mutex
 	shards  []driver.Conn // see openShards
 	closers []func() error
+
+	// leftOut are the invoice files that could not be written, see writeFiles.
+	leftOut []*export.Refusal
 
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -14,11 +15,12 @@ import (
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
 func newBillCommand(a *app) *cobra.Command {
-	return group("bill", "Preview and issue the invoices of a period (R14-R21)",
+	return group("bill", "Preview, hold and issue the invoices of a period (R14-R21)",
 		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
 committed, how usage is split, Connect usage, the overage of the tenant's pooled usage on its
 primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
@@ -26,7 +28,12 @@ is reported with the rule that stops it; the others go on, and the exit code is 
 		`  apportion bill preview --config data/apportion.yaml --period 2026-10
   apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
 		newBillPreviewCommand(a),
+		newBillDiffCommand(a),
 		newBillIssueCommand(a),
+		newBillHoldCommand(a),
+		newBillReleaseCommand(a),
+		newBillHoldsCommand(a),
+		newBillEvidenceCommand(a),
 	)
 }
 
@@ -36,25 +43,29 @@ type billFlags struct {
 	tenants []string
 	asOf    int64
 	out     string
+
+	// Of a preview alone: what was known when, and a registry document that does not stand.
+	knownAt  *int64
+	registry string
 }
 
-// billCommand returns a command with the flags of both.
-func (a *app) billCommand(cmd *cobra.Command, bill func(ctx context.Context, flags billFlags) (*billing.Run, error)) *cobra.Command {
-	var flags billFlags
+// billCommand returns a command with the flags of both. Now is the clock, unless the command has a default of its
+// own for it.
+func (a *app) billCommand(cmd *cobra.Command, flags *billFlags, now func() (time.Time, error), bill func(ctx context.Context, flags billFlags) error) *cobra.Command {
 	var period, asOf string
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = a.command(func(ctx context.Context, _ []string) (err error) {
 		if flags.period, err = parsePeriod(period); err != nil {
 			return err
 		}
-		if flags.asOf, err = parseAsOf(asOf, time.Now); err != nil {
-			return err
-		}
-		run, err := bill(ctx, flags)
+		otherwise, err := now()
 		if err != nil {
 			return err
 		}
-		return a.printRun(run)
+		if flags.asOf, err = parseAsOf(asOf, func() time.Time { return otherwise }); err != nil {
+			return err
+		}
+		return bill(ctx, *flags)
 	})
 	periodFlag(cmd, &period)
 	asOfFlag(cmd, &asOf)
@@ -85,26 +96,22 @@ func parseAsOf(s string, otherwise func() time.Time) (int64, error) {
 	if s == "" {
 		return otherwise().UnixMilli(), nil
 	}
+	return parseInstantOf("--as-of", s)
+}
+
+func parseInstantOf(flag, s string) (int64, error) {
 	ms, err := civil.ParseInstant(s)
 	if err != nil {
-		return 0, usageError{fmt.Errorf("--as-of: %w", err)}
+		return 0, usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
 	return ms, nil
 }
 
-func newBillPreviewCommand(a *app) *cobra.Command {
-	return a.billCommand(&cobra.Command{
-		Use:   "preview --period P",
-		Short: "Show the invoices of a period as they stand",
-		Long: `Works out the invoices of a period from what has been taken in so far, and issues nothing.
-Open sessions last until now (R12). With --out, writes the files to DIR/PERIOD.draft/.`,
-		Example: `  apportion bill preview --config data/apportion.yaml --period 2026-10
-  apportion bill preview --config data/apportion.yaml --period 2026-10 --tenant acme --json
-  apportion bill preview --config data/apportion.yaml --period 2026-10 --as-of 2026-10-15T12:00:00Z --out drafts`,
-	}, a.preview)
-}
+// clock is the now of a command that nobody has told another.
+func clock() (time.Time, error) { return time.Now(), nil }
 
 func newBillIssueCommand(a *app) *cobra.Command {
+	var flags billFlags
 	return a.billCommand(&cobra.Command{
 		Use:   "issue --period P",
 		Short: "Issue the invoices of a period, once and for good",
@@ -115,12 +122,18 @@ adjustment lines (R21). With --out, writes the files of everything issued of
 the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
-	}, a.issue)
+	}, &flags, clock, func(ctx context.Context, flags billFlags) error {
+		run, err := a.issue(ctx, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run)
+	})
 }
 
 // biller returns what bills, on the registry as it stands now.
 func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
-	store, err := a.usage(ctx)
+	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -128,22 +141,37 @@ func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
 	if err := fold.catchUp(ctx, a); err != nil {
 		return nil, err
 	}
-	ledger := clickhouse.NewInvoices(a.conn)
-	ledger.At = a.issueAt
 	progress := a.progress("tenants worked out", -1)
+	return a.newBiller(conn, &fold, func(done, total int) {
+		progress.set(int64(done))
+		if done == total {
+			progress.end()
+		}
+	}), nil
+}
+
+// newBiller returns what bills on the registry as a fold has it.
+func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done, total int)) *billing.Biller {
+	ledger := clickhouse.NewInvoices(conn)
+	ledger.At = a.issueAt
 	return &billing.Biller{
-		State:  fold.state,
-		Rules:  a.billingRules(),
-		Usage:  store,
-		Ledger: ledger,
-		At:     fold.at,
-		Progress: func(done, total int) {
-			progress.set(int64(done))
-			if done == total {
-				progress.end()
-			}
-		},
-	}, nil
+		State:    fold.state,
+		Rules:    a.billingRules(),
+		Usage:    a.usage(conn),
+		Ledger:   ledger,
+		At:       fold.at,
+		Progress: progress,
+	}
+}
+
+// differences returns what does not balance between the topics and what was taken in (R22).
+func differences(ctx context.Context, conn driver.Conn) ([]string, error) {
+	partitions, err := ingest.Balance(ctx, conn)
+	var all []string
+	for _, p := range partitions {
+		all = append(all, p.Differences...)
+	}
+	return all, err
 }
 
 // at returns the state before the command at an offset, which is the next of that state.
@@ -157,29 +185,13 @@ func (f *registryFold) at(offset int64) (registry.State, error) {
 	return state, nil
 }
 
-func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, err := a.biller(ctx)
-	if err != nil {
-		return nil, err
-	}
-	run, err := biller.Preview(ctx, flags.period, flags.tenants, flags.asOf)
-	if err != nil {
-		return nil, err
-	}
-	return run, a.writeFiles(run, flags.out)
-}
-
 func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {
 	biller, err := a.biller(ctx)
 	if err != nil {
 		return nil, err
 	}
-	partitions, err := ingest.Balance(ctx, a.conn)
-	if err != nil {
+	if biller.Differences, err = differences(ctx, a.conn); err != nil {
 		return nil, err
-	}
-	for _, p := range partitions {
-		biller.Differences = append(biller.Differences, p.Differences...)
 	}
 	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)
 	if err != nil || flags.out == "" {
@@ -210,11 +222,24 @@ func (a *app) writeFiles(run *billing.Run, out string) error {
 	if out == "" {
 		return nil
 	}
-	dir, err := export.Write(out, run)
-	if err == nil {
-		fmt.Fprintf(a.stderr, "files written: %s\n", dir)
+	dir, leftOut, err := export.Write(out, run, a.cfg.Seller.seller())
+	if err != nil {
+		return err
 	}
-	return err
+	for _, refusal := range leftOut {
+		fmt.Fprintln(a.stderr, refusal.Error())
+	}
+	fmt.Fprintf(a.stderr, "files written: %s\n", dir)
+	a.leftOut = leftOut
+	return nil
+}
+
+// leftOutFinding returns the finding that some files could not be written, if there are any.
+func (a *app) leftOutFinding() error {
+	if len(a.leftOut) == 0 {
+		return nil
+	}
+	return findings("not all files could be written: " + counted(len(a.leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
 }
 
 // printRun prints invoices, and returns a finding if a tenant was stopped.
@@ -224,11 +249,12 @@ func (a *app) printRun(run *billing.Run) error {
 		Draft    bool              `json:"draft"`
 		Invoices []billing.Invoice `json:"invoices"`
 		Stopped  []*billing.Stop   `json:"stopped"`
-	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+		LeftOut  []*export.Refusal `json:"left_out"`
+	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
-	return stopped(run)
+	return errors.Join(stopped(run), a.leftOutFinding())
 }
 
 // stopped returns the finding that some tenants could not be billed, if there are any.

@@ -35,16 +35,13 @@ var shardSettings = clickhouse.Settings{
 	"allow_nondeterministic_mutations": 1,
 }
 
-// usage returns the store of daily usage, over the shards of the cluster if there is one.
-func (a *app) usage(ctx context.Context) (*usage.Store, error) {
-	conn, err := a.clickhouse(ctx)
-	if err != nil {
-		return nil, err
+// usage returns the store of daily usage, which connects to the shards of the cluster, if there is one, when it is
+// first asked for anything that they have.
+func (a *app) usage(conn driver.Conn) *usage.Store {
+	if a.cfg.ClickHouse.Cluster == "" {
+		return usage.NewStore(conn)
 	}
-	if err := a.openShards(ctx); err != nil {
-		return nil, err
-	}
-	return usage.NewStore(conn, a.shards...), nil
+	return usage.NewClusterStore(conn, a.openShards)
 }
 
 // nodes returns the nodes of the cluster as the configured server knows them.
@@ -64,17 +61,19 @@ func (a *app) nodes(ctx context.Context) ([]tables.Node, error) {
 
 // openShards connects to every shard of the cluster, if there is one, and makes sure that each is the shard that its
 // tables were created for. The command's end closes the connections.
-func (a *app) openShards(ctx context.Context) error {
+func (a *app) openShards(ctx context.Context) ([]driver.Conn, error) {
+	a.opening.Lock()
+	defer a.opening.Unlock()
 	if a.cfg.ClickHouse.Cluster == "" || a.shards != nil {
-		return nil
+		return a.shards, nil
 	}
 	nodes, err := a.nodes(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	options, err := a.clickhouseOptions()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var shards []driver.Conn
 	for i := 0; i < len(nodes); {
@@ -85,17 +84,17 @@ func (a *app) openShards(ctx context.Context) error {
 		}
 		of.Auth.Database = tables.ShardDatabase(options.Auth.Database)
 		if err := a.checkShard(ctx, first, of); err != nil {
-			return err
+			return nil, err
 		}
 		shard, err := clickhouse.Open(&of)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		shards = append(shards, shard)
 		a.closers = append(a.closers, shard.Close)
 	}
 	a.shards = shards
-	return nil
+	return shards, nil
 }
 
 // checkShard asks on a connection that names no database, as checkDatabase does.
@@ -112,7 +111,10 @@ func (a *app) checkShard(ctx context.Context, node tables.Node, options clickhou
 	if err != nil {
 		return fmt.Errorf("asking %s, %s: %w", node.Addr, node.Layout, err)
 	}
-	return node.CheckLayout(comment)
+	if err := node.CheckLayout(comment); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // checkCluster makes sure that the tables are over the cluster that is configured, or over none. A command that took

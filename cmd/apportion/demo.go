@@ -83,6 +83,10 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if a.cfg.Seller.Name == "" {
+		a.cfg.Seller = sampleSeller()
+		fmt.Fprintf(a.stderr, "no seller is configured: the invoices are those of a made one, %s\n", a.cfg.Seller.Name)
+	}
 	scratch, err := os.MkdirTemp("", "apportion-demo-")
 	if err != nil {
 		return err
@@ -171,8 +175,9 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		Balance   *reconciliation   `json:"balance"`
 		Invoices  []billing.Invoice `json:"invoices"`
 		Stopped   []*billing.Stop   `json:"stopped"`
+		LeftOut   []*export.Refusal `json:"left_out"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...)}
+		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, run)
 		balance.summarize(w)
@@ -186,7 +191,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}); err != nil {
 		return err
 	}
-	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run))
+	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run), a.leftOutFinding())
 }
 
 // demoBill issues the period, or drafts it for all while the grace of any tenant goes on.
@@ -205,6 +210,15 @@ func (a *app) demoBill(ctx context.Context, flags billFlags) (*billing.Run, erro
 	}
 	a.step("issue " + flags.period.String())
 	return a.issue(ctx, flags)
+}
+
+// sampleSeller is who sends the invoices of a demo that no seller is configured for.
+func sampleSeller() SellerConfig {
+	s := DefaultConfig().Seller
+	s.Name, s.VATID, s.RegistrationID = "Sample Seller AB", "SE556677889901", "5566778899"
+	s.Address.Street, s.Address.City, s.Address.Postcode, s.Address.Country = "Gatan 1", "Stockholm", "111 22", "SE"
+	s.Payment.IBAN = "SE4550000000058398257466"
+	return s
 }
 
 func (a *app) step(what string) { fmt.Fprintln(a.stderr, "→ "+what) }

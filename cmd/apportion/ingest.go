@@ -60,20 +60,14 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
-	if a.cfg.ClickHouse.Cluster != "" {
-		// A tenant must not get rows on a second shard: so this one does not begin while a shard is away.
-		if err := a.openShards(ctx); err != nil {
-			return nil, err
-		}
+	// Ingest itself has no use for the shards. But a tenant must not get rows on a second one.
+	if _, err := a.openShards(ctx); err != nil {
+		return nil, err
 	}
 	conn, err := a.openClickHouse()
 	if err != nil {
 		return nil, err
 	}
-	cfg := ingest.DefaultConfig()
-	cfg.Brokers, cfg.TopicPrefix, cfg.Group = brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
-	cfg.UntilCaughtUp = untilCaughtUp
-
 	metrics := newMetrics()
 	if a.cfg.HTTP.Listen != "" && !untilCaughtUp {
 		stop, err := a.serveHealth(a.cfg.HTTP.Listen, conn, metrics)
@@ -85,8 +79,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
-	deps := ingest.Deps{ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
-		metrics.observe(p)
+	ingester := a.newIngester(brokers, untilCaughtUp, metrics, func(p ingest.Progress) {
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
 		}
@@ -94,11 +87,8 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 		result[p.Topic].Rejected += int64(p.Rejected)
 		taken += int64(p.Accepted + p.Rejected)
 		progress.set(taken)
-	}}
-	if a.ingestTuning != nil {
-		a.ingestTuning(&cfg, &deps)
-	}
-	err = ingest.New(cfg, deps).Run(ctx)
+	})
+	err = ingester.Run(ctx)
 	if err == nil && untilCaughtUp {
 		err = ctx.Err() // interrupted before it was
 	}
@@ -106,4 +96,19 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 		progress.end()
 	}
 	return result, err
+}
+
+// newIngester returns what takes deliveries in, on the connection that is open. It calls progress after each batch.
+func (a *app) newIngester(brokers ingest.Brokers, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
+	cfg := ingest.DefaultConfig()
+	cfg.Brokers, cfg.TopicPrefix, cfg.Group = brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
+	cfg.UntilCaughtUp = untilCaughtUp
+	deps := ingest.Deps{ClickHouse: a.conn, Log: a.log, Progress: func(p ingest.Progress) {
+		m.observe(p)
+		progress(p)
+	}}
+	if a.ingestTuning != nil {
+		a.ingestTuning(&cfg, &deps)
+	}
+	return ingest.New(cfg, deps)
 }

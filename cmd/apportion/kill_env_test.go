@@ -329,7 +329,8 @@ func (s *servers) scenario(t *testing.T) *scenario {
 	c := &scenario{servers: s, t: t, config: filepath.Join(t.TempDir(), "apportion.yaml"), prefix: name + ".", acked: make(map[place]string)}
 	document := filepath.Join(t.TempDir(), "registry.yaml")
 	for file, text := range map[string]string{
-		c.config: fmt.Sprintf("kafka: {brokers: ['%s'], topicPrefix: %s, group: %s, partitions: %d}\nclickhouse: {addr: ['%s'], database: %[3]s}\n",
+		c.config: fmt.Sprintf("kafka: {brokers: ['%s'], topicPrefix: %s, group: %s, partitions: %d}\nclickhouse: {addr: ['%s'], database: %[3]s}\n"+
+			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\n",
 			s.kafka, c.prefix, name, partitions, s.clickHouse.Addr),
 		document: registryDocument(),
 	} {

@@ -40,6 +40,7 @@ func priced(price int) string {
   name: Issued
   timeZone: UTC
   telephony: vpop
+  billTo: {address: {country: SE}, vatId: SE556036079301, tax: {category: S, rate: "25"}}
   subscriptions:
   - {id: Issued1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
      terms: [{from: 2025-01-01, to: 2029-01-01}], versions: [{from: 2025-01-01, prices: {connect: {sms: "%d"}}}]}

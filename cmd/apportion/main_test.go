@@ -67,6 +67,10 @@ func TestEveryVariable(t *testing.T) {
 			value = "a:1,[::1]:2"
 		} else if s.key == "clickhouse.database" {
 			value = "usage_2"
+		} else if s.key == "schedule.issue" {
+			value = "0 4 * * *"
+		} else if s.key == "schedule.from" {
+			value = "2026-10"
 		} else if s.key == "http.listen" {
 			value = "localhost:8080"
 		} else if strings.HasSuffix(s.key, ".tls.enabled") {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"strconv"
 	"time"
 
+	usage "apportion/aggregate/clickhouse"
 	"apportion/ingest"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +21,17 @@ type metrics struct {
 	batches      *prometheus.HistogramVec
 	inserting    *prometheus.HistogramVec
 	lastProgress *prometheus.GaugeVec
+
+	// Those of aggregation and of the schedule are there only in a process that has them: a time of the last issue
+	// that is 0 would alarm somebody.
+	dirtyDays    prometheus.Gauge
+	passes       prometheus.Histogram
+	passFailures prometheus.Counter
+
+	lastIssue     prometheus.Gauge
+	issueFailures prometheus.Counter
+	issuedPeriods prometheus.Counter
+	stopped       *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -40,6 +54,30 @@ func newMetrics() *metrics {
 		lastProgress: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "apportion_last_progress_timestamp_seconds", Help: "When this process last finished a batch of a partition.",
 		}, []string{"topic", "partition"}),
+
+		dirtyDays: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "apportion_dirty_days", Help: "Tenant days that this process's pass of aggregation has still to work out; 0 between passes.",
+		}),
+		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "apportion_pass_seconds", Help: "Time that this process's passes of aggregation took, those that had no day to work out left out.",
+			Buckets: prometheus.ExponentialBuckets(0.02, 2, 14),
+		}),
+		passFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "apportion_passes_failed_total", Help: "Passes of aggregation that failed in this process; each is made again.",
+		}),
+
+		lastIssue: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "apportion_last_issue_run_timestamp_seconds", Help: "When this process's schedule last issued what was due, were it nothing.",
+		}),
+		issueFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "apportion_issue_runs_failed_total", Help: "Firings of this process's schedule that failed; each is tried again.",
+		}),
+		issuedPeriods: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "apportion_issued_periods_total", Help: "Periods of tenants that this process's schedule issued.",
+		}),
+		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "apportion_stopped_periods", Help: "Periods of tenants that are due and were stopped when this process's schedule last fired, by code (held, missing_price, unbalanced).",
+		}, []string{"code"}),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -71,4 +109,33 @@ func (l lag) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range l.monitor.Lags() {
 		ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(p.Offsets), p.Topic, strconv.Itoa(p.Partition))
 	}
+}
+
+// unseen collects how old the oldest change is that the daily figures do not show yet, whichever process is to
+// work it out.
+type unseen struct {
+	store *usage.Store
+	log   *slog.Logger
+}
+
+var unseenDesc = prometheus.NewDesc("apportion_oldest_change_seconds",
+	"Age of the oldest change that the daily usage does not rest on yet, from when it was taken in: of a batch of deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. 0 when all are in force.", nil, nil)
+
+// Describe and Collect make it a prometheus.Collector.
+func (u unseen) Describe(ch chan<- *prometheus.Desc) { ch <- unseenDesc }
+
+func (u unseen) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	sinceMS, any, err := u.store.OldestChange(ctx)
+	if err != nil {
+		// Left out, not 0: what is not known must not pass for current.
+		u.log.Debug("the age of the oldest change is not known", "error", err)
+		return
+	}
+	age := 0.0
+	if any {
+		age = max(0, float64(time.Now().UnixMilli()-sinceMS)/1000)
+	}
+	ch <- prometheus.MustNewConstMetric(unseenDesc, prometheus.GaugeValue, age)
 }

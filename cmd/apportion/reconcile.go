@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,12 +23,16 @@ func newReconcileCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reconcile --period P",
 		Short: "Show that nothing was lost between Kafka and the invoices (R22)",
-		Long: `Shows the balance of a period: for every topic partition what was read against what was
-accepted and rejected, offsets without a hole; for every tenant what became of the deliveries
-accepted, and what is to be reported of them. The exit code is 3 if anything does not balance.
+		Long: `Shows the balance of a period, from one end to the other: for every topic partition what was
+published, read, accepted and rejected, offsets without a hole; for every tenant what became of
+the deliveries accepted, and what is to be reported of them; for every meter what was counted,
+what is on subscriptions, and of Connect what is on invoices, not issued yet, or has come in
+since the issue. --json has the meters by tenant.
 
-Figures are brought up to date first. Refused deliveries belong to no period, so all of them
-are counted by code; those that would have corrected an event of the period are listed.`,
+What does not balance is named down to the partition and its offsets, or to the tenant and the
+day, and the exit code is then 3. Figures are brought up to date first. Refused deliveries
+belong to no period, so all of them are counted by code; those that would have corrected an
+event of the period are listed.`,
 		Example: `  apportion reconcile --config data/apportion.yaml --period 2026-10
   apportion reconcile --config data/apportion.yaml --period 2026-10 --json`,
 		Args: cobra.NoArgs,
@@ -41,6 +46,9 @@ are counted by code; those that would have corrected an event of the period are 
 			}
 			r, err := a.reconcile(ctx, p.First(), p.Next().First())
 			if err != nil {
+				return err
+			}
+			if err := a.followToInvoices(ctx, r, p); err != nil {
 				return err
 			}
 			if err := a.print(r, func(w io.Writer) { r.write(w) }); err != nil {
@@ -66,8 +74,12 @@ type reconciliation struct {
 }
 
 type partitionBalance struct {
-	Topic       string   `json:"topic"`
-	Partition   int      `json:"partition"`
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	// Published is the offset that Kafka gives the next record, and NotRead how many offsets ingest is behind that;
+	// nil for a partition that Kafka does not have under the configured prefix.
+	Published   *int64   `json:"published"`
+	NotRead     *int64   `json:"not_read"`
 	Read        uint64   `json:"read"`
 	Accepted    uint64   `json:"accepted"`
 	Rejected    uint64   `json:"rejected"`
@@ -77,7 +89,10 @@ type partitionBalance struct {
 type tenantBalance struct {
 	Tenant string `json:"tenant"`
 	aggregate.Balance
-	Differences []string `json:"differences,omitempty"`
+	// Usage is what was counted by meter, and Issued says whether the period of the tenant is.
+	Usage       []billing.Counted `json:"usage"`
+	Issued      bool              `json:"issued"`
+	Differences []string          `json:"differences,omitempty"`
 }
 
 // reconcile works out the balance of the dates `[from, to)`.
@@ -87,25 +102,17 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 		return nil, err
 	}
 	r := &reconciliation{Rejected: map[string]uint64{}, Tenants: []tenantBalance{}, Partitions: []partitionBalance{}}
-	partitions, err := ingest.Balance(ctx, conn)
+	if r.Partitions, err = a.reconcilePartitions(ctx); err != nil {
+		return nil, err
+	}
+	figures, err := a.usage(conn).Stored(ctx, nil, from, to)
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range partitions {
-		r.Partitions = append(r.Partitions, partitionBalance{p.Topic, p.Partition, p.Read, p.Accepted, p.Rejected, p.Differences})
-	}
-	store, err := a.usage(ctx)
-	if err != nil {
-		return nil, err
-	}
-	figures, err := store.Stored(ctx, nil, from, to)
-	if err != nil {
-		return nil, err
-	}
-	byTenant := billing.ByTenant(figures)
+	byTenant, differences := billing.ByTenant(figures), billing.DifferencesByDay(figures)
 	for _, tenant := range slices.Sorted(maps.Keys(byTenant)) {
 		u := byTenant[tenant]
-		r.Tenants = append(r.Tenants, tenantBalance{tenant, u.Balance, u.Differences()})
+		r.Tenants = append(r.Tenants, tenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.Counted(), Differences: differences[tenant]})
 		r.Total = r.Total.Add(u.Balance)
 	}
 	// The dates are those of each tenant's zone, which is never a day from UTC.
@@ -128,6 +135,57 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	return r, rows.Err()
 }
 
+// reconcilePartitions returns the balance of every topic partition, up to where it ends on Kafka.
+func (a *app) reconcilePartitions(ctx context.Context) ([]partitionBalance, error) {
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	// Kafka is asked last, so that it is never behind the ledger.
+	balances, err := ingest.Balance(ctx, a.conn)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := ingest.Ends(ctx, brokers, a.cfg.Kafka.TopicPrefix)
+	if err != nil {
+		return nil, err
+	}
+	type partition struct {
+		topic  string
+		number int
+	}
+	published := map[partition]int64{}
+	for _, e := range ends {
+		published[partition{e.Topic, e.Partition}] = e.Offset
+	}
+	all := []partitionBalance{}
+	add := func(b ingest.PartitionBalance) {
+		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences}
+		if end, known := published[partition{b.Topic, b.Partition}]; known {
+			notRead := max(0, end-b.Offsets.Last-1)
+			p.Published, p.NotRead = &end, &notRead
+			if b.Offsets.Last >= end {
+				p.Differences = append(p.Differences, fmt.Sprintf("%s/%d: the ledger goes on to the offset %d, and the topic ends at %d: it was made anew, or is another's",
+					b.Topic, b.Partition, b.Offsets.Last, end-1))
+			}
+			delete(published, partition{b.Topic, b.Partition})
+		}
+		all = append(all, p)
+	}
+	for _, b := range balances {
+		add(b)
+	}
+	for _, e := range ends { // of which nothing has been read
+		if end := published[partition{e.Topic, e.Partition}]; end > 0 {
+			add(ingest.PartitionBalance{Topic: e.Topic, Partition: e.Partition, Offsets: ingest.OffsetRange{First: 0, Last: -1}})
+		}
+	}
+	slices.SortFunc(all, func(x, y partitionBalance) int {
+		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return all, nil
+}
+
 // finding returns what does not balance, if anything does not.
 func (r *reconciliation) finding() error {
 	n := 0
@@ -140,7 +198,7 @@ func (r *reconciliation) finding() error {
 	if n == 0 {
 		return nil
 	}
-	return findings("unbalanced (R22): there " + counted(n, "is a difference", "are differences") + ", as listed above; what differs cannot be issued until the tables are whole again")
+	return findings("unbalanced (R22): " + counted(n, "difference", "differences") + ", as listed above; what differs cannot be issued until the tables are whole again")
 }
 
 // summarize says in a few lines where the deliveries went.
@@ -166,11 +224,17 @@ func (r *reconciliation) write(w io.Writer) {
 	var rows [][]string
 	var differences []string
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	known := func(n *int64) string {
+		if n == nil {
+			return "?"
+		}
+		return number(*n)
+	}
 	for _, p := range r.Partitions {
-		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), number(int64(p.Read)), number(int64(p.Accepted)), number(int64(p.Rejected))})
+		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead), number(int64(p.Read)), number(int64(p.Accepted)), number(int64(p.Rejected))})
 		differences = append(differences, p.Differences...)
 	}
-	writeTable(w, []string{"TOPIC", "PARTITION", "READ", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5)
+	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5, 6, 7)
 	fmt.Fprintln(w)
 	rows = nil
 	row := func(tenant string, b aggregate.Balance) []string {
@@ -190,6 +254,7 @@ func (r *reconciliation) write(w io.Writer) {
 	rows = append(rows, row("total", r.Total))
 	writeTable(w, []string{"TENANT", "ACCEPTED", "COUNTED", "DUPLICATE", "SUPERSEDED", "VOIDED", "UNALLOCATED", "HELD",
 		"UNMAPPED", "OPEN", "UNKNOWN SUB", "CONFLICTS"}, rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+	r.writeCounted(w)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
 	}

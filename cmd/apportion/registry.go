@@ -55,6 +55,42 @@ func (f *registryFold) catchUp(ctx context.Context, a *app) error {
 	return err
 }
 
+// followRegistry catches up and then goes on with what is added to the topic, until ctx is done. Each is called
+// once it has caught up, and after every record from then on.
+func (a *app) followRegistry(ctx context.Context, f *registryFold, each func() error) error {
+	if err := f.catchUp(ctx, a); err != nil {
+		return err
+	}
+	if err := each(); err != nil {
+		return err
+	}
+	brokers, err := a.brokers()
+	if err != nil {
+		return err
+	}
+	_, err = ingest.TailLog(ctx, brokers, a.topic(schemas.TopicRegistry), f.next, func(offset, arrivedMS int64, value []byte) error {
+		if err := f.apply(offset, arrivedMS, value); err != nil {
+			return err
+		}
+		return each()
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// keepRegistryLog writes verdicts to registry_log as the commands come, until ctx is done. Commands that came
+// while nobody wrote them are among those.
+func (a *app) keepRegistryLog(ctx context.Context) error {
+	var f registryFold
+	return a.followRegistry(ctx, &f, func() error {
+		err := recordVerdicts(ctx, clickhouse.NewRegistryLog(a.conn), f.judged)
+		f.judged = nil
+		return err
+	})
+}
+
 // loadRegistry returns what the command topic amounts to by now.
 func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
 	var f registryFold

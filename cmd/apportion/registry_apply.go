@@ -84,6 +84,13 @@ func (a *app) readDocument(file string) (*registry.Document, []registry.Problem,
 
 // planDocument returns what would become of the commands that get from what stands to a document.
 func planDocument(state registry.State, doc *registry.Document, timeMS int64) []*outcome {
+	_, outcomes := rehearseDocument(state, doc, timeMS)
+	return outcomes
+}
+
+// rehearseDocument returns what would stand after the commands that get to a document, and what would become of
+// each of them.
+func rehearseDocument(state registry.State, doc *registry.Document, timeMS int64) (registry.State, []*outcome) {
 	refused := make(map[string][]registry.Refusal) // by tenant
 	for _, r := range doc.Validate() {
 		id, _, _ := strings.Cut(strings.TrimPrefix(r.Field, "tenants["), "]")
@@ -102,7 +109,7 @@ func planDocument(state registry.State, doc *registry.Document, timeMS int64) []
 		outcomes = append(outcomes, &outcome{Tenant: id, Command: registry.PutTenant, Refusals: refused[id]})
 	}
 	slices.SortStableFunc(outcomes, func(a, b *outcome) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return outcomes
+	return state, outcomes
 }
 
 // warnings returns the prices that the document's tenants lack (R19), those that a rule refuses left out.
@@ -153,37 +160,47 @@ func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) er
 		Commands []*outcome         `json:"commands"`
 		Warnings []registry.Warning `json:"warnings"`
 	}{append([]*outcome{}, outcomes...), warnings}
+	err := a.print(result, func(w io.Writer) {
+		writeOutcomes(w, outcomes)
+		for _, warning := range warnings {
+			fmt.Fprintln(w, "warning:", warning)
+		}
+	})
+	return errors.Join(err, refusedFinding(refusedOf(outcomes), len(outcomes)))
+}
+
+// writeOutcomes says for people what became of commands, or would.
+func writeOutcomes(w io.Writer, outcomes []*outcome) {
+	if len(outcomes) == 0 {
+		fmt.Fprintln(w, "nothing to do: everything stands as it should")
+	}
+	for _, o := range outcomes {
+		switch {
+		case !o.Accepted:
+			fmt.Fprintf(w, "%s %s: refused\n", o.Command, o.Tenant)
+		case o.Offset == nil:
+			fmt.Fprintf(w, "%s %s: would be accepted\n", o.Command, o.Tenant)
+		default:
+			fmt.Fprintf(w, "%s %s: accepted, at offset %d\n", o.Command, o.Tenant, *o.Offset)
+		}
+		for _, line := range o.Changes {
+			fmt.Fprintln(w, "  "+line)
+		}
+		for _, r := range o.Refusals {
+			fmt.Fprintln(w, "  "+r.Error())
+		}
+	}
+}
+
+// refusedOf counts the commands that were refused, or would be.
+func refusedOf(outcomes []*outcome) int {
 	refused := 0
 	for _, o := range outcomes {
 		if !o.Accepted {
 			refused++
 		}
 	}
-	err := a.print(result, func(w io.Writer) {
-		if len(outcomes) == 0 {
-			fmt.Fprintln(w, "nothing to do: everything stands as it should")
-		}
-		for _, o := range outcomes {
-			switch {
-			case !o.Accepted:
-				fmt.Fprintf(w, "%s %s: refused\n", o.Command, o.Tenant)
-			case o.Offset == nil:
-				fmt.Fprintf(w, "%s %s: would be accepted\n", o.Command, o.Tenant)
-			default:
-				fmt.Fprintf(w, "%s %s: accepted, at offset %d\n", o.Command, o.Tenant, *o.Offset)
-			}
-			for _, line := range o.Changes {
-				fmt.Fprintln(w, "  "+line)
-			}
-			for _, r := range o.Refusals {
-				fmt.Fprintln(w, "  "+r.Error())
-			}
-		}
-		for _, warning := range warnings {
-			fmt.Fprintln(w, "warning:", warning)
-		}
-	})
-	return errors.Join(err, refusedFinding(refused, len(outcomes)))
+	return refused
 }
 
 // refusedFinding returns the finding that commands were refused, if any were.

@@ -65,6 +65,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	},
 	"produce": produceRecord,
 	"sql":     executeSQL,
+	"comes":   comes,
+	"serves":  serves,
 }
 
 // TestScripts runs the program without servers.
@@ -94,6 +96,7 @@ func TestServiceScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			name := fmt.Sprintf("script%d", scripts.Add(1))
 			env.Setenv("APPORTION_CACHE", filepath.Join(cache, "apportion"))
+			env.Setenv("LISTEN", freeAddress(t))
 			return os.WriteFile(filepath.Join(env.WorkDir, "apportion.yaml"), []byte(strings.Join([]string{
 				"kafka: {brokers: ['" + brokers + "'], topicPrefix: " + name + "., group: " + name + ", partitions: 2}",
 				"clickhouse: {addr: ['" + clickHouse + "'], database: " + name + "}",

@@ -26,9 +26,10 @@ func newServeCommand(a *app) *cobra.Command {
   /healthz   200 while the process answers
   /readyz    200 while deliveries are being taken in, else 503 with the reason: Kafka or
              ClickHouse do not answer, or a backlog has stood still for half a minute
-  /metrics   for Prometheus; the lag of every partition, whichever process takes it in
+  /metrics   for Prometheus; the lag of every partition and the age of the oldest change that
+             the daily usage does not show yet, whichever process works on them
 
-An ingest with http.listen configured serves the same of itself.`,
+An ingest with http.listen configured serves the same of itself, and so does a run.`,
 		Example: `  apportion serve --config data/apportion.yaml
   apportion serve --config data/apportion.yaml --set http.listen=0.0.0.0:8080`,
 		Args: cobra.NoArgs,
@@ -59,7 +60,7 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 		return nil, fmt.Errorf("%w; set http.listen to an address that is free", err)
 	}
 	monitor := ingest.NewMonitor(brokers, a.cfg.Kafka.TopicPrefix, conn, a.log)
-	m.registry.MustRegister(lag{monitor})
+	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
 	server := &http.Server{Handler: healthHandler(monitor.Trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)

@@ -17,6 +17,7 @@ import (
 
 	"apportion/billing/export"
 	"apportion/ingest"
+	"apportion/schemas/civil"
 	"apportion/schemas/typo"
 
 	"go.yaml.in/yaml/v4"
@@ -28,6 +29,7 @@ type Config struct {
 	Kafka      KafkaConfig      `yaml:"kafka"`
 	ClickHouse ClickHouseConfig `yaml:"clickhouse"`
 	Rules      RulesConfig      `yaml:"rules"`
+	Schedule   ScheduleConfig   `yaml:"schedule"`
 	Seller     SellerConfig     `yaml:"seller"`
 	HTTP       HTTPConfig       `yaml:"http"`
 	Log        LogConfig        `yaml:"log"`
@@ -77,6 +79,14 @@ type RulesConfig struct {
 	GraceDays        int `yaml:"graceDays"`        // days from a period's end until it is issued (R20)
 }
 
+// ScheduleConfig says what the schedule of run issues, and when. There is no default for the first period: what was
+// invoiced before by other means must not be invoiced again.
+type ScheduleConfig struct {
+	Issue string `yaml:"issue"` // when, a cron expression in UTC
+	From  string `yaml:"from"`  // the first period, such as 2026-10
+	Out   string `yaml:"out"`   // the directory that the files go below; empty: none are written
+}
+
 // SellerConfig is the seller on UBL and PDF invoices.
 type SellerConfig struct {
 	Name    string `yaml:"name"`
@@ -100,7 +110,7 @@ type SellerConfig struct {
 
 // HTTPConfig says where health and metrics are served.
 type HTTPConfig struct {
-	Listen string `yaml:"listen"` // host:port; empty: ingest serves none, and serve takes 127.0.0.1:8080
+	Listen string `yaml:"listen"` // host:port; empty: ingest serves none, and serve and run take 127.0.0.1:8080
 }
 
 // LogConfig says what is logged, on stderr.
@@ -115,6 +125,7 @@ func DefaultConfig() Config {
 		Kafka:      KafkaConfig{Group: ingest.DefaultConfig().Group, Partitions: ingest.DefaultPartitions},
 		ClickHouse: ClickHouseConfig{Database: "apportion", User: "default"},
 		Rules:      RulesConfig{IVRPortFactor: 2, OpenSessionHours: 24, GraceDays: 3},
+		Schedule:   ScheduleConfig{Issue: "7 * * * *"},
 		Log:        LogConfig{Level: "info", Format: "text"},
 	}
 	cfg.Seller.Payment.TermsDays = 30
@@ -155,6 +166,8 @@ func (c *Config) check() (key, must string) {
 		{c.Rules.IVRPortFactor < 0 || c.Rules.IVRPortFactor > 1000, "rules.ivrPortFactor", "be from 0 to 1000 ports a seat (R14)"},
 		{c.Rules.OpenSessionHours < 1 || c.Rules.OpenSessionHours > 31*24, "rules.openSessionHours", "be from 1 to 744, the longest session that is accepted (R12)"},
 		{c.Rules.GraceDays < 0 || c.Rules.GraceDays > 366, "rules.graceDays", "be from 0 to 366 days (R20)"},
+		{badTimetable(c.Schedule.Issue), "schedule.issue", "be a cron expression of five fields in UTC, such as \"7 * * * *\" or @hourly"},
+		{badPeriod(c.Schedule.From), "schedule.from", "be a period, such as 2026-10, or empty"},
 		{c.Seller.Address.Country != "" && !export.IsCountry(c.Seller.Address.Country), "seller.address.country", "be a code of ISO 3166-1 in two capital letters, such as SE"},
 		{c.Seller.VATID != "" && !export.IsVATID(c.Seller.VATID), "seller.vatId", "begin with the code of the country that gave it, such as SE"},
 		{c.Seller.Endpoint.ID != "" && !export.IsEndpointScheme(c.Seller.Endpoint.Scheme), "seller.endpoint.scheme", "be an identifier scheme of Peppol, such as 0007"},
@@ -177,6 +190,16 @@ func (c *Config) check() (key, must string) {
 		}
 	}
 	return "", ""
+}
+
+func badTimetable(expression string) bool {
+	_, err := parseTimetable(expression)
+	return err != nil
+}
+
+func badPeriod(period string) bool {
+	_, err := civil.ParseMonth(period)
+	return period != "" && err != nil
 }
 
 // load returns what to connect with, nil where TLS is not enabled. The key is that of the section.

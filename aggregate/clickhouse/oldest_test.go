@@ -1,0 +1,53 @@
+package clickhouse_test
+
+import (
+	"testing"
+
+	"apportion/aggregate"
+	"apportion/aggregate/clickhouse"
+)
+
+// TestOldestChange: what no pass rests on yet is as old as its entry in the ledger, or as its command.
+func TestOldestChange(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	want := func(when string, since int64) {
+		t.Helper()
+		got, any, err := store.OldestChange(t.Context())
+		if err != nil || any != (since >= 0) || any && got != since {
+			t.Errorf("%s: %d, %t, %v; want %d", when, got, any, err, since)
+		}
+	}
+	batch := func(partition, first, last int, writtenMS int64) {
+		t.Helper()
+		if err := conn.Exec(t.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, written_at)
+			SELECT 'usage', ?, ?, ?, fromUnixTimestamp64Milli(toInt64(?), 'UTC')`, partition, first, last, writtenMS); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass := func(number uint64, registry int64, positions ...aggregate.Position) {
+		t.Helper()
+		if err := store.Finish(t.Context(), aggregate.Pass{Number: number, RegistryOffset: registry, Positions: positions}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want("nothing has happened", -1)
+	batch(0, 0, 9, 5000)
+	batch(0, 10, 19, 6000)
+	batch(1, 0, 4, 7000)
+	want("before the first pass", 5000)
+	pass(1, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 9})
+	want("a batch of a partition that the pass knows, and a partition that it does not", 6000)
+	pass(2, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19})
+	want("only the other partition", 7000)
+	pass(3, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
+	want("all are in force", -1)
+	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms) VALUES (0, 8000), (1, 9000)`); err != nil {
+		t.Fatal(err)
+	}
+	want("two commands", 8000)
+	batch(1, 5, 5, 8500)
+	want("and a batch between them", 8000)
+	pass(4, 1, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
+	want("the first command is in force", 8500)
+}

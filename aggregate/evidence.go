@@ -1,0 +1,114 @@
+package aggregate
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"apportion/schemas"
+)
+
+// Place is where a delivery stands on Kafka.
+type Place struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// Delivery is an accepted delivery and where it stands.
+type Delivery struct {
+	schemas.Event
+	Place
+	// ArrivedMS is its Kafka timestamp, in UTC epoch milliseconds.
+	ArrivedMS int64
+}
+
+// Wanted says which events of a tenant are looked for: those of which any delivery is as follows. Others may come
+// along, since what an event amounts to shows only once it is settled.
+type Wanted struct {
+	Tenant string
+	Types  []schemas.Type
+	// FromMS and ToMS, `[from, to)` in UTC epoch milliseconds, hold what places the delivery in a period (R22).
+	FromMS, ToMS int64
+	// LiveAt, if not nil, is an instant by which the delivery's session has not ended.
+	LiveAt *int64
+	// Channel, if not empty, is that of Connect.
+	Channel string
+	// Class, if not empty, is the one licence class that the session may name; it need not name one.
+	Class string
+	// Agents, if not nil, are those of the session; with OneEach one session of every agent is enough.
+	Agents  []string
+	OneEach bool
+}
+
+// The fates of a delivery within its event (R8).
+const (
+	Wins       = "winner"
+	Duplicate  = "duplicate"
+	Superseded = "superseded"
+)
+
+// Delivered is a delivery with what became of it.
+type Delivered struct {
+	Delivery
+	Fate string
+}
+
+// Evidence is an event as it counts, and all of its deliveries.
+type Evidence struct {
+	Winner Content
+	To     Attribution
+	// FromMS and ToMS are when a session is live (R12), in UTC epoch milliseconds.
+	FromMS, ToMS int64
+	// Deliveries are in the order of their places. Of those that brought one content the first has its fate, and
+	// the rest are duplicates.
+	Deliveries []Delivered
+}
+
+// Settled settles one event, of which it is given all deliveries (R8), and attributes it (R9, R10, R11).
+func (l *Lookup) Settled(deliveries []Delivery, rules Rules, now int64) Evidence {
+	deliveries = slices.SortedFunc(slices.Values(deliveries), func(a, b Delivery) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	var e Evidence
+	for _, c := range Settle(Events(deliveries)) {
+		if c.Wins {
+			e.Winner = c
+		}
+	}
+	e.To = l.Attribute(&e.Winner.Event)
+	if e.Winner.Type != schemas.ConnectUsage {
+		e.FromMS, e.ToMS = rules.Live(&e.Winner.Event, now)
+	}
+	type content struct {
+		revision  int32
+		canonical string
+	}
+	won := e.Winner.AppendCanonical(nil)
+	seen := map[content]bool{}
+	for _, d := range deliveries {
+		canonical := d.AppendCanonical(nil)
+		c := content{d.Revision, string(canonical)}
+		fate := Superseded
+		if seen[c] {
+			fate = Duplicate
+		} else if d.Revision == e.Winner.Revision && bytes.Equal(canonical, won) {
+			fate = Wins
+		}
+		seen[c] = true
+		e.Deliveries = append(e.Deliveries, Delivered{d, fate})
+	}
+	return e
+}
+
+// Counts reports whether the event counts as usage.
+func (e *Evidence) Counts() bool { return e.Winner.Counts(e.To) }
+
+// Events returns deliveries without their places.
+func Events(deliveries []Delivery) []schemas.Event {
+	events := make([]schemas.Event, len(deliveries))
+	for i, d := range deliveries {
+		events[i] = d.Event
+	}
+	return events
+}

@@ -1,0 +1,122 @@
+package billing
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/schemas/civil"
+)
+
+// DifferencesByDay says of every tenant on which dates something is lost or doubled between the deliveries and the
+// usage of the subscriptions, and what; nothing of a tenant that balances (R22).
+func DifferencesByDay(figures *aggregate.Figures) map[string][]string {
+	type day struct {
+		tenant string
+		date   civil.Date
+	}
+	days := map[day]*TenantUsage{}
+	of := func(tenant string, date civil.Date) *TenantUsage {
+		d := day{tenant, date}
+		if days[d] == nil {
+			days[d] = &TenantUsage{}
+		}
+		return days[d]
+	}
+	for _, u := range figures.Usage {
+		t := of(u.Tenant, u.Date)
+		t.Days = append(t.Days, u)
+	}
+	for _, b := range figures.Balances {
+		t := of(b.Tenant, b.Date)
+		t.Balance = t.Balance.Add(b.Balance)
+	}
+	dates := map[string][]civil.Date{}
+	for d := range days {
+		dates[d.tenant] = append(dates[d.tenant], d.date)
+	}
+	found := map[string][]string{}
+	for tenant, of := range dates {
+		slices.Sort(of)
+		for _, date := range of {
+			for _, difference := range days[day{tenant, date}].Differences() {
+				found[tenant] = append(found[tenant], date.String()+": "+difference)
+			}
+		}
+	}
+	return found
+}
+
+// Counted is what was counted on a meter in a period, and where it went on (R22). Of Connect also its units, which
+// go on to invoices.
+type Counted struct {
+	Meter string `json:"meter"`
+	// Events are those of the tenant as a whole, OnSubscriptions the sum over its subscriptions; so with the others.
+	Events          int64 `json:"events"`
+	OnSubscriptions int64 `json:"events_on_subscriptions"`
+	// Milliseconds of live sessions.
+	Milliseconds                int64           `json:"milliseconds"`
+	MillisecondsOnSubscriptions int64           `json:"milliseconds_on_subscriptions"`
+	Units                       decimal.Decimal `json:"units"`
+	UnitsOnSubscriptions        decimal.Decimal `json:"units_on_subscriptions"`
+	// Invoiced are the units on connect lines that are issued, with the adjustments of them; NotIssued those of
+	// periods that are not issued yet, and Since what has changed since the issue and is not adjusted yet.
+	Invoiced  decimal.Decimal `json:"units_invoiced"`
+	NotIssued decimal.Decimal `json:"units_not_issued"`
+	Since     decimal.Decimal `json:"units_since_issue"`
+}
+
+// IsConnect reports whether the meter counts units, which are charged one by one.
+func (c Counted) IsConnect() bool { return strings.HasPrefix(c.Meter, aggregate.ConnectPrefix) }
+
+// Add returns what two tenants have of one meter together.
+func (c Counted) Add(o Counted) Counted {
+	return Counted{c.Meter, c.Events + o.Events, c.OnSubscriptions + o.OnSubscriptions,
+		c.Milliseconds + o.Milliseconds, c.MillisecondsOnSubscriptions + o.MillisecondsOnSubscriptions,
+		c.Units.Add(o.Units), c.UnitsOnSubscriptions.Add(o.UnitsOnSubscriptions),
+		c.Invoiced.Add(o.Invoiced), c.NotIssued.Add(o.NotIssued), c.Since.Add(o.Since)}
+}
+
+// Counted adds up a tenant's usage by meter, in byte order. None of it is taken for invoiced.
+func (u TenantUsage) Counted() []Counted {
+	meters := map[string]*Counted{}
+	for _, d := range u.Days {
+		c := meters[d.Meter]
+		if c == nil {
+			c = &Counted{Meter: d.Meter}
+			meters[d.Meter] = c
+		}
+		if d.Subscription == "" {
+			c.Events, c.Milliseconds, c.Units = c.Events+d.Events, c.Milliseconds+d.Milliseconds, c.Units.Add(d.Units)
+		} else {
+			c.OnSubscriptions, c.MillisecondsOnSubscriptions = c.OnSubscriptions+d.Events, c.MillisecondsOnSubscriptions+d.Milliseconds
+			c.UnitsOnSubscriptions = c.UnitsOnSubscriptions.Add(d.Units)
+		}
+	}
+	var all []Counted
+	for _, meter := range slices.Sorted(maps.Keys(meters)) {
+		all = append(all, *meters[meter])
+	}
+	return all
+}
+
+// InvoicedUnits adds up, by meter, the units on the Connect lines of a tenant's period and on the adjustments of
+// them in later periods (R21).
+func InvoicedUnits(period civil.Month, issues []Issue) map[string]decimal.Decimal {
+	units := map[string]decimal.Decimal{}
+	for _, issue := range issues {
+		for _, i := range issue.Invoices {
+			for _, l := range i.Lines {
+				own := issue.Period == period && l.Kind == Connect
+				corrects := l.Kind == Adjustment && l.From.Month() == period && strings.HasPrefix(l.Meter, aggregate.ConnectPrefix)
+				if own || corrects {
+					units[l.Meter] = units[l.Meter].Add(l.Quantity)
+				}
+			}
+		}
+	}
+	return units
+}

@@ -1,0 +1,201 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// View is a way to look at a period: under a registry that need not be the present one, and with what was known
+// by an instant that need not be the present one.
+type View struct {
+	State registry.State
+	// Now is that of R12, and deliveries that arrived on Kafka after KnownAt are left out (nil: none); both in UTC
+	// epoch milliseconds.
+	Now     int64
+	KnownAt *int64
+}
+
+// Comparison is a period in two views.
+type Comparison struct {
+	Period civil.Month
+	// Changes are what differs, in the order of tenant, subscription, kind (R18) and meter.
+	Changes []Change
+	// Tenants has the totals of every tenant that has an invoice in either view, and Totals those of all of them,
+	// each by currency in byte order.
+	Tenants, Totals []Total
+	// Before and After are the tenants that are stopped in a view. They are left out of everything above: half a
+	// comparison would look like a loss.
+	Before, After []*Stop
+}
+
+// Change is what the lines of one kind and meter of a subscription come to in two views. There may be several of
+// them, one for each version (R18); their quantities and amounts are added up.
+type Change struct {
+	Tenant, Subscription string
+	Kind                 Kind
+	Meter                string
+	Currency             string
+	MinorUnits           int32
+	Quantity, Amount     Pair
+}
+
+// Total is what the invoices of a tenant in one currency come to in two views; of all tenants where Tenant is
+// empty.
+type Total struct {
+	Tenant, Currency string
+	MinorUnits       int32
+	Amount           Pair
+}
+
+// Pair is a figure before and after.
+type Pair struct{ Before, After decimal.Decimal }
+
+// Difference is after less before.
+func (p Pair) Difference() decimal.Decimal { return p.After.Sub(p.Before) }
+
+// pairJSON has figures as strings, so that no reader takes them for binary fractions.
+type pairJSON struct {
+	Before     string `json:"before"`
+	After      string `json:"after"`
+	Difference string `json:"difference"`
+}
+
+func (p Pair) json(write func(decimal.Decimal) string) pairJSON {
+	return pairJSON{write(p.Before), write(p.After), write(p.Difference())}
+}
+
+func fixed(places int32) func(decimal.Decimal) string {
+	return func(d decimal.Decimal) string { return d.StringFixed(places) }
+}
+
+// MarshalJSON writes the change under the names of the columns of lines.csv.
+func (c Change) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Tenant       string   `json:"tenant_id"`
+		Subscription string   `json:"subscription_id"`
+		Kind         Kind     `json:"kind"`
+		Meter        string   `json:"meter"`
+		Quantity     pairJSON `json:"quantity"`
+		Amount       pairJSON `json:"amount"`
+		Currency     string   `json:"currency"`
+	}{c.Tenant, c.Subscription, c.Kind, c.Meter, c.Quantity.json(decimal.Decimal.String), c.Amount.json(fixed(c.MinorUnits)), c.Currency})
+}
+
+// MarshalJSON writes the total under the names of the columns of lines.csv.
+func (t Total) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Tenant   string   `json:"tenant_id,omitempty"`
+		Currency string   `json:"currency"`
+		Amount   pairJSON `json:"amount"`
+	}{t.Tenant, t.Currency, t.Amount.json(fixed(t.MinorUnits))})
+}
+
+// Compare previews a period in two views, for the tenants named or else for all. Both rest on the same end of the
+// ledger, so that what arrives meanwhile is no difference. A tenant that one of the registries lacks has no lines
+// there; one that both lack is a stop of both.
+func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []string, before, after View) (*Comparison, error) {
+	positions, err := b.Usage.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	preview := func(v, other View) (*Run, error) {
+		wanted := slices.DeleteFunc(slices.Clone(tenants), func(t string) bool {
+			return v.State.Tenant(t) == nil && other.State.Tenant(t) != nil
+		})
+		if len(wanted) == 0 && len(tenants) > 0 {
+			return &Run{Period: period, Draft: true}, nil
+		}
+		fixed := *b
+		fixed.Usage = Pinned(b.Usage, positions)
+		return fixed.View(ctx, period, wanted, v)
+	}
+	was, err := preview(before, after)
+	if err != nil {
+		return nil, err
+	}
+	is, err := preview(after, before)
+	if err != nil {
+		return nil, err
+	}
+	return compare(was, is), nil
+}
+
+// Pinned returns usage whose ledger ends where it did, whatever is taken in meanwhile.
+func Pinned(usage Usage, positions []aggregate.Position) Usage { return pinned{usage, positions} }
+
+type pinned struct {
+	Usage
+	positions []aggregate.Position
+}
+
+func (p pinned) Positions(context.Context) ([]aggregate.Position, error) { return p.positions, nil }
+
+// compare sets two runs of a period against each other.
+func compare(before, after *Run) *Comparison {
+	type key struct {
+		tenant, subscription string
+		kind                 Kind
+		meter                string
+	}
+	type account struct{ tenant, currency string }
+	stopped := map[string]bool{}
+	for _, s := range slices.Concat(before.Stopped, after.Stopped) {
+		stopped[s.Tenant] = true
+	}
+	changes, totals := map[key]*Change{}, map[account]*Total{}
+	add := func(run *Run, side func(*Pair) *decimal.Decimal) {
+		plus := func(p *Pair, d decimal.Decimal) { *side(p) = side(p).Add(d) }
+		for _, i := range run.Invoices {
+			if stopped[i.Tenant] {
+				continue
+			}
+			for _, l := range i.Lines {
+				k := key{i.Tenant, i.Subscription, l.Kind, l.Meter}
+				if changes[k] == nil {
+					changes[k] = &Change{Tenant: k.tenant, Subscription: k.subscription, Kind: k.kind, Meter: k.meter, Currency: i.Currency, MinorUnits: i.MinorUnits}
+				}
+				plus(&changes[k].Quantity, l.Quantity)
+				plus(&changes[k].Amount, l.Amount)
+			}
+			for _, of := range []account{{i.Tenant, i.Currency}, {"", i.Currency}} {
+				if totals[of] == nil {
+					totals[of] = &Total{Tenant: of.tenant, Currency: of.currency, MinorUnits: i.MinorUnits}
+				}
+				plus(&totals[of].Amount, i.Total)
+			}
+		}
+	}
+	add(before, func(p *Pair) *decimal.Decimal { return &p.Before })
+	add(after, func(p *Pair) *decimal.Decimal { return &p.After })
+
+	c := &Comparison{Period: after.Period, Before: before.Stopped, After: after.Stopped}
+	for _, change := range changes {
+		if !change.Quantity.Difference().IsZero() || !change.Amount.Difference().IsZero() {
+			c.Changes = append(c.Changes, *change)
+		}
+	}
+	slices.SortFunc(c.Changes, func(x, y Change) int {
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Subscription, y.Subscription),
+			cmp.Compare(x.Kind.order(), y.Kind.order()), cmp.Compare(x.Meter, y.Meter))
+	})
+	for _, of := range slices.SortedFunc(maps.Keys(totals), func(x, y account) int {
+		return cmp.Or(cmp.Compare(x.tenant, y.tenant), cmp.Compare(x.currency, y.currency))
+	}) {
+		if of.tenant == "" {
+			c.Totals = append(c.Totals, *totals[of])
+		} else {
+			c.Tenants = append(c.Tenants, *totals[of])
+		}
+	}
+	return c
+}

@@ -1,0 +1,66 @@
+package billing
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// TenantPeriod is a period of a tenant.
+type TenantPeriod struct {
+	Tenant string
+	Period civil.Month
+}
+
+// DuePeriod is a period and the tenants for which it is due, in byte order.
+type DuePeriod struct {
+	Period  civil.Month
+	Tenants []string
+}
+
+// DuePeriods returns the periods that are to be issued at now, an instant in UTC epoch milliseconds, the oldest
+// first: those of each tenant from the period `first` on whose grace is over in the tenant's own zone (R20) and
+// that are not issued. A tenant's own first period is the one in which a subscription is first active (R3);
+// those before it have nothing to invoice. Those after its last one are due like any other, since an adjustment
+// goes on the tenant's next period, whenever the correction comes (R21).
+//
+// It keeps nothing: what is issued alone decides, so missed runs are caught up, and no clock can bring back what
+// is done.
+func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first civil.Month, now int64, rules Rules) ([]DuePeriod, error) {
+	due := map[civil.Month][]string{}
+	for _, t := range tenants {
+		zone, err := zoneOf(t)
+		if err != nil {
+			return nil, err
+		}
+		active := t.FirstActive(zone)
+		if active == civil.NoDate {
+			continue
+		}
+		for period := max(active.Month(), first); now >= graceEnd(zone, period, rules); period = period.Next() {
+			if !issued[TenantPeriod{t.ID, period}] {
+				due[period] = append(due[period], t.ID)
+			}
+		}
+	}
+	var periods []DuePeriod
+	for _, period := range slices.Sorted(maps.Keys(due)) {
+		periods = append(periods, DuePeriod{period, due[period]})
+	}
+	return periods, nil
+}
+
+// graceEnd is when a tenant's period can be issued: 00:00, in its zone, of the date so many dates after the end
+// of the period (R20).
+func graceEnd(zone *civil.Zone, period civil.Month, rules Rules) int64 {
+	return zone.Start(period.Next().First().Add(rules.GraceDays))
+}
+
+// stopHeld is why a period that somebody holds is not issued.
+func stopHeld(tenant string, period civil.Month, reason string) *Stop {
+	return &Stop{tenant, period, "held", "R20", reason,
+		fmt.Sprintf("release it with `apportion bill release --period %s --tenant %s --reason …` and issue it then", period, tenant)}
+}

@@ -1,0 +1,111 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"apportion/billing"
+)
+
+func invoicesSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("invoices.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func validate(t *testing.T, schema *jsonschema.Schema, document string) error {
+	t.Helper()
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(document))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, document)
+	}
+	return schema.Validate(value)
+}
+
+func invoicesJSON(t *testing.T, run *billing.Run) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := InvoicesJSON(&b, run); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestInvoicesJSON(t *testing.T) {
+	golden(t, "testdata/invoices.json", func(b *bytes.Buffer) error { return InvoicesJSON(b, monthRun()) })
+}
+
+// TestInvoicesJSONSchema: what is written is as the schema says, drafts and nothing at all included.
+func TestInvoicesJSONSchema(t *testing.T) {
+	schema := invoicesSchema(t)
+	draft := monthRun()
+	draft.Draft = true
+	for name, run := range map[string]*billing.Run{"month": monthRun(), "sample": issued(), "draft": draft, "nothing": {Period: monthRun().Period}} {
+		if err := validate(t, schema, invoicesJSON(t, run)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestInvoicesJSONSchemaRefuses: a schema that takes anything proves nothing.
+func TestInvoicesJSONSchemaRefuses(t *testing.T) {
+	schema := invoicesSchema(t)
+	whole := invoicesJSON(t, monthRun())
+	for what, change := range map[string][2]string{
+		"an amount that is a number":       {`"amount":"100.00"`, `"amount":100.00`},
+		"an amount with an exponent":       {`"amount":"100.00"`, `"amount":"1e2"`},
+		"a quantity with trailing zeros":   {`"quantity":"10"`, `"quantity":"10.0"`},
+		"an unknown kind":                  {`"kind":"connect"`, `"kind":"usag"`},
+		"an unknown field":                 {`"unit":"port"`, `"unit":"port","units":1`},
+		"an invoice without a currency":    {`"currency":"JPY",`, ``},
+		"a price on usage":                 {`"quantity":"26","unit":"seat",`, `"quantity":"26","unit":"seat","unit_price":"1",`},
+		"no price on a commitment":         {`"unit_price":"900",`, ``},
+		"an adjustment of nothing":         {`"corrects":"INV-Sub1-202609/3",`, ``},
+		"an overage without its pool":      {`"entitled":25,"pool"`, `"pool"`},
+		"an instant without a zone":        {`"peak_at":"2026-10-14T08:31:07.000Z"`, `"peak_at":"2026-10-14T08:31:07.000"`},
+		"a period that is none":            {`"period":"2026-10","draft"`, `"period":"2026-13","draft"`},
+		"no word on whether it is a draft": {`"draft":false,`, ``},
+		"a count below zero":               {`"counted":90`, `"counted":-90`},
+	} {
+		if !strings.Contains(whole, change[0]) {
+			t.Errorf("%s: nothing to change", what)
+		} else if err := validate(t, schema, strings.Replace(whole, change[0], change[1], 1)); err == nil {
+			t.Errorf("%s is taken", what)
+		}
+	}
+}
+
+// TestInvoicesJSONHasTheLines: every figure of lines.csv is in it, with the same digits.
+func TestInvoicesJSONHasTheLines(t *testing.T) {
+	var document struct {
+		Invoices []struct {
+			ID    string           `json:"invoice_id"`
+			Lines []map[string]any `json:"lines"`
+		} `json:"invoices"`
+	}
+	run := issued()
+	if err := json.Unmarshal([]byte(invoicesJSON(t, run)), &document); err != nil {
+		t.Fatal(err)
+	}
+	for n, i := range run.Invoices {
+		for k, l := range i.Lines {
+			got := document.Invoices[n].Lines[k]
+			if got["quantity"] != l.Quantity.String() || got["amount"] != i.Money(l.Amount) || got["note"] != l.Note {
+				t.Errorf("%s/%d is %v", i.ID, l.No, got)
+			}
+		}
+	}
+}
+
+func TestInvoicesJSONThatCannotBeWritten(t *testing.T) {
+	if err := InvoicesJSON(full{}, monthRun()); err == nil {
+		t.Error("no error from a file that takes nothing")
+	}
+}

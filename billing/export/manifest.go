@@ -1,0 +1,153 @@
+package export
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/schemas/civil"
+)
+
+// ManifestName is the name of the manifest in the directory of a period.
+const ManifestName = "manifest.json"
+
+// Manifest says what the directory of a period holds, what it adds up to, and what it rests on.
+type Manifest struct {
+	Period civil.Month `json:"period"`
+	Draft  bool        `json:"draft"`
+	// Totals are by currency, in byte order.
+	Totals []Total `json:"totals"`
+	// RestsOn has the tenants in groups that rest on the same, since they can be issued at different moments.
+	RestsOn []Basis `json:"rests_on"`
+	// LeftOut are the files that could not be written.
+	LeftOut []*Refusal `json:"left_out"`
+	// Files are all others in the directory, in the byte order of their paths.
+	Files []File `json:"files"`
+}
+
+// Total is what the invoices in one currency come to.
+type Total struct {
+	Currency string `json:"currency"`
+	Invoices int    `json:"invoices"`
+	Lines    int    `json:"lines"`
+	// Amount has the decimals of the currency.
+	Amount string `json:"amount"`
+}
+
+// Basis is what the invoices of some tenants rest on.
+type Basis struct {
+	// Tenants are in byte order.
+	Tenants []string `json:"tenants"`
+	// RegistryOffset is the next offset of the registry's command log when they were billed.
+	RegistryOffset int64 `json:"registry_offset"`
+	// TZVersion is the edition of the IANA time zone data (R23).
+	TZVersion string `json:"tz_version"`
+	// Ledger is up to where deliveries had been taken in.
+	Ledger []Position `json:"ledger"`
+}
+
+// Position is the last offset taken in of a partition.
+type Position struct {
+	Topic      string `json:"topic"`
+	Partition  int32  `json:"partition"`
+	LastOffset int64  `json:"last_offset"`
+}
+
+func newManifest(run *billing.Run, files []File, leftOut []*Refusal) *Manifest {
+	return &Manifest{
+		Period: run.Period, Draft: run.Draft, Totals: totals(run.Invoices), RestsOn: bases(run),
+		LeftOut: append([]*Refusal{}, leftOut...), Files: files,
+	}
+}
+
+func (m *Manifest) write(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(m)
+}
+
+// totals adds the invoices up by currency.
+func totals(invoices []billing.Invoice) []Total {
+	t := tally{}
+	for _, i := range invoices {
+		for _, l := range i.Lines {
+			t.add(i.Currency, i.ID, l.Amount, i.MinorUnits)
+		}
+	}
+	return t.totals()
+}
+
+// tally adds up lines by currency; the lines of an invoice come one after another.
+type tally map[string]*tallied
+
+type tallied struct {
+	invoices, lines int
+	last            string
+	amount          decimal.Decimal
+	places          int32
+}
+
+func (t tally) add(currency, invoice string, amount decimal.Decimal, places int32) {
+	sum, ok := t[currency]
+	if !ok {
+		sum = &tallied{}
+		t[currency] = sum
+	}
+	if invoice != sum.last {
+		sum.invoices, sum.last = sum.invoices+1, invoice
+	}
+	sum.lines++
+	sum.amount, sum.places = sum.amount.Add(amount), places
+}
+
+func (t tally) totals() []Total {
+	list := []Total{}
+	for _, currency := range slices.Sorted(maps.Keys(t)) {
+		sum := t[currency]
+		list = append(list, Total{currency, sum.invoices, sum.lines, sum.amount.StringFixed(sum.places)})
+	}
+	return list
+}
+
+// bases groups the tenants of a run by what they rest on.
+func bases(run *billing.Run) []Basis {
+	groups := map[string]*Basis{}
+	for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
+		b := basis(run.Accounts[tenant])
+		key := fmt.Sprintf("%#v", b)
+		if groups[key] == nil {
+			groups[key] = &b
+		}
+		groups[key].Tenants = append(groups[key].Tenants, tenant)
+	}
+	list := []Basis{}
+	for _, b := range groups {
+		list = append(list, *b)
+	}
+	slices.SortFunc(list, func(a, b Basis) int { return cmp.Compare(a.Tenants[0], b.Tenants[0]) })
+	return list
+}
+
+func basis(a billing.Account) Basis {
+	return Basis{RegistryOffset: a.RegistryOffset, TZVersion: a.TZVersion, Ledger: Positions(a.Positions)}
+}
+
+// Positions returns the ends of a ledger as files have them, in the order of topic and partition.
+func Positions(ledger []aggregate.Position) []Position {
+	list := []Position{}
+	for _, p := range ledger {
+		list = append(list, Position{p.Topic, p.Partition, p.LastOffset})
+	}
+	slices.SortFunc(list, func(x, y Position) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return list
+}

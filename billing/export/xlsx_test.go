@@ -1,0 +1,151 @@
+package export
+
+import (
+	"archive/zip"
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/xuri/excelize/v2"
+
+	"apportion/billing"
+)
+
+func workbook(t *testing.T, run *billing.Run) ([]byte, *excelize.File) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := InvoicesXLSX(&b, run); err != nil {
+		t.Fatal(err)
+	}
+	f, err := excelize.OpenReader(bytes.NewReader(b.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return b.Bytes(), f
+}
+
+// cells returns what the cells of a row hold, as it stands in the file or as it is shown.
+func cells(t *testing.T, f *excelize.File, sheet string, row int, raw bool) []string {
+	t.Helper()
+	rows, err := f.GetRows(sheet, excelize.Options{RawCellValue: raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows[row-1]
+}
+
+func wantCells(t *testing.T, f *excelize.File, sheet string, row int, raw bool, want string) {
+	t.Helper()
+	if got := strings.Join(cells(t, f, sheet, row, raw), "|"); got != want {
+		t.Errorf("%s, row %d:\n got %s\nwant %s", sheet, row, got, want)
+	}
+}
+
+func TestXLSX(t *testing.T) {
+	_, f := workbook(t, monthRun())
+	if got := strings.Join(f.GetSheetList(), " "); got != "Invoices Lines Reported Control" {
+		t.Errorf("the sheets are %s", got)
+	}
+	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|7|15,003,003.24|SEK")
+	wantCells(t, f, "Invoices", 3, false, "acme|Acme AB|Sub2|=HYPERLINK(1)|2026-10|INV-Sub2-202610|issued|2026-11-04|1|2.259|KWD")
+	wantCells(t, f, "Invoices", 4, false, "beta|Beta KK|Yen|Tokyo|2026-10|INV-Yen-202610|issued|2026-11-04|1|30,000|JPY")
+	wantCells(t, f, "Lines", 3, false, "acme|Sub1|INV-Sub1-202610|2|commitment|agent_standard|10|seat|900|2,903.23|SEK|2026-10-01|2026-10-11||||the rule and the figures")
+	// What stands in the file are the decimals; a date is a number, and what has more than 15 digits is text.
+	wantCells(t, f, "Lines", 5, true, "acme|Sub1|INV-Sub1-202610|4|connect|connect.sms|999999999999.999999|unit|0.000015|15000000|SEK|46296|46327||||the rule and the figures")
+	wantCells(t, f, "Lines", 6, false, "acme|Sub1|INV-Sub1-202610|5|overage|agent_standard|1|seat|1100|1,100.00|SEK|2026-10-01|2026-11-01|2026-10-14 08:31:07.000|25||the rule and the figures")
+	wantCells(t, f, "Lines", 7, true, "acme|Sub1|INV-Sub1-202610|6|adjustment|agent_standard|-1|seat||-1100|SEK|46266|46296|||INV-Sub1-202609/3|the rule and the figures")
+	wantCells(t, f, "Reported", 2, true, "acme|Acme AB|100|90|4|3|2|1|0|0|5|6|7|8")
+	for cell, want := range map[string]excelize.CellType{"G3": excelize.CellTypeUnset, "G5": excelize.CellTypeInlineString, "J7": excelize.CellTypeUnset, "Q2": excelize.CellTypeInlineString} {
+		if got, err := f.GetCellType("Lines", cell); err != nil || got != want {
+			t.Errorf("Lines!%s is of type %v, want %v", cell, got, want)
+		}
+	}
+	panes, err := f.GetPanes("Lines")
+	if err != nil || !panes.Freeze || panes.YSplit != 1 {
+		t.Errorf("the header is not frozen: %+v, %v", panes, err)
+	}
+}
+
+// TestXLSXControl: the totals are those of the manifest, and the formulas come to the same.
+func TestXLSXControl(t *testing.T) {
+	run := monthRun()
+	_, f := workbook(t, run)
+	for n, total := range totals(run.Invoices) {
+		row := n + 2
+		got := cells(t, f, "Control", row, true)
+		if got[0] != total.Currency || !dec(got[3]).Equal(dec(total.Amount)) {
+			t.Errorf("row %d is %v, want %+v", row, got, total)
+		}
+		for i, column := range []string{"E", "F", "G", "H", "I"} {
+			cell := column + string(rune('0'+row))
+			worked, err := f.CalcCellValue("Control", cell, excelize.Options{RawCellValue: true})
+			if err != nil || worked != got[4+i] {
+				t.Errorf("Control!%s is worked out as %q, %v, and was written as %q", cell, worked, err, got[4+i])
+			}
+		}
+		if got[8] != "yes" {
+			t.Errorf("%s does not agree", total.Currency)
+		}
+	}
+	// And they notice: a line that somebody changed.
+	if err := f.SetCellValue("Lines", "J3", 1); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.CalcCellValue("Control", "I4"); err != nil || got != "NO" {
+		t.Errorf("after a change of an amount in SEK the sheet says %q, %v", got, err)
+	}
+}
+
+func TestXLSXOfADraft(t *testing.T) {
+	run := monthRun()
+	run.Draft = true
+	_, f := workbook(t, run)
+	if got := cells(t, f, "Invoices", 2, false)[6]; got != "DRAFT" {
+		t.Errorf("its invoices are %q", got)
+	}
+	if got := cells(t, f, "Lines", 2, false)[16]; got != "DRAFT. the rule and the figures" {
+		t.Errorf("its notes are %q", got)
+	}
+}
+
+func TestXLSXOfNothing(t *testing.T) {
+	_, f := workbook(t, &billing.Run{Period: monthRun().Period})
+	if rows, err := f.GetRows("Lines"); err != nil || len(rows) != 1 {
+		t.Errorf("%d rows, %v; want the header alone", len(rows), err)
+	}
+}
+
+// TestXLSXSameBytes: no clock and no order of a map is in it (R23).
+func TestXLSXSameBytes(t *testing.T) {
+	first, _ := workbook(t, monthRun())
+	for range 20 {
+		if again, _ := workbook(t, monthRun()); !bytes.Equal(first, again) {
+			t.Fatal("the same invoices gave other bytes")
+		}
+	}
+	parts, err := zip.NewReader(bytes.NewReader(first), int64(len(first)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range parts.File {
+		if part.Modified.After(time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)) {
+			t.Errorf("%s is of %s", part.Name, part.Modified)
+		}
+		r, err := part.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"created", "modified", "Excelize", "xuri"} {
+			if bytes.Contains(content, []byte(word)) {
+				t.Errorf("%s says %s", part.Name, word)
+			}
+		}
+	}
+}

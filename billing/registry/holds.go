@@ -1,0 +1,110 @@
+package registry
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"apportion/schemas/civil"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Hold says that a tenant's period is not to be issued until somebody releases it (R20). Holds stand in the
+// command log and so have its one order; they are no part of the tenant's document, whose version ([State.Base])
+// they leave alone.
+type Hold struct {
+	Tenant string      `json:"tenant"`
+	Period civil.Month `json:"period"`
+	Reason string      `json:"reason"`
+	// Offset is that of the command that holds it.
+	Offset int64 `json:"offset"`
+}
+
+// Held returns why a tenant's period is held, and whether it is.
+func (s State) Held(tenant string, period civil.Month) (reason string, held bool) {
+	if st := s.tenants[tenant]; st != nil {
+		var hold Hold
+		hold, held = st.holds[period]
+		reason = hold.Reason
+	}
+	return reason, held
+}
+
+// Holds returns the periods that are held, by period and tenant in byte order.
+func (s State) Holds() []Hold {
+	var holds []Hold
+	for _, st := range s.tenants {
+		holds = slices.AppendSeq(holds, maps.Values(st.holds))
+	}
+	slices.SortFunc(holds, func(x, y Hold) int {
+		return cmp.Or(cmp.Compare(x.Period, y.Period), strings.Compare(x.Tenant, y.Tenant))
+	})
+	return holds
+}
+
+// longestReason is how many bytes a reason may have.
+const longestReason = 500
+
+// decideHold returns every reason to refuse that a period is held or released.
+func decideHold(s State, c Command) []Refusal {
+	var check checker
+	check.reason("data.reason", c.Reason)
+	reason, held := s.Held(c.TenantID, c.Period)
+	switch {
+	case s.Tenant(c.TenantID) == nil:
+		check.unknownTenant(c.TenantID)
+	case held && c.Command == HoldPeriod:
+		check.refuse(codeAlreadyHeld, "data.period", c.Period.String(), "the period is held already (%s); release it first to hold it for another reason", reason)
+	case !held && c.Command == ReleasePeriod:
+		check.refuse(codeNotHeld, "data.period", c.Period.String(), "the period is not held; `apportion bill holds` lists those that are")
+	}
+	return check.refusals
+}
+
+// applyHold returns the holds after one more command.
+func applyHold(holds map[civil.Month]Hold, c Command, offset int64) map[civil.Month]Hold {
+	next := maps.Clone(holds)
+	if next == nil {
+		next = make(map[civil.Month]Hold)
+	}
+	if c.Command == ReleasePeriod {
+		delete(next, c.Period)
+	} else {
+		next[c.Period] = Hold{c.TenantID, c.Period, c.Reason, offset}
+	}
+	return next
+}
+
+// reason checks a text by which people later understand what was done.
+func (c *checker) reason(path, value string) {
+	if c.missing(path, strings.TrimSpace(value) == "", "a reason, for whoever asks later") {
+		return
+	}
+	if len(value) > longestReason || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		c.refuse(codeInvalidField, path, value, "write at most %d bytes of UTF-8 without control characters", longestReason)
+	}
+}
+
+func (c *checker) unknownTenant(id string) {
+	c.refuse(codeUnknownTenant, "tenantid", id, "no such tenant stands; apply its document first")
+}
+
+// month reads a billing period.
+func (r *reader) month(dst **civil.Month) field {
+	return func(path string, n *yaml.Node) {
+		text, _, ok := r.scalar(path, n, "a period")
+		if !ok {
+			return
+		}
+		m, err := civil.ParseMonth(text)
+		if err != nil {
+			r.refuse(n, codeInvalidField, path, text, "not a period; write it as YYYY-MM, such as 2026-10")
+			return
+		}
+		*dst = &m
+	}
+}

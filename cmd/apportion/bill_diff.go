@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"apportion/billing"
+	"apportion/schemas/civil"
+
+	"github.com/shopspring/decimal"
+	"github.com/spf13/cobra"
+)
+
+func newBillDiffCommand(a *app) *cobra.Command {
+	var period, from, to string
+	var tenants []string
+	cmd := &cobra.Command{
+		Use:   "diff --period P --from T --to T",
+		Short: "Show what changed in a period between two instants",
+		Long: `Works the period out as it was known at both instants, as "bill preview --as-known-at" does,
+and shows what differs: for every subscription, kind and meter the quantity and the amount
+before and after. Lines of several versions are added up. Late deliveries, revisions and
+changes to the registry show here before they are invoiced, and open sessions that went on.
+
+Nothing is stored. The exit code is 3 if anything differs.`,
+		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z
+  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			p, err := parsePeriod(period)
+			if err != nil {
+				return err
+			}
+			before, err := parseInstantOf("--from", from)
+			if err != nil {
+				return err
+			}
+			after, err := parseInstantOf("--to", to)
+			if err != nil {
+				return err
+			}
+			return a.billDiff(ctx, p, tenants, before, after)
+		}),
+	}
+	periodFlag(cmd, &period)
+	cmd.Flags().StringVar(&from, "from", "", "the earlier `instant`, in RFC 3339")
+	cmd.Flags().StringVar(&to, "to", "", "the later `instant`, in RFC 3339")
+	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "look only at this `tenant`; can be repeated")
+	cmd.MarkFlagRequired("from")
+	cmd.MarkFlagRequired("to")
+	return cmd
+}
+
+func (a *app) billDiff(ctx context.Context, period civil.Month, tenants []string, from, to int64) error {
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return err
+	}
+	view := func(at int64) (billing.View, error) {
+		state, err := a.registryKnownAt(ctx, &at)
+		return billing.View{State: state, Now: at, KnownAt: &at}, err
+	}
+	before, err := view(from)
+	if err != nil {
+		return err
+	}
+	after, err := view(to)
+	if err != nil {
+		return err
+	}
+	compared, err := biller.Compare(ctx, period, tenants, before, after)
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Period civil.Month `json:"period"`
+		From   string      `json:"from"`
+		To     string      `json:"to"`
+		comparisonJSON
+	}{period, civil.FormatMillis(from), civil.FormatMillis(to), resultOf(compared)}
+	if err := a.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s, as known at %s and at %s\n\n", period, result.From, result.To)
+		writeChanges(w, compared.Changes)
+		writeTotals(w, compared.Totals, "BEFORE", "AFTER")
+		writeStops(w, compared, "at "+result.From, "at "+result.To)
+	}); err != nil {
+		return err
+	}
+	if len(compared.Changes) > 0 {
+		err = findings(counted(len(compared.Changes), "difference", "differences") + ", as listed above")
+	}
+	return errors.Join(err, stoppedIn(compared))
+}
+
+// comparisonJSON is what two commands say in JSON of a period in two views.
+type comparisonJSON struct {
+	Changes []billing.Change `json:"changes"`
+	Tenants []billing.Total  `json:"tenants"`
+	Totals  []billing.Total  `json:"totals"`
+	Stopped struct {
+		Before []*billing.Stop `json:"before"`
+		After  []*billing.Stop `json:"after"`
+	} `json:"stopped"`
+}
+
+func resultOf(c *billing.Comparison) comparisonJSON {
+	result := comparisonJSON{Changes: append([]billing.Change{}, c.Changes...), Tenants: append([]billing.Total{}, c.Tenants...), Totals: append([]billing.Total{}, c.Totals...)}
+	result.Stopped.Before, result.Stopped.After = append([]*billing.Stop{}, c.Before...), append([]*billing.Stop{}, c.After...)
+	return result
+}
+
+// signed gives a difference its sign.
+func signed(d decimal.Decimal, write func(decimal.Decimal) string) string {
+	if d.IsPositive() {
+		return "+" + write(d)
+	}
+	return write(d)
+}
+
+// writeChanges writes what differs for people, a row for each kind and meter of a subscription.
+func writeChanges(w io.Writer, changes []billing.Change) {
+	if len(changes) == 0 {
+		fmt.Fprintln(w, "nothing differs")
+		return
+	}
+	var rows [][]string
+	for _, c := range changes {
+		money := func(d decimal.Decimal) string { return d.StringFixed(c.MinorUnits) }
+		rows = append(rows, []string{c.Tenant, c.Subscription, string(c.Kind), c.Meter,
+			c.Quantity.Before.String(), c.Quantity.After.String(), signed(c.Quantity.Difference(), decimal.Decimal.String),
+			money(c.Amount.Before), money(c.Amount.After), signed(c.Amount.Difference(), money), c.Currency})
+	}
+	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "QUANTITY", "AFTER", "DIFFERENCE", "AMOUNT", "AFTER", "DIFFERENCE", ""}, rows, 5, 6, 7, 8, 9, 10)
+	fmt.Fprintln(w)
+}
+
+// writeTotals writes totals for people.
+func writeTotals(w io.Writer, totals []billing.Total, before, after string) {
+	var rows [][]string
+	for _, t := range totals {
+		money := func(d decimal.Decimal) string { return d.StringFixed(t.MinorUnits) }
+		name := t.Tenant
+		if name == "" {
+			name = "total"
+		}
+		rows = append(rows, []string{name, money(t.Amount.Before), money(t.Amount.After), signed(t.Amount.Difference(), money), t.Currency})
+	}
+	if len(rows) > 0 {
+		writeTable(w, []string{"TENANT", before, after, "DIFFERENCE", ""}, rows, 2, 3, 4)
+	}
+}
+
+// writeStops says which tenants were left out of a comparison, and why.
+func writeStops(w io.Writer, c *billing.Comparison, before, after string) {
+	for _, side := range []struct {
+		when  string
+		stops []*billing.Stop
+	}{{before, c.Before}, {after, c.After}} {
+		for _, s := range side.stops {
+			fmt.Fprintf(w, "left out, stopped %s: %s\n", side.when, s.Error())
+		}
+	}
+}
+
+// stoppedIn returns the finding that tenants were left out of a comparison, if any were.
+func stoppedIn(c *billing.Comparison) error {
+	if len(c.Before)+len(c.After) == 0 {
+		return nil
+	}
+	return findings("not all tenants could be compared, as listed above")
+}

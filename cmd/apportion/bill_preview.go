@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+
+	"github.com/spf13/cobra"
+)
+
+func newBillPreviewCommand(a *app) *cobra.Command {
+	var flags billFlags
+	var knownAt string
+	// What was known at an instant is seen from that instant, unless another is asked for.
+	now := func() (time.Time, error) {
+		if knownAt == "" {
+			return clock()
+		}
+		known, err := parseInstantOf("--as-known-at", knownAt)
+		flags.knownAt = &known
+		return time.UnixMilli(known), err
+	}
+	cmd := a.billCommand(&cobra.Command{
+		Use:   "preview --period P",
+		Short: "Show the invoices of a period as they stand",
+		Long: `Works out the invoices of a period from what has been taken in so far, and issues nothing.
+Open sessions last until now (R12). With --out, writes the files to DIR/PERIOD.draft/.
+
+With --as-known-at, shows the period as it could have been billed at that instant: of the
+deliveries and of the changes to the registry only those count that were on Kafka by then.
+Now is then that instant, unless --as-of names another.
+
+With --registry, bills the period as if the document had been applied, and sets the result
+against the present one, tenant by tenant; --json has what differs line by line. The document
+is not applied. Commands that would be refused are listed, and the exit code is then 3.`,
+		Example: `  apportion bill preview --config data/apportion.yaml --period 2026-10
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --tenant acme --json
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --as-of 2026-10-15T12:00:00Z --out drafts
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --as-known-at 2026-11-01T09:00:00Z
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --registry renewed.yaml`,
+	}, &flags, now, func(ctx context.Context, flags billFlags) error {
+		if flags.registry != "" {
+			return a.whatIf(ctx, flags)
+		}
+		run, err := a.preview(ctx, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run)
+	})
+	cmd.Flags().StringVar(&knownAt, "as-known-at", "", "the `instant` by which deliveries and changes to the registry had to be on Kafka to count, in RFC 3339 (default: all count)")
+	cmd.Flags().StringVar(&flags.registry, "registry", "", "bill as if this registry document, a `file` of YAML or JSON or - for standard input, had been applied")
+	cmd.MarkFlagFilename("registry", "yaml", "yml", "json")
+	cmd.MarkFlagsMutuallyExclusive("registry", "out")
+	return cmd
+}
+
+func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var run *billing.Run
+	if flags.knownAt == nil {
+		run, err = biller.Preview(ctx, flags.period, flags.tenants, flags.asOf)
+	} else {
+		view := billing.View{Now: flags.asOf, KnownAt: flags.knownAt}
+		if view.State, err = a.registryKnownAt(ctx, flags.knownAt); err == nil {
+			run, err = biller.View(ctx, flags.period, flags.tenants, view)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range biller.State.Holds() {
+		if h.Period == flags.period && (len(flags.tenants) == 0 || slices.Contains(flags.tenants, h.Tenant)) {
+			fmt.Fprintf(a.stderr, "held: %s of %s will not be issued until it is released: %s\n", h.Period, h.Tenant, h.Reason)
+		}
+	}
+	return run, a.writeFiles(run, flags.out)
+}
+
+// registryKnownAt returns what those commands amount to that were on the topic by an instant, or with nil all.
+func (a *app) registryKnownAt(ctx context.Context, knownAt *int64) (registry.State, error) {
+	return a.foldRegistry(ctx, func(_, arrivedMS int64) bool { return knownAt == nil || arrivedMS <= *knownAt })
+}
+
+// registryUpTo returns what the commands before an offset of the topic amount to.
+func (a *app) registryUpTo(ctx context.Context, next int64) (registry.State, error) {
+	return a.foldRegistry(ctx, func(offset, _ int64) bool { return offset < next })
+}
+
+func (a *app) foldRegistry(ctx context.Context, counts func(offset, arrivedMS int64) bool) (registry.State, error) {
+	var state registry.State
+	brokers, err := a.brokers()
+	if err != nil {
+		return state, err
+	}
+	_, err = ingest.ReadLog(ctx, brokers, a.topic(schemas.TopicRegistry), 0, func(offset, arrivedMS int64, value []byte) error {
+		if counts(offset, arrivedMS) {
+			state, _ = state.Apply(offset, registry.DecodeCommand(value))
+		}
+		return nil
+	})
+	return state, err
+}
+
+// whatIf sets the period under a document that is not applied against the present one.
+func (a *app) whatIf(ctx context.Context, flags billFlags) error {
+	doc, problems, err := a.readDocument(flags.registry)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return errors.Join(a.printFindings(found(problems), nil),
+			fmt.Errorf("%s says nothing to bill by: put right what is listed above", flags.registry))
+	}
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return err
+	}
+	present, err := a.registryKnownAt(ctx, flags.knownAt)
+	if err != nil {
+		return err
+	}
+	under, outcomes := rehearseDocument(present, doc, flags.asOf)
+	compared, err := biller.Compare(ctx, flags.period, flags.tenants,
+		billing.View{State: present, Now: flags.asOf, KnownAt: flags.knownAt},
+		billing.View{State: under, Now: flags.asOf, KnownAt: flags.knownAt})
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Period   civil.Month `json:"period"`
+		Commands []*outcome  `json:"commands"`
+		comparisonJSON
+	}{flags.period, append([]*outcome{}, outcomes...), resultOf(compared)}
+	if err := a.print(result, func(w io.Writer) {
+		writeOutcomes(w, outcomes)
+		fmt.Fprintf(w, "\n%s, what it comes to at present and would come to\n\n", flags.period)
+		writeTotals(w, append(compared.Tenants, compared.Totals...), "PRESENT", "WHAT IF")
+		writeStops(w, compared, "at present", "under the document")
+	}); err != nil {
+		return err
+	}
+	return errors.Join(refusedFinding(refusedOf(outcomes), len(outcomes)), stoppedIn(compared))
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"apportion/aggregate"
+	usage "apportion/aggregate/clickhouse"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// TestParquet: what is written reads back, over more rows than a writer holds, with the same bytes every time.
+func TestParquet(t *testing.T) {
+	const rows = 2*rowGroup + 1
+	of := evidenceOf{invoice: "INV-Sub1-202610", tenant: &registry.Tenant{ID: "acme"}, zone: civil.UTC,
+		issue: billing.Issue{Period: civil.NewMonth(2026, 10), Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}
+	end, quantity := int64(5000), usage.Decimal38{15: 1}
+	row := func(n int) usage.DeliveryRow {
+		d := usage.DeliveryRow{Topic: "usage", Offset: int64(n), ID: "x", Type: "agent.session", TimeMS: int64(n)}
+		if n%2 == 0 {
+			d.EndMS, d.Agent = &end, "a"
+		} else {
+			d.Channel, d.Quantity = "sms", &quantity
+		}
+		return d
+	}
+	write := func() []byte {
+		var b bytes.Buffer
+		var count int64
+		if err := writeParquet(&b, of, &count, func(each func(usage.DeliveryRow) error) error {
+			for n := range rows {
+				if err := each(row(n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil || count != rows {
+			t.Fatalf("%d rows, %v", count, err)
+		}
+		return b.Bytes()
+	}
+	file := write()
+	if !bytes.Equal(file, write()) {
+		t.Error("the same rows gave other bytes")
+	}
+	got, err := parquet.Read[usage.DeliveryRow](bytes.NewReader(file), int64(len(file)))
+	if err != nil || len(got) != rows {
+		t.Fatalf("%d rows, %v", len(got), err)
+	}
+	for n, d := range got {
+		want := row(n)
+		if d.Offset != want.Offset || d.TimeMS != want.TimeMS || d.Agent != want.Agent || (d.EndMS == nil) != (want.EndMS == nil) || d.StartMS != nil ||
+			(d.Quantity == nil) != (want.Quantity == nil) || d.Quantity != nil && *d.Quantity != quantity {
+			t.Fatalf("row %d is %+v", n, d)
+		}
+	}
+	opened, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(opened.RowGroups()) != 3 {
+		t.Errorf("%d row groups, want 3", len(opened.RowGroups()))
+	}
+	for key, want := range map[string]string{"invoice_id": "INV-Sub1-202610", "tenant_id": "acme", "period": "2026-10", "time_zone": "UTC",
+		"ledger": `[{"topic":"usage","partition":1,"last_offset":7}]`} {
+		if value, _ := opened.Lookup(key); value != want {
+			t.Errorf("%s is %q, want %q", key, value, want)
+		}
+	}
+
+	failed := errors.New("the server is gone")
+	if err := writeParquet(&bytes.Buffer{}, of, new(int64), func(func(usage.DeliveryRow) error) error { return failed }); !errors.Is(err, failed) {
+		t.Errorf("%v, want what reading failed with", err)
+	}
+}

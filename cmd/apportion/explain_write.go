@@ -1,0 +1,255 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+
+	"github.com/shopspring/decimal"
+)
+
+// write says for people how the line came about: what it is, the figures, who pays what price, the deliveries.
+func (r *explained) write(w io.Writer) {
+	e := r.Explanation
+	i, l := e.Invoice, e.Line
+	state := "issued"
+	if !r.RestsOn.Issued {
+		state = "not issued: a preview as of " + r.RestsOn.Now
+	}
+	fmt.Fprintf(w, "%s/%d  %s %s: %s %s, %s %s\n", i.ID, l.No, l.Kind, l.Meter, l.Quantity, plural(l.Unit, l.Quantity), i.Money(l.Amount), i.Currency)
+	fmt.Fprintf(w, "%s, subscription %s, %s to %s, %s\n", i.Tenant, i.Subscription, l.From, l.To, state)
+	fmt.Fprintf(w, "%s\n\n", l.Note)
+	switch {
+	case e.Commitment != nil:
+		r.writeCommitment(w)
+	case e.Instant != nil:
+		r.writeInstant(w)
+	case e.Heads != nil:
+		r.writeHeads(w)
+	case e.Connect != nil:
+		r.writeConnect(w)
+	case e.Adjustment != nil:
+		r.writeAdjustment(w)
+	}
+	r.writeBasis(w)
+	for _, d := range e.Differences {
+		fmt.Fprintln(w, "differs:", d)
+	}
+	if v := r.Verified; v != nil {
+		for _, d := range v.Differences {
+			fmt.Fprintln(w, "differs, worked out again:", d)
+		}
+		if v.Equal {
+			fmt.Fprintf(w, "Verified: worked out again from the registry and %s, it is equal.\n", counted(int(v.Deliveries), "delivery", "deliveries"))
+		}
+	}
+}
+
+func plural(unit string, n decimal.Decimal) string {
+	if n.Equal(decimal.NewFromInt(1)) {
+		return unit
+	}
+	return unit + "s"
+}
+
+// writeMoney says who pays what price, and what it comes to.
+func (r *explained) writeMoney(w io.Writer) {
+	e := r.Explanation
+	if e.Payer != "" {
+		fmt.Fprintf(w, "Payer   %s\n", e.Payer)
+	}
+	if p := e.Price; p != nil {
+		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, in force from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.ListedAs, p.Name, p.Version, p.From, p.To)
+		fmt.Fprintf(w, "Amount  %s (R19)\n", e.Sum)
+	}
+	fmt.Fprintln(w)
+}
+
+func (r *explained) writeCommitment(w io.Writer) {
+	c := r.Explanation.Commitment
+	fmt.Fprintf(w, "Committed  %d, a month\n", c.Committed)
+	fmt.Fprintf(w, "Days       active, with this version in force, on %d of the %d days of the month (R3, R18)\n", c.Days, c.MonthDays)
+	for _, t := range c.Terms {
+		fmt.Fprintf(w, "Term       %s to %s\n", t.From, t.To)
+	}
+	if c.Cancelled != civil.NoDate {
+		fmt.Fprintf(w, "Cancelled  as of %s\n", c.Cancelled)
+	}
+	fmt.Fprintln(w)
+	r.writeMoney(w)
+}
+
+func (r *explained) writeInstant(w io.Writer) {
+	e, i := r.Explanation, r.Explanation.Instant
+	at := fmt.Sprintf("%s, on %s in %s", civil.FormatMillis(i.AtMS), i.Date, r.zone)
+	if e.Line.Kind == billing.UsageKind {
+		fmt.Fprintf(w, "Peak    %d live at once among its own sessions at %s, the first time in the period that there were as many (R13, R18)\n\n", i.Live, at)
+	} else {
+		fmt.Fprintf(w, "Peak    %d live at %s, the first time in the period that the pool was exceeded by as many (R15)\n", i.Live, at)
+		fmt.Fprintf(w, "Pool    %d, the sum of what is committed to (R14); %d live − %d in the pool = %d\n\n", i.Entitled, i.Live, i.Entitled, i.Live-i.Entitled)
+	}
+	writeMembers(w, i.Members, "LIVE")
+	if e.Line.Kind == billing.Overage {
+		r.writeMoney(w)
+	}
+	fmt.Fprintf(w, "%s live then:\n\n", counted(len(i.Sessions), "session", "sessions"))
+	writeEvidence(w, i.Sessions, readable)
+}
+
+// writeMembers writes a row for each subscription: what it brings to the pool and what it used.
+func writeMembers(w io.Writer, members []billing.Member, used string) {
+	header := []string{"SUBSCRIPTION", "SINCE", "VERSION", "COMMITTED"}
+	if used != "" {
+		header = append(header, used, "AGAINST ITS OWN")
+	}
+	var rows [][]string
+	for _, m := range members {
+		committed := strconv.FormatInt(m.Entitled, 10)
+		if m.Factor > 0 {
+			committed = fmt.Sprintf("%d × %d seats + %d = %d", m.Factor, m.Seats, m.Ports, m.Entitled)
+		}
+		if !m.Active {
+			committed = "not active"
+		}
+		row := []string{m.Subscription, m.FirstStart.String(), m.Version.String(), committed}
+		if used != "" {
+			row = append(row, strconv.FormatInt(m.Used, 10), against(m.Over()))
+		}
+		rows = append(rows, row)
+	}
+	writeTable(w, header, rows, 4, 5)
+	fmt.Fprintln(w)
+}
+
+func against(over int64) string {
+	switch {
+	case over > 0:
+		return fmt.Sprintf("%d over", over)
+	case over < 0:
+		return fmt.Sprintf("%d under", -over)
+	}
+	return "level"
+}
+
+func (r *explained) writeHeads(w io.Writer) {
+	e, h := r.Explanation, r.Explanation.Heads
+	n := len(h.Sessions)
+	fmt.Fprintf(w, "Agents  %d distinct, with a session that starts in the period (R15)\n", n)
+	if e.Line.Kind == billing.Overage {
+		fmt.Fprintf(w, "Pool    %d at the most, first on %s (R14); %d agents − %d in the pool = %d\n\n", h.Entitled, h.EntitledOn, n, h.Entitled, int64(n)-h.Entitled)
+		writeMembers(w, h.Members, "")
+		r.writeMoney(w)
+	} else {
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "A session of each:\n\n")
+	writeEvidence(w, h.Sessions, readable)
+}
+
+// connectEvents is how many Connect events are shown one by one.
+const connectEvents = 10
+
+func (r *explained) writeConnect(w io.Writer) {
+	c := r.Explanation.Connect
+	r.writeMoney(w)
+	var rows [][]string
+	for _, d := range c.Days {
+		rows = append(rows, []string{d.Date.String(), strconv.FormatInt(d.Events, 10), d.Units.String()})
+	}
+	rows = append(rows, []string{"total", strconv.Itoa(len(c.Events)), r.Explanation.Line.Quantity.String()})
+	writeTable(w, []string{"DATE", "EVENTS", "UNITS"}, rows, 2, 3)
+	fmt.Fprintln(w)
+	writeEvidence(w, c.Events, connectEvents)
+}
+
+func (r *explained) writeAdjustment(w io.Writer) {
+	e, c := r.Explanation, r.Explanation.Adjustment
+	fmt.Fprintf(w, "Corrects %s %s of %s (R21)\n\n", c.Kind, e.Line.Meter, c.Period)
+	var rows [][]string
+	add := func(what string, lines []billing.InvoiceLine) {
+		for _, l := range lines {
+			name := fmt.Sprintf("%s/%d", l.Invoice, l.Line.No)
+			if what == "now" {
+				name = ""
+			}
+			rows = append(rows, []string{what, name, string(l.Line.Kind), l.Line.Quantity.String(), e.Invoice.Money(l.Line.Amount), l.Line.Note})
+		}
+	}
+	add("issued", c.Issued)
+	rows = append(rows, []string{"issued", "so far", "", c.Quantity.Before.String(), e.Invoice.Money(c.Amount.Before), ""})
+	add("now", c.Now)
+	rows = append(rows, []string{"now", "comes to", "", c.Quantity.After.String(), e.Invoice.Money(c.Amount.After), ""})
+	rows = append(rows, []string{"", "difference", "", signed(c.Quantity.Difference(), decimal.Decimal.String), signed(c.Amount.Difference(), e.Invoice.Money), ""})
+	writeTable(w, []string{"", "LINE", "KIND", "QUANTITY", "AMOUNT", "NOTE"}, rows, 4, 5)
+	fmt.Fprintln(w)
+}
+
+// writeEvidence writes a row for each event: who, when, where it went and why, and where its deliveries stand.
+func writeEvidence(w io.Writer, events []aggregate.Evidence, most int) {
+	var rows [][]string
+	connect := len(events) > 0 && events[0].Winner.Type == schemas.ConnectUsage
+	for n := range events[:min(len(events), most)] {
+		e := &events[n]
+		event := escape(strings.TrimSuffix(e.Winner.Source, "/") + "/" + e.Winner.ID)
+		place, others := places(e)
+		if connect {
+			rows = append(rows, []string{decimal.New(e.Winner.Quantity, -6).String(), civil.FormatMillis(e.Winner.TimeMS), event, place, others})
+			continue
+		}
+		until := civil.FormatMillis(e.ToMS)
+		if e.Winner.EndMS == schemas.Absent {
+			until += " open"
+		}
+		rows = append(rows, []string{escape(e.Winner.Agent + e.Winner.EntryPoint), civil.FormatMillis(e.FromMS), until, e.To.Subscription, string(e.To.By), event, place, others})
+	}
+	header := []string{"WHO", "FROM", "TO", "SUBSCRIPTION", "BY", "EVENT", "DELIVERY", "OTHER DELIVERIES"}
+	if connect {
+		header = []string{"UNITS", "AT", "EVENT", "DELIVERY", "OTHER DELIVERIES"}
+	}
+	if len(rows) > 0 {
+		writeTable(w, header, rows)
+	}
+	if more := len(events) - len(rows); more > 0 {
+		fmt.Fprintf(w, "and %d more; --json has all %d with their deliveries\n", more, len(events))
+	}
+	fmt.Fprintln(w)
+}
+
+// places says where the winner stands, and each of the other deliveries with its fate; of those in the same
+// partition the offset is enough.
+func places(e *aggregate.Evidence) (winner, others string) {
+	var won aggregate.Place
+	for _, d := range e.Deliveries {
+		if d.Fate == aggregate.Wins {
+			won = d.Place
+		}
+	}
+	var rest []string
+	for _, d := range e.Deliveries {
+		at := fmt.Sprintf("%s/%d/%d", d.Topic, d.Partition, d.Offset)
+		if d.Place == won {
+			winner = at
+			continue
+		}
+		if d.Topic == won.Topic && d.Partition == won.Partition {
+			at = strconv.FormatInt(d.Offset, 10)
+		}
+		rest = append(rest, d.Fate+" "+at)
+	}
+	return winner, strings.Join(rest, ", ")
+}
+
+// writeBasis says what the line rests on.
+func (r *explained) writeBasis(w io.Writer) {
+	var ends []string
+	for _, p := range r.RestsOn.Positions {
+		ends = append(ends, fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.LastOffset))
+	}
+	fmt.Fprintf(w, "Rests on the registry before offset %d and the deliveries up to %s.\n", r.RestsOn.RegistryOffset, strings.Join(ends, ", "))
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"apportion/ingest"
+	"apportion/schemas/typo"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// runParts are the parts of run, in the order in which data flows.
+var runParts = []string{"ingest", "registry", "aggregate", "issue", "http"}
+
+func newRunCommand(a *app) *cobra.Command {
+	var parts []string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run everything in one process, until interrupted",
+		Long: `Runs all parts in one process, or those that --part names, until interrupted:
+
+  ingest      takes deliveries in, as "apportion ingest"
+  registry    keeps registry_log, the verdicts on registry commands, current
+  aggregate   keeps the daily usage current, as "apportion aggregate"; what ingest takes in
+              beside it is worked out at once
+  issue       issues what is due, as "apportion bill issue": on start-up, and then whenever
+              schedule.issue fires, a cron expression in UTC
+  http        health, readiness and metrics on http.listen, as "apportion serve"
+
+The schedule issues, from the period schedule.from on, every period of every tenant whose grace
+is over in the tenant's own zone and that is not issued yet (R20). It keeps nothing of its own:
+missed firings are caught up, and any number of processes may have it. With schedule.out it
+writes the files of those periods below that directory.
+
+A part that fails is run again after a while. The process ends, with exit code 1 or 2, when
+trying again cannot mend it. Killing it loses and doubles nothing.`,
+		Example: `  apportion run --config data/apportion.yaml --set schedule.from=2026-10
+  apportion run --config data/apportion.yaml --part ingest --part aggregate`,
+		Args: cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error { return a.run(ctx, parts) }),
+	}
+	cmd.Flags().StringArrayVar(&parts, "part", nil, "run only this `part`: "+strings.Join(runParts, ", ")+"; can be repeated")
+	cmd.RegisterFlagCompletionFunc("part", cobra.FixedCompletions(runParts, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// run runs the parts named, or all, until interrupted.
+func (a *app) run(ctx context.Context, parts []string) error {
+	for _, part := range parts {
+		if !slices.Contains(runParts, part) {
+			return usagef("--part %s: there is no such part%s; it is one of %s", part, typo.Hint(part, runParts), strings.Join(runParts, ", "))
+		}
+	}
+	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
+	brokers, err := a.brokers()
+	if err != nil {
+		return err
+	}
+	conn, err := a.openClickHouse()
+	if err != nil {
+		return err
+	}
+	metrics := newMetrics()
+	group, ctx := errgroup.WithContext(ctx)
+	start := func(part string, run func(context.Context) error) {
+		group.Go(func() error { return a.keep(ctx, part, run) })
+	}
+	if wanted("issue") { // the first, because its configuration may stop all
+		schedule, err := a.newSchedule(brokers, conn, metrics)
+		if err != nil {
+			return err
+		}
+		start("issue", a.withDatabase(schedule.Run))
+	}
+	if wanted("http") {
+		start("http", func(ctx context.Context) error {
+			stop, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Listen, "127.0.0.1:8080"), conn, metrics)
+			if err != nil {
+				return lasting{err}
+			}
+			defer stop()
+			<-ctx.Done()
+			return nil
+		})
+	}
+	if wanted("registry") {
+		start("registry", a.withDatabase(a.keepRegistryLog))
+	}
+	takenIn := func(ingest.Progress) {}
+	if wanted("aggregate") {
+		aggregator := a.newAggregator(conn, metrics)
+		takenIn = func(ingest.Progress) { aggregator.Wake() }
+		start("aggregate", a.withDatabase(aggregator.Run))
+	}
+	if wanted("ingest") {
+		start("ingest", func(ctx context.Context) error {
+			if _, err := a.openShards(ctx); err != nil { // see ingest
+				return err
+			}
+			if err := a.newIngester(brokers, false, metrics, takenIn).Run(ctx); err != nil {
+				return lasting{err} // it waits by itself for what waiting can mend
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+const (
+	firstPause = 250 * time.Millisecond
+	lastPause  = 30 * time.Second
+)
+
+// keep runs a part until ctx is done. One that fails is run again after a pause, which doubles as long as it goes
+// on failing; what trying again cannot mend is returned.
+func (a *app) keep(ctx context.Context, part string, run func(context.Context) error) error {
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := run(ctx)
+		if ctx.Err() != nil || err == nil {
+			return nil
+		}
+		if lasts(err) {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+		if time.Since(began) > 2*lastPause {
+			pause = firstPause
+		}
+		a.log.Error(part+" failed and will be tried again", "error", err, "in", pause)
+		if !rest(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// rest reports whether the time passed before ctx was done.
+func rest(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// lasting is an error that is the same however often the part is tried again.
+type lasting struct{ error }
+
+func (e lasting) Unwrap() error { return e.error }
+
+// authenticationFailed is ClickHouse's code for a user or password that it does not know.
+const authenticationFailed = 516
+
+// lasts reports whether trying again cannot mend an error.
+func lasts(err error) bool {
+	var refused *clickhouse.Exception
+	return errors.As(err, new(lasting)) || errors.As(err, new(usageError)) ||
+		errors.As(err, &refused) && refused.Code == authenticationFailed
+}
+
+// withDatabase has a part begin once ClickHouse answers and has the database.
+func (a *app) withDatabase(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		options, err := a.clickhouseOptions()
+		if err != nil {
+			return err
+		}
+		if err := a.checkDatabase(ctx, *options); err != nil {
+			return err
+		}
+		return run(ctx)
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"apportion/billing"
+	"apportion/billing/clickhouse"
+	"apportion/ingest"
+	"apportion/schemas/civil"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/robfig/cron/v3"
+)
+
+// parseTimetable reads when the schedule fires: a cron expression of five fields, or a descriptor such as @hourly,
+// in UTC. In any other zone clock changes would skip or double a firing, so it may not name one.
+func parseTimetable(expression string) (cron.Schedule, error) {
+	if strings.Contains(expression, "TZ=") {
+		return nil, errors.New("names a time zone, and the schedule is in UTC")
+	}
+	timetable, err := cron.ParseStandard(expression)
+	if err == nil && timetable.Next(time.Unix(0, 0).UTC()).IsZero() {
+		err = errors.New("never comes")
+	}
+	return timetable, err
+}
+
+// schedule issues what is due, whenever it fires. What is due follows from the registry, what is issued, and the
+// clock, so it keeps no state that a restart could lose.
+type schedule struct {
+	a         *app
+	brokers   ingest.Brokers
+	conn      driver.Conn
+	metrics   *metrics
+	timetable cron.Schedule
+	from      civil.Month
+	registry  registryFold
+	// written counts, by period, the tenants that were on the files that this process wrote last.
+	written map[civil.Month]int
+}
+
+// newSchedule returns the schedule that is configured, or says what is to be configured.
+func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) (*schedule, error) {
+	cfg := a.cfg.Schedule
+	if cfg.From == "" {
+		return nil, usagef("schedule.from is not set: give the first period that the schedule is to issue, such as 2026-10 (those before it are left to `apportion bill issue`), " +
+			"or leave the schedule out with --part ingest --part registry --part aggregate --part http")
+	}
+	from, err := civil.ParseMonth(cfg.From)
+	if err != nil {
+		return nil, usagef("schedule.from: %w", err)
+	}
+	timetable, err := parseTimetable(cfg.Issue)
+	if err != nil {
+		return nil, usagef("schedule.issue: %w", err)
+	}
+	m.registry.MustRegister(m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped)
+	return &schedule{a: a, brokers: brokers, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
+}
+
+// Run fires at once, for whatever was missed, and then by the timetable, until ctx is done.
+func (s *schedule) Run(ctx context.Context) error {
+	for {
+		if err := s.fire(ctx, time.Now().UnixMilli()); err != nil {
+			s.metrics.issueFailures.Inc()
+			return err
+		}
+		s.metrics.lastIssue.SetToCurrentTime()
+		if !s.wait(ctx) {
+			return nil
+		}
+	}
+}
+
+// wait waits for the next firing and reports whether it came before ctx was done. It looks at the clock again
+// every minute, which may have been put forward or back.
+func (s *schedule) wait(ctx context.Context) bool {
+	next := s.timetable.Next(time.Now().UTC())
+	for now := time.Now().UTC(); now.Before(next); now = time.Now().UTC() {
+		if sooner := s.timetable.Next(now); sooner.Before(next) {
+			next = sooner
+		}
+		if !rest(ctx, min(next.Sub(now), time.Minute)) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
+}
+
+// fire issues what is due at now, in UTC epoch milliseconds, the oldest period first, and writes the files of the
+// periods that have changed. Whatever it finds done is left alone, so it can fail anywhere and be repeated; two
+// that fire at once are one for the ledger.
+func (s *schedule) fire(ctx context.Context, now int64) error {
+	if err := s.registry.catchUp(ctx, s.a); err != nil {
+		return err
+	}
+	invoices := clickhouse.NewInvoices(s.conn)
+	issued, err := invoices.IssuedPeriods(ctx, s.from)
+	if err != nil {
+		return err
+	}
+	due, err := billing.DuePeriods(s.registry.state.Tenants(), issued, s.from, now, s.a.billingRules())
+	if err != nil {
+		return err
+	}
+	biller := s.a.newBiller(s.conn, &s.registry, func(int, int) {})
+	stopped := map[string]int{}
+	if len(due) > 0 {
+		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
+		if err := s.a.newIngester(s.brokers, false, s.metrics, func(ingest.Progress) {}).AwaitCaughtUp(ctx); err != nil {
+			return err
+		}
+		if biller.Differences, err = differences(ctx, s.conn); err != nil {
+			return err
+		}
+	}
+	for _, d := range due {
+		run, err := biller.Issue(ctx, d.Period, d.Tenants, now)
+		if err != nil {
+			return err
+		}
+		if run.Issued > 0 {
+			s.a.log.Info("issued", "period", d.Period, "tenants", run.Issued)
+			s.metrics.issuedPeriods.Add(float64(run.Issued))
+		}
+		for _, stop := range run.Stopped {
+			stopped[stop.Code]++
+			s.a.log.Warn("stopped", "tenant", stop.Tenant, "period", stop.Period, "code", stop.Code, "rule", stop.Rule, "detail", stop.Detail, "advice", stop.Advice)
+		}
+	}
+	s.metrics.stopped.Reset()
+	for code, n := range stopped {
+		s.metrics.stopped.WithLabelValues(code).Set(float64(n))
+	}
+	if s.a.cfg.Schedule.Out == "" {
+		return nil
+	}
+	return s.writeFiles(ctx, biller, invoices)
+}
+
+// writeFiles writes the files of the periods that have more tenants issued than the files that this process wrote
+// last: after a start all of them, which leaves those alone that are there, whole and the same; later those that
+// this process or another has issued something of.
+func (s *schedule) writeFiles(ctx context.Context, biller *billing.Biller, invoices *clickhouse.Invoices) error {
+	issued, err := invoices.IssuedPeriods(ctx, s.from)
+	if err != nil {
+		return err
+	}
+	tenants := map[civil.Month]int{}
+	for k := range issued {
+		tenants[k.Period]++
+	}
+	for _, period := range slices.Sorted(maps.Keys(tenants)) {
+		if s.written[period] == tenants[period] {
+			continue
+		}
+		run, err := biller.Issued(ctx, period)
+		if err != nil {
+			return err
+		}
+		if err := s.a.writeFiles(run, s.a.cfg.Schedule.Out); err != nil {
+			return fmt.Errorf("%s is issued, and its files are not written: %w", period, err)
+		}
+		s.written[period] = run.Issued
+	}
+	return nil
+}

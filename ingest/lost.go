@@ -1,0 +1,136 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// mostLost is how many batches are searched for lost offsets, and how many
+// ranges of them are named: a table that was emptied needs no list.
+const mostLost = 20
+
+// locate names the offsets behind a partition whose tables do not have what
+// the ledger says, batch by batch: those that no table has, and those that
+// both have.
+func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
+	batches, err := b.suspects(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for i, batch := range batches {
+		if i == mostLost {
+			b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: and %d more batches of the ledger differ from the tables", b.Topic, b.Partition, len(batches)-i))
+			break
+		}
+		lost, both, err := b.search(ctx, conn, batch)
+		if err != nil {
+			return err
+		}
+		for _, found := range []struct {
+			ranges []OffsetRange
+			what   string
+		}{{lost, "neither usage_events nor rejected has"}, {both, "usage_events and rejected both have"}} {
+			if len(found.ranges) > 0 {
+				b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: of the batch %s %s the offsets %s", b.Topic, b.Partition, batch, found.what, list(found.ranges)))
+			}
+		}
+		if lost == nil && both == nil {
+			b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: of the batch %s every offset is in one of the tables, but not as many in each as the ledger says", b.Topic, b.Partition, batch))
+		}
+	}
+	return nil
+}
+
+func list(ranges []OffsetRange) string {
+	var words []string
+	for i, r := range ranges {
+		if i == mostLost {
+			words = append(words, fmt.Sprintf("… (%d more ranges)", len(ranges)-i))
+			break
+		}
+		words = append(words, r.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+// suspects returns the batches of the ledger of which the tables have other
+// numbers of rows, in order.
+func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) ([]OffsetRange, error) {
+	stored := func(table string) string {
+		return `(SELECT b.first_offset AS first_offset, uniqExact(t.offset) AS n
+			FROM (SELECT topic, partition, offset FROM ` + table + ` WHERE topic = {topic:String} AND partition = {partition:Int32}) AS t
+			ASOF INNER JOIN batches AS b ON t.topic = b.topic AND t.partition = b.partition AND t.offset >= b.first_offset
+			WHERE t.offset <= b.last_offset
+			GROUP BY first_offset)`
+	}
+	rows, err := conn.Query(ctx, `
+		WITH batches AS (
+			SELECT topic, partition, first_offset, last_offset, accepted, rejected FROM ingest_batches FINAL
+			WHERE topic = {topic:String} AND partition = {partition:Int32})
+		SELECT batches.first_offset AS first, batches.last_offset
+		FROM batches
+		LEFT JOIN `+stored("usage_events")+` AS e ON batches.first_offset = e.first_offset
+		LEFT JOIN `+stored("rejected")+` AS r ON batches.first_offset = r.first_offset
+		WHERE batches.accepted != e.n OR batches.rejected != r.n
+		ORDER BY first`, b.named()...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var batches []OffsetRange
+	for rows.Next() {
+		var r OffsetRange
+		if err := rows.Scan(&r.First, &r.Last); err != nil {
+			return nil, err
+		}
+		batches = append(batches, r)
+	}
+	return batches, rows.Err()
+}
+
+func (b *PartitionBalance) named(more ...any) []any {
+	return append(more, driver.NamedValue{Name: "topic", Value: b.Topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(b.Partition)})
+}
+
+// search returns the offsets of a batch that no table has, and those that both
+// have. Offsets that Kafka skips, as it does where transactions end, are among
+// the first.
+func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch OffsetRange) (lost, both []OffsetRange, err error) {
+	rows, err := conn.Query(ctx, `
+		SELECT offset, count() FROM (
+			SELECT DISTINCT offset, 'usage_events' AS of FROM usage_events
+			WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64}
+			UNION ALL
+			SELECT DISTINCT offset, 'rejected' AS of FROM rejected
+			WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64})
+		GROUP BY offset ORDER BY offset`,
+		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(batch.First)}, driver.NamedValue{Name: "last", Value: fmt.Sprint(batch.Last)})...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	next := batch.First
+	for rows.Next() {
+		var offset int64
+		var tables uint64
+		if err := rows.Scan(&offset, &tables); err != nil {
+			return nil, nil, err
+		}
+		if offset > next {
+			lost = append(lost, OffsetRange{next, offset - 1})
+		}
+		if n := len(both); tables > 1 && n > 0 && both[n-1].Last == offset-1 {
+			both[n-1].Last = offset
+		} else if tables > 1 {
+			both = append(both, OffsetRange{offset, offset})
+		}
+		next = offset + 1
+	}
+	if next <= batch.Last {
+		lost = append(lost, OffsetRange{next, batch.Last})
+	}
+	return lost, both, rows.Err()
+}
