@@ -279,10 +279,17 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
 
 	insert(t, conn, 0, deliveries[:cut])
+	if _, any, err := store.OldestChange(ctx); err != nil || any != (cut > 0) {
+		t.Fatalf("of %d deliveries that no pass knows any is new: %v, %v", cut, any, err)
+	}
 	refresh(t, store, w, rules)
 	insert(t, conn, int64(cut), deliveries[cut:])
 	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
 	refresh(t, store, w, rules)
+
+	if _, any, err := store.OldestChange(ctx); err != nil || any {
+		t.Fatalf("after a pass anything is new: %v, %v", any, err)
+	}
 
 	tenants := []string{"a", "b", "unknown"}
 	stored, err := store.Stored(ctx, tenants, w.days[0].Date-40, w.days[0].Date+50)

@@ -192,7 +192,8 @@ func (a *app) openClickHouse() (driver.Conn, error) {
 	return a.conn, nil
 }
 
-// checkDatabase makes sure that the server answers and has the database. It asks on a connection that names none,
+// checkDatabase makes sure that the server answers and has the database, and so has every shard of the cluster, if
+// there is one. It asks on a connection that names none,
 // because the embedded server ends at a handshake that it refuses, and is away until it is started again.
 func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) error {
 	database := options.Auth.Database
@@ -206,7 +207,11 @@ func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) err
 	if n == 0 {
 		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", database)
 	}
-	return a.checkCluster(ctx, db)
+	if err := a.checkCluster(ctx, db); err != nil {
+		return err
+	}
+	_, err := a.openShards(ctx)
+	return err
 }
 
 // explain says what to do about an error of connecting to ClickHouse.
