@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"apportion/schemas/civil"
 )
@@ -54,13 +56,14 @@ type Store interface {
 	LastPass(ctx context.Context) (Pass, error)
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]Position, error)
-	// Touched returns, by tenant, the UTC dates that are touched by any delivery up to the given positions of
-	// any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and how many
-	// deliveries stand on each. Nil for the earlier ones: since the beginning.
-	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (map[string]map[civil.Date]int64, error)
-	// WorkOut works out the days from the deliveries up to the pass's positions, and puts them in force. The days of
-	// each tenant are in order.
-	WorkOut(ctx context.Context, pass Pass, days []Day, timelines Timelines, rules Rules) error
+	// Touched returns, of each shard, by tenant, the UTC dates that are touched by any delivery up to the given
+	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
+	// how many deliveries stand on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
+	// and there may be one shard only.
+	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
+	// WorkOut works out days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
+	// positions, and puts them in force. The days of each tenant are in order.
+	WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
 }
@@ -75,7 +78,7 @@ type Report struct {
 // Refresh brings the daily figures up to date with the ledger and the registry, working out only the days that
 // something has touched since the last pass. It can be stopped anywhere, run again, and run twice at once:
 // days come into force one by one, whole, and a pass that did not finish is simply made again. Progress is
-// called with the days done and the days there are.
+// called with the days done and the days there are, never twice at once.
 func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
 	last, err := store.LastPass(ctx)
 	if err != nil {
@@ -113,20 +116,35 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
-	chunks := chunks(touched, registry.Timelines.Zones)
 	report := Report{Pass: pass.Number}
 	total := 0
-	for _, days := range chunks {
-		total += len(days)
-	}
-	for _, days := range chunks {
-		progress(report.Days, total)
-		if err := store.WorkOut(ctx, pass, days, registry.Timelines, rules); err != nil {
-			return report, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+	ofShards := make([][][]Day, len(touched))
+	for shard, dates := range touched {
+		ofShards[shard] = chunks(dates, registry.Timelines.Zones)
+		for _, days := range ofShards[shard] {
+			total += len(days)
 		}
-		report.Days += len(days)
 	}
-	progress(report.Days, total)
+	progress(0, total)
+	var mu sync.Mutex
+	shards, each := errgroup.WithContext(ctx)
+	for shard, chunks := range ofShards {
+		shards.Go(func() error {
+			for _, days := range chunks {
+				if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
+					return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+				}
+				mu.Lock()
+				report.Days += len(days)
+				progress(report.Days, total)
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	if err := shards.Wait(); err != nil {
+		return report, err
+	}
 	if err := store.Finish(ctx, pass); err != nil {
 		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"apportion/schemas/civil"
@@ -28,12 +29,12 @@ type fakeStore struct {
 func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
 func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
 
-func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) (map[string]map[civil.Date]int64, error) {
+func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
 	s.askedAfter, s.askedTenants = after, tenants
-	return s.touched, nil
+	return []map[string]map[civil.Date]int64{s.touched}, nil
 }
 
-func (s *fakeStore) WorkOut(_ context.Context, _ Pass, days []Day, _ Timelines, _ Rules) error {
+func (s *fakeStore) WorkOut(_ context.Context, _ int, _ Pass, days []Day, _ Timelines, _ Rules) error {
 	s.workedOut = append(s.workedOut, days)
 	return s.failing
 }
@@ -257,5 +258,49 @@ func TestDays(t *testing.T) {
 	days := Days("acme", zone(t, "Europe/Stockholm"), date(2026, 10, 25), date(2026, 10, 26))
 	if len(days) != 1 || days[0].ToMS-days[0].FromMS != 25*3600_000 {
 		t.Errorf("%v, want one day of 25 hours", days)
+	}
+}
+
+// shardedStore has the tenants on two shards.
+type shardedStore struct {
+	fakeStore
+	mu      sync.Mutex
+	tenants [2][]string // worked out on each
+	failOn  int
+}
+
+func (s *shardedStore) Touched(context.Context, []Position, []Position, []string, Rules) ([]map[string]map[civil.Date]int64, error) {
+	dates := map[civil.Date]int64{date(2026, 9, 14): 1, date(2026, 10, 14): 1} // two calls for WorkOut
+	return []map[string]map[civil.Date]int64{{"acme": dates}, {"beta": dates}}, nil
+}
+
+func (s *shardedStore) WorkOut(_ context.Context, shard int, _ Pass, days []Day, _ Timelines, _ Rules) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if shard == s.failOn {
+		return errors.New("the shard is away")
+	}
+	for _, d := range days {
+		s.tenants[shard] = append(s.tenants[shard], d.Tenant)
+	}
+	return nil
+}
+
+// TestShardsWorkTheirTenantsOut: each its own, and a pass is over once all of them are done.
+func TestShardsWorkTheirTenantsOut(t *testing.T) {
+	s := &shardedStore{failOn: 1}
+	s.positions = []Position{{"usage.agent.v1", 0, 41}}
+	if _, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(int, int) {}); err == nil || s.finished != 0 {
+		t.Errorf("a pass whose second shard fails ends with %v, and was finished %d times", err, s.finished)
+	}
+	s.failOn, s.tenants = -1, [2][]string{}
+	var reached [][2]int
+	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { reached = append(reached, [2]int{done, total}) })
+	// A date in UTC is on two dates of either zone.
+	if want := [2][]string{{"acme", "acme", "acme", "acme"}, {"beta", "beta", "beta", "beta"}}; err != nil || report.Days != 8 || s.finished != 1 || !reflect.DeepEqual(s.tenants, want) {
+		t.Errorf("%+v, %v, finished %d times; worked out %v, want %v", report, err, s.finished, s.tenants, want)
+	}
+	if want := [][2]int{{0, 8}, {2, 8}, {4, 8}, {6, 8}, {8, 8}}; !slices.Equal(reached, want) {
+		t.Errorf("progress %v, want %v", reached, want)
 	}
 }

@@ -37,11 +37,11 @@ func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
 	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
 }
 
-func (u *fakeUsage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+func (u *fakeUsage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 
-func (u *fakeUsage) WorkOut(context.Context, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+func (u *fakeUsage) WorkOut(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
 	return errors.New("no day is touched")
 }
 

@@ -3,6 +3,9 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"maps"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/schemas/civil"
 )
@@ -10,32 +13,34 @@ import (
 // Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
 // of the last such pass.
 func (s *Store) Changed(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
-	q := newQuery(ctx)
-	wanted := q.table("wanted", "tenant", "String")
-	for _, t := range tenants {
-		wanted(t)
-	}
-	q.parameters["after"] = fmt.Sprint(after)
-	rows, err := q.run(s.conn, `
-		SELECT tenant, toInt32(toYear(date)), toInt32(toMonth(date)), max(pass) FROM usage_days
-		WHERE pass > {after:UInt64} AND tenant IN (SELECT tenant FROM wanted)
-		GROUP BY ALL`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Month]uint64, error) {
+		q := newQuery(ctx)
+		wanted := q.table("wanted", "tenant", "String")
+		for _, t := range tenants {
+			wanted(t)
+		}
+		q.parameters["after"] = fmt.Sprint(after)
+		changed := map[string]map[civil.Month]uint64{}
+		return changed, q.each(shard, `
+			SELECT tenant, toInt32(toYear(date)), toInt32(toMonth(date)), max(pass) FROM usage_days
+			WHERE pass > {after:UInt64} AND tenant IN (SELECT tenant FROM wanted)
+			GROUP BY ALL`, func(rows driver.Rows) error {
+			var tenant string
+			var year, month int32
+			var pass uint64
+			if err := rows.Scan(&tenant, &year, &month, &pass); err != nil {
+				return err
+			}
+			if changed[tenant] == nil {
+				changed[tenant] = map[civil.Month]uint64{}
+			}
+			changed[tenant][civil.NewMonth(int(year), int(month))] = pass
+			return nil
+		})
+	})
 	changed := map[string]map[civil.Month]uint64{}
-	for rows.Next() {
-		var tenant string
-		var year, month int32
-		var pass uint64
-		if err := rows.Scan(&tenant, &year, &month, &pass); err != nil {
-			return nil, err
-		}
-		if changed[tenant] == nil {
-			changed[tenant] = map[civil.Month]uint64{}
-		}
-		changed[tenant][civil.NewMonth(int(year), int(month))] = pass
+	for _, of := range parts {
+		maps.Copy(changed, of)
 	}
-	return changed, rows.Err()
+	return changed, err
 }

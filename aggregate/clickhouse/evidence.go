@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"apportion/aggregate"
 	"apportion/schemas"
 )
@@ -22,24 +24,19 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 	q := newQuery(ctx)
 	q.parameter("arrived_by", extent.ArrivedBy)
 	narrow := q.narrowed(extent, wanted)
-	rows, err := q.run(s.conn, `
-		SELECT toUInt8(type), source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel,
-			toInt64(toDecimal128(quantity, 6) * 1000000), subscription, class, topic, partition, offset, arrived_ms
-		FROM usage_events
-		PREWHERE tenant = {tenant:String} AND id IN (`+narrow+`)
-		WHERE arrived_ms <= {arrived_by:Int64}
-		ORDER BY source, id, topic, partition, offset`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
 	last := map[aggregate.Place]int64{}
 	for _, p := range extent.Positions {
 		last[aggregate.Place{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
 	}
 	var event []aggregate.Delivery
 	same := intern{}
-	for rows.Next() {
+	if err := s.rows(q, `
+		SELECT toUInt8(type), source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel,
+			toInt64(toDecimal128(quantity, 6) * 1000000), subscription, class, topic, partition, offset, arrived_ms
+		FROM usage_events
+		PREWHERE tenant = {tenant:String} AND id IN (`+narrow+`)
+		WHERE arrived_ms <= {arrived_by:Int64}
+		ORDER BY source, id, topic, partition, offset`, func(rows driver.Rows) error {
 		d := aggregate.Delivery{Event: schemas.Event{Tenant: wanted.Tenant}}
 		var kind uint8
 		if err := rows.Scan(&kind, &d.Source, &d.ID, &d.Revision, &d.Voided, &d.TimeMS, &d.StartMS, &d.EndMS, &d.Agent, &d.EntryPoint, &d.Channel,
@@ -47,10 +44,10 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 			return err
 		}
 		if end, known := last[aggregate.Place{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
-			continue
+			return nil
 		}
 		if n := len(event); n > 0 && event[n-1].Place == d.Place {
-			continue // a row that came twice and is not merged yet (R23)
+			return nil // a row that came twice and is not merged yet (R23)
 		}
 		d.Type = schemas.Type(kind)
 		for _, text := range []*string{&d.Source, &d.Agent, &d.EntryPoint, &d.Channel, &d.Subscription, &d.Class, &d.Topic} {
@@ -63,8 +60,8 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 			event = nil
 		}
 		event = append(event, d)
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	}); err != nil {
 		return err
 	}
 	if len(event) > 0 {

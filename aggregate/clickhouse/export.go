@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
 	"apportion/aggregate"
@@ -65,7 +66,7 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 	q.parameter("open_ms", openMS(rules))
 	q.parameter("lo", fromMS-max(longest, openMS(rules)))
 	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
-	rows, err := q.run(s.conn, `
+	return s.rows(q, `
 		WITH known AS (SELECT * FROM usage_events WHERE tenant = {tenant:String} AND `+known(extent)+`)
 		SELECT topic, partition, offset, arrived_ms, source, id, revision, voided, toString(type), time_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, toString(class)
@@ -76,12 +77,7 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 				OR type != 'connect.usage' AND start_ms >= {lo:Int64} AND start_ms < {from_ms:Int64}
 					AND if(end_ms < 0, start_ms + {open_ms:Int64}, end_ms) > {from_ms:Int64})
 		ORDER BY topic, partition, offset
-		LIMIT 1 BY topic, partition, offset`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+		LIMIT 1 BY topic, partition, offset`, func(rows driver.Rows) error {
 		var d DeliveryRow
 		var start, end int64
 		var quantity decimal.Decimal
@@ -102,11 +98,8 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 			}
 			d.Quantity = &millionths
 		}
-		if err := each(d); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+		return each(d)
+	})
 }
 
 // ExportDaily hands over a tenant's usage of the dates `[from, to)` that is in force, in the order of date, meter and
@@ -114,16 +107,11 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.Date, each func(DailyRow) error) error {
 	q := newQuery(ctx)
 	q.parameters["tenant"], q.parameters["from"], q.parameters["to"] = tenant, from.String(), to.String()
-	rows, err := q.run(s.conn, `
+	return s.rows(q, `
 		SELECT date, meter, subscription, toInt64(peak), peak_ms, toInt64(events), milliseconds, units, toInt64(finalizeAggregation(agents))
 		FROM v_usage_daily
 		WHERE tenant = {tenant:String} AND date >= toDate32({from:String}) AND date < toDate32({to:String})
-		ORDER BY date, meter, subscription`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+		ORDER BY date, meter, subscription`, func(rows driver.Rows) error {
 		var d DailyRow
 		var date time.Time
 		var peakMS int64
@@ -135,14 +123,12 @@ func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.D
 		if d.Peak > 0 {
 			d.PeakMS = &peakMS
 		}
+		var err error
 		if d.Units, err = decimal38(units); err != nil {
 			return err
 		}
-		if err := each(d); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+		return each(d)
+	})
 }
 
 // decimal38 returns a number that has at most 6 decimals and 38 digits, as the columns of the tables do.

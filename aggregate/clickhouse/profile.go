@@ -1,7 +1,9 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -16,7 +18,7 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 	if len(days) == 0 {
 		return nil, nil
 	}
-	chunks, err := s.prepare(ctx, days, extent)
+	last, err := s.LastPass(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -28,27 +30,35 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 	for _, d := range days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	var profiles []aggregate.Profile
-	for _, chunk := range chunks {
-		err := newQuery(ctx).inputs(chunk, timelines, rules, now).each(s.conn, `WITH `+dailyOf(extent)+`
-			SELECT tenant, date, meter, changes FROM daily
-			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
-			var p aggregate.Profile
-			var date time.Time
-			var changes []int64
-			if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
-				return err
-			}
-			p.Date = civil.DateOfTime(date)
-			p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
-			profiles = append(profiles, p)
-			return nil
-		})
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (profiles []aggregate.Profile, err error) {
+		chunks, err := prepare(ctx, shard, last, days, extent)
 		if err != nil {
 			return nil, err
 		}
-	}
-	return profiles, nil
+		for _, chunk := range chunks {
+			err := newQuery(ctx).inputs(chunk, timelines, rules, now).each(shard, `WITH `+dailyOf(extent)+`
+				SELECT tenant, date, meter, changes FROM daily
+				WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
+				var p aggregate.Profile
+				var date time.Time
+				var changes []int64
+				if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
+					return err
+				}
+				p.Date = civil.DateOfTime(date)
+				p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
+				profiles = append(profiles, p)
+				return nil
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		return profiles, nil
+	})
+	profiles := slices.Concat(parts...)
+	slices.SortStableFunc(profiles, func(a, b aggregate.Profile) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return profiles, err
 }
 
 // points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or comes to in it.

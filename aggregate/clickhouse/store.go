@@ -8,9 +8,12 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +22,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"apportion/aggregate"
 	"apportion/schemas/civil"
@@ -32,14 +36,82 @@ const longest = 31 * day
 const day = 24 * 3600_000
 
 // Store is the [aggregate.Store] in ClickHouse. It is safe for concurrent use.
+//
+// Over a cluster every shard has the events and the figures of its own tenants, and works them out alone, with the
+// same SQL as one server, on its own tables.
 type Store struct {
 	conn driver.Conn
+	// shards gives conn alone where there is no cluster.
+	shards func(context.Context) ([]driver.Conn, error)
 	// spare is how many rows that are no longer in force are left alone in any case.
 	spare uint64
 }
 
 // NewStore returns a store over a connection whose database has been migrated.
-func NewStore(conn driver.Conn) *Store { return &Store{conn, 10_000} }
+func NewStore(conn driver.Conn) *Store {
+	return &Store{conn, func(context.Context) ([]driver.Conn, error) { return []driver.Conn{conn}, nil }, 10_000}
+}
+
+// NewClusterStore returns a store over a connection to the database of a cluster, which asks for connections to the
+// database of each shard when it needs them. They are the same, in the same order, each time.
+func NewClusterStore(conn driver.Conn, shards func(context.Context) ([]driver.Conn, error)) *Store {
+	return &Store{conn, shards, 10_000}
+}
+
+// onShards does something on every shard at once, and returns what it came to on each.
+func onShards[T any](ctx context.Context, s *Store, do func(ctx context.Context, shard driver.Conn) (T, error)) ([]T, error) {
+	shards, err := s.shards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]T, len(shards))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, shard := range shards {
+		group.Go(func() (err error) {
+			if err := s.catchUp(ctx, shard); err != nil {
+				return err
+			}
+			results[i], err = do(ctx, shard)
+			return err
+		})
+	}
+	return results, group.Wait()
+}
+
+// rows hands over what a query gives on the shard that has anything: it is about one tenant.
+func (s *Store) rows(q *query, sql string, row func(driver.Rows) error) error {
+	shards, err := s.shards(q.ctx)
+	if err != nil {
+		return err
+	}
+	for _, shard := range shards {
+		if err := s.catchUp(q.ctx, shard); err != nil {
+			return err
+		}
+		if err := q.each(shard, sql, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// catchUp waits until the replica that answers has all that any replica of its shard had taken.
+func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
+	if shard == s.conn {
+		return nil // there is no cluster
+	}
+	var tables []string
+	if err := shard.QueryRow(ctx, `SELECT groupArray(name) FROM system.tables
+		WHERE database = currentDatabase() AND engine LIKE 'Replicated%' AND name LIKE 'usage%'`).Scan(&tables); err != nil {
+		return err
+	}
+	for _, table := range tables {
+		if err := shard.Exec(ctx, `SYSTEM SYNC REPLICA `+table+` LIGHTWEIGHT`); err != nil {
+			return fmt.Errorf("waiting for a replica to catch up with %s: %w", table, err)
+		}
+	}
+	return nil
+}
 
 // LastPass returns the pass that finished last.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
@@ -85,9 +157,16 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 	return positions, rows.Err()
 }
 
-// Touched returns the UTC dates that need working out, by tenant, with the number of deliveries that stand on each.
-func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
-	if err := s.place(ctx, after, upTo); err != nil {
+// Touched returns the UTC dates that need working out, by shard and tenant, with the number of deliveries that stand
+// on each.
+func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
+		return touched(ctx, shard, after, upTo, tenants, rules)
+	})
+}
+
+func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+	if err := place(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
 	var of []string
@@ -109,7 +188,7 @@ func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, t
 		whole(t)
 	}
 	dates := map[string]map[civil.Date]int64{}
-	err := q.each(s.conn, `
+	err := q.each(shard, `
 		SELECT DISTINCT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last
 		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)`,
 		func(rows driver.Rows) error {
@@ -133,7 +212,7 @@ func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, t
 	if err != nil {
 		return nil, err
 	}
-	return dates, s.weigh(ctx, dates)
+	return dates, weigh(ctx, shard, dates)
 }
 
 // ofArrived is true of every delivery of an event that has one among those that arrived.
@@ -145,12 +224,12 @@ const ofArrived = `(tenant, ` + identity + `) IN (SELECT tenant, ` + identity + 
 
 // place records on which dates in UTC the events of new deliveries stand, and which of them stand on more than one.
 // Rows that come twice change nothing.
-func (s *Store) place(ctx context.Context, after, upTo []aggregate.Position) error {
+func place(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
 	arrived := within(after, upTo)
 	if arrived == nowhere {
 		return nil
 	}
-	if err := newQuery(ctx).exec(s.conn, `INSERT INTO usage_places (tenant, identity, day)
+	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_places (tenant, identity, day)
 		SELECT tenant, `+identity+`, intDiv(at_ms, 86400000) FROM usage_events WHERE `+arrived+`
 		SETTINGS optimize_on_insert = 0`); err != nil {
 		return fmt.Errorf("recording the dates of events: %w", err)
@@ -160,7 +239,7 @@ func (s *Store) place(ctx context.Context, after, upTo []aggregate.Position) err
 		of = `(tenant, identity) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE ` + arrived + `)`
 	}
 	// Grouping by one number is much the quickest. Where events of two tenants share it, both are read for nothing.
-	if err := newQuery(ctx).exec(s.conn, `INSERT INTO usage_moved (tenant, identity, day)
+	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_moved (tenant, identity, day)
 		SELECT tenant, identity, day FROM usage_places WHERE `+of+` AND identity IN (
 			SELECT identity FROM usage_places WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
 		return fmt.Errorf("recording the events that stand on several dates: %w", err)
@@ -169,7 +248,7 @@ func (s *Store) place(ctx context.Context, after, upTo []aggregate.Position) err
 }
 
 // weigh counts the deliveries of the dates.
-func (s *Store) weigh(ctx context.Context, dates map[string]map[civil.Date]int64) error {
+func weigh(ctx context.Context, shard driver.Conn, dates map[string]map[civil.Date]int64) error {
 	q := newQuery(ctx)
 	add := q.table("dates", "tenant", "String", "day", "Int64")
 	for tenant, of := range dates {
@@ -177,7 +256,7 @@ func (s *Store) weigh(ctx context.Context, dates map[string]map[civil.Date]int64
 			add(tenant, int64(date))
 		}
 	}
-	return q.each(s.conn, `
+	return q.each(shard, `
 		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day, toInt64(count()) FROM usage_events
 		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
 		GROUP BY tenant, day`, func(rows driver.Rows) error {
@@ -247,10 +326,14 @@ func quoted(s string) string {
 }
 
 // WorkOut writes the usage and the balance of the days and then puts them in force.
-func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
+	shards, err := s.shards(ctx)
+	if err != nil {
+		return err
+	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
-	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(s.conn,
+	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(shards[shard],
 		`INSERT INTO usage_daily (`+figureColumns+`, changes, pass, run)
 		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, changes`+stamp+` FROM daily`); err != nil {
 		return err
@@ -260,7 +343,7 @@ func (s *Store) WorkOut(ctx context.Context, pass aggregate.Pass, days []aggrega
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(s.conn, `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
 }
 
 // figureColumns are those of daily and usage_daily alike.
@@ -288,21 +371,24 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	if err := batch.Send(); err != nil {
 		return err
 	}
-	return s.clear(ctx)
+	_, err = onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
+		return struct{}{}, clear(ctx, shard, s.spare)
+	})
+	return err
 }
 
 // clear deletes what lower passes have left behind of days that a higher one has put in force. Nobody reads
 // it any more, and a pass that is still under way with such a number has lost the day already.
-func (s *Store) clear(ctx context.Context) error {
+func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, inForce uint64
-	if err := s.conn.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &inForce); err != nil {
+	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &inForce); err != nil {
 		return err
 	}
-	if rows <= 2*inForce+s.spare {
+	if rows <= 2*inForce+spare {
 		return nil
 	}
 	for _, table := range []string{"usage_daily", "usage_days"} {
-		if err := s.conn.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
+		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
 			SELECT tenant, date, pass FROM `+table+` AS t
 			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS d USING (tenant, date)
 			WHERE pass < force)`); err != nil {
@@ -319,48 +405,69 @@ func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Dat
 	if tenants != nil {
 		where += ` AND tenant IN (SELECT tenant FROM wanted)`
 	}
-	q := newQuery(ctx)
-	q.parameters["from"], q.parameters["to"] = from.String(), to.String()
-	wanted := q.table("wanted", "tenant", "String")
-	for _, t := range tenants {
-		wanted(t)
-	}
-	f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
-	return f, q.figures(s.conn, `daily AS (SELECT * FROM v_usage_figures`+where+`)`, f)
+	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
+		q := newQuery(ctx)
+		q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+		wanted := q.table("wanted", "tenant", "String")
+		for _, t := range tenants {
+			wanted(t)
+		}
+		return q.figures(shard, `daily AS (SELECT * FROM v_usage_figures`+where+`)`, f)
+	})
 }
 
 // Fresh works the figures of the days out from the deliveries of the extent, at a `now` of R12, and keeps nothing of
 // them: what a preview needs, and what may be asked of a registry that does not stand (yet).
 func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
-	chunks, err := s.prepare(ctx, days, extent)
-	if err != nil {
-		return nil, err
-	}
-	f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
-	for _, chunk := range chunks {
-		if err := newQuery(ctx).inputs(chunk, timelines, rules, now).figures(s.conn, dailyOf(extent), f); err != nil {
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-// prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
-// that deliveries stand on.
-func (s *Store) prepare(ctx context.Context, days []aggregate.Day, extent aggregate.Extent) ([][]aggregate.Day, error) {
 	last, err := s.LastPass(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.place(ctx, last.Positions, extent.Positions); err != nil {
+	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
+		chunks, err := prepare(ctx, shard, last, days, extent)
+		if err != nil {
+			return err
+		}
+		for _, chunk := range chunks {
+			if err := newQuery(ctx).inputs(chunk, timelines, rules, now).figures(shard, dailyOf(extent), f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// figures returns the figures that are added on every shard, those of each tenant together as one shard has them.
+func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error) (*aggregate.Figures, error) {
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (*aggregate.Figures, error) {
+		f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
+		return f, add(ctx, shard, f)
+	})
+	if err != nil {
 		return nil, err
 	}
-	return s.byTenant(ctx, days)
+	all := parts[0]
+	for _, f := range parts[1:] {
+		all.Usage, all.Balances = append(all.Usage, f.Usage...), append(all.Balances, f.Balances...)
+		maps.Copy(all.Agents, f.Agents)
+	}
+	slices.SortStableFunc(all.Usage, func(a, b aggregate.Usage) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	slices.SortStableFunc(all.Balances, func(a, b aggregate.DayBalance) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return all, nil
+}
+
+// prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
+// that deliveries stand on.
+func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, extent aggregate.Extent) ([][]aggregate.Day, error) {
+	if err := place(ctx, shard, last.Positions, extent.Positions); err != nil {
+		return nil, err
+	}
+	return byTenant(ctx, shard, days)
 }
 
 // byTenant cuts days so that a query reads no more deliveries than it should, every tenant's days whole: a count
 // of distinct agents is of all of them.
-func (s *Store) byTenant(ctx context.Context, days []aggregate.Day) ([][]aggregate.Day, error) {
+func byTenant(ctx context.Context, shard driver.Conn, days []aggregate.Day) ([][]aggregate.Day, error) {
 	dates := map[string]map[civil.Date]int64{}
 	for _, d := range days {
 		if dates[d.Tenant] == nil {
@@ -368,7 +475,7 @@ func (s *Store) byTenant(ctx context.Context, days []aggregate.Day) ([][]aggrega
 		}
 		dates[d.Tenant][d.Date] = 0
 	}
-	if err := s.weigh(ctx, dates); err != nil {
+	if err := weigh(ctx, shard, dates); err != nil {
 		return nil, err
 	}
 	var chunks [][]aggregate.Day

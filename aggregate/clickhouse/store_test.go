@@ -2,9 +2,12 @@ package clickhouse_test
 
 import (
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -21,9 +24,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// A draw takes a dozen queries. More of them: -rapid.checks.
-	flag.Set("rapid.checks", "25")
+	draws("25")
 	servicetest.Main(m)
+}
+
+// draws says how many there are, unless -rapid.checks does. A draw takes dozens of queries.
+func draws(n string) {
+	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.Contains(arg, "rapid.checks") }) {
+		flag.Set("rapid.checks", n)
+	}
 }
 
 // open returns a connection to a fresh database with the tables.
@@ -44,6 +53,38 @@ func open(t testing.TB) driver.Conn {
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn
+}
+
+// openCluster returns the same for a cluster, and connections to its shards.
+func openCluster(t testing.TB) (conn driver.Conn, shards []driver.Conn) {
+	t.Helper()
+	addr, database := servicetest.Cluster(t)
+	options := func(addr, database string) *ch.Options {
+		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},
+			Settings: ch.Settings{"max_partitions_per_insert_block": 0, "distributed_foreground_insert": 1}}
+	}
+	db := ch.OpenDB(options(addr, ""))
+	defer db.Close()
+	nodes, err := tables.Nodes(t.Context(), db, servicetest.ClusterName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tables.MigrateCluster(t.Context(), servicetest.ClusterName, database, nodes,
+		func(addr, database string) *sql.DB { return ch.OpenDB(options(addr, database)) }); err != nil {
+		t.Fatal(err)
+	}
+	connect := func(addr, database string) driver.Conn {
+		conn, err := ch.Open(options(addr, database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	for _, n := range nodes {
+		shards = append(shards, connect(n.Addr, tables.ShardDatabase(database)))
+	}
+	return connect(addr, database), shards
 }
 
 // failer is a test, or one draw of a property.
@@ -78,11 +119,13 @@ func insert(t failer, conn driver.Conn, first int64, deliveries []schemas.Event)
 	}
 }
 
-func clear(t failer, conn driver.Conn) {
+func clear(t failer, shards ...driver.Conn) {
 	t.Helper()
-	for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_passes", "usage_places", "usage_moved"} {
-		if err := conn.Exec(context.Background(), "TRUNCATE TABLE "+table); err != nil {
-			t.Fatal(err)
+	for _, shard := range shards {
+		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_passes", "usage_places", "usage_moved"} {
+			if err := shard.Exec(context.Background(), "TRUNCATE TABLE "+table); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
@@ -191,23 +234,63 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 	conn := open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
+		clear(t, conn)
 		check(t, conn, store)
 	})
 }
 
+// TestClusterAgreesWithReference: the same where the tenants are on two shards, a and b on one and the unknown one on
+// the other.
+func TestClusterAgreesWithReference(t *testing.T) {
+	draws("8") // on two servers
+	defer draws("25")
+	conn, shards := openCluster(t)
+	store := clickhouse.NewClusterStore(conn, func(context.Context) ([]driver.Conn, error) { return shards, nil })
+	var seen [2]map[string]uint64
+	for i := range seen {
+		seen[i] = map[string]uint64{}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		clear(t, shards...)
+		check(t, conn, store)
+		for i, shard := range shards {
+			for _, table := range []string{"usage_events", "usage_daily", "usage_days", "usage_places", "usage_passes"} {
+				var n uint64
+				if err := shard.QueryRow(context.Background(), "SELECT count() FROM "+table).Scan(&n); err != nil {
+					t.Fatal(err)
+				}
+				seen[i][table] += n
+			}
+		}
+	})
+	for i, counts := range seen {
+		for table, n := range counts {
+			if (n > 0) != (table != "usage_passes" || i == 0) {
+				t.Errorf("%s has %d rows on shard %d", table, n, i+1)
+			}
+		}
+	}
+}
+
 func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	ctx := context.Background()
-	clear(t, conn)
 	w := drawWorld(t)
 	rules := aggregate.DefaultRules()
 	deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 0, 60).Draw(t, "deliveries")
 	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
 
 	insert(t, conn, 0, deliveries[:cut])
+	if _, any, err := store.OldestChange(ctx); err != nil || any != (cut > 0) {
+		t.Fatalf("of %d deliveries that no pass knows any is new: %v, %v", cut, any, err)
+	}
 	refresh(t, store, w, rules)
 	insert(t, conn, int64(cut), deliveries[cut:])
 	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
 	refresh(t, store, w, rules)
+
+	if _, any, err := store.OldestChange(ctx); err != nil || any {
+		t.Fatalf("after a pass anything is new: %v, %v", any, err)
+	}
 
 	tenants := []string{"a", "b", "unknown"}
 	stored, err := store.Stored(ctx, tenants, w.days[0].Date-40, w.days[0].Date+50)

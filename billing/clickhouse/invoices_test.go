@@ -256,10 +256,10 @@ func (u *usage) LastPass(context.Context) (aggregate.Pass, error) {
 	return aggregate.Pass{Number: u.number, RegistryOffset: int64(len(u.tenant))}, nil
 }
 func (u *usage) Positions(context.Context) ([]aggregate.Position, error) { return nil, nil }
-func (u *usage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+func (u *usage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
-func (u *usage) WorkOut(context.Context, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+func (u *usage) WorkOut(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
 	return nil
 }
 func (u *usage) Finish(_ context.Context, pass aggregate.Pass) error {

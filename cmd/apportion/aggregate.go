@@ -70,7 +70,7 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 		return aggregate.Report{}, err
 	}
 	var progress *progress
-	report, err := aggregate.Refresh(ctx, usage.NewStore(conn), snapshot, a.billingRules().Rules, func(done, total int) {
+	report, err := aggregate.Refresh(ctx, a.usage(conn), snapshot, a.billingRules().Rules, func(done, total int) {
 		if progress == nil {
 			progress = a.progress("days worked out", int64(total))
 		}
@@ -92,7 +92,7 @@ type aggregator struct {
 
 func (a *app) newAggregator(conn driver.Conn, m *metrics) *aggregator {
 	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures)
-	return &aggregator{a, usage.NewStore(conn), m, make(chan struct{}, 1)}
+	return &aggregator{a, a.usage(conn), m, make(chan struct{}, 1)}
 }
 
 // Wake says that something may have changed. It never waits.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"apportion/billing/export"
 	"apportion/ingest"
@@ -35,7 +36,10 @@ type app struct {
 	sources map[string]string // where each setting came from, by key
 	log     *slog.Logger
 
-	conn driver.Conn // see clickhouse
+	conn    driver.Conn // see clickhouse
+	opening sync.Mutex
+	shards  []driver.Conn // see openShards
+	closers []func() error
 
 	// leftOut are the invoice files that could not be written, see writeFiles.
 	leftOut []*export.Refusal
@@ -60,8 +64,8 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 		slog.SetDefault(a.log)
 		a.begun = true
 		defer func() {
-			if a.conn != nil {
-				err = errors.Join(err, a.conn.Close())
+			for _, close := range a.closers {
+				err = errors.Join(err, close())
 			}
 		}()
 		return do(cmd.Context(), args)
@@ -143,14 +147,18 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &clickhouse.Options{
+	options := &clickhouse.Options{
 		Addr:         c.Addr,
 		TLS:          secure,
 		Auth:         clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
 		Compression:  &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
 		MaxOpenConns: 64, // ingest uses one for each partition
 		MaxIdleConns: 16,
-	}, nil
+	}
+	if c.Cluster != "" {
+		options.Settings = clusterSettings
+	}
+	return options, nil
 }
 
 // clickhouse returns the connection to ClickHouse, which the command's end closes, once the server has answered.
@@ -177,28 +185,33 @@ func (a *app) openClickHouse() (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.conn, err = clickhouse.Open(options)
-	return a.conn, err
+	if a.conn, err = clickhouse.Open(options); err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, a.conn.Close)
+	return a.conn, nil
 }
 
-// checkDatabase makes sure that the server answers and has the database. It asks on a connection that names none,
+// checkDatabase makes sure that the server answers and has the database, and so has every shard of the cluster, if
+// there is one. It asks on a connection that names none,
 // because the embedded server ends at a handshake that it refuses, and is away until it is started again.
 func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) error {
 	database := options.Auth.Database
 	options.Auth.Database = ""
-	conn, err := clickhouse.Open(&options)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
+	db := clickhouse.OpenDB(&options)
+	defer db.Close()
 	var n uint64
-	if err := conn.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = ?", database).Scan(&n); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT count() FROM system.databases WHERE name = ?", database).Scan(&n); err != nil {
 		return a.explain(err)
 	}
 	if n == 0 {
 		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", database)
 	}
-	return nil
+	if err := a.checkCluster(ctx, db); err != nil {
+		return err
+	}
+	_, err := a.openShards(ctx)
+	return err
 }
 
 // explain says what to do about an error of connecting to ClickHouse.

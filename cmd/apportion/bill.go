@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/export"
@@ -158,7 +157,7 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done
 	return &billing.Biller{
 		State:    fold.state,
 		Rules:    a.billingRules(),
-		Usage:    usage.NewStore(conn),
+		Usage:    a.usage(conn),
 		Ledger:   ledger,
 		At:       fold.at,
 		Progress: progress,

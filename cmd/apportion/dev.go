@@ -81,7 +81,7 @@ func (a *app) startServers(ctx context.Context, data string) (*embedded.Servers,
 		return nil, err
 	}
 	a.cfg.Kafka.Brokers, a.cfg.Kafka.TLS, a.cfg.Kafka.SASL = []string{servers.Kafka}, TLSConfig{}, SASLConfig{}
-	a.cfg.ClickHouse.Addr = []string{servers.ClickHouse}
+	a.cfg.ClickHouse.Addr, a.cfg.ClickHouse.Cluster = []string{servers.ClickHouse}, ""
 	a.cfg.ClickHouse.User, a.cfg.ClickHouse.Password, a.cfg.ClickHouse.TLS = "default", "", TLSConfig{}
 	return servers, nil
 }

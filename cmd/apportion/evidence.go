@@ -54,7 +54,7 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 		return err
 	}
 	from, to := of.issue.Period.First(), of.issue.Period.Next().First()
-	store := usage.NewStore(a.conn)
+	store := a.usage(a.conn)
 	deliveries, days := int64(0), int64(0)
 	dir, err := export.Directory(out, invoice, func(f *export.Folder) error {
 		if err := f.Write("deliveries.parquet", func(w io.Writer) error {

@@ -118,7 +118,7 @@ func (a *app) explainLine(ctx context.Context, name lineName, now int64, verify 
 	if err != nil {
 		return err
 	}
-	store := usage.NewStore(conn)
+	store := a.usage(conn)
 	explainer := &billing.Explainer{Rules: a.billingRules(), Deliveries: store, Ledger: clickhouse.NewInvoices(conn)}
 	var result explained
 	invoice, err := a.findInvoice(ctx, store, explainer, &result.RestsOn, name, now)

@@ -60,6 +60,10 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
+	// Ingest itself has no use for the shards. But a tenant must not get rows on a second one.
+	if _, err := a.openShards(ctx); err != nil {
+		return nil, err
+	}
 	conn, err := a.openClickHouse()
 	if err != nil {
 		return nil, err

@@ -14,14 +14,20 @@ import (
 )
 
 func newMigrateCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var cluster string
+	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade the topics and tables",
 		Long: `Creates the Kafka topics, the ClickHouse database and its tables, those that are not there
 yet, and brings older tables up to date. Topics that exist stay as they are. It is safe to
-repeat, and to run again after it was interrupted.`,
+repeat, and to run again after it was interrupted.
+
+With --cluster, or clickhouse.cluster configured, it does so on every node of a ClickHouse
+cluster: tables for the tenants of each shard, replicated where ClickHouse has a Keeper, and
+tables over the cluster by the same names. The other commands need clickhouse.cluster then.`,
 		Example: `  apportion migrate --config data/apportion.yaml
-  APPORTION_KAFKA_BROKERS=kafka:9092 APPORTION_CLICKHOUSE_ADDR=clickhouse:9000 apportion migrate`,
+  APPORTION_KAFKA_BROKERS=kafka:9092 APPORTION_CLICKHOUSE_ADDR=clickhouse:9000 apportion migrate
+  apportion migrate --config apportion.yaml --cluster metering`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			applied, err := a.migrate(ctx)
@@ -30,16 +36,28 @@ repeat, and to run again after it was interrupted.`,
 			}
 			result := struct {
 				Database string   `json:"database"`
+				Cluster  string   `json:"cluster,omitempty"`
 				Applied  []string `json:"applied"`
-			}{a.cfg.ClickHouse.Database, append([]string{}, applied...)}
+			}{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, append([]string{}, applied...)}
 			return a.print(result, func(w io.Writer) {
 				for _, name := range applied {
 					fmt.Fprintln(w, "applied", name)
 				}
-				fmt.Fprintf(w, "topics and tables are up to date, in database %s\n", result.Database)
+				of := ""
+				if result.Cluster != "" {
+					of = " of every node of the cluster " + result.Cluster
+				}
+				fmt.Fprintf(w, "topics and tables are up to date, in database %s%s\n", result.Database, of)
 			})
 		}),
 	}
+	cmd.Flags().StringVar(&cluster, "cluster", "", "create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
+	cmd.PreRun = func(*cobra.Command, []string) {
+		if cluster != "" {
+			a.set = append(a.set, "clickhouse.cluster="+cluster)
+		}
+	}
+	return cmd
 }
 
 // migrate creates the topics, the database and the tables that are not there, and returns the names of the files
@@ -57,13 +75,22 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 		return nil, err
 	}
 
+	if a.cfg.ClickHouse.Cluster != "" {
+		return a.migrateCluster(ctx, options)
+	}
+
 	// A connection to a database that does not exist is refused, so this one names none.
 	outside := *options
 	outside.Auth.Database = ""
 	server := clickhouse.OpenDB(&outside)
-	// The name needs no more quoting: the configuration has been checked.
-	_, err = server.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+options.Auth.Database+"`")
-	if err := errors.Join(a.explain(err), server.Close()); err != nil {
+	if err = a.explain(server.PingContext(ctx)); err == nil {
+		err = a.checkCluster(ctx, server)
+	}
+	if err == nil {
+		// The name needs no more quoting: the configuration has been checked.
+		_, err = server.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+options.Auth.Database+"`")
+	}
+	if err := errors.Join(err, server.Close()); err != nil {
 		return nil, err
 	}
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"apportion/aggregate"
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/ingest"
 	"apportion/schemas/civil"
@@ -106,7 +105,7 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	if r.Partitions, err = a.reconcilePartitions(ctx); err != nil {
 		return nil, err
 	}
-	figures, err := usage.NewStore(conn).Stored(ctx, nil, from, to)
+	figures, err := a.usage(conn).Stored(ctx, nil, from, to)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"apportion/aggregate"
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/schemas/civil"
@@ -101,7 +100,7 @@ func (t *tenantBalance) takeInvoiced(invoiced map[string]decimal.Decimal) (chang
 
 // countedAt works out the units of a tenant's period by meter, from what an issue rested on.
 func (a *app) countedAt(ctx context.Context, issue billing.Issue, period civil.Month) (map[string]decimal.Decimal, error) {
-	store := usage.NewStore(a.conn)
+	store := a.usage(a.conn)
 	explainer := &billing.Explainer{Rules: a.billingRules()}
 	if err := a.restOnIssue(ctx, explainer, new(basis), issue); err != nil {
 		return nil, err

@@ -102,6 +102,9 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	}
 	if wanted("ingest") {
 		start("ingest", func(ctx context.Context) error {
+			if _, err := a.openShards(ctx); err != nil { // see ingest
+				return err
+			}
 			if err := a.newIngester(brokers, false, metrics, takenIn).Run(ctx); err != nil {
 				return lasting{err} // it waits by itself for what waiting can mend
 			}

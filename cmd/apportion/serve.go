@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	usage "apportion/aggregate/clickhouse"
 	"apportion/ingest"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -61,7 +60,7 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 		return nil, fmt.Errorf("%w; set http.listen to an address that is free", err)
 	}
 	monitor := ingest.NewMonitor(brokers, a.cfg.Kafka.TopicPrefix, conn, a.log)
-	m.registry.MustRegister(lag{monitor}, unseen{usage.NewStore(conn), a.log})
+	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
 	server := &http.Server{Handler: healthHandler(monitor.Trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)

@@ -66,6 +66,7 @@ type TLSConfig struct {
 type ClickHouseConfig struct {
 	Addr     []string  `yaml:"addr"` // host:port of the native protocol; several are replicas
 	Database string    `yaml:"database"`
+	Cluster  string    `yaml:"cluster"` // as remote_servers of ClickHouse names it; empty for one server
 	User     string    `yaml:"user"`
 	Password string    `yaml:"password" secret:"true"`
 	TLS      TLSConfig `yaml:"tls"`
@@ -135,6 +136,7 @@ var (
 	addressRE     = regexp.MustCompile(`^.+:[0-9]{1,5}$`)
 	topicPrefixRE = regexp.MustCompile(`^[A-Za-z0-9._-]{0,100}$`)
 	databaseRE    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+	clusterRE     = regexp.MustCompile(`^[A-Za-z0-9._-]{0,64}$`)
 )
 
 // check returns the first key whose value cannot be, with what it must be; none when all is well.
@@ -154,6 +156,7 @@ func (c *Config) check() (key, must string) {
 		{c.Kafka.Partitions < 1 || c.Kafka.Partitions > 1000, "kafka.partitions", "be from 1 to 1000"},
 		{slices.ContainsFunc(c.ClickHouse.Addr, notAddress), "clickhouse.addr", "be host:port, several separated by commas"},
 		{!databaseRE.MatchString(c.ClickHouse.Database), "clickhouse.database", "be a name of letters, digits and underscores"},
+		{!clusterRE.MatchString(c.ClickHouse.Cluster), "clickhouse.cluster", "be a name of letters, digits, points, underscores and hyphens, or empty"},
 		{c.ClickHouse.User == "", "clickhouse.user", "not be empty"},
 		{c.Kafka.SASL.Mechanism != "" && !slices.Contains(ingest.SASLMechanisms, c.Kafka.SASL.Mechanism), "kafka.sasl.mechanism",
 			"be one of " + strings.Join(ingest.SASLMechanisms, ", ") + ", or empty"},

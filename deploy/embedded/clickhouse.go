@@ -275,7 +275,7 @@ func launch(o Options, p program, data, instance string) (*server, error) {
 		log:      filepath.Join(data, "server.log"),
 		exited:   make(chan struct{}),
 	}
-	if err := s.writeConfig(config, data, instance); err != nil {
+	if err := s.writeConfig(config, data, instance, o.ClickHouseConfig); err != nil {
 		return nil, err
 	}
 	if info, err := os.Stat(s.log); err == nil {
@@ -393,7 +393,7 @@ var configTemplate = template.Must(template.New("clickhouse.xml").Funcs(template
 	},
 }).Parse(configText))
 
-func (s *server) writeConfig(path, data, instance string) error {
+func (s *server) writeConfig(path, data, instance, more string) error {
 	var b bytes.Buffer
 	err := configTemplate.Execute(&b, map[string]any{
 		"Path":     data + string(filepath.Separator),
@@ -402,6 +402,7 @@ func (s *server) writeConfig(path, data, instance string) error {
 		"Instance": instance,
 		"Port":     s.port,
 		"HTTPPort": s.httpPort,
+		"More":     more,
 	})
 	if err != nil {
 		return err

@@ -29,6 +29,8 @@ type Options struct {
 	// KafkaPort, ClickHousePort (native protocol) and HTTPPort (ClickHouse's HTTP) are the ports to
 	// listen on; 0 takes any free one.
 	KafkaPort, ClickHousePort, HTTPPort int
+	// ClickHouseConfig is XML that goes into ClickHouse's configuration as it is, such as <remote_servers>.
+	ClickHouseConfig string
 	// Log receives what the servers report about themselves; nil discards it.
 	Log *slog.Logger
 	// Progress receives a progress bar while the ClickHouse library is fetched; nil discards it.

@@ -1,6 +1,6 @@
 // Package tables has every ClickHouse table and view of the project, as SQL that is embedded in the binary.
 // [Migrate] creates them or brings an older set up to date; the comments in the SQL say what each holds.
-// Ingest and aggregation write the tables, billing and analysts read them.
+// [MigrateCluster] does so over a cluster. Ingest and aggregation write the tables, billing and analysts read them.
 package tables
 
 import (
@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
+	"io/fs"
 
 	"github.com/pressly/goose/v3"
 )
@@ -18,7 +19,11 @@ var migrations embed.FS
 // Migrate applies to the database what it does not have yet, in the order of the file names, and returns the
 // names of the files that it applied. Statements can be repeated, so a run that was killed is simply run again.
 func Migrate(ctx context.Context, db *sql.DB) (applied []string, err error) {
-	provider, err := goose.NewProvider(goose.DialectClickHouse, db, migrations)
+	return migrate(ctx, db, migrations)
+}
+
+func migrate(ctx context.Context, db *sql.DB, files fs.FS) (applied []string, err error) {
+	provider, err := goose.NewProvider(goose.DialectClickHouse, db, files)
 	if err != nil {
 		return nil, fmt.Errorf("reading the embedded tables: %w", err)
 	}

@@ -70,6 +70,10 @@ func Run(m *testing.M) int {
 			code = 1
 		}
 	}
+	if err := cluster.value.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if held != nil {
 		os.RemoveAll(held.Name())
 	}

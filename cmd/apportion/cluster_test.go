@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"apportion/deploy/embedded/servicetest"
+	"apportion/ingest"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// TestCluster runs a made month through the program over a cluster of two shards: it gives the lines that were worked
+// out apart from this code, as one server does.
+func TestCluster(t *testing.T) {
+	addr, database := servicetest.Cluster(t)
+	kafka := servicetest.Kafka(t)
+	month := filepath.Join("testdata", "cases", "revisions")
+	out := t.TempDir()
+	program := func(want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		var o, e bytes.Buffer
+		args = append(args, "--set", "kafka.brokers="+kafka, "--set", "kafka.topicPrefix="+database+".", "--set", "kafka.group="+database,
+			"--set", "kafka.partitions=2", "--set", "clickhouse.addr="+addr, "--set", "clickhouse.database="+database)
+		if code := run(context.Background(), args, nil, nil, &o, &e); code != want {
+			t.Fatalf("apportion %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, o.String(), e.String())
+		}
+		return o.String(), e.String()
+	}
+	over := func(args ...string) string {
+		t.Helper()
+		stdout, _ := program(exitDone, append(args, "--set", "clickhouse.cluster="+servicetest.ClusterName)...)
+		return stdout
+	}
+
+	bill := func(args ...string) {
+		t.Helper()
+		// Some tenants cannot have every file, which is all that is found.
+		args = append(args, "--period", "2026-10", "--out", out, "--set", "clickhouse.cluster="+servicetest.ClusterName)
+		if _, stderr := program(exitFindings, append([]string{"bill"}, args...)...); !strings.Contains(stderr, "\napportion: not all files could be written: ") {
+			t.Errorf("bill: %s", stderr)
+		}
+	}
+
+	if _, stderr := program(exitFailed, "migrate", "--cluster", "other"); !strings.Contains(stderr, "ClickHouse knows no cluster other") {
+		t.Errorf("migrate over an unknown cluster: %s", stderr)
+	}
+	for range 2 {
+		if stdout, _ := program(exitDone, "migrate", "--cluster", servicetest.ClusterName); !strings.Contains(stdout, "of every node of the cluster "+servicetest.ClusterName) {
+			t.Errorf("migrate: %s", stdout)
+		}
+	}
+	// What takes them for tables of one server is refused.
+	for _, command := range []string{"migrate", "aggregate --until-caught-up"} {
+		if _, stderr := program(exitUsage, strings.Fields(command)...); !strings.Contains(stderr, "are over the cluster pair; set clickhouse.cluster to it") {
+			t.Errorf("%s without the cluster: %s", command, stderr)
+		}
+	}
+
+	over("registry", "apply", "-f", filepath.Join(month, "registry.json"))
+	over("publish", filepath.Join(month, "events.ndjson.gz"))
+	over("ingest", "--until-caught-up")
+	bill("preview", "--as-of", "2026-10-16T05:27:45.665Z")
+	wantLines(t, filepath.Join(out, "2026-10.draft"), filepath.Join(month, "preview.csv"))
+	over("aggregate", "--until-caught-up")
+	if stdout := over("aggregate", "--until-caught-up"); !strings.Contains(stdout, "days worked out: 0") {
+		t.Errorf("a second pass: %s", stdout)
+	}
+	for range 2 {
+		bill("issue", "--as-of", "2027-11-01T00:00:00Z")
+		wantLines(t, filepath.Join(out, "2026-10"), filepath.Join(month, "lines.csv"))
+	}
+
+	var balance struct {
+		Rejected           map[string]int `json:"rejected"`
+		RefusedCorrections []any          `json:"refused_corrections"`
+		Total              map[string]int `json:"total"`
+	}
+	if err := json.Unmarshal([]byte(over("reconcile", "--period", "2026-10", "--json")), &balance); err != nil {
+		t.Fatal(err)
+	}
+	var counts struct {
+		Rejected map[string]int `json:"rejected"`
+	}
+	readJSON(t, filepath.Join(month, "counts.json"), &counts)
+	if got, want := canonical(t, balance.Rejected), canonical(t, counts.Rejected); got != want {
+		t.Errorf("rejected: %s, want %s", got, want)
+	}
+	if n := len(balance.RefusedCorrections); n != 72 { // as many as on one server
+		t.Errorf("%d refused corrections, want 72", n)
+	}
+	if stdout := over("rejected", "list", "--code", "too_large"); strings.Count(stdout, "too_large") < counts.Rejected["too_large"] {
+		t.Errorf("rejected list: %s", stdout)
+	}
+
+	// Lines of tenants of either kind are worked out again from their deliveries, which one shard has.
+	for _, line := range []string{"INV-SUB10c-202610/13", "INV-Sub100044-202610/19", "INV-Sub100044-202610/21"} {
+		if stdout := over("explain", line, "--verify"); !strings.Contains(stdout, "Verified: worked out again") {
+			t.Errorf("explain %s: %s", line, stdout)
+		}
+	}
+	if stdout := over("bill", "evidence", "INV-SUB10c-202610", "--out", out); strings.Contains(stdout, ": 0 ") {
+		t.Errorf("evidence: %s", stdout)
+	}
+
+	// People see the usage of all tenants by the names that they have on one server, and each shard has some.
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var tenants, both, here, deliveries, counted uint64
+	if err := conn.QueryRow(t.Context(), `SELECT uniqExact(tenant), (SELECT uniqExact(tenant) FROM v_usage_balance),
+		(SELECT uniqExact(tenant) FROM `+database+`_shard.v_usage_daily), (SELECT uniqExact(topic, partition, offset) FROM usage_events),
+		(SELECT toUInt64(sum(accepted)) FROM v_usage_balance) FROM usage_events`).Scan(&tenants, &both, &here, &deliveries, &counted); err != nil {
+		t.Fatal(err)
+	}
+	if tenants != both || here == 0 || here >= both || deliveries != counted || counted == 0 {
+		t.Errorf("events of %d tenants, usage of %d, of which %d on the first shard; %d deliveries, %d in the balance", tenants, both, here, deliveries, counted)
+	}
+
+	// A row that is lost on a shard is missed.
+	shard, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database + "_shard"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shard.Close()
+	var place ingest.Place
+	if err := shard.QueryRow(t.Context(), `SELECT topic, partition, offset FROM usage_events ORDER BY ALL LIMIT 1`).Scan(&place.Topic, &place.Partition, &place.Offset); err != nil {
+		t.Fatal(err)
+	}
+	if err := shard.Exec(t.Context(), `DELETE FROM usage_events WHERE topic = ? AND partition = ? AND offset = ?`, place.Topic, place.Partition, place.Offset); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _ := program(exitFindings, "reconcile", "--period", "2026-10", "--set", "clickhouse.cluster="+servicetest.ClusterName); !strings.Contains(stdout, fmt.Sprintf("%s/%d: ", place.Topic, place.Partition)) {
+		t.Errorf("reconcile without %v: %s", place, stdout)
+	} else {
+		t.Log(stdout[strings.Index(stdout, "unbalanced"):])
+	}
+
+	// A cluster that has become another would put a tenant's rows on two shards.
+	if err := conn.Exec(t.Context(), "ALTER DATABASE "+database+"_shard MODIFY COMMENT 'shard 1 of 3, of the weights 1, 1, 1'"); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"migrate", "ingest --until-caught-up", "aggregate --until-caught-up"} {
+		args := append(strings.Fields(command), "--set", "clickhouse.cluster="+servicetest.ClusterName)
+		want := exitUsage
+		if command == "migrate" {
+			want = exitFailed
+		}
+		if _, stderr := program(want, args...); !strings.Contains(stderr, "tenants would have rows on two shards") {
+			t.Errorf("%s over another cluster: %s", command, stderr)
+		}
+	}
+}
+
+// TestClusterTakesNoTablesOver: the tables of one server are not replaced by others over a cluster.
+func TestClusterTakesNoTablesOver(t *testing.T) {
+	addr, database := servicetest.Cluster(t)
+	set := []string{"--set", "kafka.brokers=" + servicetest.Kafka(t), "--set", "kafka.topicPrefix=" + database + ".",
+		"--set", "clickhouse.addr=" + addr, "--set", "clickhouse.database=" + database}
+	for _, step := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{exitDone, "", []string{"migrate"}},
+		{exitFailed, "has tables that are not over the cluster", []string{"migrate", "--cluster", servicetest.ClusterName}},
+		{exitUsage, "are of one server", []string{"aggregate", "--until-caught-up", "--set", "clickhouse.cluster=" + servicetest.ClusterName}},
+		{exitDone, "", []string{"aggregate", "--until-caught-up"}},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run(context.Background(), append(step.args, set...), nil, nil, &stdout, &stderr)
+		if code != step.code || !strings.Contains(stderr.String(), step.says) {
+			t.Errorf("apportion %s: exit code %d, want %d with %q\n%s", strings.Join(step.args, " "), code, step.code, step.says, stderr.String())
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package tables
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing/fstest"
+)
+
+// Over a cluster there are two databases on every node. ShardDatabase has the tables and views of the SQL as they
+// are, each shard with its own rows. The database itself has for each of them a Distributed table of the same name,
+// which reads them all, and which an insert reaches the right shard through.
+
+// shardedBy has the tables whose rows are spread over the shards, with the expression that says to which a row
+// goes. All rows of a tenant's usage are on one, so that a shard works its tenants out alone; and all rows of a
+// place on Kafka, which replace each other. The other tables are small, and are on the first shard.
+var shardedBy = map[string]string{
+	"usage_events": "cityHash64(tenant)",
+	"usage_places": "cityHash64(tenant)",
+	"usage_moved":  "cityHash64(tenant)",
+	"usage_days":   "cityHash64(tenant)",
+	"usage_daily":  "cityHash64(tenant)",
+	"rejected":     "cityHash64(topic, partition, offset)",
+}
+
+// ShardDatabase returns the name of the database that has on each node of a cluster what its shard has of a database.
+func ShardDatabase(database string) string { return database + "_shard" }
+
+// Node is a server of a cluster.
+type Node struct {
+	// Addr is its native address, host:port.
+	Addr string
+	// Shard is the number of its shard, from 1. Those of one shard are replicas of each other.
+	Shard int
+	// Layout says which of how many shards it is, in words: which tenants it has depends on that. It is the comment
+	// of the ShardDatabase.
+	Layout string
+}
+
+// Nodes returns the nodes of a cluster as a server of it knows them, by shard and replica.
+func Nodes(ctx context.Context, db *sql.DB, cluster string) ([]Node, error) {
+	rows, err := db.QueryContext(ctx, `SELECT host_name, port, shard_num, shard_weight, internal_replication FROM system.clusters
+		WHERE cluster = ? ORDER BY shard_num, replica_num`, cluster)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var nodes []Node
+	var replicating []bool
+	weights := map[int]string{}
+	for rows.Next() {
+		var host string
+		var port uint16
+		var shard, weight uint32
+		var internal uint8
+		if err := rows.Scan(&host, &port, &shard, &weight, &internal); err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, Node{Addr: net.JoinHostPort(host, strconv.Itoa(int(port))), Shard: int(shard)})
+		weights[int(shard)] = strconv.Itoa(int(weight))
+		replicating = append(replicating, internal == 1)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("ClickHouse knows no cluster %s; define it in remote_servers of every node", cluster)
+	}
+	if len(nodes) > len(weights) && slices.Contains(replicating, false) {
+		return nil, fmt.Errorf("the cluster %s has replicas, so every shard of it in remote_servers needs <internal_replication>true</internal_replication>", cluster)
+	}
+	var all []string
+	for _, shard := range slices.Sorted(maps.Keys(weights)) {
+		all = append(all, weights[shard])
+	}
+	for i := range nodes {
+		nodes[i].Layout = fmt.Sprintf("shard %d of %d, of the weights %s", nodes[i].Shard, len(weights), strings.Join(all, ", "))
+	}
+	return nodes, nil
+}
+
+// Over returns the cluster that the tables of a database are over, empty for one whose tables are its own; there is
+// false when it has none of ours.
+func Over(ctx context.Context, db *sql.DB, database string) (cluster string, there bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT extract(engine_full, '^Distributed\\(\'([^\']*)') FROM system.tables
+		WHERE database = ? AND name = 'usage_events'`, database).Scan(&cluster)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	return cluster, err == nil, err
+}
+
+// MigrateCluster does on every node of a cluster what Migrate does on one server, and returns the names of the
+// files that it applied on any. The connections that open returns may be to a database, or to none. It needs no
+// ON CLUSTER: a node that is added is simply brought up to date, and one that is away does not keep the others from it.
+func MigrateCluster(ctx context.Context, cluster, database string, nodes []Node, open func(addr, database string) *sql.DB) ([]string, error) {
+	applied := map[string]bool{}
+	var failed error
+	onEach := func(do func(node Node, open func(database string) *sql.DB) error) {
+		for _, node := range nodes {
+			if err := do(node, func(database string) *sql.DB { return open(node.Addr, database) }); err != nil {
+				failed = errors.Join(failed, fmt.Errorf("on %s, %s: %w", node.Addr, node.Layout, err))
+			}
+		}
+	}
+	onEach(func(node Node, open func(database string) *sql.DB) error {
+		db := open("")
+		defer db.Close()
+		keeper, err := hasKeeper(ctx, db)
+		if err != nil {
+			return err
+		}
+		if !keeper && slices.ContainsFunc(nodes, func(n Node) bool { return n.Shard == node.Shard && n.Addr != node.Addr }) {
+			return errors.New("the shard has replicas, and no Keeper that they could agree through; configure one on every node")
+		}
+		if err := createDatabases(ctx, db, cluster, database, node); err != nil {
+			return err
+		}
+		shard := open(ShardDatabase(database))
+		defer shard.Close()
+		files, err := migrate(ctx, shard, shardFiles(keeper))
+		for _, name := range files {
+			applied[name] = true
+		}
+		return err
+	})
+	if failed == nil {
+		onEach(func(_ Node, open func(database string) *sql.DB) error {
+			db := open(database)
+			defer db.Close()
+			return distribute(ctx, db, cluster, database)
+		})
+	}
+	return slices.Sorted(maps.Keys(applied)), failed
+}
+
+// hasKeeper tells a server that can replicate.
+func hasKeeper(ctx context.Context, db *sql.DB) (has bool, err error) {
+	return has, db.QueryRowContext(ctx, `SELECT count() > 0 FROM system.tables WHERE database = 'system' AND name = 'zookeeper'`).Scan(&has)
+}
+
+// createDatabases creates both databases of a node. It refuses what is there already and is not the cluster's: the
+// tables of one server, whose rows a table over the cluster would take the place of, and those of another layout,
+// since tenants would from then on have rows on two shards.
+func createDatabases(ctx context.Context, db *sql.DB, cluster, database string, node Node) error {
+	if over, there, err := Over(ctx, db, database); err != nil {
+		return err
+	} else if there && over != cluster {
+		return fmt.Errorf("the database %s has tables that are not over the cluster %s; choose another for clickhouse.database", database, cluster)
+	}
+	shard := ShardDatabase(database)
+	for _, statement := range []string{
+		// The names need no more quoting: the configuration allows letters, digits and underscores alone.
+		"CREATE DATABASE IF NOT EXISTS `" + database + "`",
+		"CREATE DATABASE IF NOT EXISTS `" + shard + "` COMMENT '" + node.Layout + "'",
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	var comment string
+	if err := db.QueryRowContext(ctx, `SELECT comment FROM system.databases WHERE name = ?`, shard).Scan(&comment); err != nil {
+		return err
+	}
+	return node.CheckLayout(comment)
+}
+
+// CheckLayout returns an error unless the comment of a ShardDatabase says that it was made for the node as it is
+// in the cluster now.
+func (n Node) CheckLayout(comment string) error {
+	if comment == n.Layout {
+		return nil
+	}
+	return fmt.Errorf("%s is %s now, and its tables were created as %q: tenants would have rows on two shards; put the cluster back as it was, or take everything in anew into another clickhouse.database",
+		n.Addr, n.Layout, comment)
+}
+
+var engine = regexp.MustCompile(`(?m)^ENGINE = (\w*MergeTree)(?:\((.+)\))?$`)
+
+// shardFiles returns the SQL as it is for the nodes of a cluster, which replicate if they can.
+func shardFiles(replicated bool) fs.FS {
+	if !replicated {
+		return migrations
+	}
+	files := fstest.MapFS{}
+	names, _ := fs.Glob(migrations, "*.sql")
+	for _, name := range names {
+		text, _ := fs.ReadFile(migrations, name)
+		files[name] = &fstest.MapFile{Data: engine.ReplaceAllFunc(text, func(clause []byte) []byte {
+			m := engine.FindSubmatch(clause)
+			args := `'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'`
+			if len(m[2]) > 0 {
+				args += ", " + string(m[2])
+			}
+			return fmt.Appendf(nil, "ENGINE = Replicated%s(%s)", m[1], args)
+		})}
+	}
+	return files
+}
+
+// distribute puts a Distributed table over every table and view of a shard.
+func distribute(ctx context.Context, db *sql.DB, cluster, database string) error {
+	shard := ShardDatabase(database)
+	rows, err := db.QueryContext(ctx, `SELECT name FROM system.tables WHERE database = ? AND name NOT LIKE 'goose%' ORDER BY name`, shard)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := db.ExecContext(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE `%[1]s`.%[3]s AS `%[2]s`.%[3]s ENGINE = Distributed('%[4]s', '%[2]s', '%[3]s', %[5]s)",
+			database, shard, name, cluster, cmp.Or(shardedBy[name], "0"))); err != nil {
+			return fmt.Errorf("putting a table over %s.%s: %w", shard, name, err)
+		}
+	}
+	return nil
+}
