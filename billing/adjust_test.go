@@ -184,6 +184,25 @@ func TestTablesMadeAnew(t *testing.T) {
 	wantRun(t, s.issue(t, october), []string{"Sub1 adjustment connect.sms 3 - 1.50 SEK 2026-09-01 2026-10-01 - INV-Sub1-202609/1 connect"}, nil)
 }
 
+// TestBilledWithoutABuyer: whoever had no billTo when it was billed has its files by the first that it is given, and
+// keeps them.
+func TestBilledWithoutABuyer(t *testing.T) {
+	const nobody = "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}]}]"
+	in := func(city string) string {
+		return "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}], billTo: {address: {city: " + city + ", country: JP}}}]"
+	}
+	s := newStoryOf(t, nobody, "connect sms 2 at 2026-10-14T08:00Z")
+	if run := s.issue(t, october); run.Accounts["acme"].Tenant.BillTo != nil {
+		t.Fatalf("%+v, want nobody", run.Accounts["acme"].Tenant.BillTo)
+	}
+	for _, document := range []string{in("Osaka"), in("Kobe"), nobody} {
+		s.put(t, document)
+		if billTo := s.issue(t, october).Accounts["acme"].Tenant.BillTo; billTo == nil || billTo.Address.City != "Osaka" {
+			t.Errorf("%s: billed to %+v, want Osaka", document, billTo)
+		}
+	}
+}
+
 // TestAccounts: what the files of an issue say besides the invoices stays as it was, whatever becomes of the tenant.
 func TestAccounts(t *testing.T) {
 	billTo := func(city string) string {

@@ -472,10 +472,32 @@ func (b *Biller) show(ctx context.Context, issues []Issue, run *Run) error {
 			}
 			state = states[offset]
 		}
+		tenant := state.Tenant(issue.Tenant)
+		if tenant.BillTo == nil {
+			if tenant, err = b.billedSince(tenant, issue.RegistryOffset); err != nil {
+				return err
+			}
+		}
 		run.Invoices = append(run.Invoices, invoices[issue.ID]...)
-		run.Accounts[issue.Tenant] = issue.account(state.Tenant(issue.Tenant))
+		run.Accounts[issue.Tenant] = issue.account(tenant)
 	}
 	return nil
+}
+
+// billedSince returns the tenant with the first billTo that it has been given since the registry stood at an offset,
+// if any: an invoice that was issued without one can have its files later, and then for good.
+func (b *Biller) billedSince(tenant *registry.Tenant, offset int64) (*registry.Tenant, error) {
+	with := *tenant
+	for state := b.State; state.Base(tenant.ID) >= offset; {
+		if billTo := state.Tenant(tenant.ID).BillTo; billTo != nil {
+			with.BillTo = billTo
+		}
+		var err error
+		if state, err = b.At(state.Base(tenant.ID)); err != nil {
+			return nil, fmt.Errorf("reading the registry as it was: %w", err)
+		}
+	}
+	return &with, nil
 }
 
 func (i Issue) account(tenant *registry.Tenant) Account {
