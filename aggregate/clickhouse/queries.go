@@ -160,7 +160,7 @@ const daily = settled + `,
 		FROM (
 			SELECT day, meter, who, number, from_ms, to_ms, notes, quantity, deliveries, later
 			FROM attributed
-			ARRAY JOIN if(to_ms > day_ends, range(toUInt32(2 + intDiv(to_ms - 1 - day_ends, 79200000))), [0]) AS later
+			ARRAY JOIN range(toUInt32(if(to_ms > day_ends, 2 + intDiv(to_ms - 1 - day_ends, 79200000), 1))) AS later
 		) AS a
 		INNER JOIN calendar AS c ON a.day + a.later = c.day
 		WHERE c.wanted AND (a.later = 0 OR live_from < live_to)

@@ -189,12 +189,13 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 	}
 	dates := map[string]map[civil.Date]int64{}
 	err := q.each(shard, `
-		SELECT DISTINCT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last
-		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)`,
+		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
+		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)
+		GROUP BY tenant, first, last`,
 		func(rows driver.Rows) error {
 			var tenant string
-			var first, last int64
-			if err := rows.Scan(&tenant, &first, &last); err != nil {
+			var first, last, deliveries int64
+			if err := rows.Scan(&tenant, &first, &last, &deliveries); err != nil {
 				return err
 			}
 			// A session that lasts longer than any that is accepted can only be one whose row is damaged.
@@ -205,12 +206,13 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 				dates[tenant] = map[civil.Date]int64{}
 			}
 			for date := first; date <= last; date++ {
-				dates[tenant][civil.Date(date)] = 0
+				dates[tenant][civil.Date(date)] += 0
 			}
+			dates[tenant][civil.Date(first)] += deliveries
 			return nil
 		})
-	if err != nil {
-		return nil, err
+	if err != nil || after == nil { // all of them have been counted
+		return dates, err
 	}
 	return dates, weigh(ctx, shard, dates)
 }
