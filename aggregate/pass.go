@@ -130,16 +130,21 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	shards, each := errgroup.WithContext(ctx)
 	for shard, chunks := range ofShards {
 		shards.Go(func() error {
+			pieces, each := errgroup.WithContext(each)
+			pieces.SetLimit(atOnce)
 			for _, days := range chunks {
-				if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
-					return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
-				}
-				mu.Lock()
-				report.Days += len(days)
-				progress(report.Days, total)
-				mu.Unlock()
+				pieces.Go(func() error {
+					if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
+						return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					report.Days += len(days)
+					progress(report.Days, total)
+					return nil
+				})
 			}
-			return nil
+			return pieces.Wait()
 		})
 	}
 	if err := shards.Wait(); err != nil {
@@ -169,7 +174,10 @@ func number(pass, last Pass) uint64 {
 }
 
 // MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
-const MostDeliveries = 4_000_000
+const MostDeliveries = 2_000_000
+
+// atOnce is how many queries a shard is given at once: while one is planned, or ends, another has use for the cores.
+const atOnce = 2
 
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
 // know: UTC, R22), cut into pieces for a query each. Since a query reads all between the first and the last day of a
