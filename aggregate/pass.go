@@ -130,21 +130,16 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	shards, each := errgroup.WithContext(ctx)
 	for shard, chunks := range ofShards {
 		shards.Go(func() error {
-			pieces, each := errgroup.WithContext(each)
-			pieces.SetLimit(atOnce)
 			for _, days := range chunks {
-				pieces.Go(func() error {
-					if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
-						return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
-					}
-					mu.Lock()
-					defer mu.Unlock()
-					report.Days += len(days)
-					progress(report.Days, total)
-					return nil
-				})
+				if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
+					return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+				}
+				mu.Lock()
+				report.Days += len(days)
+				progress(report.Days, total)
+				mu.Unlock()
 			}
-			return pieces.Wait()
+			return nil
 		})
 	}
 	if err := shards.Wait(); err != nil {
@@ -174,21 +169,17 @@ func number(pass, last Pass) uint64 {
 }
 
 // MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
-const MostDeliveries = 2_000_000
-
-// atOnce is how many queries a shard is given at once: while one is planned, or ends, another has use for the cores.
-const atOnce = 2
+const MostDeliveries = 4_000_000
 
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
-// know: UTC, R22), cut into pieces for a query each. Since a query reads all between the first and the last day of a
-// tenant, days that do not follow one another go to different ones; and so do days that begin in different months,
-// since what it reads of one tenant it looks for among the days of all.
+// know: UTC, R22), cut into pieces for a query each. A query reads of every tenant all between the first day of any and
+// the last of any, so days go together that begin on one date or, where many follow one another, in one month.
 func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
 	type run struct {
 		days   []Day
 		weight int64
 	}
-	runs := map[civil.Month][][]run{} // by the place that a run has among those of its tenant and month
+	together := map[civil.Date][]run{}
 	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
 		zone := zones[tenant]
 		if zone == nil {
@@ -202,42 +193,41 @@ func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zon
 				weights[date] = max(weights[date], n)
 			}
 		}
-		var of []run
+		var runs []run
 		for _, date := range slices.Sorted(maps.Keys(weights)) {
 			for _, day := range Days(tenant, zone, date, date+1) {
-				if last := len(of) - 1; last >= 0 && of[last].weight+weights[date] <= MostDeliveries && follows(of[last].days, day) {
-					of[last].days, of[last].weight = append(of[last].days, day), of[last].weight+weights[date]
+				if last := len(runs) - 1; last >= 0 && runs[last].weight+weights[date] <= MostDeliveries && follows(runs[last].days, day) {
+					runs[last].days, runs[last].weight = append(runs[last].days, day), runs[last].weight+weights[date]
 				} else {
-					of = append(of, run{[]Day{day}, weights[date]})
+					runs = append(runs, run{[]Day{day}, weights[date]})
 				}
 			}
 		}
-		place := map[civil.Month]int{}
-		for _, r := range of {
-			month := r.days[0].Date.Month()
-			if place[month] == len(runs[month]) {
-				runs[month] = append(runs[month], nil)
+		for _, r := range runs {
+			with := r.days[0].Date
+			if len(r.days) > few {
+				with = with.Month().First()
 			}
-			runs[month][place[month]] = append(runs[month][place[month]], r)
-			place[month]++
+			together[with] = append(together[with], r)
 		}
 	}
 	var cut [][]Day
-	for _, month := range slices.Sorted(maps.Keys(runs)) {
-		for _, ofTenants := range runs[month] {
-			var days []Day
-			var weight int64
-			for _, r := range ofTenants {
-				if len(days) > 0 && weight+r.weight > MostDeliveries {
-					cut, days, weight = append(cut, days), nil, 0
-				}
-				days, weight = append(days, r.days...), weight+r.weight
+	for _, date := range slices.Sorted(maps.Keys(together)) {
+		var days []Day
+		var weight int64
+		for _, r := range together[date] {
+			if len(days) > 0 && weight+r.weight > MostDeliveries {
+				cut, days, weight = append(cut, days), nil, 0
 			}
-			cut = append(cut, days)
+			days, weight = append(days, r.days...), weight+r.weight
 		}
+		cut = append(cut, days)
 	}
 	return cut
 }
+
+// few days are what a late event touches, or the event of a moment: its date in two zones, and the next.
+const few = 3
 
 // follows reports whether a day comes right after others.
 func follows(days []Day, day Day) bool { return days[len(days)-1].ToMS == day.FromMS }

@@ -2,31 +2,24 @@ package clickhouse
 
 // The queries read these tables, which every call sends along with them:
 //
-//	ranges(tenant, from_ms, to_ms, first_ms)       the deliveries to read: of whole dates in UTC, and whatever
-//	                                               reaches from before them to first_ms, the first day's start
+//	tenants(tenant)                                whose deliveries to read
 //	calendar(tenant, day, date, from_ms, to_ms,    the dates in the zone of the tenant, those before the days that
 //	         wanted, held, payer)                  are wanted too; day numbers them, and payer is the primary
-//	names(number, tenant, subscription)            what the number of a subscription stands for; 0 is none
-//	subscriptions(number, from_ms, active)         and the other timelines of the registry, step functions that
-//	mappings(tenant, is_ivr, name, from_ms,        ASOF joins look up; each key begins before all events
+//	names(number, subscription)                    what the number of a subscription stands for; 0 is none
+//	subscriptions(tenant, subscription, number,    and the other timelines of the registry, step functions that
+//	              from_ms, active)                 ASOF joins look up; each key begins before all events
+//	mappings(tenant, is_ivr, name, from_ms,
 //	         number, premium)
 //	entitlements(tenant, subscription, meter,
 //	             from_ms, quantity)
 //
-// and these parameters: lo and hi, between which the deliveries of the ranges lie; arrived_by, the last arrival that is looked at; now and open_ms, for R12.
+// and these parameters: from and to, whole dates in UTC that the wanted days lie in; first, when the first of these
+// days begins, and lo, the start of the date in UTC on which a session that reaches until then can have begun at the
+// earliest; now and open_ms, for R12. $known stands for which deliveries are there.
 
-// constants are worked out once a query. What a delivery is looked up by are numbers, since joins by strings are slow:
-// that of its tenant, from the order of the ranges, and that of the subscription that it names, whose id no other
-// tenant has (R1).
+// constants are worked out once a query.
 const constants = `
-	(SELECT groupArray((tenant, from_ms, to_ms, first_ms)) FROM ranges) AS range,
-	arrayMap(r -> r.1, range) AS range_tenants, arrayMap(r -> r.2, range) AS range_from,
-	arrayMap(r -> r.3, range) AS range_to, arrayMap(r -> r.4, range) AS range_first,
-	arrayMap(n -> toUInt64(n), arrayEnumerate(range_tenants)) AS range_numbers,
-	(SELECT groupArray((subscription, number, tenant)) FROM names) AS named, arrayConcat([''], arrayMap(n -> n.1, named)) AS named_ids,
-	arrayConcat([toUInt64(0)], arrayMap(n -> n.2, named)) AS named_numbers,
-	arrayConcat([toUInt64(0)], arrayMap(n -> transform(n.3, range_tenants, range_numbers, toUInt64(0)), named)) AS named_tenants,
-	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM ranges)) AS channels,
+	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants)) AS channels,
 	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
 
 // identity stands for an event: two of one number are taken for one only until their deliveries are looked at.
@@ -35,10 +28,10 @@ const identity = `cityHash64(tenant, source, id)`
 // until is when the session of a delivery ends at the latest; a void without a start lasts nowhere.
 const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int64}, end_ms)`
 
-// inRange is true of the deliveries of a range. All of an event's on one date are, or none is.
-const inRange = `tenant IN (SELECT tenant FROM ranges) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
-			AND (at_ms >= transform(tenant, range_tenants, range_from, toInt64(0)) AND at_ms < transform(tenant, range_tenants, range_to, toInt64(0))
-				OR ` + identity + ` IN (SELECT identity FROM reaching))`
+// inRange is true of the deliveries to read: of whole dates, and of those that reach into the first day from before.
+// All of an event's on one date in UTC are, or none is.
+const inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {to:Int64}
+			AND (at_ms >= {from:Int64} OR ` + identity + ` IN (SELECT identity FROM reaching))`
 
 // settled has one row for each revision and content of every event that may touch the wanted days: how many
 // deliveries brought it, and whether it wins (R8).
@@ -50,11 +43,9 @@ const inRange = `tenant IN (SELECT tenant FROM ranges) AND at_ms >= {lo:Int64} A
 const settled = constants + `,
 	reaching AS (
 		SELECT ` + identity + ` AS identity FROM usage_events
-		WHERE tenant IN (SELECT tenant FROM ranges) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
-			AND at_ms < transform(tenant, range_tenants, range_from, toInt64(0))
-			AND ` + until + ` > transform(tenant, range_tenants, range_first, toInt64(0))
+		WHERE tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {from:Int64} AND ` + until + ` > {first:Int64}
 	),
-	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM ranges)),
+	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM tenants)),
 	several AS (
 		SELECT identity FROM (SELECT ` + identity + ` AS identity FROM usage_events WHERE ` + inRange + `)
 		GROUP BY identity HAVING count() > 1
@@ -93,36 +84,34 @@ const settled = constants + `,
 const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
 			channel, quantity, subscription, class, content, topic, partition, offset`
 
+// hashed is a number of 128 bits for strings, since joining and grouping by strings is slow. That two of a hundred
+// million differ and share one has a chance of one in 10^22.
+func hashed(strings string) string { return "reinterpretAsUInt128(sipHash128(" + strings + "))" }
+
 // daily measures the wanted days: a row for each meter, of the tenant as a whole (an empty subscription) and of each
 // subscription. The balance (R22) stands on the rows of the whole; what counts for nothing is on a row without a
 // meter.
 //
 // Grouping by agent and day is where the time goes, and there each state of each group costs: so what is needed of
 // an event is packed into three numbers.
-const daily = settled + `,
+var daily = settled + `,
 	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
 	looked_up AS (
 		SELECT c.day AS day, c.to_ms AS day_ends, c.held AS held, c.payer AS payer, m.number AS mapped, m.premium AS premium,
-			e.subscription != '' AND e.named = 0 AS unknown, s.active AS own, e.named AS named, e.name AS name,
+			e.subscription != '' AND s.number = 0 AS unknown, s.active AS own, s.number AS named, e.name AS name,
 			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
 			e.wins AND NOT e.voided AND NOT c.held AS stands,
 			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
 			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms
-		FROM (
-			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number,
-				if(transform(subscription, named_ids, named_tenants, toUInt64(0)) = tenant_number, transform(subscription, named_ids, named_numbers, toUInt64(0)), 0) AS named,
-				reinterpretAsUInt128(sipHash128(type = 'ivr.session', if(type = 'ivr.session', entry_point, agent))) AS name
-			FROM settled
-		) AS e
-		ASOF INNER JOIN (
-			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number FROM calendar
-		) AS c ON e.tenant_number = c.tenant_number AND e.at_ms >= c.from_ms
-		ASOF LEFT JOIN subscriptions AS s ON e.named = s.number AND e.at_ms >= s.from_ms
-		ASOF LEFT JOIN (
-			SELECT *, transform(tenant, range_tenants, range_numbers, toUInt64(0)) AS tenant_number, reinterpretAsUInt128(sipHash128(is_ivr, name)) AS hashed
-			FROM mappings
-		) AS m ON e.tenant_number = m.tenant_number AND e.name = m.hashed AND e.at_ms >= m.from_ms
+		FROM (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("subscription") + ` AS naming,
+				` + hashed("type = 'ivr.session', if(type = 'ivr.session', entry_point, agent)") + ` AS name
+			FROM settled) AS e
+		ASOF INNER JOIN (SELECT *, ` + hashed("tenant") + ` AS of FROM calendar) AS c ON e.of = c.of AND e.at_ms >= c.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("subscription") + ` AS named FROM subscriptions) AS s
+			ON e.of = s.of AND e.naming = s.named AND e.at_ms >= s.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("is_ivr, name") + ` AS named FROM mappings) AS m
+			ON e.of = m.of AND e.name = m.named AND e.at_ms >= m.from_ms
 		WHERE e.at_ms < c.to_ms
 	),
 	allocated AS (

@@ -572,8 +572,8 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 	}
 }
 
-// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order, and all between the
-// first and the last are read.
+// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order, and the deliveries of all
+// tenants are read from the first day of any to the last of any.
 func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
 	byTenant := map[string][]aggregate.Day{}
 	var tenants []string
@@ -586,19 +586,19 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
 
 	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
-	name := q.table("names", "number", "UInt64", "tenant", "String", "subscription", "String")
+	name := q.table("names", "number", "UInt64", "subscription", "String")
 	number := func(tenant, subscription string) uint64 {
 		key := [2]string{tenant, subscription}
 		if numbers[key] == 0 && subscription != "" {
 			numbers[key] = uint64(len(numbers) + 1)
-			name(numbers[key], tenant, subscription)
+			name(numbers[key], subscription)
 		}
 		return numbers[key]
 	}
-	subscription := q.table("subscriptions", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
+	subscription := q.table("subscriptions", "tenant", "String", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
 	for _, s := range timelines.Active {
 		if concerned(s.Tenant) {
-			subscription(number(s.Tenant, s.Subscription), s.FromMS, s.Active)
+			subscription(s.Tenant, s.Subscription, number(s.Tenant, s.Subscription), s.FromMS, s.Active)
 		}
 	}
 	mapping := q.table("mappings", "tenant", "String", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
@@ -625,10 +625,11 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		}
 	}
 
-	ranges := q.table("ranges", "tenant", "String", "from_ms", "Int64", "to_ms", "Int64", "first_ms", "Int64")
+	read := q.table("tenants", "tenant", "String")
 	calendar := q.table("calendar", "tenant", "String", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
 		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
-	lo, hi := int64(math.MaxInt64), int64(0)
+	reach := max(longest, openMS(rules))
+	begin, end := int64(math.MaxInt64), int64(0) // of the wanted days
 	dayNumber := uint32(0)
 	for _, tenant := range tenants {
 		wanted := byTenant[tenant]
@@ -637,11 +638,10 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 			zone = civil.UTC
 		}
 		first, last := wanted[0], wanted[len(wanted)-1]
-		reach := first.FromMS - max(longest, openMS(rules))
-		ranges(tenant, floorDay(first.FromMS), floorDay(last.ToMS+day-1), first.FromMS)
-		lo, hi = min(lo, floorDay(reach)), max(hi, floorDay(last.ToMS+day-1))
+		read(tenant)
+		begin, end = min(begin, first.FromMS), max(end, last.ToMS)
 		steps, next := primaries[tenant], 0
-		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(reach)), last.Date+1) {
+		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
 			for next < len(steps) && steps[next].FromMS <= d.FromMS {
 				next++
 			}
@@ -659,8 +659,10 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		// A session that runs on after the last day must not run into the first of the next tenant.
 		dayNumber += longest/day + 10
 	}
-	q.parameter("lo", lo)
-	q.parameter("hi", hi)
+	q.parameter("lo", floorDay(begin-reach))
+	q.parameter("from", floorDay(begin))
+	q.parameter("first", begin)
+	q.parameter("to", floorDay(end+day-1))
 	q.parameter("now", now)
 	q.parameter("open_ms", openMS(rules))
 	return q

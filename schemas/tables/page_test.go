@@ -40,7 +40,7 @@ const intro = `<!-- Written by: go test ./schemas/tables -update. The text comes
 
 All of them are in one ClickHouse database and are made by [schemas/tables](../../schemas/tables). Instants are UTC;
 columns that end in ` + "`_ms`" + ` are epoch milliseconds. Dates are in the tenant's zone. ` + "`goose_db_version`" + ` belongs to the
-migrations.
+migrations. On a cluster there are [two databases](../how-to/run-on-a-cluster.md#what-is-where) on every node.
 
 A usage figure is in force from when its whole day is. The views show what is in force, and are what
 [questions](#questions) are asked of; they are cheap for whoever names the tenant, and cheaper with the date and the
