@@ -1,0 +1,185 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/ext"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/aggregate"
+	"apportion/schemas/civil"
+)
+
+// query gathers what goes along with one query: external tables and parameters.
+type query struct {
+	ctx        context.Context
+	tables     []*ext.Table
+	parameters clickhouse.Parameters
+	err        error
+}
+
+func newQuery(ctx context.Context) *query {
+	return &query{ctx: ctx, parameters: clickhouse.Parameters{}}
+}
+
+// table declares an external table by the names and types of its columns, and returns what appends a row.
+func (q *query) table(name string, namesAndTypes ...string) func(values ...any) {
+	var columns []func(*ext.Table) error
+	for i := 0; i < len(namesAndTypes); i += 2 {
+		columns = append(columns, ext.Column(namesAndTypes[i], column.Type(namesAndTypes[i+1])))
+	}
+	table, err := ext.NewTable(name, columns...)
+	if err != nil {
+		q.err = err
+		return func(...any) {}
+	}
+	q.tables = append(q.tables, table)
+	return func(values ...any) {
+		if err := table.Append(values...); err != nil && q.err == nil {
+			q.err = fmt.Errorf("table %s: %w", name, err)
+		}
+	}
+}
+
+// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order, and the deliveries of all
+// tenants are read from the first day of any to the last of any.
+func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
+	byTenant := map[string][]aggregate.Day{}
+	var tenants []string
+	for _, d := range days {
+		if byTenant[d.Tenant] == nil {
+			tenants = append(tenants, d.Tenant)
+		}
+		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
+	}
+	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
+
+	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
+	name := q.table("names", "number", "UInt64", "subscription", "String")
+	number := func(tenant, subscription string) uint64 {
+		key := [2]string{tenant, subscription}
+		if numbers[key] == 0 && subscription != "" {
+			numbers[key] = uint64(len(numbers) + 1)
+			name(numbers[key], subscription)
+		}
+		return numbers[key]
+	}
+	subscription := q.table("subscriptions", "tenant", "String", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
+	for _, s := range timelines.Active {
+		if concerned(s.Tenant) {
+			subscription(s.Tenant, s.Subscription, number(s.Tenant, s.Subscription), s.FromMS, s.Active)
+		}
+	}
+	mapping := q.table("mappings", "tenant", "String", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
+	for _, s := range timelines.Agents {
+		if concerned(s.Tenant) {
+			mapping(s.Tenant, uint8(0), s.Agent, s.FromMS, number(s.Tenant, s.Subscription), s.Premium)
+		}
+	}
+	for _, s := range timelines.EntryPoints {
+		if concerned(s.Tenant) {
+			mapping(s.Tenant, uint8(1), s.EntryPoint, s.FromMS, number(s.Tenant, s.Subscription), false)
+		}
+	}
+	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
+	for _, s := range timelines.Entitlements {
+		if concerned(s.Tenant) {
+			entitlement(s.Tenant, s.Subscription, s.Meter, s.FromMS, s.Quantity)
+		}
+	}
+	primaries := map[string][]aggregate.PrimaryStep{}
+	for _, s := range timelines.Primary {
+		if concerned(s.Tenant) {
+			primaries[s.Tenant] = append(primaries[s.Tenant], s)
+		}
+	}
+
+	read := q.table("tenants", "tenant", "String")
+	calendar := q.table("calendar", "tenant", "String", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
+		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
+	reach := max(longest, openMS(rules))
+	begin, end := int64(math.MaxInt64), int64(0) // of the wanted days
+	dayNumber := uint32(0)
+	for _, tenant := range tenants {
+		wanted := byTenant[tenant]
+		zone := timelines.Zones[tenant]
+		if zone == nil {
+			zone = civil.UTC
+		}
+		first, last := wanted[0], wanted[len(wanted)-1]
+		read(tenant)
+		begin, end = min(begin, first.FromMS), max(end, last.ToMS)
+		steps, next := primaries[tenant], 0
+		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
+			for next < len(steps) && steps[next].FromMS <= d.FromMS {
+				next++
+			}
+			var payer uint64
+			if next > 0 {
+				payer = number(tenant, steps[next-1].Subscription)
+			}
+			isWanted := len(wanted) > 0 && wanted[0].Date == d.Date
+			if isWanted {
+				wanted = wanted[1:]
+			}
+			calendar(tenant, dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
+			dayNumber++
+		}
+		// A session that runs on after the last day must not run into the first of the next tenant.
+		dayNumber += longest/day + 10
+	}
+	q.parameter("lo", floorDay(begin-reach))
+	q.parameter("from", floorDay(begin))
+	q.parameter("first", begin)
+	q.parameter("to", floorDay(end+day-1))
+	q.parameter("now", now)
+	q.parameter("open_ms", openMS(rules))
+	return q
+}
+
+// floorDay returns the start of the date in UTC that an instant lies in.
+func floorDay(ms int64) int64 { return civil.UTC.Start(civil.UTC.DateOf(ms)) }
+
+func (q *query) parameter(name string, value int64) {
+	q.parameters[name] = strconv.FormatInt(value, 10)
+}
+
+func (q *query) context() context.Context {
+	return clickhouse.Context(q.ctx, clickhouse.WithExternalTable(q.tables...), clickhouse.WithParameters(q.parameters),
+		// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
+		clickhouse.WithSettings(clickhouse.Settings{"optimize_and_compare_chain": 0}))
+}
+
+func (q *query) run(conn driver.Conn, sql string) (driver.Rows, error) {
+	if q.err != nil {
+		return nil, q.err
+	}
+	return conn.Query(q.context(), sql)
+}
+
+// each reads the rows of a query one by one.
+func (q *query) each(conn driver.Conn, sql string, row func(driver.Rows) error) error {
+	rows, err := q.run(conn, sql)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (q *query) exec(conn driver.Conn, sql string) error {
+	if q.err != nil {
+		return q.err
+	}
+	return conn.Exec(q.context(), sql)
+}

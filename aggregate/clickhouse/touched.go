@@ -1,0 +1,183 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/aggregate"
+	"apportion/schemas/civil"
+)
+
+// Touched returns the UTC dates that need working out, by shard and tenant, with the number of deliveries that stand
+// on each.
+func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
+		return touched(ctx, shard, after, upTo, tenants, rules)
+	})
+}
+
+func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+	if err := place(ctx, shard, after, upTo); err != nil {
+		return nil, err
+	}
+	var of []string
+	if arrived := within(after, upTo); arrived != nowhere {
+		of = append(of, strings.ReplaceAll(ofArrived, "$arrived", arrived))
+	}
+	if after == nil {
+		of = []string{"true"}
+	} else if len(tenants) > 0 {
+		of = append(of, "tenant IN (SELECT tenant FROM whole)")
+	}
+	if len(of) == 0 {
+		return nil, nil
+	}
+	q := newQuery(ctx)
+	q.parameter("open_ms", openMS(rules))
+	whole := q.table("whole", "tenant", "String")
+	for _, t := range tenants {
+		whole(t)
+	}
+	dates := map[string]map[civil.Date]int64{}
+	err := q.each(shard, `
+		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
+		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)
+		GROUP BY tenant, first, last`,
+		func(rows driver.Rows) error {
+			var tenant string
+			var first, last, deliveries int64
+			if err := rows.Scan(&tenant, &first, &last, &deliveries); err != nil {
+				return err
+			}
+			// A session that lasts longer than any that is accepted can only be one whose row is damaged.
+			if first < 0 || last-first > longest/day+1 || last > math.MaxInt32 {
+				return fmt.Errorf("usage_events holds a session of %s from day %d to %d that no event can have; restore the table", tenant, first, last)
+			}
+			if dates[tenant] == nil {
+				dates[tenant] = map[civil.Date]int64{}
+			}
+			for date := first; date <= last; date++ {
+				dates[tenant][civil.Date(date)] += 0
+			}
+			dates[tenant][civil.Date(first)] += deliveries
+			return nil
+		})
+	if err != nil || after == nil { // all of them have been counted
+		return dates, err
+	}
+	return dates, weigh(ctx, shard, dates)
+}
+
+// ofArrived is true of every delivery of an event that has one among those that arrived.
+const ofArrived = `(tenant, ` + identity + `) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE $arrived)
+	AND (tenant, intDiv(at_ms, 86400000)) IN (
+		SELECT tenant, intDiv(at_ms, 86400000) FROM usage_events WHERE $arrived
+		UNION ALL
+		SELECT tenant, day FROM usage_moved WHERE (tenant, identity) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE $arrived))`
+
+// place records on which dates in UTC the events of new deliveries stand, and which of them stand on more than one.
+// Rows that come twice change nothing.
+func place(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
+	arrived := within(after, upTo)
+	if arrived == nowhere {
+		return nil
+	}
+	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_places (tenant, identity, day)
+		SELECT tenant, `+identity+`, intDiv(at_ms, 86400000) FROM usage_events WHERE `+arrived+`
+		SETTINGS optimize_on_insert = 0`); err != nil {
+		return fmt.Errorf("recording the dates of events: %w", err)
+	}
+	of := "true"
+	if after != nil {
+		of = `(tenant, identity) IN (SELECT tenant, ` + identity + ` FROM usage_events WHERE ` + arrived + `)`
+	}
+	// Grouping by one number is much the quickest. Where events of two tenants share it, both are read for nothing.
+	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_moved (tenant, identity, day)
+		SELECT tenant, identity, day FROM usage_places WHERE `+of+` AND identity IN (
+			SELECT identity FROM usage_places WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
+		return fmt.Errorf("recording the events that stand on several dates: %w", err)
+	}
+	return nil
+}
+
+// weigh counts the deliveries of the dates.
+func weigh(ctx context.Context, shard driver.Conn, dates map[string]map[civil.Date]int64) error {
+	q := newQuery(ctx)
+	add := q.table("dates", "tenant", "String", "day", "Int64")
+	for tenant, of := range dates {
+		for date := range of {
+			add(tenant, int64(date))
+		}
+	}
+	return q.each(shard, `
+		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day, toInt64(count()) FROM usage_events
+		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
+		GROUP BY tenant, day`, func(rows driver.Rows) error {
+		var tenant string
+		var date, n int64
+		if err := rows.Scan(&tenant, &date, &n); err != nil {
+			return err
+		}
+		dates[tenant][civil.Date(date)] = n
+		return nil
+	})
+}
+
+// nowhere is the condition that no delivery fulfils.
+const nowhere = "false"
+
+// within is true of the deliveries that lie behind some positions of the ledger and up to others. It spells the places
+// out, because then the index of places can tell which granules to leave out; no join and no function could.
+func within(after, upTo []aggregate.Position) string {
+	done := map[string]map[int32]int64{}
+	for _, p := range after {
+		if done[p.Topic] == nil {
+			done[p.Topic] = map[int32]int64{}
+		}
+		done[p.Topic][p.Partition] = p.LastOffset
+	}
+	var spans []string
+	for _, p := range upTo {
+		from, ok := done[p.Topic][p.Partition]
+		switch {
+		case !ok:
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset <= %d", quoted(p.Topic), p.Partition, p.LastOffset))
+		case from < p.LastOffset:
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset > %d AND offset <= %d", quoted(p.Topic), p.Partition, from, p.LastOffset))
+		}
+	}
+	if len(spans) == 0 {
+		return nowhere
+	}
+	return "((" + strings.Join(spans, ") OR (") + "))"
+}
+
+// known is true of the deliveries of an extent, and quick where most are.
+func known(extent aggregate.Extent) string {
+	var topics []string
+	partitions, ends := map[string][]string{}, map[string][]string{}
+	for _, p := range extent.Positions {
+		if partitions[p.Topic] == nil {
+			topics = append(topics, p.Topic)
+		}
+		partitions[p.Topic] = append(partitions[p.Topic], fmt.Sprintf("toInt32(%d)", p.Partition))
+		ends[p.Topic] = append(ends[p.Topic], fmt.Sprintf("toInt64(%d)", p.LastOffset))
+	}
+	if len(topics) == 0 {
+		return nowhere
+	}
+	var of strings.Builder
+	for _, topic := range topics {
+		fmt.Fprintf(&of, "topic = %s, transform(partition, [%s], [%s], toInt64(-1)), ", quoted(topic), strings.Join(partitions[topic], ", "), strings.Join(ends[topic], ", "))
+	}
+	return fmt.Sprintf("offset <= multiIf(%stoInt64(-1)) AND arrived_ms <= %d", of.String(), extent.ArrivedBy)
+}
+
+// quoted writes a string as SQL does.
+func quoted(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
