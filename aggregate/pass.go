@@ -151,19 +151,26 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	return report, nil
 }
 
-// number is the sum of the offsets that a pass rests on. They only ever grow, so of two passes that are under way at
-// once, of which one knows more, that one has the higher number; had both taken the last number and one, the
-// figures of the one that knows less could win. A change of the configured rules begins a new era, above all
-// numbers before it.
+// number orders passes by what they rest on: by the registry first, and by the sum of the offsets of the ledger among
+// those that rest on the same. Both only ever grow. So of two passes that are under way at once the days of the one
+// with the newer registry are in force, whichever ends first; where it knew less of the ledger, the next pass goes on
+// from there. Had both been added up, a pass with an older registry and a newer ledger could leave days of that registry
+// in force for good. A change of the configured rules adds one, for good, since nothing else may have changed.
 func number(pass, last Pass) uint64 {
-	const era = 1 << 48
-	n := last.Number / era * era
+	n := rank(pass) + last.Number - rank(last)
 	if last.Rules != "" && pass.Rules != last.Rules {
-		n += era
+		n++
 	}
-	n += uint64(pass.RegistryOffset)
-	for _, p := range pass.Positions {
-		n += uint64(p.LastOffset + 1)
+	return n
+}
+
+// ledgerBits of a number are for the ledger, 275 billion deliveries; the others for 67 million registry commands.
+const ledgerBits = 38
+
+func rank(p Pass) uint64 {
+	n := uint64(p.RegistryOffset) << ledgerBits
+	for _, position := range p.Positions {
+		n += uint64(position.LastOffset + 1)
 	}
 	return n
 }

@@ -85,7 +85,7 @@ func current(t *testing.T) *fakeStore {
 	t.Helper()
 	s := &fakeStore{positions: []Position{{"usage.agent.v1", 0, 41}}}
 	s.mustRefresh(t, twoTenants(t), DefaultRules())
-	if s.last.Number != 2+42 || s.finished != 1 {
+	if s.last.Number != 2<<38+42 || s.finished != 1 {
 		t.Fatalf("the first pass is %d, finished %d times", s.last.Number, s.finished)
 	}
 	return s
@@ -96,8 +96,8 @@ func date(year, month, day int) civil.Date { return civil.NewDate(year, month, d
 func TestRefreshWithNothingNew(t *testing.T) {
 	s := current(t)
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
-	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
-		t.Errorf("%+v, %d months worked out, finished %d times; want pass 44 to stand", report, len(s.workedOut), s.finished)
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2<<38 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
+		t.Errorf("%+v, %d months worked out, finished %d times; want the pass to stand", report, len(s.workedOut), s.finished)
 	}
 }
 
@@ -109,8 +109,8 @@ func TestPassThatKnowsMoreHasTheHigherNumber(t *testing.T) {
 	slow.positions = []Position{{"usage.agent.v1", 0, 50}}
 	quick.positions = []Position{{"usage.agent.v1", 0, 50}, {"usage.ivr.v1", 0, 0}}
 	a, b := slow.mustRefresh(t, registry, DefaultRules()), quick.mustRefresh(t, registry, DefaultRules())
-	if a.Pass != 2+51 || b.Pass != 2+51+1 {
-		t.Errorf("numbers %d and %d, want 53 and 54", a.Pass, b.Pass)
+	if a.Pass != 2<<38+51 || b.Pass != 2<<38+52 {
+		t.Errorf("numbers %d and %d, want the second to be one more", a.Pass, b.Pass)
 	}
 }
 
@@ -120,8 +120,8 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), DefaultRules())
-	if report != (Report{Pass: 2 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
-		t.Errorf("%+v up to %v; want pass 53, 2 days up to %v", report, s.last.Positions, s.positions)
+	if report != (Report{Pass: 2<<38 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
+		t.Errorf("%+v up to %v; want pass 2<<38+51, 2 days up to %v", report, s.last.Positions, s.positions)
 	}
 	if !slices.Equal(s.askedAfter, before) || len(s.askedTenants) != 0 {
 		t.Errorf("asked what is new after %v or of %q, want after %v, and no tenant whole", s.askedAfter, s.askedTenants, before)
@@ -205,8 +205,8 @@ func TestRefreshAfterARefusedCommand(t *testing.T) {
 	registry := twoTenants(t)
 	registry.Offset = 3
 	report := s.mustRefresh(t, registry, DefaultRules())
-	if report != (Report{Pass: 3 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
-		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want pass 45 of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
+	if report != (Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
+		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want a pass of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
 	}
 }
 
@@ -215,8 +215,8 @@ func TestRefreshByAnOlderRegistry(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
 	registry.Offset, registry.Tenants = 1, registry.Tenants[:1]
-	if report := s.mustRefresh(t, registry, DefaultRules()); report != (Report{Pass: 2 + 42}) || s.last.RegistryOffset != 2 {
-		t.Errorf("%+v on the registry at %d, want pass 44 at 2 to stand", report, s.last.RegistryOffset)
+	if report := s.mustRefresh(t, registry, DefaultRules()); report != (Report{Pass: 2<<38 + 42}) || s.last.RegistryOffset != 2 {
+		t.Errorf("%+v on the registry at %d, want the pass at 2 to stand", report, s.last.RegistryOffset)
 	}
 }
 
@@ -224,10 +224,10 @@ func TestRefreshAfterOtherRules(t *testing.T) {
 	s := current(t)
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
-	if s.askedAfter != nil || report != (Report{Pass: 1<<48 + 2 + 42, Days: 2}) {
+	if s.askedAfter != nil || report != (Report{Pass: 2<<38 + 43, Days: 2}) {
 		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
 	}
-	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); again != (Report{Pass: 1<<48 + 2 + 42}) {
+	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); again != (Report{Pass: 2<<38 + 43}) {
 		t.Errorf("%+v, want the pass to stand", again)
 	}
 }
@@ -242,8 +242,8 @@ func TestRefreshThatFails(t *testing.T) {
 		t.Fatalf("%v, finished %d times, %d months worked out; want the failure, no end, and no month after it", err, s.finished, len(s.workedOut))
 	}
 	s.failing = nil
-	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2 + 51, Days: 4}) || s.finished != 1 {
-		t.Errorf("%+v, finished %d times; want pass 53 with all 4 days", report, s.finished)
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2<<38 + 51, Days: 4}) || s.finished != 1 {
+		t.Errorf("%+v, finished %d times; want the pass with all 4 days", report, s.finished)
 	}
 }
 

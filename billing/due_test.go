@@ -111,6 +111,23 @@ func TestDuePeriodsGroupsTenants(t *testing.T) {
 	}
 }
 
+// TestDuePeriodsOfWhatIsWithdrawn: whoever was charged and then turns out never to have had a subscription, or only
+// later, gets the credit with the next period (R21).
+func TestDuePeriodsOfWhatIsWithdrawn(t *testing.T) {
+	issued := map[billing.TenantPeriod]bool{{Tenant: "acme", Period: october - 2}: true, {Tenant: "acme", Period: october - 1}: true}
+	for name, term := range map[string]string{
+		"cancelled from its first day": "2026-08-01/2027-08-01/2026-08-01",
+		"begun only later":             "2027-03-01/2028-03-01",
+	} {
+		for _, first := range []civil.Month{october - 2, october} {
+			due, err := billing.DuePeriods([]*registry.Tenant{subscribed(t, "acme", "UTC", term)}, issued, first, at(t, "2026-11-10T00:00:00Z"), billing.DefaultRules())
+			if got := fmt.Sprint(due); err != nil || got != "[{2026-10 [acme]}]" {
+				t.Errorf("%s, from %s: %s, %v", name, first, got, err)
+			}
+		}
+	}
+}
+
 // TestDuePeriodsAgreesWithThePlainDefinition asks of every tenant and period by itself, at instants near the ends
 // of graces in zones whose midnights are skipped and doubled, and holds that time only ever adds: what has been
 // due is due later, until it is issued.
@@ -181,6 +198,7 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 					active = active || tenant.Subscriptions[i].ActiveIn(m, zone)
 				}
 				k := billing.TenantPeriod{Tenant: tenant.ID, Period: m}
+				active = active || issued[k]
 				want := active && m >= first && !issued[k] && now >= zone.Start(m.Next().First().Add(rules.GraceDays))
 				if due[k] != want {
 					r.Fatalf("%v at %s: due %t, want %t", k, civil.FormatMillis(now), due[k], want)

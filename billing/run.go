@@ -463,6 +463,9 @@ func (b *Biller) show(ctx context.Context, issues []Issue, run *Run) error {
 	states := map[int64]registry.State{}
 	for _, issue := range issues {
 		state := b.State
+		if issue.RegistryOffset > state.Offset()+1 {
+			return errRegistryChanged // by somebody else, who has issued by it since
+		}
 		// What no command has changed since is still as it was.
 		if offset := issue.RegistryOffset; state.Base(issue.Tenant) >= offset {
 			if _, ok := states[offset]; !ok {

@@ -66,10 +66,27 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 			dates[tenant][civil.Date(first)] += deliveries
 			return nil
 		})
-	if err != nil || after == nil { // all of them have been counted
-		return dates, err
+	if err != nil {
+		return nil, err
 	}
-	return dates, weigh(ctx, shard, dates)
+	if after != nil {
+		return dates, weigh(ctx, shard, dates)
+	}
+	// All deliveries have been counted. Under other rules sessions may have run on into days that they no longer touch,
+	// and a date of UTC has a part of the tenant's of that name (R12).
+	return dates, newQuery(ctx).each(shard, `SELECT DISTINCT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)) FROM usage_days`,
+		func(rows driver.Rows) error {
+			var tenant string
+			var date int64
+			if err := rows.Scan(&tenant, &date); err != nil {
+				return err
+			}
+			if dates[tenant] == nil {
+				dates[tenant] = map[civil.Date]int64{}
+			}
+			dates[tenant][civil.Date(date)] += 0
+			return nil
+		})
 }
 
 // ofArrived is true of every delivery of an event that has one among those that arrived.

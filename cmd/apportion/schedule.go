@@ -101,7 +101,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 		return err
 	}
 	invoices := clickhouse.NewInvoices(s.conn)
-	issued, err := invoices.IssuedPeriods(ctx, s.from)
+	issued, err := invoices.IssuedPeriods(ctx, 0) // those before s.from too: they may be corrected
 	if err != nil {
 		return err
 	}

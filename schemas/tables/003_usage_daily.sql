@@ -4,7 +4,7 @@
 -- the days that either has touched since the pass before, and is recorded here once all of them are in force.
 CREATE TABLE IF NOT EXISTS usage_passes
 (
-    pass            UInt64 COMMENT 'number of the pass: the sum of the offsets that it rests on, so that one that knows more has the higher',
+    pass            UInt64 COMMENT 'number of the pass: by the registry that it rests on, then by how much of the ledger, so that one that knows more has the higher',
     run             UUID COMMENT 'tells apart attempts at a pass',
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
     positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
