@@ -557,6 +557,8 @@ func TestClientsThatAreKilled(t *testing.T) {
 		rows.Next()
 		wire.SetLinger(0) // as the kernel does for a process that dies with something unread
 		wire.Close()
+		rows.Close() // or the driver panics when the test's context ends: it writes rows to a channel that it closed
+		conn.Close()
 	}
 	if got := scalar[uint8](t, connect(t, c.Addr, "default"), "SELECT 1"); got != 1 {
 		t.Errorf("SELECT 1 gave %d", got)
