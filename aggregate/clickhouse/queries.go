@@ -2,14 +2,14 @@ package clickhouse
 
 // The queries read these tables, which every call sends along with them:
 //
-//	tenants(tenant)                                whose deliveries to read
-//	calendar(tenant, day, date, from_ms, to_ms,    the dates in the zone of the tenant, those before the days that
-//	         wanted, held, payer)                  are wanted too; day numbers them, and payer is the primary
+//	tenants(tenant, of)                            whose deliveries to read; of numbers the tenants
+//	calendar(tenant, of, day, date, from_ms,       the dates in the zone of the tenant, those before the days that
+//	         to_ms, wanted, held, payer)           are wanted too; day numbers them, and payer is the primary
 //	names(number, subscription)                    what the number of a subscription stands for; 0 is none
-//	subscriptions(tenant, subscription, number,    and the other timelines of the registry, step functions that
+//	subscriptions(of, subscription, number,        and the other timelines of the registry, step functions that
 //	              from_ms, active)                 ASOF joins look up; each key begins before all events
-//	mappings(tenant, is_ivr, name, from_ms,
-//	         number, premium)
+//	mappings(of, is_ivr, name, from_ms, number,
+//	         premium)
 //	entitlements(tenant, subscription, meter,
 //	             from_ms, quantity)
 //
@@ -19,11 +19,9 @@ package clickhouse
 
 // constants are worked out once a query.
 const constants = `
+	(SELECT (groupArray(tenant), groupArray(of)) FROM tenants) AS numbered,
 	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants)) AS channels,
 	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
-
-// identity stands for an event: two of one number are taken for one only until their deliveries are looked at.
-const identity = `cityHash64(tenant, source, id)`
 
 // until is when the session of a delivery ends at the latest; a void without a start lasts nowhere.
 const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int64}, end_ms)`
@@ -31,7 +29,7 @@ const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int6
 // inRange is true of the deliveries to read: of whole dates, and of those that reach into the first day from before.
 // All of an event's on one date in UTC are, or none is.
 const inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {to:Int64}
-			AND (at_ms >= {from:Int64} OR ` + identity + ` IN (SELECT identity FROM reaching))`
+			AND (at_ms >= {from:Int64} OR identity IN (SELECT identity FROM reaching))`
 
 // settled has one row for each revision and content of every event that may touch the wanted days: how many
 // deliveries brought it, and whether it wins (R8).
@@ -42,23 +40,24 @@ const inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} 
 // stand on more than one date are in usage_moved, and are read wherever they stand.
 const settled = constants + `,
 	reaching AS (
-		SELECT ` + identity + ` AS identity FROM usage_events
+		SELECT identity FROM usage_events
 		WHERE tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {from:Int64} AND ` + until + ` > {first:Int64}
 	),
 	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM tenants)),
-	several AS (
-		SELECT identity FROM (SELECT ` + identity + ` AS identity FROM usage_events WHERE ` + inRange + `)
-		GROUP BY identity HAVING count() > 1
-		UNION ALL
-		SELECT identity FROM moved
-	),
+	(
+		SELECT groupArray(identity) FROM (
+			SELECT identity FROM (SELECT identity FROM usage_events WHERE ` + inRange + `) GROUP BY identity HAVING count() > 1
+			UNION ALL
+			SELECT identity FROM moved
+		)
+	) AS several,
 	deliveries AS (
 		SELECT ` + columns + ` FROM usage_events
-		WHERE ` + inRange + ` AND ` + identity + ` IN (SELECT identity FROM several) AND $known
+		WHERE ` + inRange + ` AND identity IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
 		SELECT ` + columns + ` FROM usage_events
 		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM moved)
-			AND ` + identity + ` IN (SELECT identity FROM moved) AND $known
+			AND identity IN (SELECT identity FROM moved) AND $known
 	),
 	contents AS (
 		SELECT tenant, source, id, revision, content, count() AS deliveries,
@@ -73,7 +72,7 @@ const settled = constants + `,
 		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class,
 			toUInt64(1) AS deliveries, true AS wins, false AS conflict
 		FROM usage_events
-		WHERE ` + inRange + ` AND ` + identity + ` NOT IN (SELECT identity FROM several) AND $known
+		WHERE ` + inRange + ` AND identity NOT IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
 		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, deliveries,
 			row_number() OVER (PARTITION BY tenant, source, id ORDER BY revision DESC, time_ms DESC, content DESC) = 1,
@@ -84,9 +83,10 @@ const settled = constants + `,
 const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
 			channel, quantity, subscription, class, content, topic, partition, offset`
 
-// hashed is a number of 128 bits for strings, since joining and grouping by strings is slow. That two of a hundred
-// million differ and share one has a chance of one in 10^22.
-func hashed(strings string) string { return "reinterpretAsUInt128(sipHash128(" + strings + "))" }
+// hashed is a number of 128 bits for a string, since joining and grouping by strings is slow. That two of a hundred
+// million differ and share one has a chance of one in 10^22; so it has when the number of a tenant is added, to tell
+// apart the same name in two. Hashing several strings into one number takes three times as long.
+func hashed(text string) string { return "reinterpretAsUInt128(sipHash128(" + text + "))" }
 
 // daily measures the wanted days: a row for each meter, of the tenant as a whole (an empty subscription) and of each
 // subscription. The balance (R22) stands on the rows of the whole; what counts for nothing is on a row without a
@@ -104,14 +104,14 @@ var daily = settled + `,
 			e.wins AND NOT e.voided AND NOT c.held AS stands,
 			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
 			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms
-		FROM (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("subscription") + ` AS naming,
-				` + hashed("type = 'ivr.session', if(type = 'ivr.session', entry_point, agent)") + ` AS name
-			FROM settled) AS e
-		ASOF INNER JOIN (SELECT *, ` + hashed("tenant") + ` AS of FROM calendar) AS c ON e.of = c.of AND e.at_ms >= c.from_ms
-		ASOF LEFT JOIN (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("subscription") + ` AS named FROM subscriptions) AS s
-			ON e.of = s.of AND e.naming = s.named AND e.at_ms >= s.from_ms
-		ASOF LEFT JOIN (SELECT *, ` + hashed("tenant") + ` AS of, ` + hashed("is_ivr, name") + ` AS named FROM mappings) AS m
-			ON e.of = m.of AND e.name = m.named AND e.at_ms >= m.from_ms
+		FROM (
+			SELECT *, transform(tenant, numbered.1, numbered.2, toUInt32(0)) AS of, ` + hashed("subscription") + ` + of AS naming,
+				` + hashed("if(type = 'ivr.session', entry_point, agent)") + ` AS name, name + 2 * of + (type = 'ivr.session') AS mapped
+			FROM settled
+		) AS e
+		ASOF INNER JOIN calendar AS c ON e.of = c.of AND e.at_ms >= c.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("subscription") + ` + of AS naming FROM subscriptions) AS s ON e.naming = s.naming AND e.at_ms >= s.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("name") + ` + 2 * of + is_ivr AS mapped FROM mappings) AS m ON e.mapped = m.mapped AND e.at_ms >= m.from_ms
 		WHERE e.at_ms < c.to_ms
 	),
 	allocated AS (

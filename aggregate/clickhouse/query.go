@@ -58,6 +58,10 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
 	}
 	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
+	of := make(map[string]uint32, len(tenants)) // numbers them from 1
+	for i, tenant := range tenants {
+		of[tenant] = uint32(i + 1)
+	}
 
 	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
 	name := q.table("names", "number", "UInt64", "subscription", "String")
@@ -69,21 +73,21 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		}
 		return numbers[key]
 	}
-	subscription := q.table("subscriptions", "tenant", "String", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
+	subscription := q.table("subscriptions", "of", "UInt32", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
 	for _, s := range timelines.Active {
 		if concerned(s.Tenant) {
-			subscription(s.Tenant, s.Subscription, number(s.Tenant, s.Subscription), s.FromMS, s.Active)
+			subscription(of[s.Tenant], s.Subscription, number(s.Tenant, s.Subscription), s.FromMS, s.Active)
 		}
 	}
-	mapping := q.table("mappings", "tenant", "String", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
+	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
 	for _, s := range timelines.Agents {
 		if concerned(s.Tenant) {
-			mapping(s.Tenant, uint8(0), s.Agent, s.FromMS, number(s.Tenant, s.Subscription), s.Premium)
+			mapping(of[s.Tenant], uint8(0), s.Agent, s.FromMS, number(s.Tenant, s.Subscription), s.Premium)
 		}
 	}
 	for _, s := range timelines.EntryPoints {
 		if concerned(s.Tenant) {
-			mapping(s.Tenant, uint8(1), s.EntryPoint, s.FromMS, number(s.Tenant, s.Subscription), false)
+			mapping(of[s.Tenant], uint8(1), s.EntryPoint, s.FromMS, number(s.Tenant, s.Subscription), false)
 		}
 	}
 	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
@@ -99,8 +103,8 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		}
 	}
 
-	read := q.table("tenants", "tenant", "String")
-	calendar := q.table("calendar", "tenant", "String", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
+	read := q.table("tenants", "tenant", "String", "of", "UInt32")
+	calendar := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
 		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
 	reach := max(longest, openMS(rules))
 	begin, end := int64(math.MaxInt64), int64(0) // of the wanted days
@@ -112,7 +116,7 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 			zone = civil.UTC
 		}
 		first, last := wanted[0], wanted[len(wanted)-1]
-		read(tenant)
+		read(tenant, of[tenant])
 		begin, end = min(begin, first.FromMS), max(end, last.ToMS)
 		steps, next := primaries[tenant], 0
 		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
@@ -127,7 +131,7 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 			if isWanted {
 				wanted = wanted[1:]
 			}
-			calendar(tenant, dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
+			calendar(tenant, of[tenant], dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
 			dayNumber++
 		}
 		// A session that runs on after the last day must not run into the first of the next tenant.

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS usage_events
     type         Enum8('agent.session' = 1, 'ivr.session' = 2, 'connect.usage' = 3) COMMENT 'type of the event',
     source       LowCardinality(String) COMMENT 'source; with tenant and id the identity of the event (R8)',
     id           String COMMENT 'id of the event',
+    identity     UInt64 MATERIALIZED cityHash64(tenant, source, id) COMMENT 'number of the identity, as good as unique; SELECT * leaves it out' CODEC(NONE),
     revision     Int32 COMMENT 'of the deliveries of an identity the highest revision wins (R8)',
     voided       Bool COMMENT 'when this delivery wins, the event counts for nothing (R8)',
     time_ms      Int64 COMMENT 'time of the event; for Connect, when the usage happened' CODEC(Delta, LZ4),

@@ -16,12 +16,12 @@ ORDER BY (pass, run)
 COMMENT 'passes of aggregation that are complete; one without a row is made again';
 
 -- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
--- those are in usage_moved, which is empty as a rule. An event goes by the hash of its source and id. Where two share
+-- those are in usage_moved, which is empty as a rule. An event goes by the number of its identity. Where two share
 -- one, more is read, and nothing is mistaken.
 CREATE TABLE IF NOT EXISTS usage_places
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',
-    identity UInt64 COMMENT 'cityHash64(tenant, source, id)',
+    identity UInt64 COMMENT 'that of usage_events' CODEC(NONE),
     day      Int32 COMMENT 'a date in UTC, in days since 1970'
 )
 ENGINE = ReplacingMergeTree
@@ -31,7 +31,7 @@ COMMENT 'on which dates in UTC the deliveries of an event stand';
 CREATE TABLE IF NOT EXISTS usage_moved
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',
-    identity UInt64 COMMENT 'cityHash64(tenant, source, id)',
+    identity UInt64 COMMENT 'that of usage_events' CODEC(NONE),
     day      Int32 COMMENT 'a date in UTC, in days since 1970'
 )
 ENGINE = ReplacingMergeTree
