@@ -41,7 +41,7 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 				WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
 				var p aggregate.Profile
 				var date time.Time
-				var changes []int64
+				var changes []uint32
 				if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
 					return err
 				}
@@ -63,22 +63,22 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 
 // points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or comes to in it.
 // The column usage_daily.changes says what changes are.
-func points(day aggregate.Day, changes []int64) []aggregate.ProfilePoint {
+func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
 	var points []aggregate.ProfilePoint
 	var live int64
-	for from := day.FromMS; from < day.ToMS; from += aggregate.ProfileStep {
+	for from := int64(0); from < day.ToMS-day.FromMS; from += aggregate.ProfileStep {
 		most := int64(-1)
-		end := sort.Search(len(changes), func(i int) bool { return changes[i] >= 2*min(from+aggregate.ProfileStep, day.ToMS) })
+		end := sort.Search(len(changes), func(i int) bool { return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, day.ToMS-day.FromMS) })
 		for i, c := range changes[:end] {
-			if most < 0 && c >= 2*(from+1) {
+			if most < 0 && int64(c) >= 2*(from+1) {
 				most = live // before anything changes, but not before the changes of the first instant are complete
 			}
-			live += 2*(c%2) - 1
+			live += 2*int64(c%2) - 1
 			if last := i == end-1 || changes[i+1]/2 != c/2; last {
 				most = max(most, live)
 			}
 		}
-		points, changes = append(points, aggregate.ProfilePoint{AtMS: from, Live: max(most, live)}), changes[end:]
+		points, changes = append(points, aggregate.ProfilePoint{AtMS: day.FromMS + from, Live: max(most, live)}), changes[end:]
 	}
 	return points
 }

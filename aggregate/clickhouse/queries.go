@@ -20,7 +20,7 @@ package clickhouse
 // constants are worked out once a query.
 const constants = `
 	(SELECT (groupArray(tenant), groupArray(of)) FROM tenants) AS numbered,
-	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants)) AS channels,
+	(SELECT arraySort(groupUniqArray(channel)) FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND type = 'connect.usage') AS channels,
 	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
 
 // until is when the session of a delivery ends at the latest; a void without a start lasts nowhere.
@@ -138,14 +138,18 @@ var daily = settled + `,
 			multiIf(NOT counts OR is_connect, 0, end_ms >= 0, end_ms, greatest(start_ms, least({now:Int64}, start_ms + {open_ms:Int64}))) AS to_ms
 		FROM allocated
 	),
-	-- Every event on every wanted day that it touches: the one it starts on, with 512 in its notes, and those that a
-	-- session is live on, cut at their midnights. No day has fewer than 22 hours.
+	-- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut
+	-- at their midnights. No day has fewer than 22 hours. In parts an event is two numbers of 64 bits, of which word
+	-- has the milliseconds of the day at which it begins and ceases to be live, 27 bits each, and ten notes: 512 marks
+	-- the day it starts on, which is noted there alone. What is beside the word is the subscription and how many
+	-- deliveries there are, or of Connect usage the quantity; which has its deliveries in its word.
 	pieces AS (
 		SELECT c.day AS day, a.meter AS meter, a.who AS who,
 			if(a.later = 0, a.from_ms, c.from_ms) AS live_from, least(a.to_ms, c.to_ms) AS live_to,
-			live_from * 1024 + if(a.later = 0, 512 + a.notes, 0) AS begun,
-			if(a.meter > 3, reinterpretAsInt64(a.quantity), live_to) AS ended,
-			a.number * 4294967296 + a.deliveries AS brought
+			if(live_from < live_to, bitShiftLeft(live_from - c.from_ms, 37) + bitShiftLeft(live_to - c.from_ms, 10), 0)
+				+ if(a.later = 0, 512 + a.notes, 0) + if(a.meter > 3, bitShiftLeft(a.deliveries, 10), 0) AS word,
+			if(a.meter > 3, reinterpretAsUInt64(a.quantity), bitShiftLeft(a.number, 32) + a.deliveries) AS beside,
+			bitShiftLeft(toUInt128(beside), 64) + toUInt64(word) AS parts
 		FROM (
 			SELECT day, meter, who, number, from_ms, to_ms, notes, quantity, deliveries, later
 			FROM attributed
@@ -155,37 +159,39 @@ var daily = settled + `,
 		WHERE c.wanted AND (a.later = 0 OR live_from < live_to)
 	),
 	presence AS (
-		SELECT day, meter, who, groupArray(begun) AS begun, groupArray(ended) AS ended, groupArray(brought) AS brought
+		SELECT day, meter, who, groupArray(parts) AS events,
+			arrayMap(e -> toUInt64(e), events) AS words, arrayMap(e -> toUInt64(bitShiftRight(e, 64)), events) AS besides,
+			if(meter > 3, arrayMap(b -> toUInt64(who), besides), arrayMap(b -> bitShiftRight(b, 32), besides)) AS numbers
 		FROM pieces
 		GROUP BY day, meter, who
 	),
-	-- Of the whole (0) and of each subscription: when who begins to be live, as twice the instant and one, and when
-	-- they cease to be, as twice the instant. An agent is live from the first of sessions that overlap or touch to the
+	-- Of the whole (0) and of each subscription: when who begins to be live, as twice the instant, and when they cease
+	-- to be, as twice the instant and one. An agent is live from the first of sessions that overlap or touch to the
 	-- last; so in edges starts sort before ends, and depth falls to 0 only where the last of them ends (R13).
 	picked AS (
-		SELECT day, meter, who, scope, arrayMap(b -> intDiv(b, 4294967296), brought) AS numbers,
-			if(scope = 0, begun, arrayFilter((b, n) -> n = scope, begun, numbers)) AS begins,
-			if(scope = 0, ended, arrayFilter((e, n) -> n = scope, ended, numbers)) AS ends,
-			if(scope = 0, arrayMap(b -> bitAnd(b, 4294967295), brought), []) AS copies
+		SELECT day, meter, who, scope, besides,
+			if(scope = 0, words, arrayFilter((w, n) -> n = scope, words, numbers)) AS of_scope,
+			if(scope = 0, words, []) AS noted,
+			if(scope = 0, if(meter > 3, arrayMap(w -> bitShiftRight(w, 10), words), arrayMap(b -> bitAnd(b, 4294967295), besides)), []) AS copies
 		FROM presence
-		ARRAY JOIN if(meter = 0, [toUInt64(0)], arrayConcat([toUInt64(0)], arrayDistinct(arrayMap(b -> intDiv(b, 4294967296), brought)))) AS scope
+		ARRAY JOIN if(meter = 0, [toUInt64(0)], arrayConcat([toUInt64(0)], arrayDistinct(numbers))) AS scope
 	),
 	spans AS (
-		SELECT day, meter, who, scope, begins, ends, copies, if(scope = 0, begins, []) AS noted,
-			arrayFilter((f, t) -> meter < 4 AND intDiv(f, 1024) < t, begins, ends) AS lived,
-			arrayMap(f -> intDiv(f, 1024), lived) AS froms,
-			arrayFilter((t, f) -> meter < 4 AND intDiv(f, 1024) < t, ends, begins) AS tos
+		SELECT day, meter, who, scope, besides, of_scope, noted, copies,
+			arrayFilter(w -> meter < 4 AND w > 1023, of_scope) AS lived,
+			arrayMap(w -> toUInt32(bitShiftRight(w, 37)), lived) AS froms,
+			arrayMap(w -> toUInt32(bitAnd(bitShiftRight(w, 10), 134217727)), lived) AS tos
 		FROM picked
 	),
 	edged AS (
-		SELECT *, arraySort(arrayConcat(arrayMap(f -> 2 * f, froms), arrayMap(t -> 2 * t + 1, tos))) AS edges FROM spans
+		SELECT *, arraySort(arrayConcat(arrayMap(f -> toUInt32(2 * f), froms), arrayMap(t -> toUInt32(2 * t + 1), tos))) AS edges FROM spans
 	),
 	scoped AS (
 		SELECT day, meter, who, scope, copies, noted,
 			arrayMap(e -> bitXor(e, 1), if(meter = 3, edges, arrayFilter((e, n) -> n = 1 - e % 2, edges, arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges))))) AS changes,
-			if(meter = 0, 0, arrayCount(b -> bitTest(b, 9), begins)) AS events,
-			arraySum(tos) - arraySum(froms) AS milliseconds,
-			if(meter > 3, arraySum(arrayMap(q -> toDecimal128(q, 6), ends)), toDecimal128(0, 6)) AS micros
+			if(meter = 0, 0, arrayCount(w -> bitTest(w, 9), of_scope)) AS events,
+			toInt64(arraySum(tos) - arraySum(froms)) AS milliseconds,
+			if(meter > 3, arraySum(arrayMap(b -> toDecimal128(reinterpretAsInt64(b), 6), besides)), toDecimal128(0, 6)) AS micros
 		FROM edged
 	),
 	summed AS (
@@ -211,13 +217,13 @@ var daily = settled + `,
 	-- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
 	-- earliest instant that attains it. A day without anybody live has no changes: both come out as 0.
 	counted AS (SELECT *, arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS concurrency FROM summed),
-	measured AS (SELECT *, toUInt64(arrayMax(concurrency)) AS peak, intDiv(changes[indexOf(concurrency, peak)], 2) AS peak_ms FROM counted),
+	measured AS (SELECT *, toUInt64(arrayMax(concurrency)) AS peak, intDiv(changes[indexOf(concurrency, peak)], 2) AS peak_at FROM counted),
 	daily AS (
 		SELECT c.tenant AS tenant, c.date AS date,
 			multiIf(d.meter = 0, '', d.meter = 1, 'agent_standard', d.meter = 2, 'agent_premium', d.meter = 3, 'ivr_port',
 				concat('connect.', channel_names[d.meter - 3])) AS meter,
 			n.subscription AS subscription, e.quantity AS entitled,
-			d.peak AS peak, d.peak_ms AS peak_ms, d.changes AS changes, d.events AS events, d.milliseconds AS milliseconds, d.units AS units, d.agents AS agents,
+			d.peak AS peak, if(d.peak = 0, 0, c.from_ms + d.peak_at) AS peak_ms, c.from_ms AS begins_ms, d.changes AS changes, d.events AS events, d.milliseconds AS milliseconds, d.units AS units, d.agents AS agents,
 			d.accepted AS accepted, d.duplicate AS duplicate, d.superseded AS superseded, d.voided AS voided, d.unallocated AS unallocated,
 			d.held AS held, d.unmapped AS unmapped, d.open_sessions AS open_sessions, d.unknown_subscription AS unknown_subscription, d.conflicts AS conflicts
 		FROM measured AS d

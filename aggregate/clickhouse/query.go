@@ -131,6 +131,9 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 			if isWanted {
 				wanted = wanted[1:]
 			}
+			if d.ToMS-d.FromMS >= 1<<27 && q.err == nil {
+				q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, tenant)
+			}
 			calendar(tenant, of[tenant], dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
 			dayNumber++
 		}

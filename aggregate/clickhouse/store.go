@@ -161,8 +161,8 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
 	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(shards[shard],
-		`INSERT INTO usage_daily (`+figureColumns+`, changes, pass, run)
-		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, changes`+stamp+` FROM daily`); err != nil {
+		`INSERT INTO usage_daily (`+figureColumns+`, begins_ms, changes, pass, run)
+		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, begins_ms, changes`+stamp+` FROM daily`); err != nil {
 		return err
 	}
 	q := newQuery(ctx)

@@ -53,6 +53,6 @@ CREATE TABLE IF NOT EXISTS usage_events
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC'))
-ORDER BY (tenant, type, intDiv(at_ms, 86400000), topic, partition, offset)
+ORDER BY (tenant, type, intDiv(at_ms, 86400000), agent, topic, partition, offset)
 SETTINGS auto_statistics_types = ''
 COMMENT 'every accepted delivery, one row each (R8, R22); one that came twice is two rows until they are merged, so read with FINAL';

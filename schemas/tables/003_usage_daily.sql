@@ -61,7 +61,8 @@ CREATE TABLE IF NOT EXISTS usage_daily
     entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together (R14)',
     peak         UInt64 COMMENT 'greatest concurrency at any instant of the date (R13)',
     peak_ms      Int64 COMMENT 'the earliest instant that attains it, UTC epoch milliseconds; 0 where the peak is 0',
-    changes      Array(Int64) COMMENT 'when concurrency changes, in order: twice the instant, UTC epoch milliseconds, and one more where it rises by one; else it falls by one (v_concurrency)' CODEC(Delta(8), LZ4),
+    begins_ms    Int64 COMMENT 'when the date begins, UTC epoch milliseconds',
+    changes      Array(UInt32) COMMENT 'when concurrency changes, in order: twice the milliseconds since the date began, and one more where it rises by one; else it falls by one (v_concurrency)' CODEC(T64, LZ4),
     events       UInt64 COMMENT 'events of the date: sessions that start on it, or Connect usage',
     milliseconds Int64 COMMENT 'milliseconds of live sessions that fall on the date (R12)',
     units        Decimal(38, 6) COMMENT 'Connect units of the date',
@@ -176,7 +177,7 @@ CREATE OR REPLACE VIEW v_concurrency
 )
 AS SELECT tenant, date, meter, subscription, fromUnixTimestamp64Second(60 * number, 'UTC') AS minute, toUInt64(max(level)) AS peak, entitled
 FROM (
-    SELECT tenant, date, meter, subscription, entitled, level, intDiv(change, 2) AS from_ms, intDiv(next, 2) AS to_ms
+    SELECT tenant, date, meter, subscription, entitled, level, begins_ms + intDiv(change, 2) AS from_ms, begins_ms + intDiv(next, 2) AS to_ms
     FROM v_usage_figures
     ARRAY JOIN changes AS change, arrayShiftLeft(changes, 1, changes[-1]) AS next,
         arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS level
@@ -204,13 +205,13 @@ CREATE OR REPLACE VIEW v_overage_by_department
     committed    Int64 COMMENT 'what it commits to on the date; what is left of the pool is committed by subscriptions without usage, which have no row'
 )
 AS SELECT tenant, period, meter, top.3 AS date, -top.2 AS peak_ms, top.4 AS live, top.5 AS pool, top.1 AS excess, subscription,
-    arraySum(c -> if(c > 2 * peak_ms + 1, 0, if(c % 2 = 1, 1, -1)), changes) AS contributed, entitled AS committed
+    arraySum(c -> if(c > 2 * (peak_ms - begins_ms) + 1, 0, if(c % 2 = 1, 1, -1)), changes) AS contributed, entitled AS committed
 FROM (
     SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, max((toInt64(peak) - entitled, -peak_ms, date, peak, entitled)) AS top
     FROM v_usage_figures
     WHERE subscription = '' AND peak > entitled AND (entitled > 0 OR events > 0)
     GROUP BY tenant, period, meter
 ) AS whole
-INNER JOIN (SELECT tenant, date, meter, subscription, entitled, changes FROM v_usage_figures WHERE subscription != '') AS own
+INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM v_usage_figures WHERE subscription != '') AS own
     ON whole.tenant = own.tenant AND whole.meter = own.meter AND whole.top.3 = own.date
 COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant goes by heads, not by this: the view cannot tell licence models apart';
