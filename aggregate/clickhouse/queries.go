@@ -75,9 +75,10 @@ const settled = constants + `,
 		WHERE ` + inRange + ` AND identity NOT IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
 		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, deliveries,
-			row_number() OVER (PARTITION BY tenant, source, id ORDER BY revision DESC, time_ms DESC, content DESC) = 1,
-			count() OVER (PARTITION BY tenant, source, id, revision) > 1
+			row_number() OVER best_first = 1, leadInFrame(revision, 1, -1) OVER best_first = revision
 		FROM contents
+		-- The id comes first, since it alone tells most events apart, and quickly.
+		WINDOW best_first AS (PARTITION BY id, source, tenant ORDER BY revision DESC, time_ms DESC, content DESC ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)
 	)`
 
 const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
@@ -139,15 +140,16 @@ var daily = settled + `,
 		FROM allocated
 	),
 	-- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut
-	-- at their midnights. No day has fewer than 22 hours. In parts an event is two numbers of 64 bits, of which word
-	-- has the milliseconds of the day at which it begins and ceases to be live, 27 bits each, and ten notes: 512 marks
-	-- the day it starts on, which is noted there alone. What is beside the word is the subscription and how many
-	-- deliveries there are, or of Connect usage the quantity; which has its deliveries in its word.
+	-- at their midnights. No day has fewer than 22 hours. An event is packed into two numbers. Its word has 27 bits each
+	-- for the milliseconds of the day at which it begins and ceases to be live, if it does, and ten for notes: 512 on
+	-- the day it starts on, where alone the others are, and 256 if there are any or it is not one delivery. What is
+	-- beside the word is the subscription and how many deliveries there are; or of Connect usage, which is never live
+	-- and has its deliveries in the word, the quantity.
 	pieces AS (
 		SELECT c.day AS day, a.meter AS meter, a.who AS who,
 			if(a.later = 0, a.from_ms, c.from_ms) AS live_from, least(a.to_ms, c.to_ms) AS live_to,
 			if(live_from < live_to, bitShiftLeft(live_from - c.from_ms, 37) + bitShiftLeft(live_to - c.from_ms, 10), 0)
-				+ if(a.later = 0, 512 + a.notes, 0) + if(a.meter > 3, bitShiftLeft(a.deliveries, 10), 0) AS word,
+				+ if(a.later = 0, 512 + if(a.notes = 0 AND a.deliveries = 1, 0, 256 + a.notes), 0) + if(a.meter > 3, bitShiftLeft(a.deliveries, 10), 0) AS word,
 			if(a.meter > 3, reinterpretAsUInt64(a.quantity), bitShiftLeft(a.number, 32) + a.deliveries) AS beside,
 			bitShiftLeft(toUInt128(beside), 64) + toUInt64(word) AS parts
 		FROM (
@@ -161,7 +163,8 @@ var daily = settled + `,
 	presence AS (
 		SELECT day, meter, who, groupArray(parts) AS events,
 			arrayMap(e -> toUInt64(e), events) AS words, arrayMap(e -> toUInt64(bitShiftRight(e, 64)), events) AS besides,
-			if(meter > 3, arrayMap(b -> toUInt64(who), besides), arrayMap(b -> bitShiftRight(b, 32), besides)) AS numbers
+			arrayFilter(w -> bitTest(w, 8), words) AS odd,
+			if(meter > 3, arrayMap(w -> bitShiftRight(w, 10), odd), arrayMap(b -> bitAnd(b, 4294967295), arrayFilter((b, w) -> bitTest(w, 8), besides, words))) AS copies
 		FROM pieces
 		GROUP BY day, meter, who
 	),
@@ -169,15 +172,14 @@ var daily = settled + `,
 	-- to be, as twice the instant and one. An agent is live from the first of sessions that overlap or touch to the
 	-- last; so in edges starts sort before ends, and depth falls to 0 only where the last of them ends (R13).
 	picked AS (
-		SELECT day, meter, who, scope, besides,
-			if(scope = 0, words, arrayFilter((w, n) -> n = scope, words, numbers)) AS of_scope,
-			if(scope = 0, words, []) AS noted,
-			if(scope = 0, if(meter > 3, arrayMap(w -> bitShiftRight(w, 10), words), arrayMap(b -> bitAnd(b, 4294967295), besides)), []) AS copies
+		SELECT day, meter, who, scope, besides, if(scope = 0, odd, []) AS odd, if(scope = 0, copies, []) AS copies,
+			if(scope = 0 OR meter > 3, words, arrayFilter((w, b) -> bitShiftRight(b, 32) = scope, words, besides)) AS of_scope
 		FROM presence
-		ARRAY JOIN if(meter = 0, [toUInt64(0)], arrayConcat([toUInt64(0)], arrayDistinct(numbers))) AS scope
+		ARRAY JOIN multiIf(meter = 0, [toUInt64(0)], meter > 3, [toUInt64(0), toUInt64(who)],
+			arrayConcat([toUInt64(0)], arrayDistinct(arrayMap(b -> bitShiftRight(b, 32), besides)))) AS scope
 	),
 	spans AS (
-		SELECT day, meter, who, scope, besides, of_scope, noted, copies,
+		SELECT day, meter, who, scope, besides, odd, copies, of_scope,
 			arrayFilter(w -> meter < 4 AND w > 1023, of_scope) AS lived,
 			arrayMap(w -> toUInt32(bitShiftRight(w, 37)), lived) AS froms,
 			arrayMap(w -> toUInt32(bitAnd(bitShiftRight(w, 10), 134217727)), lived) AS tos
@@ -187,9 +189,9 @@ var daily = settled + `,
 		SELECT *, arraySort(arrayConcat(arrayMap(f -> toUInt32(2 * f), froms), arrayMap(t -> toUInt32(2 * t + 1), tos))) AS edges FROM spans
 	),
 	scoped AS (
-		SELECT day, meter, who, scope, copies, noted,
+		SELECT day, meter, who, scope, odd, copies,
 			arrayMap(e -> bitXor(e, 1), if(meter = 3, edges, arrayFilter((e, n) -> n = 1 - e % 2, edges, arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges))))) AS changes,
-			if(meter = 0, 0, arrayCount(w -> bitTest(w, 9), of_scope)) AS events,
+			arrayCount(w -> bitTest(w, 9), of_scope) AS starts,
 			toInt64(arraySum(tos) - arraySum(froms)) AS milliseconds,
 			if(meter > 3, arraySum(arrayMap(b -> toDecimal128(reinterpretAsInt64(b), 6), besides)), toDecimal128(0, 6)) AS micros
 		FROM edged
@@ -197,20 +199,20 @@ var daily = settled + `,
 	summed AS (
 		SELECT day, meter, scope,
 			arraySort(groupArrayArray(s.changes)) AS changes,
-			sum(s.events) AS events,
+			if(meter = 0, 0, sum(s.starts)) AS events,
 			sum(s.milliseconds) AS milliseconds,
 			sum(micros) / 1000000 AS units,
-			uniqExactStateIf(who, meter IN (1, 2) AND s.events > 0) AS agents,
-			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 9), c, 0), copies, noted))) AS accepted,
-			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 9) AND NOT bitTest(n, 3), c - 1, 0), copies, noted))) AS duplicate,
-			sum(arrayCount(n -> bitTest(n, 0), noted)) AS superseded,
-			sum(arrayCount(n -> bitTest(n, 1), noted)) AS voided,
-			sum(arrayCount(n -> bitTest(n, 2), noted)) AS unallocated,
-			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), c, 0), copies, noted))) AS held,
-			sum(arrayCount(n -> bitTest(n, 4), noted)) AS unmapped,
-			sum(arrayCount(n -> bitTest(n, 5), noted)) AS open_sessions,
-			sum(arrayCount(n -> bitTest(n, 6), noted)) AS unknown_subscription,
-			sum(arrayCount(n -> bitTest(n, 7), noted)) AS conflicts
+			uniqExactStateIf(who, meter IN (1, 2) AND s.starts > 0) AS agents,
+			if(scope = 0, sum(s.starts) + sum(arraySum(copies) - length(odd)), 0) AS accepted,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), 0, c - 1), copies, odd))) AS duplicate,
+			sum(arrayCount(n -> bitTest(n, 0), odd)) AS superseded,
+			sum(arrayCount(n -> bitTest(n, 1), odd)) AS voided,
+			sum(arrayCount(n -> bitTest(n, 2), odd)) AS unallocated,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), c, 0), copies, odd))) AS held,
+			sum(arrayCount(n -> bitTest(n, 4), odd)) AS unmapped,
+			sum(arrayCount(n -> bitTest(n, 5), odd)) AS open_sessions,
+			sum(arrayCount(n -> bitTest(n, 6), odd)) AS unknown_subscription,
+			sum(arrayCount(n -> bitTest(n, 7), odd)) AS conflicts
 		FROM scoped AS s
 		GROUP BY day, meter, scope
 	),

@@ -158,8 +158,14 @@ func (q *query) parameter(name string, value int64) {
 
 func (q *query) context() context.Context {
 	return clickhouse.Context(q.ctx, clickhouse.WithExternalTable(q.tables...), clickhouse.WithParameters(q.parameters),
-		// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
-		clickhouse.WithSettings(clickhouse.Settings{"optimize_and_compare_chain": 0}))
+		clickhouse.WithSettings(clickhouse.Settings{
+			// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
+			"optimize_and_compare_chain": 0,
+			// What a query inserts is written by as many threads as work it out, which is what ClickHouse makes of more.
+			// It would want 4 GiB for each, and its threads write blocks of at most 256 MiB.
+			"max_insert_threads":                            1024,
+			"max_insert_threads_min_free_memory_per_thread": 0,
+		}))
 }
 
 func (q *query) run(conn driver.Conn, sql string) (driver.Rows, error) {

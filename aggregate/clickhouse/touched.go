@@ -105,7 +105,7 @@ func place(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Posit
 	}
 	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_places (tenant, identity, day)
 		SELECT tenant, identity, intDiv(at_ms, 86400000) FROM usage_events WHERE `+arrived+`
-		SETTINGS optimize_on_insert = 0`); err != nil {
+		SETTINGS optimize_on_insert = 0, min_insert_block_size_rows = 8000000`); err != nil {
 		return fmt.Errorf("recording the dates of events: %w", err)
 	}
 	of := "true"
