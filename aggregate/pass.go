@@ -176,7 +176,7 @@ func rank(p Pass) uint64 {
 }
 
 // MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
-const MostDeliveries = 6_000_000
+const MostDeliveries = 4_000_000
 
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
 // know: UTC, R22), cut into pieces for a query each. A query reads of every tenant all between the first day of any and

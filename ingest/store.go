@@ -40,12 +40,14 @@ const insertTimeout = time.Minute
 // shard, not once it is queued. Replicas take several inserts at a time, since
 // the order of rows that replace each other is nothing to them; they do so when
 // parts are merged, because looking for them in every insert costs more than the
-// rest of it. The server turns strings into LowCardinality faster than the driver.
+// rest of it. An insert that is made again is never left out for having been seen,
+// since usage_placing may not have seen it. The server turns strings into LowCardinality faster than the driver.
 var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 	"max_partitions_per_insert_block":        0,
 	"async_insert":                           0,
 	"distributed_foreground_insert":          1,
 	"insert_quorum_parallel":                 1,
+	"insert_deduplicate":                     0,
 	"optimize_on_insert":                     0,
 	"low_cardinality_allow_in_native_format": 0,
 })

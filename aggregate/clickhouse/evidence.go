@@ -34,7 +34,7 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 		SELECT toUInt8(type), source, id, revision, voided, time_ms, start_ms, end_ms, agent, entry_point, channel,
 			toInt64(toDecimal128(quantity, 6) * 1000000), subscription, class, topic, partition, offset, arrived_ms
 		FROM usage_events
-		PREWHERE tenant = {tenant:String} AND id IN (`+narrow+`)
+		PREWHERE tenant = {tenant:String} AND identity IN (`+narrow+`)
 		WHERE arrived_ms <= {arrived_by:Int64}
 		ORDER BY source, id, topic, partition, offset`, func(rows driver.Rows) error {
 		d := aggregate.Delivery{Event: schemas.Event{Tenant: wanted.Tenant}}
@@ -70,8 +70,8 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 	return nil
 }
 
-// narrowed returns the query for the ids of the events that are wanted. An id may be that of another source's event
-// as well (R8); whoever asks looks at each event anyhow, and one column is read much faster than two.
+// narrowed returns the query for the identities of the events that are wanted. Another event may share the number of
+// one; whoever asks looks at each event anyhow.
 func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) string {
 	q.parameters["tenant"] = wanted.Tenant
 	q.parameter("from_ms", wanted.FromMS)
@@ -106,11 +106,11 @@ func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) strin
 	if wanted.OneEach {
 		// One that came later than the extent must not stand in for one that is in it.
 		where += ` AND NOT voided`
-		return `SELECT id FROM usage_events PREWHERE ` + where + ` WHERE (agent, at_ms) IN (
+		return `SELECT identity FROM usage_events PREWHERE ` + where + ` WHERE (agent, at_ms) IN (
 			SELECT agent, min(at_ms) FROM usage_events PREWHERE ` + where + `
 			WHERE offset <= ` + q.lastOffset(extent) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
 	}
-	return `SELECT id FROM usage_events PREWHERE ` + where
+	return `SELECT identity FROM usage_events PREWHERE ` + where
 }
 
 // lastOffset returns an expression for how far the extent goes in the partition of a delivery, -1 where it has none

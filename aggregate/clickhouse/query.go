@@ -161,6 +161,8 @@ func (q *query) context() context.Context {
 		clickhouse.WithSettings(clickhouse.Settings{
 			// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
 			"optimize_and_compare_chain": 0,
+			// Compiling its many expressions takes longer than it saves.
+			"compile_expressions": 0,
 			// What a query inserts is written by as many threads as work it out, which is what ClickHouse makes of more.
 			// It would want 4 GiB for each, and its threads write blocks of at most 256 MiB.
 			"max_insert_threads":                            1024,

@@ -286,7 +286,7 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
 // that deliveries stand on.
 func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, extent aggregate.Extent) ([][]aggregate.Day, error) {
-	if err := place(ctx, shard, last.Positions, extent.Positions); err != nil {
+	if err := noteMoved(ctx, shard, last.Positions, extent.Positions); err != nil {
 		return nil, err
 	}
 	return byTenant(ctx, shard, days)

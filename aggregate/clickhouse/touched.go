@@ -21,7 +21,7 @@ func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, t
 }
 
 func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
-	if err := place(ctx, shard, after, upTo); err != nil {
+	if err := noteMoved(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
 	var of []string
@@ -96,17 +96,12 @@ const ofArrived = `(tenant, identity) IN (SELECT tenant, identity FROM usage_eve
 		UNION ALL
 		SELECT tenant, day FROM usage_moved WHERE (tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived))`
 
-// place records on which dates in UTC the events of new deliveries stand, and which of them stand on more than one.
-// Rows that come twice change nothing.
-func place(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
+// noteMoved records which events of new deliveries stand on more than one date in UTC. Rows that come twice change
+// nothing.
+func noteMoved(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
 	arrived := within(after, upTo)
 	if arrived == nowhere {
 		return nil
-	}
-	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_places (tenant, identity, day)
-		SELECT tenant, identity, intDiv(at_ms, 86400000) FROM usage_events WHERE `+arrived+`
-		SETTINGS optimize_on_insert = 0, min_insert_block_size_rows = 8000000`); err != nil {
-		return fmt.Errorf("recording the dates of events: %w", err)
 	}
 	of := "true"
 	if after != nil {

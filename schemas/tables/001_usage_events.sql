@@ -3,7 +3,8 @@
 -- Every accepted delivery, one row each (R8, R22). The key ends in the delivery's place on Kafka: inserting the
 -- same records again, in whatever batches, changes nothing once rows are merged, and readers do not wait for
 -- that (they take one row a place). No revision, duplicate or conflict is ever merged away: which delivery
--- wins is worked out when the events are read.
+-- wins is worked out when the events are read. Before the place, the sessions of an agent and date stand together,
+-- as they are counted.
 --
 -- Instants are UTC epoch milliseconds in Int64, because the event contract reaches to the year 9999 and
 -- DateTime64 does not; -1 is absent. All that lies beyond 2099 shares one partition.

@@ -28,6 +28,11 @@ ENGINE = ReplacingMergeTree
 ORDER BY (tenant, identity, day)
 COMMENT 'on which dates in UTC the deliveries of an event stand';
 
+-- An insert has succeeded only when its places are written too; until then it is not in the ledger, and is made again.
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_placing TO usage_places
+AS SELECT tenant, identity, toInt32(intDiv(at_ms, 86400000)) AS day FROM usage_events
+COMMENT 'fills usage_places: every insert into usage_events passes through it';
+
 CREATE TABLE IF NOT EXISTS usage_moved
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',

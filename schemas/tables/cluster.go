@@ -210,7 +210,7 @@ func shardFiles(replicated bool) fs.FS {
 // distribute puts a Distributed table over every table and view of a shard.
 func distribute(ctx context.Context, db *sql.DB, cluster, database string) error {
 	shard := ShardDatabase(database)
-	rows, err := db.QueryContext(ctx, `SELECT name FROM system.tables WHERE database = ? AND name NOT LIKE 'goose%' ORDER BY name`, shard)
+	rows, err := db.QueryContext(ctx, `SELECT name FROM system.tables WHERE database = ? AND name NOT LIKE 'goose%' AND engine != 'MaterializedView' ORDER BY name`, shard)
 	if err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func october(t *testing.T) driver.Conn {
 	return conn
 }
 
-var creates = regexp.MustCompile(`(?m)^CREATE (?:TABLE IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)
+var creates = regexp.MustCompile(`(?m)^CREATE (?:TABLE IF NOT EXISTS|MATERIALIZED VIEW IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)
 
 // schema describes the tables and views in the order of the files.
 func schema(t *testing.T, conn driver.Conn) string {
@@ -148,7 +148,7 @@ func schema(t *testing.T, conn driver.Conn) string {
 				t.Errorf("%s in %s wants a comment, and the file a command in writers", name, file)
 			}
 			by := writers[file]
-			if engine == "View" {
+			if strings.HasSuffix(engine, "View") {
 				by = "a view"
 			}
 			fmt.Fprintf(&overview, "| [`%s`](#%[1]s) | %s | %s |\n", name, by, cell(comment))
@@ -162,7 +162,7 @@ func schema(t *testing.T, conn driver.Conn) string {
 			}
 			columns := rows(t, conn, `SELECT name, type, default_kind, comment FROM system.columns WHERE database = currentDatabase() AND table = '`+name+`' ORDER BY position`)
 			if !slices.ContainsFunc(columns[1:], func(c []string) bool { return c[3] != "" }) {
-				continue // a view whose comment says that its columns are those of a table
+				continue // a view that has the columns of a table
 			}
 			body.WriteString("\n| column | type | |\n|---|---|---|\n")
 			for _, c := range columns[1:] {
