@@ -66,9 +66,10 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
 	var points []aggregate.ProfilePoint
 	var live int64
-	for from := int64(0); from < day.ToMS-day.FromMS; from += aggregate.ProfileStep {
+	lasts := day.ToMS - day.FromMS
+	for from := int64(0); from < lasts; from += aggregate.ProfileStep {
 		most := int64(-1)
-		end := sort.Search(len(changes), func(i int) bool { return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, day.ToMS-day.FromMS) })
+		end := sort.Search(len(changes), func(i int) bool { return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, lasts) })
 		for i, c := range changes[:end] {
 			if most < 0 && int64(c) >= 2*(from+1) {
 				most = live // before anything changes, but not before the changes of the first instant are complete

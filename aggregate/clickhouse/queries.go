@@ -94,7 +94,7 @@ func hashed(text string) string { return "reinterpretAsUInt128(sipHash128(" + te
 // meter.
 //
 // Grouping by agent and day is where the time goes, and there each state of each group costs: so what is needed of
-// an event is packed into three numbers.
+// an event is packed into one number.
 var daily = settled + `,
 	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
@@ -140,11 +140,11 @@ var daily = settled + `,
 		FROM allocated
 	),
 	-- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut
-	-- at their midnights. No day has fewer than 22 hours. An event is packed into two numbers. Its word has 27 bits each
-	-- for the milliseconds of the day at which it begins and ceases to be live, if it does, and ten for notes: 512 on
-	-- the day it starts on, where alone the others are, and 256 if there are any or it is not one delivery. What is
-	-- beside the word is the subscription and how many deliveries there are; or of Connect usage, which is never live
-	-- and has its deliveries in the word, the quantity.
+	-- at their midnights. No day has fewer than 22 hours. An event is packed into a word and what is beside it, 64 bits
+	-- each. The word has 27 bits each for the milliseconds of the day at which it begins and ceases to be live, if it
+	-- does, and ten for notes: 512 on the day it starts on, where alone the others are, and 256 if there are any or it
+	-- is not one delivery. Beside the word are the subscription and how many deliveries there are; or of Connect usage,
+	-- which is never live and has its deliveries in the word, the quantity.
 	pieces AS (
 		SELECT c.day AS day, a.meter AS meter, a.who AS who,
 			if(a.later = 0, a.from_ms, c.from_ms) AS live_from, least(a.to_ms, c.to_ms) AS live_to,

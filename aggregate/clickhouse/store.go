@@ -161,8 +161,8 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
 	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(shards[shard],
-		`INSERT INTO usage_daily (`+figureColumns+`, begins_ms, changes, pass, run)
-		WITH `+dailyOf(extent)+` SELECT `+figureColumns+`, begins_ms, changes`+stamp+` FROM daily`); err != nil {
+		`INSERT INTO usage_daily (`+figureColumns+`, pass, run)
+		WITH `+dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
 		return err
 	}
 	q := newQuery(ctx)
@@ -175,7 +175,7 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 
 // figureColumns are those of daily and usage_daily alike.
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
-	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts`
+	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
 func dailyOf(extent aggregate.Extent) string {
 	return strings.ReplaceAll(daily, "$known", known(extent))

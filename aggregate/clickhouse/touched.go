@@ -43,6 +43,12 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 		whole(t)
 	}
 	dates := map[string]map[civil.Date]int64{}
+	touch := func(tenant string, date, deliveries int64) {
+		if dates[tenant] == nil {
+			dates[tenant] = map[civil.Date]int64{}
+		}
+		dates[tenant][civil.Date(date)] += deliveries
+	}
 	err := q.each(shard, `
 		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
 		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)
@@ -57,13 +63,10 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 			if first < 0 || last-first > longest/day+1 || last > math.MaxInt32 {
 				return fmt.Errorf("usage_events holds a session of %s from day %d to %d that no event can have; restore the table", tenant, first, last)
 			}
-			if dates[tenant] == nil {
-				dates[tenant] = map[civil.Date]int64{}
-			}
 			for date := first; date <= last; date++ {
-				dates[tenant][civil.Date(date)] += 0
+				touch(tenant, date, 0)
 			}
-			dates[tenant][civil.Date(first)] += deliveries
+			touch(tenant, first, deliveries)
 			return nil
 		})
 	if err != nil {
@@ -81,10 +84,7 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 			if err := rows.Scan(&tenant, &date); err != nil {
 				return err
 			}
-			if dates[tenant] == nil {
-				dates[tenant] = map[civil.Date]int64{}
-			}
-			dates[tenant][civil.Date(date)] += 0
+			touch(tenant, date, 0)
 			return nil
 		})
 }
