@@ -31,6 +31,10 @@ type PartitionBalance struct {
 	Holes, Overlaps []OffsetRange
 	// Read, Accepted and Rejected are the sums of the ledger.
 	Read, Accepted, Rejected uint64
+	// Skipped is how many offsets of the ledger's batches had no record: Kafka
+	// skips those where transactions end or were aborted, and what it compacted
+	// away.
+	Skipped uint64
 	// StoredAccepted and StoredRejected count the distinct offsets up to the
 	// ledger's last in usage_events and in rejected. Those after it belong to a
 	// batch under way.
@@ -96,6 +100,7 @@ func ledger(ctx context.Context, conn driver.Conn) (map[place]*PartitionBalance,
 		}
 		b.cover(r)
 		b.Read += read
+		b.Skipped += uint64(r.Last-r.First+1) - read
 		b.Accepted += accepted
 		b.Rejected += rejected
 	}
