@@ -77,44 +77,78 @@ func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) 
 
 // ledger sums up the ledger, partition by partition.
 func ledger(ctx context.Context, conn driver.Conn) (map[place]*PartitionBalance, error) {
-	rows, err := conn.Query(ctx, `SELECT topic, partition, first_offset, last_offset, read, accepted, rejected
-		FROM ingest_batches FINAL ORDER BY topic, partition, first_offset`)
+	rows, err := conn.Query(ctx, `SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, covered, unbroken
+		FROM v_ingest_partitions`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	all := make(map[place]*PartitionBalance)
+	var broken []*PartitionBalance
 	for rows.Next() {
-		var topic string
+		var b PartitionBalance
 		var partition int32
-		var r OffsetRange
-		var read, accepted, rejected uint64
-		if err := rows.Scan(&topic, &partition, &r.First, &r.Last, &read, &accepted, &rejected); err != nil {
+		var covered uint64
+		var unbroken bool
+		if err := rows.Scan(&b.Topic, &partition, &b.Offsets.First, &b.Offsets.Last, &b.Read, &b.Accepted, &b.Rejected, &covered, &unbroken); err != nil {
 			return nil, err
 		}
-		p := place{topic, int(partition)}
-		b := all[p]
-		if b == nil {
-			b = &PartitionBalance{Topic: topic, Partition: int(partition), Offsets: OffsetRange{r.First, r.First - 1}}
-			all[p] = b
+		b.Partition = int(partition)
+		b.Skipped = max(covered, b.Read) - b.Read
+		all[place{b.Topic, b.Partition}] = &b
+		if !unbroken {
+			broken = append(broken, &b)
 		}
-		b.cover(r)
-		b.Read += read
-		b.Skipped += uint64(r.Last-r.First+1) - read
-		b.Accepted += accepted
-		b.Rejected += rejected
 	}
-	return all, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for _, b := range broken {
+		if err := b.tear(ctx, conn); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
-// cover adds a batch to those before it; none of them begins later.
-func (b *PartitionBalance) cover(r OffsetRange) {
-	if next := b.Offsets.Last + 1; r.First > next {
-		b.Holes = append(b.Holes, OffsetRange{next, r.First - 1})
-	} else if r.First < next {
-		b.Overlaps = append(b.Overlaps, OffsetRange{r.First, min(r.Last, next-1)})
+// mostTorn is how many holes and overlaps of a partition are named.
+const mostTorn = 1000
+
+// tear names the holes and overlaps of a partition that has some. Where rows of
+// one run were merged after one between them was deleted, or was entered twice,
+// the whole of what they span is named.
+func (b *PartitionBalance) tear(ctx context.Context, conn driver.Conn) error {
+	rows, err := conn.Query(ctx, `
+		SELECT first_offset, last_offset, next, within FROM (
+			SELECT first_offset, last_offset, toInt64(covered) - (last_offset - first_offset + 1) AS within,
+				max(last_offset + 1) OVER (ORDER BY first_offset, last_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS next
+			FROM ingest_batches WHERE topic = {topic:String} AND partition = {partition:Int32})
+		WHERE within != 0 OR first_offset != if(first_offset = {first:Int64} AND next = 0, first_offset, next)
+		ORDER BY first_offset, last_offset LIMIT {most:UInt32}`,
+		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(b.Offsets.First)}, driver.NamedValue{Name: "most", Value: fmt.Sprint(mostTorn)})...)
+	if err != nil {
+		return err
 	}
-	b.Offsets.Last = max(b.Offsets.Last, r.Last)
+	defer rows.Close()
+	for rows.Next() {
+		var r OffsetRange
+		var next, within int64
+		if err := rows.Scan(&r.First, &r.Last, &next, &within); err != nil {
+			return err
+		}
+		switch {
+		case within > 0:
+			b.Overlaps = append(b.Overlaps, r)
+		case within < 0:
+			b.Holes = append(b.Holes, r)
+		}
+		if r.First > next && r.First > b.Offsets.First {
+			b.Holes = append(b.Holes, OffsetRange{next, r.First - 1})
+		} else if r.First < next {
+			b.Overlaps = append(b.Overlaps, OffsetRange{r.First, min(r.Last, next-1)})
+		}
+	}
+	return rows.Err()
 }
 
 // compare puts every difference into words.

@@ -114,6 +114,7 @@ type refused struct {
 type lane struct {
 	place
 	first, next int64
+	run         int64 // where the consumer began that has read all from there on
 	end         int64 // of the partition, as last seen
 	chunks      []*rows
 	accepted    int
@@ -320,7 +321,7 @@ func (b *block) rejected() (all []refused) {
 func (b *block) entries() (all []ledgerRow) {
 	for i := range b.lanes {
 		if l := &b.lanes[i]; l.first < l.next {
-			all = append(all, ledgerRow{l.place, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected)})
+			all = append(all, ledgerRow{l.place, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected), l.run})
 		}
 	}
 	return all

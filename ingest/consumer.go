@@ -135,7 +135,7 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 		return err
 	}
 	return c.fill(ctx, c.lane, func(l *lane) error {
-		l.first, l.end = next, b.end
+		l.first, l.run, l.end = next, next, b.end
 		c.advance(l, next)
 		return nil
 	})

@@ -509,18 +509,18 @@ func TestLedgerRefusesWhatItHas(t *testing.T) {
 	e := newEnv(t, 1)
 	s := store{e.conn}
 	p, q := place{"usage.agent.v1", 0}, place{"usage.agent.v1", 1}
-	entries := []ledgerRow{{p, 0, 9, 10, 10, 0}, {q, 5, 9, 5, 4, 1}}
+	entries := []ledgerRow{{p, 0, 9, 10, 10, 0, 0}, {q, 5, 9, 5, 4, 1, 5}}
 	for attempt := range 2 {
 		if err := s.enter(t.Context(), entries); err != nil {
 			t.Errorf("attempt %d: %v", attempt, err)
 		}
 	}
-	for _, late := range []ledgerRow{{p, 0, 19, 20, 20, 0}, {p, 3, 9, 7, 7, 0}, {p, 0, 4, 5, 5, 0}} {
+	for _, late := range []ledgerRow{{p, 0, 19, 20, 20, 0, 0}, {p, 3, 9, 7, 7, 0, 3}, {p, 0, 4, 5, 5, 0, 0}} {
 		if err := s.enter(t.Context(), []ledgerRow{late}); !errors.Is(err, errFenced) {
 			t.Errorf("%v: %v", late, err)
 		}
 	}
-	if err := s.enter(t.Context(), []ledgerRow{{p, 10, 10, 1, 1, 0}}); err != nil {
+	if err := s.enter(t.Context(), []ledgerRow{{p, 10, 10, 1, 1, 0, 10}}); err != nil {
 		t.Error(err)
 	}
 	got := e.rows("SELECT partition, first_offset, last_offset, read, accepted, rejected FROM ingest_batches FINAL ORDER BY ALL")

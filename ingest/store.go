@@ -29,6 +29,8 @@ type ledgerRow struct {
 	place
 	first, last              int64
 	read, accepted, rejected int
+	// run is where the consumer began that has entered everything from there on.
+	run int64
 }
 
 // insertTimeout bounds one attempt of an insert: a server that takes a
@@ -137,52 +139,66 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 
 // enter writes rows of the ledger, at most one of each partition. One that does
 // not come after everything that the ledger has of its partition is not written:
-// then it is errFenced, unless the row stands already, from an attempt whose
+// then it is a refusedEntry, unless it stands already, from an attempt whose
 // answer was lost.
 func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var topics []string
 	var partitions []int32
-	var first, last []int64
+	var first, last, run []int64
 	var read, accepted, rejected []uint64
 	for _, e := range entries {
 		topics, partitions = append(topics, e.topic), append(partitions, int32(e.partition))
-		first, last = append(first, e.first), append(last, e.last)
+		first, last, run = append(first, e.first), append(last, e.last), append(run, e.run)
 		read = append(read, uint64(e.read))
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
 	}
 	err := s.conn.Exec(clickhouse.Context(ctx, entrySettings), `INSERT INTO ingest_batches
-			(topic, partition, first_offset, last_offset, read, accepted, rejected)
-		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected FROM (
+			(topic, partition, first_offset, last_offset, read, accepted, rejected, run)
+		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run FROM (
 			SELECT toString(e.1) AS topic, toInt32(e.2) AS partition, toInt64(e.3) AS first_offset, toInt64(e.4) AS last_offset,
-				e.5 AS read, e.6 AS accepted, e.7 AS rejected
-			FROM (SELECT arrayJoin(arrayZip(?, ?, ?, ?, ?, ?, ?)) AS e)) AS entries
+				e.5 AS read, e.6 AS accepted, e.7 AS rejected, toInt64(e.8) AS run
+			FROM (SELECT arrayJoin(arrayZip(?, ?, ?, ?, ?, ?, ?, ?)) AS e)) AS entries
 		LEFT ANY JOIN (
-			SELECT toString(topic) AS topic, partition, max(last_offset) + 1 AS next FROM ingest_batches
-			WHERE topic IN (?) GROUP BY topic, partition) AS ledger
+			SELECT toString(topic) AS topic, partition, last_offset + 1 AS next FROM v_ingest_partitions
+			WHERE topic IN (?)) AS ledger
 		USING (topic, partition)
-		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, topics)
+		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, run, topics)
 	if err != nil {
 		return inserting("ingest_batches", err)
 	}
 	var standing uint64
 	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches
-		WHERE (topic, partition, first_offset, last_offset) IN arrayZip(?, ?, ?, ?)`, topics, partitions, first, last).Scan(&standing)
-	switch {
-	case err != nil:
+		WHERE (topic, partition, run, last_offset) IN arrayZip(?, ?, ?, ?)`, topics, partitions, run, last).Scan(&standing)
+	if err != nil || standing == uint64(len(entries)) {
 		return explained(err)
-	case standing < uint64(len(entries)):
-		return permanentError{errFenced}
 	}
-	return nil
+	next, err := s.positions(ctx, topics)
+	if err != nil {
+		return err
+	}
+	e := entries[max(0, slices.IndexFunc(entries, func(e ledgerRow) bool { return next[e.place] > e.first }))]
+	return permanentError{refusedEntry{e, next[e.place]}}
 }
+
+// refusedEntry is an entry that the ledger has passed.
+type refusedEntry struct {
+	ledgerRow
+	next int64 // where the ledger goes on
+}
+
+func (r refusedEntry) Error() string {
+	return fmt.Sprintf("the ledger ingest_batches has %s up to offset %d, and takes no entry of %s",
+		r.place, r.next-1, OffsetRange{r.first, r.last})
+}
+
+func (refusedEntry) Is(err error) bool { return err == errFenced }
 
 // positions returns the offset after the last one in the ledger, for each
 // partition of the topics that it knows.
 func (s store) positions(ctx context.Context, topics []string) (map[place]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	rows, err := s.conn.Query(ctx, `SELECT topic, partition, max(last_offset) + 1 FROM ingest_batches
-		WHERE topic IN (?) GROUP BY topic, partition`, topics)
+	rows, err := s.conn.Query(ctx, `SELECT topic, partition, last_offset + 1 FROM v_ingest_partitions WHERE topic IN (?)`, topics)
 	if err != nil {
 		return nil, explained(err)
 	}

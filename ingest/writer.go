@@ -85,7 +85,7 @@ func (w *writer) seal(ctx context.Context, b *block) error {
 	// Once passed on, a block belongs to who writes it.
 	next := newBlock(w.places, b.entered)
 	for i, l := range b.lanes {
-		next.lanes[i].first, next.lanes[i].next, next.lanes[i].end = l.next, l.next, l.end
+		next.lanes[i].first, next.lanes[i].next, next.lanes[i].run, next.lanes[i].end = l.next, l.next, l.run, l.end
 	}
 	select {
 	case <-ctx.Done():

@@ -136,7 +136,7 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 // Positions returns the end of the ledger.
 func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 	rows, err := s.conn.Query(ctx, `
-		SELECT topic, partition, max(last_offset) FROM ingest_batches GROUP BY topic, partition ORDER BY topic, partition`)
+		SELECT topic, partition, last_offset FROM v_ingest_partitions ORDER BY topic, partition`)
 	if err != nil {
 		return nil, err
 	}

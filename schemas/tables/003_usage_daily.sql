@@ -11,9 +11,9 @@ CREATE TABLE IF NOT EXISTS usage_passes
     rules           String COMMENT 'the configured rules that the figures rest on: a change of them touches every day',
     finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day came into force'
 )
-ENGINE = MergeTree
-ORDER BY (pass, run)
-COMMENT 'passes of aggregation that are complete; one without a row is made again';
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY toDate(finished_at)
+COMMENT 'the last complete pass of aggregation of each day; one that was cut short has no row, and is made again';
 
 -- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
 -- those are in usage_moved, which is empty as a rule. An event goes by the number of its identity. Where two share
