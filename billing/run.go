@@ -109,6 +109,8 @@ type Account struct {
 	RegistryOffset int64
 	Positions      []aggregate.Position
 	TZVersion      string
+	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
+	TaxedAs map[civil.Month]*registry.Tax
 }
 
 func (r *Run) sort() {
@@ -146,7 +148,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			return nil, err
 		}
 	}
-	return b.draft(ctx, snapshot, period, tenants, now, aggregate.Settled, again)
+	return b.draft(ctx, snapshot, period, tenants, now, aggregate.Settled, again, chains)
 }
 
 // View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
@@ -162,11 +164,13 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 	if view.KnownAt != nil {
 		arrivedBy = *view.KnownAt
 	}
-	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, nil)
+	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, nil, nil)
 }
 
-// draft bills a period from the deliveries that have arrived by an instant.
-func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64, again map[string][]rerated) (*Run, error) {
+// draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
+// billed again, of the chains.
+func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64,
+	again map[string][]rerated, chains map[string][]Issue) (*Run, error) {
 	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 	chosen := b.choose(run, tenants)
 	positions, err := b.Usage.Positions(ctx)
@@ -182,9 +186,14 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	if err != nil {
 		return nil, err
 	}
+	documents := documents{}
 	for _, issue := range issues {
 		run.Invoices = append(run.Invoices, issue.Invoices...)
-		run.Accounts[issue.Tenant] = issue.account(b.State.Tenant(issue.Tenant))
+		account := issue.account(b.State.Tenant(issue.Tenant))
+		if account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
+			return nil, err
+		}
+		run.Accounts[issue.Tenant] = account
 	}
 	run.sort()
 	return run, nil
@@ -240,7 +249,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 			}
 			due = append(due, t)
 		}
-		if err := b.show(ctx, issued, run); err != nil {
+		if err := b.show(ctx, issued, chains, run); err != nil {
 			return nil, err
 		}
 		if waiting = due; len(due) == 0 {
@@ -451,8 +460,8 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 	return again, moved, nil
 }
 
-// show adds what is issued to a run.
-func (b *Biller) show(ctx context.Context, issues []Issue, run *Run) error {
+// show adds what is issued to a run; the chains are those of its tenants.
+func (b *Biller) show(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
 	if len(issues) == 0 {
 		return nil
 	}
@@ -460,31 +469,46 @@ func (b *Biller) show(ctx context.Context, issues []Issue, run *Run) error {
 	if err != nil {
 		return fmt.Errorf("reading what has been issued of %s: %w", run.Period, err)
 	}
-	states := map[int64]registry.State{}
+	documents := documents{}
 	for _, issue := range issues {
-		state := b.State
-		if issue.RegistryOffset > state.Offset()+1 {
-			return errRegistryChanged // by somebody else, who has issued by it since
+		tenant, err := documents.of(b, issue)
+		if err != nil {
+			return err
 		}
-		// What no command has changed since is still as it was.
-		if offset := issue.RegistryOffset; state.Base(issue.Tenant) >= offset {
-			if _, ok := states[offset]; !ok {
-				if states[offset], err = b.At(offset); err != nil {
-					return fmt.Errorf("reading the registry as it was at offset %d: %w", offset, err)
-				}
-			}
-			state = states[offset]
-		}
-		tenant := state.Tenant(issue.Tenant)
-		if tenant.BillTo == nil {
-			if tenant, err = b.billedSince(tenant, issue.RegistryOffset); err != nil {
-				return err
-			}
+		account := issue.account(tenant)
+		if account.TaxedAs, err = b.taxedAs(tenant, invoices[issue.ID], chains[issue.Tenant], documents); err != nil {
+			return err
 		}
 		run.Invoices = append(run.Invoices, invoices[issue.ID]...)
-		run.Accounts[issue.Tenant] = issue.account(tenant)
+		run.Accounts[issue.Tenant] = account
 	}
 	return nil
+}
+
+// documents are the states of the registry that issues were made by, as far as they have been read.
+type documents map[int64]registry.State
+
+// of returns the tenant as it stood when it was issued, with the first billTo that it has been given.
+func (d documents) of(b *Biller, issue Issue) (*registry.Tenant, error) {
+	state := b.State
+	if issue.RegistryOffset > state.Offset()+1 {
+		return nil, errRegistryChanged // by somebody else, who has issued by it since
+	}
+	// What no command has changed since is still as it was.
+	if offset := issue.RegistryOffset; state.Base(issue.Tenant) >= offset {
+		if _, ok := d[offset]; !ok {
+			var err error
+			if d[offset], err = b.At(offset); err != nil {
+				return nil, fmt.Errorf("reading the registry as it was at offset %d: %w", offset, err)
+			}
+		}
+		state = d[offset]
+	}
+	tenant := state.Tenant(issue.Tenant)
+	if tenant.BillTo == nil {
+		return b.billedSince(tenant, issue.RegistryOffset)
+	}
+	return tenant, nil
 }
 
 // billedSince returns the tenant with the first billTo that it has been given since the registry stood at an offset,
@@ -530,7 +554,7 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 			issued = append(issued, *issue)
 		}
 	}
-	if err := b.show(ctx, issued, run); err != nil {
+	if err := b.show(ctx, issued, chains, run); err != nil {
 		return nil, err
 	}
 	run.Issued = len(issued)

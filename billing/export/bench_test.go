@@ -7,6 +7,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/schemas/civil"
 )
 
 // many is a run of tenants with three invoices each.
@@ -17,7 +18,7 @@ func many(tenants int) *billing.Run {
 		id := fmt.Sprintf("tenant-%04d", n)
 		account := one.Accounts["acme"]
 		tenant := *account.Tenant
-		tenant.ID, tenant.BillTo = id, &registry.BillTo{Address: registry.Address{Country: "SE"}, Tax: &registry.Tax{Category: "S", Rate: dec("25")}}
+		tenant.ID, tenant.BillTo = id, &registry.BillTo{Address: registry.Address{Country: "SE"}, Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("25")}}}
 		account.Tenant = &tenant
 		run.Accounts[id] = account
 		for k := range 3 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
@@ -62,14 +63,14 @@ func (d *deal) lacks() (field, detail string) {
 	demands := []demand{
 		{s.name == "", "seller.name", absent},
 		{!IsCountry(s.address.Country), "seller.address.country", country},
-		{s.vatID == "" && d.tax.Category != notSubject, "seller.vatId", absent},
-		{s.registrationID == "" && d.tax.Category == notSubject, "seller.registrationId", "is not there, and without tax no VAT id may stand for it (BR-O-02, BR-CO-26)"},
+		{s.vatID == "" && !d.has(notSubject), "seller.vatId", absent},
+		{s.registrationID == "" && d.has(notSubject), "seller.registrationId", "is not there, and without tax no VAT id may stand for it (BR-O-02, BR-CO-26)"},
 		{s.vatID != "" && !IsVATID(s.vatID), "seller.vatId", vatID},
 		{b.name == "", "billTo.name", absent},
 		{!IsCountry(b.address.Country), "billTo.address.country", country},
 		{b.vatID != "" && !IsVATID(b.vatID), "billTo.vatId", vatID},
-		{b.vatID == "" && b.registrationID == "" && d.tax.Category == reverseCharge, "billTo.vatId", "is not there, nor is a registrationId, one of which a reverse charge needs (BR-AE-02)"},
-		{d.tax.Reason == "" && d.tax.Category == exempt, "billTo.tax.reason", "is not there, and an exemption needs it (BR-E-10)"},
+		{b.vatID == "" && b.registrationID == "" && d.has(reverseCharge), "billTo.vatId", "is not there, nor is a registrationId, one of which a reverse charge needs (BR-AE-02)"},
+		{slices.ContainsFunc(d.taxes, func(s billing.Subtotal) bool { return s.Tax.Reason == "" && s.Tax.Category == exempt }), "billTo.tax.reason", "is not there, and an exemption needs it (BR-E-10)"},
 		{d.due > civil.NewDate(9999, 12, 31), "billTo.termsDays", "is more than there are dates"},
 	}
 	if d.peppol {
@@ -91,7 +92,7 @@ func (d *deal) lacks() (field, detail string) {
 			demands = append(demands,
 				demand{swedish && !swedishVATID.MatchString(s.vatID), "seller.vatId", "is not SE and 12 digits (SE-R-001, SE-R-002)"},
 				demand{s.registrationID != "" && !isIdentifier(registry.Endpoint{Scheme: "0007", ID: s.registrationID}), "seller.registrationId", "is not a Swedish organisation number of 10 digits (SE-R-004, SE-R-013)"},
-				demand{swedish && d.tax.Category == standardRate && !slices.ContainsFunc([]int64{6, 12, 25}, func(r int64) bool { return d.tax.Rate.Equal(decimal.NewFromInt(r)) }),
+				demand{swedish && slices.ContainsFunc(d.taxes, func(s billing.Subtotal) bool { return s.Tax.Category == standardRate && !isSwedishRate(s.Tax.Rate) }),
 					"billTo.tax.rate", "is not 6, 12 or 25, which Sweden has (SE-R-006)"})
 		case s.address.Country == "DK":
 			demands = append(demands,
@@ -109,7 +110,7 @@ func (d *deal) lacks() (field, detail string) {
 				demand{s.registrationID != "" && s.legalScheme() == "", "seller.registrationId", "is neither a KVK number nor an OIN (NL-R-003)"},
 				demand{domestic && noAddress(b.address), "billTo.address", "lacks street, city or postcode (NL-R-004)"},
 				demand{domestic && b.registrationID != "" && b.legalScheme() == "", "billTo.registrationId", "is neither a KVK number nor an OIN (NL-R-005)"},
-				demand{d.iban == "" && d.invoice.Total.Add(d.vat).IsPositive(), "seller.payment.iban", "is not there (NL-R-007)"})
+				demand{d.iban == "" && d.gross.IsPositive(), "seller.payment.iban", "is not there (NL-R-007)"})
 		case s.address.Country == "DE" && domestic:
 			demands = append(demands, demand{true, "seller.endpoint",
 				"asks for Peppol between Germans, which needs a contact of the seller (DE-R-002) that the configuration has no place for; without billTo.endpoint the file is one by EN 16931"})
@@ -131,6 +132,10 @@ func (d *deal) lacks() (field, detail string) {
 		}
 	}
 	return "", ""
+}
+
+func isSwedishRate(rate decimal.Decimal) bool {
+	return slices.ContainsFunc([]int64{6, 12, 25}, func(r int64) bool { return rate.Equal(decimal.NewFromInt(r)) })
 }
 
 var (

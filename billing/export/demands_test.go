@@ -8,6 +8,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/schemas/civil"
 )
 
 // TestUBLRefusals: what no valid file can be made of is refused by its code and field, and nothing is written.
@@ -32,9 +33,17 @@ func TestUBLRefusals(t *testing.T) {
 		{"no such country", "SEK", func(s *Seller, b *registry.BillTo) { b.Address.Country = "ZZ" }, "missing_bill_to", "billTo.address.country"},
 		{"VAT id without a country", "SEK", func(s *Seller, b *registry.BillTo) { b.VATID = "556036079301" }, "missing_bill_to", "billTo.vatId"},
 		{"reverse charge to nobody", "SEK", func(s *Seller, b *registry.BillTo) {
-			b.VATID, b.RegistrationID, b.Tax = "", "", &registry.Tax{Category: "AE", Reason: "Reverse charge"}
+			b.VATID, b.RegistrationID, b.Tax = "", "", registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge"}}
 		}, "missing_bill_to", "billTo.vatId"},
-		{"blank reason", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax = &registry.Tax{Category: "E", Reason: " "} }, "missing_bill_to", "billTo.tax.reason"},
+		{"blank reason", "SEK", func(s *Seller, b *registry.BillTo) {
+			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "E", Reason: " "}}
+		}, "missing_bill_to", "billTo.tax.reason"},
+		{"O beside S", "SEK", func(s *Seller, b *registry.BillTo) {
+			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "O", Reason: "Outside the scope"}, {From: civil.NewDate(2026, 10, 1), Category: "S", Rate: dec("25")}}
+		}, "unsupported_tax", "billTo.tax"},
+		{"Swedish rate once", "SEK", func(s *Seller, b *registry.BillTo) {
+			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("24")}, {From: civil.NewDate(2026, 10, 1), Category: "S", Rate: dec("25")}}
+		}, "missing_bill_to", "billTo.tax.rate"},
 		{"due never", "SEK", func(s *Seller, b *registry.BillTo) { days := int64(999999999); b.TermsDays = &days }, "missing_bill_to", "billTo.termsDays"},
 		{"endpoint scheme", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.Scheme = "7" }, "missing_bill_to", "billTo.endpoint.scheme"},
 		{"endpoint id", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.ID = "5560360794" }, "missing_bill_to", "billTo.endpoint.id"},
@@ -43,14 +52,14 @@ func TestUBLRefusals(t *testing.T) {
 		{"no country", "SEK", func(s *Seller, b *registry.BillTo) { s.Address.Country = "" }, "missing_seller", "seller.address.country"},
 		{"no VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "" }, "missing_seller", "seller.vatId"},
 		{"no registration id", "SEK", func(s *Seller, b *registry.BillTo) {
-			s.RegistrationID, b.Tax = "", &registry.Tax{Category: "O", Reason: "Outside the scope"}
+			s.RegistrationID, b.Tax = "", registry.Taxes{{From: civil.NoDate, Category: "O", Reason: "Outside the scope"}}
 		}, "missing_seller", "seller.registrationId"},
 		{"seller's endpoint", "SEK", func(s *Seller, b *registry.BillTo) {
 			s.Endpoint = &registry.Endpoint{Scheme: "0088", ID: "7300010000002"}
 		}, "missing_seller", "seller.endpoint.id"},
 		{"Swedish VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "SE5566778899" }, "missing_seller", "seller.vatId"},
 		{"Swedish registration", "SEK", func(s *Seller, b *registry.BillTo) { s.RegistrationID = "556677-8899" }, "missing_seller", "seller.registrationId"},
-		{"Swedish rate", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax.Rate = dec("20") }, "missing_bill_to", "billTo.tax.rate"},
+		{"Swedish rate", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax[0].Rate = dec("20") }, "missing_bill_to", "billTo.tax.rate"},
 		{"Danish registration", "DKK", in("DK"), "missing_seller", "seller.registrationId"},
 		{"Danish buyer", "DKK", func(s *Seller, b *registry.BillTo) { in("DK")(s, b); s.RegistrationID = "12345674" }, "missing_bill_to", "billTo.registrationId"},
 		{"Icelandic registration", "ISK", in("IS"), "missing_seller", "seller.registrationId"},
@@ -82,7 +91,7 @@ func TestUBLRefusals(t *testing.T) {
 		var out bytes.Buffer
 		a := account(b)
 		a.Tenant.Name = " " // which stands in for a name that the buyer has none of
-		err := UBL(&out, october(c.currency, line), a, s, false)
+		err := UBL(&out, october(c.currency, line, corrections()[0]), a, s, false)
 		var r *Refusal
 		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)

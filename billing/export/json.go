@@ -23,7 +23,17 @@ type (
 		IssueDate        civil.Date  `json:"issue_date"`
 		Currency         string      `json:"currency"`
 		Total            string      `json:"total"`
+		Tax              string      `json:"tax,omitempty"`
+		Gross            string      `json:"gross,omitempty"`
+		Taxes            []taxJSON   `json:"taxes,omitempty"`
 		Lines            []lineJSON  `json:"lines"`
+	}
+	taxJSON struct {
+		Category string `json:"category"`
+		Rate     string `json:"rate"`
+		Reason   string `json:"reason,omitempty"`
+		Net      string `json:"net"`
+		Tax      string `json:"tax"`
 	}
 	lineJSON struct {
 		No           int          `json:"line_no"`
@@ -41,6 +51,8 @@ type (
 		Pool         []poolJSON   `json:"pool,omitempty"`
 		Corrects     string       `json:"corrects,omitempty"`
 		CorrectsKind billing.Kind `json:"corrects_kind,omitempty"`
+		TaxCategory  string       `json:"tax_category,omitempty"`
+		TaxRate      string       `json:"tax_rate,omitempty"`
 		Note         string       `json:"note"`
 	}
 	poolJSON struct {
@@ -79,13 +91,23 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 }
 
 func invoiceJSONOf(i billing.Invoice, account billing.Account, draft bool) invoiceJSON {
-	invoice := invoiceJSON{i.ID, i.Tenant, i.Subscription, subscriptionName(i, account), i.Period, account.IssueDate, i.Currency, i.Money(i.Total), []lineJSON{}}
+	invoice := invoiceJSON{ID: i.ID, Tenant: i.Tenant, Subscription: i.Subscription, SubscriptionName: subscriptionName(i, account), Period: i.Period,
+		IssueDate: account.IssueDate, Currency: i.Currency, Total: i.Money(i.Total), Lines: []lineJSON{}}
+	if taxes, tax, gross := account.Taxes(i); len(taxes) > 0 {
+		invoice.Tax, invoice.Gross = i.Money(tax), i.Money(gross)
+		for _, t := range taxes {
+			invoice.Taxes = append(invoice.Taxes, taxJSON{t.Tax.Category, t.Tax.Rate.String(), t.Tax.Reason, i.Money(t.Net), i.Money(t.Amount)})
+		}
+	}
 	for _, l := range i.Lines {
 		line := lineJSON{No: l.No, Kind: l.Kind, Meter: l.Meter, Quantity: l.Quantity.String(), Unit: l.Unit, UnitPrice: l.Price(),
 			Amount: i.Money(l.Amount), From: l.From, To: l.To, Days: l.Days, PeakAt: l.PeakAt(), Corrects: l.Corrects,
 			CorrectsKind: l.CorrectsKind, Note: note(l, draft)}
 		if l.Kind == billing.Overage {
 			line.Entitled = &l.Entitled
+		}
+		if tax := account.TaxOf(i, l); tax != nil {
+			line.TaxCategory, line.TaxRate = tax.Category, tax.Rate.String()
 		}
 		for _, p := range l.Pool {
 			line.Pool = append(line.Pool, poolJSON{civil.FormatMillis(p.AtMS), p.Live, p.Entitled})

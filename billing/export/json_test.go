@@ -9,6 +9,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
 )
 
 func invoicesSchema(t *testing.T) *jsonschema.Schema {
@@ -52,6 +54,35 @@ func TestInvoicesJSONSchema(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// taxedMonth is the month with taxes: what is corrected of September was at another rate (R26).
+func taxedMonth() *billing.Run {
+	run := monthRun()
+	a := run.Accounts["acme"]
+	a.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("12")}, {From: run.Period.First(), Category: "S", Rate: dec("25")}}
+	return run
+}
+
+// TestR26_FilesSayTheTaxes holds the files that have no other test of it to what was worked out by hand: 15004103.23
+// at 25 percent, -1099.99 at 12.
+func TestR26_FilesSayTheTaxes(t *testing.T) {
+	run := taxedMonth()
+	text := invoicesJSON(t, run)
+	if err := validate(t, invoicesSchema(t), text); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		`"total":"15003003.24","tax":"3750893.81","gross":"18753897.05","taxes":[{"category":"S","rate":"25","net":"15004103.23","tax":"3751025.81"},{"category":"S","rate":"12","net":"-1099.99","tax":"-132.00"}]`,
+		`"corrects_kind":"overage","tax_category":"S","tax_rate":"12"`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("invoices.json lacks %s:\n%s", want, text)
+		}
+	}
+	_, f := workbook(t, run)
+	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|7|15,003,003.24|SEK|3,750,893.81|18,753,897.05")
+	wantCells(t, f, "Lines", 7, true, "acme|Sub1|INV-Sub1-202610|6|adjustment|agent_standard|-1|seat||-1100|SEK|46266|46296|||INV-Sub1-202609/3|the rule and the figures|S|12")
 }
 
 // TestInvoicesJSONSchemaRefuses: a schema that takes anything proves nothing.

@@ -56,6 +56,7 @@ const (
 type sheet struct {
 	*document
 	invoice billing.Invoice
+	account billing.Account
 	tenant  *registry.Tenant
 	seller  Seller
 	draft   bool
@@ -87,7 +88,7 @@ func layOut(invoice billing.Invoice, account billing.Account, seller Seller, dra
 	}
 	s := &sheet{
 		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet()},
-		invoice:  invoice, tenant: tenant, seller: seller, draft: draft, zone: zone,
+		invoice:  invoice, account: account, tenant: tenant, seller: seller, draft: draft, zone: zone,
 	}
 	defer s.set.Close()
 	due := account.IssueDate.Add(s.termsDays())
@@ -228,7 +229,7 @@ func (s *sheet) parties(issued, due civil.Date) {
 	if sub := s.tenant.Subscription(s.invoice.Subscription); sub != nil && sub.Name != "" {
 		department = sub.Name
 	}
-	_, _, gross := tax(s.invoice, to)
+	_, _, gross := s.account.Taxes(s.invoice)
 	payBy := day(due)
 	if !gross.IsPositive() {
 		payBy = "Nothing to pay"
@@ -333,42 +334,51 @@ func (s *sheet) charges() {
 	}
 }
 
+// sum is a line of the totals: of a tax with the reason why there is none below.
+type sum struct{ name, value, reason block }
+
+func (s sum) height() int { return s.name.height() + s.reason.height() + 3_400 }
+
 // totals puts the sums on the right and how to pay them on the left.
 func (s *sheet) totals(due civil.Date) {
-	to := s.tenant.BillTo
-	net, taxed, gross := tax(s.invoice, to)
+	taxes, _, gross := s.account.Taxes(s.invoice)
 	const gap = 36 * pt
 	sums := across/2 - gap/2
 	at := right - sums
 
-	sum := "Amount due"
+	title := "Amount due"
 	shown := gross
 	switch {
 	case gross.IsNegative():
-		sum, shown = "Credit to you", gross.Abs()
+		title, shown = "Credit to you", gross.Abs()
 	case gross.IsZero():
-		sum = "Total"
+		title = "Total"
 	}
 	amount := func(d decimal.Decimal) string { return grouped(d, s.invoice.MinorUnits) }
 	total := s.block(s.invoice.Currency+space+amount(shown), fonts.SemiBoldFigures, 12*pt, 16*pt, 10*pageWidth, ink)
-	name := s.block(sum, fonts.SemiBold, 12*pt, 16*pt, max(sums-total.width()-8*pt, 60*pt), ink)
-	reason := block{}
-	if to.Tax != nil && to.Tax.Reason != "" {
-		reason = s.block(to.Tax.Reason, fonts.Regular, small, tight, sums, grey)
-	}
-	type line struct{ name, value block }
-	var lines []line
-	add := func(text, value string) {
+	name := s.block(title, fonts.SemiBold, 12*pt, 16*pt, max(sums-total.width()-8*pt, 60*pt), ink)
+	var lines []sum
+	add := func(text, value, reason string) {
 		v := s.label(value, fonts.Figures, normal, ink)
-		lines = append(lines, line{s.block(text, fonts.Regular, normal, leading, max(sums-v.width()-8*pt, 60*pt), grey), v})
+		l := sum{name: s.block(text, fonts.Regular, normal, leading, max(sums-v.width()-8*pt, 60*pt), grey), value: v}
+		if reason != "" {
+			l.reason = s.block(reason, fonts.Regular, small, tight, sums, grey)
+		}
+		lines = append(lines, l)
 	}
-	if to.Tax != nil {
-		add("Net total", amount(net))
-		add(taxWords(to.Tax), amount(taxed))
+	if len(taxes) > 0 {
+		add("Net total", amount(s.invoice.Total), "")
 	}
-	height := reason.height() + name.height() + 18*pt
+	for _, t := range taxes {
+		words := taxWords(t.Tax)
+		if len(taxes) > 1 {
+			words += " on " + amount(t.Net)
+		}
+		add(words, amount(t.Amount), t.Tax.Reason)
+	}
+	height := name.height() + 18*pt
 	for _, l := range lines {
-		height += l.name.height() + 3_400
+		height += l.height()
 	}
 
 	var pay []block
@@ -405,11 +415,11 @@ func (s *sheet) totals(due civil.Date) {
 	for _, l := range lines {
 		s.draw(l.name, at, y, false)
 		s.draw(l.value, right, y, true)
-		y += l.name.height() + 3_400
+		s.draw(l.reason, at, y+l.name.height()+1_400, false)
+		y += l.height()
 	}
 	if len(lines) > 0 {
-		s.draw(reason, at, y-2_000, false)
-		y += reason.height() + 2*pt
+		y += 2 * pt
 		s.hairline(y, at, right, 700, ink)
 		y += 7 * pt
 	}

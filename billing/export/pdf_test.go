@@ -34,7 +34,7 @@ func acmeAB() billing.Account {
 		Tenant: &registry.Tenant{ID: "acme", Name: "Acme", TimeZone: "Europe/Stockholm",
 			Subscriptions: []registry.Subscription{{ID: "Sub1", Name: "Customer Care"}, {ID: "Sub2", Name: "Sales"}},
 			BillTo: &registry.BillTo{Name: "Acme Industries Ltd", Address: registry.Address{Street: "12 Harbour Road", City: "Göteborg", Postcode: "411 04", Country: "SE"},
-				VATID: "SE112233445501", Reference: "PO 4500123456", Tax: &registry.Tax{Category: "S", Rate: dec("25")}}},
+				VATID: "SE112233445501", Reference: "PO 4500123456", Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("25")}}}},
 		IssueDate: civil.NewDate(2026, 11, 4),
 	}
 }
@@ -175,7 +175,12 @@ func cases() map[string]func() (billing.Invoice, billing.Account, bool) {
 	return map[string]func() (billing.Invoice, billing.Account, bool){
 		"every kind of line": func() (billing.Invoice, billing.Account, bool) { return pdfOctober(), acmeAB(), false },
 		"a draft":            func() (billing.Invoice, billing.Account, bool) { return pdfOctober(), acmeAB(), true },
-		"200 lines":          func() (billing.Invoice, billing.Account, bool) { return manyLines(200), acmeAB(), false },
+		"two taxes": func() (billing.Invoice, billing.Account, bool) {
+			a := acmeAB()
+			a.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("12")}, {From: civil.NewDate(2026, 10, 1), Category: "AE", Reason: "Reverse charge, article 196 of directive 2006/112/EC: the buyer accounts for the tax"}}
+			return pdfOctober(), a, false
+		},
+		"200 lines": func() (billing.Invoice, billing.Account, bool) { return manyLines(200), acmeAB(), false },
 		"scripts": func() (billing.Invoice, billing.Account, bool) {
 			return pdfOctober(), renamed("شركة الخليج للاتصالات (Gulf) 株式会社東京 한국", "हिन्दी บริการลูกค้า קבוצת 🚀 Ελλάδα Москва"), false
 		},
@@ -319,7 +324,7 @@ func TestPDFPages(t *testing.T) {
 
 func TestPDFOfCreditAndNothing(t *testing.T) {
 	exempt := acmeAB()
-	exempt.Tenant.BillTo.Tax = &registry.Tax{Category: "AE", Reason: "Reverse charge, article 196"}
+	exempt.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge, article 196"}}
 	credit := invoiceOf("KWD", 3, billing.Line{Kind: billing.Adjustment, Meter: "agent_standard", Quantity: dec("-3"), Unit: "seat",
 		Amount: dec("-1234567.891"), Corrects: "INV-Sub1-202609", From: civil.NewDate(2026, 9, 1), To: civil.NewDate(2026, 10, 1)})
 	page := pages(t, credit, exempt, false)[0]

@@ -231,11 +231,8 @@ func split(l billing.Line, zone *civil.Zone) (what, when string) {
 	return what, "first at " + clock(zone, l.PeakMS)
 }
 
-// taxWords names the tax of a category of EN 16931, and is nothing where no tax is stated.
-func taxWords(tax *registry.Tax) string {
-	if tax == nil {
-		return ""
-	}
+// taxWords names the tax of a category of EN 16931.
+func taxWords(tax registry.Tax) string {
 	switch tax.Category {
 	case "S":
 		return "VAT " + grouped(tax.Rate, 0) + "%"

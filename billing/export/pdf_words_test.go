@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"apportion/billing"
-	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
 
@@ -94,27 +93,6 @@ func TestDates(t *testing.T) {
 		if got := dates(from, to); got != c.want {
 			t.Errorf("[%s, %s) is %q, want %q", c.from, c.to, got, c.want)
 		}
-	}
-}
-
-// TestTax: rounded once, half to even, for the whole invoice.
-func TestTax(t *testing.T) {
-	for _, c := range []struct {
-		total, rate      string
-		minorUnits       int32
-		taxed, withTaxed string
-	}{
-		{"22319.74", "25", 2, "5579.94", "27899.68"}, {"0.50", "25", 2, "0.12", "0.62"}, {"1.50", "25", 2, "0.38", "1.88"}, {"-0.50", "25", 2, "-0.12", "-0.62"},
-		{"155", "10", 0, "16", "171"}, {"145", "10", 0, "14", "159"}, {"0.123", "8.875", 3, "0.011", "0.134"}, {"100", "0", 2, "0", "100"},
-	} {
-		invoice := billing.Invoice{MinorUnits: c.minorUnits, Total: dec(c.total)}
-		net, taxed, gross := tax(invoice, &registry.BillTo{Tax: &registry.Tax{Category: "S", Rate: dec(c.rate)}})
-		if !net.Equal(dec(c.total)) || !taxed.Equal(dec(c.taxed)) || !gross.Equal(dec(c.withTaxed)) {
-			t.Errorf("%s at %s: %s, %s, %s, want tax %s", c.total, c.rate, net, taxed, gross, c.taxed)
-		}
-	}
-	if _, taxed, gross := tax(billing.Invoice{Total: dec("10")}, &registry.BillTo{}); !taxed.IsZero() || !gross.Equal(dec("10")) {
-		t.Errorf("without a statement: %s, %s", taxed, gross)
 	}
 }
 

@@ -6,6 +6,7 @@ import "fmt"
 const (
 	missingBillTo       = "missing_bill_to"      // the registry lacks something about the buyer, or it cannot be used
 	missingSeller       = "missing_seller"       // the configuration lacks something about the seller, or it cannot be used
+	unsupportedTax      = "unsupported_tax"      // the format has no place for the taxes beside each other
 	unsupportedCurrency = "unsupported_currency" // the format has no place for the currency
 )
 

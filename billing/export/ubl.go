@@ -58,8 +58,9 @@ type deal struct {
 	peppol        bool
 	reference     string
 	iban          string
-	tax           registry.Tax
-	vat           decimal.Decimal
+	account       billing.Account
+	taxes         []billing.Subtotal
+	vat, gross    decimal.Decimal
 	issued, due   civil.Date
 }
 
@@ -81,21 +82,24 @@ func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*
 	if b.Tax == nil {
 		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
 	}
-	_, vat, _ := tax(invoice, b)
+	taxes, vat, gross := account.Taxes(invoice)
 	d := &deal{
 		invoice: invoice,
 		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
 		buyer:   newParty(cmp.Or(strings.TrimSpace(b.Name), account.Tenant.Name), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
-		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), tax: *b.Tax, issued: account.IssueDate,
-		vat: vat,
+		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), issued: account.IssueDate,
+		account: account, taxes: taxes, vat: vat, gross: gross,
 	}
-	d.tax.Reason = strings.TrimSpace(d.tax.Reason)
+	if d.has(notSubject) && len(taxes) > 1 {
+		return nil, refuse(unsupportedTax, "billTo.tax", "makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)",
+			"use the other files of this invoice")
+	}
 	d.peppol = d.seller.endpoint.ID != "" && d.buyer.endpoint.ID != ""
 	d.due = d.issued.Add(seller.TermsDays)
 	if b.TermsDays != nil {
 		d.due = d.issued.Add(int(*b.TermsDays))
 	}
-	if d.tax.Category == notSubject { // which forbids them (BR-O-02)
+	if d.has(notSubject) { // which forbids them (BR-O-02)
 		d.seller.vatID, d.buyer.vatID = "", ""
 	}
 	if field, detail := d.lacks(); strings.HasPrefix(field, "seller.") {
@@ -178,10 +182,14 @@ type ublAmount struct {
 }
 
 type ublTaxTotal struct {
+	Amount    ublAmount        `xml:"cbc:TaxAmount"`
+	Subtotals []ublTaxSubtotal `xml:"cac:TaxSubtotal"`
+}
+
+type ublTaxSubtotal struct {
+	Taxable  ublAmount `xml:"cbc:TaxableAmount"`
 	Amount   ublAmount `xml:"cbc:TaxAmount"`
-	Taxable  ublAmount `xml:"cac:TaxSubtotal>cbc:TaxableAmount"`
-	Subtotal ublAmount `xml:"cac:TaxSubtotal>cbc:TaxAmount"`
-	Category ublTax    `xml:"cac:TaxSubtotal>cac:TaxCategory"`
+	Category ublTax    `xml:"cac:TaxCategory"`
 }
 
 type ublTax struct {
@@ -231,8 +239,11 @@ func (d *deal) document(draft bool) *ublInvoice {
 		Period:   *period(i.Period.First(), i.Period.Next().First()),
 		Contract: i.Subscription,
 		Seller:   d.party(d.seller), Buyer: d.party(d.buyer),
-		Tax:   ublTaxTotal{d.amount(d.vat), d.amount(i.Total), d.amount(d.vat), d.category()},
-		Total: ublTotal{d.amount(i.Total), d.amount(i.Total), d.amount(i.Total.Add(d.vat)), d.amount(i.Total.Add(d.vat))},
+		Tax:   ublTaxTotal{Amount: d.amount(d.vat)},
+		Total: ublTotal{d.amount(i.Total), d.amount(i.Total), d.amount(d.gross), d.amount(d.gross)},
+	}
+	for _, s := range d.taxes {
+		u.Tax.Subtotals = append(u.Tax.Subtotals, ublTaxSubtotal{d.amount(s.Net), d.amount(s.Amount), category(s.Tax)})
 	}
 	if d.peppol {
 		u.CustomizationID += "#compliant#urn:fdc:peppol.eu:2017:poacc:billing:3.0"
@@ -283,19 +294,24 @@ func (d *deal) party(p party) ublParty {
 	return u
 }
 
-// lineTax is the category of every line; what is not subject to tax has no rate (BR-O-05).
-func (d *deal) lineTax() ublTax {
-	t := ublTax{Category: d.tax.Category, Scheme: "VAT"}
+// has reports whether any of the invoice is of a category.
+func (d *deal) has(category string) bool {
+	return slices.ContainsFunc(d.taxes, func(s billing.Subtotal) bool { return s.Tax.Category == category })
+}
+
+// lineTax is the category of a line; what is not subject to tax has no rate (BR-O-05).
+func lineTax(of registry.Tax) ublTax {
+	t := ublTax{Category: of.Category, Scheme: "VAT"}
 	if t.Category != notSubject {
-		t.Percent = d.tax.Rate.String()
+		t.Percent = of.Rate.String()
 	}
 	return t
 }
 
-// category is that of the total, with the reason why there is no tax. An exemption has no one code, the rest have.
-func (d *deal) category() ublTax {
-	t := d.lineTax()
-	t.Reason = d.tax.Reason
+// category is that of a subtotal, with the reason why there is no tax. An exemption has no one code, the rest have.
+func category(of registry.Tax) ublTax {
+	t := lineTax(of)
+	t.Reason = of.Reason
 	switch t.Category {
 	case reverseCharge, export, notSubject:
 		t.ReasonCode = "VATEX-EU-" + t.Category
@@ -312,7 +328,7 @@ func (d *deal) line(l billing.Line) ublLine {
 	}
 	u := ublLine{
 		ID: l.No, Amount: d.amount(l.Amount), Period: period(l.From, l.To),
-		Name: itemName(l), Meter: l.Meter, Tax: d.lineTax(),
+		Name: itemName(l), Meter: l.Meter, Tax: lineTax(*d.account.TaxOf(d.invoice, l)),
 	}
 	quantity, price, base := l.Quantity, l.UnitPrice.Decimal, decimal.NewFromInt(1)
 	switch days := d.invoice.Period.Days(); {

@@ -39,7 +39,7 @@ func acme() *registry.BillTo {
 		Name:    "Acme AB",
 		Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
 		VATID:   "SE556036079301", RegistrationID: "5560360793", Endpoint: &registry.Endpoint{Scheme: "0007", ID: "5560360793"},
-		Reference: "PO-1", Tax: &registry.Tax{Category: "S", Rate: dec("25")},
+		Reference: "PO-1", Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("25")}},
 	}
 }
 
@@ -114,8 +114,15 @@ func buyer(change func(b *registry.BillTo)) *registry.BillTo {
 	return b
 }
 
+// history gives the buyer of the reference taxes by date (R26); the samples are of October, and correct August and September.
+func history(entries ...registry.Tax) *registry.BillTo {
+	return buyer(func(b *registry.BillTo) { b.Tax = entries; entries[0].From = civil.NoDate })
+}
+
 func taxed(category, rate, reason string) *registry.BillTo {
-	return buyer(func(b *registry.BillTo) { b.Tax = &registry.Tax{Category: category, Rate: dec(rate), Reason: reason} })
+	return buyer(func(b *registry.BillTo) {
+		b.Tax = registry.Taxes{{From: civil.NoDate, Category: category, Rate: dec(rate), Reason: reason}}
+	})
 }
 
 // offPeppol takes the endpoint from a buyer.
@@ -143,15 +150,31 @@ func samples() []sampleFile {
 			billing.Line{Kind: billing.Commitment, Meter: "ivr_port", Quantity: dec("7"), Unit: "port", UnitPrice: price("1000"), Amount: dec("2258"), From: on(1), To: on(11), Days: 10},
 			billing.Line{Kind: billing.Adjustment, CorrectsKind: billing.Connect, Meter: "connect.sms", Quantity: dec("-0.5"), Unit: "unit", Amount: dec("-7"),
 				From: civil.NewDate(2026, 9, 1), To: civil.NewDate(2026, 10, 1), Corrects: "INV-Sub1-202609/1"}), acme(), sellerAB(), false},
-		{"half-even", october("SEK", billing.Line{Kind: billing.Overage, Meter: "ivr_port", Quantity: dec("1"), Unit: "port", UnitPrice: price("0.1"), Amount: dec("0.1")}), acme(), sellerAB(), false},
+		{"half-a-cent", october("SEK", billing.Line{Kind: billing.Overage, Meter: "ivr_port", Quantity: dec("1"), Unit: "port", UnitPrice: price("0.1"), Amount: dec("0.1")}), acme(), sellerAB(), false},
 		{"words", october("SEK", ten()...), buyer(func(b *registry.BillTo) {
 			b.Name = `=1+1 <"Smörgås" & 'Co'> 株式会社 😀 ` + "\ufffe\u0085"
 			b.Address = registry.Address{Street: " ", City: "@City", Postcode: "\u00a0", Country: "SE"}
 			b.Reference = "<&>"
 		}), sellerAB(), false},
-		{"words-plain", october("SEK", ten()...), &registry.BillTo{Address: registry.Address{Country: "US"}, Tax: &registry.Tax{Category: "G", Reason: "-"}},
+		{"words-plain", october("SEK", ten()...), &registry.BillTo{Address: registry.Address{Country: "US"}, Tax: registry.Taxes{{From: civil.NoDate, Category: "G", Reason: "-"}}},
 			Seller{Name: "a\x00\x1fb\r\nc]]>", Address: registry.Address{Country: "SE"}, VATID: "SE 556677 8899 01"}, false},
 	}
+	// Several taxes beside each other (R26).
+	september1, october1 := civil.NewDate(2026, 9, 1), civil.NewDate(2026, 10, 1)
+	standard := func(rate string, from civil.Date) registry.Tax {
+		return registry.Tax{From: from, Category: "S", Rate: dec(rate)}
+	}
+	zeros := append(everyKind()[3:4], corrections()[1])
+	all = append(all,
+		sampleFile{"two-rates", october("SEK", append(everyKind(), corrections()...)...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
+		sampleFile{"three-rates-plain", october("EUR", append(everyKind(), corrections()...)...), offPeppol(history(standard("22", 0), standard("24", september1), standard("25.5", october1))), sellerAB(), false},
+		sampleFile{"reverse-beside-standard", october("EUR", append(everyKind(), corrections()...)...),
+			history(standard("25", 0), registry.Tax{From: october1, Category: "AE", Reason: "Reverse charge"}), sellerAB(), false},
+		sampleFile{"exempt-beside-zero", october("EUR", append(everyKind(), corrections()...)...),
+			offPeppol(history(registry.Tax{Category: "E", Reason: "Article 132"}, registry.Tax{From: october1, Category: "Z"})), sellerAB(), false},
+		sampleFile{"negative-two-rates", october("SEK", corrections()...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
+		sampleFile{"negative-two-rates-plain", october("EUR", corrections()...), offPeppol(history(standard("24", 0), standard("25.5", september1))), sellerAB(), false},
+		sampleFile{"nothing-two-rates", october("SEK", zeros...), history(standard("12", 0), standard("25", october1)), sellerAB(), false})
 	for category, reason := range map[string]string{"S": "", "Z": "", "E": "Article 132", "AE": "Reverse charge", "G": "Export outside the EU", "O": "Not subject to VAT"} {
 		rate := "0"
 		if category == "S" {
@@ -162,7 +185,7 @@ func samples() []sampleFile {
 			sampleFile{"tax-" + category + "-plain", october("EUR", append(everyKind(), corrections()...)...), offPeppol(taxed(category, rate, reason)), sellerAB(), false})
 	}
 	all = append(all, sampleFile{"reverse-by-registration", october("EUR", ten()...), buyer(func(b *registry.BillTo) {
-		b.VATID, b.Tax = "", &registry.Tax{Category: "AE", Reason: "Reverse charge"}
+		b.VATID, b.Tax = "", registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge"}}
 	}), sellerAB(), false})
 	// Sellers of the countries that have rules of their own, to a buyer at home and to one abroad.
 	address := func(country string) registry.Address {
@@ -181,7 +204,7 @@ func samples() []sampleFile {
 		"AT": {"ATU12345675", "FN 1a", "9914", "ATU12345675"},
 	} {
 		seller := Seller{Name: country, Address: address(country), VATID: ids.vat, RegistrationID: ids.legal, Endpoint: &registry.Endpoint{Scheme: ids.scheme, ID: ids.endpoint}, IBAN: "DE89 3704 0044 0532 0130 00"}
-		home := &registry.BillTo{Address: seller.Address, VATID: ids.vat, RegistrationID: ids.legal, Endpoint: seller.Endpoint, Reference: "x", Tax: &registry.Tax{Category: "S", Rate: dec("19.6")}}
+		home := &registry.BillTo{Address: seller.Address, VATID: ids.vat, RegistrationID: ids.legal, Endpoint: seller.Endpoint, Reference: "x", Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("19.6")}}}
 		all = append(all,
 			sampleFile{country + "-home", october("EUR", ten()...), home, seller, false},
 			sampleFile{country + "-abroad", october("EUR", ten()...), acme(), seller, false},
@@ -218,7 +241,7 @@ func writeUBL(t testing.TB, dir string, s sampleFile) string {
 func TestUBL(t *testing.T) {
 	dir := t.TempDir()
 	for _, s := range samples() {
-		if !slices.Contains([]string{"peppol", "draft-plain", "tax-O-plain", "yen", "words"}, s.name) {
+		if !slices.Contains([]string{"peppol", "two-rates", "draft-plain", "tax-O-plain", "yen", "words"}, s.name) {
 			continue
 		}
 		got, err := os.ReadFile(writeUBL(t, dir, s))
@@ -450,7 +473,7 @@ func TestUBLAddsUp(t *testing.T) {
 			}
 			sum = sum.Add(amount)
 		}
-		vat := sum.Mul(dec("0.25")).RoundBank(s.invoice.MinorUnits)
+		vat := sum.Mul(dec("0.25")).Round(s.invoice.MinorUnits)
 		if !dec(got.Tax).Equal(vat) || !dec(got.Total.LineExtensionAmount).Equal(sum) || !dec(got.Total.PayableAmount).Equal(sum.Add(vat)) || !sum.Equal(s.invoice.Total) {
 			t.Errorf("totals %+v, tax %s of lines that sum up to %s", got.Total, got.Tax, sum)
 		}

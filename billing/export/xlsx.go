@@ -265,13 +265,17 @@ func invoicesSheet(run *billing.Run) table {
 		status = "DRAFT"
 	}
 	return table{
-		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "#Lines", "#Total", "Currency"),
+		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "#Lines", "#Net total", "Currency", "#Tax", "#Gross total"),
 		height:  len(run.Invoices),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				a := run.Accounts[i.Tenant]
+				var tax, gross cell
+				if taxes, sum, whole := a.Taxes(i); len(taxes) > 0 {
+					tax, gross = money(sum, i.MinorUnits), money(whole, i.MinorUnits)
+				}
 				if !yield(text(i.Tenant), text(a.Tenant.Name), text(i.Subscription), text(subscriptionName(i, a)), text(i.Period.String()), text(i.ID),
-					text(status), date(a.IssueDate), figure(len(i.Lines)), money(i.Total, i.MinorUnits), text(i.Currency)) {
+					text(status), date(a.IssueDate), figure(len(i.Lines)), money(i.Total, i.MinorUnits), text(i.Currency), tax, gross) {
 					return
 				}
 			}
@@ -282,7 +286,7 @@ func invoicesSheet(run *billing.Run) table {
 func linesSheet(run *billing.Run) table {
 	t := table{
 		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price", "#Amount", "Currency",
-			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note"),
+			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note", "Tax category", "#Tax rate %"),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				for _, l := range i.Lines {
@@ -293,9 +297,13 @@ func linesSheet(run *billing.Run) table {
 					if l.Kind == billing.Overage {
 						entitled = figure(l.Entitled)
 					}
+					var category, rate cell
+					if tax := run.Accounts[i.Tenant].TaxOf(i, l); tax != nil {
+						category, rate = text(tax.Category), plain(tax.Rate)
+					}
 					if !yield(text(i.Tenant), text(i.Subscription), text(i.ID), figure(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit),
 						unitPrice, money(l.Amount, i.MinorUnits), text(i.Currency), date(l.From), date(l.To), instant(l.PeakMS), entitled, text(l.Corrects),
-						text(note(l, run.Draft))) {
+						text(note(l, run.Draft)), category, rate) {
 						return
 					}
 				}

@@ -460,14 +460,28 @@ func (r *reader) billTo(path string, n *yaml.Node, b *BillTo) {
 			r.object(path, n, fields{"scheme": r.text(&b.Endpoint.Scheme), "id": r.text(&b.Endpoint.ID)})
 		},
 		"tax": func(path string, n *yaml.Node) {
-			b.Tax = new(Tax)
-			r.object(path, n, fields{"category": r.text(&b.Tax.Category), "rate": r.decimal(&b.Tax.Rate), "reason": r.text(&b.Tax.Reason)})
+			target, leave := r.enter(n)
+			defer leave()
+			if target.Kind != yaml.SequenceNode {
+				b.Tax = Taxes{r.tax(path, n)}
+				return
+			}
+			if len(target.Content) == 0 {
+				r.refuse(n, codeMissingField, path, "", "needed; give at least one entry, or leave tax out")
+			}
+			list(r, "from", (*[]Tax)(&b.Tax), r.tax)(path, n)
 		},
 		"termsDays": func(path string, n *yaml.Node) {
 			b.TermsDays = new(int64)
 			r.whole(codeInvalidField, b.TermsDays)(path, n)
 		},
 	})
+}
+
+func (r *reader) tax(path string, n *yaml.Node) Tax {
+	t := Tax{From: civil.NoDate}
+	r.object(path, n, fields{"from": r.date(&t.From), "category": r.text(&t.Category), "rate": r.decimal(&t.Rate), "reason": r.text(&t.Reason)})
+	return t
 }
 
 func join(path, name string) string {

@@ -27,7 +27,7 @@ func TestParseTakesTheDocumentOfTheEventContract(t *testing.T) {
 		{"overage price", v.Prices.Overage[AgentPremium].String(), "1500"},
 		{"connect price", v.Prices.Connect["sms"].String(), "0.45"},
 		{"country", tenant.BillTo.Address.Country, "SE"},
-		{"rate", tenant.BillTo.Tax.Rate.String(), "25"},
+		{"rate", tenant.BillTo.Tax[0].Rate.String(), "25"},
 		{"class by default", tenant.Licences[0].Class, Standard},
 		{"entry point", tenant.EntryPoints[0].EntryPoint, "ep-support"},
 	} {
@@ -51,6 +51,41 @@ func TestParseReadsTheSameFromYAMLAndJSON(t *testing.T) {
 	for name, other := range map[string]*Document{"JSON": fromJSON, "YAML": fromYAML} {
 		if got, want := string(asJSON(t, other)), string(asJSON(t, doc)); got != want {
 			t.Errorf("%s reads\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
+
+// TestParseReadsTaxAndItsHistory: one tax and a history of one are the same, and are written as they were before there
+// were histories.
+func TestParseReadsTaxAndItsHistory(t *testing.T) {
+	with := func(tax string) *Document {
+		return parse(t, strings.Replace(acme, `{category: S, rate: "25"}`, tax, 1))
+	}
+	for tax, want := range map[string]string{
+		`{category: S, rate: "25"}`:   `"tax":{"category":"S","rate":"25"}`,
+		`[{category: S, rate: "25"}]`: `"tax":{"category":"S","rate":"25"}`,
+		`[{category: S, rate: 24}, {from: 2024-09-01, category: AE, reason: moved}]`: `"tax":[{"category":"S","rate":"24"},{"from":"2024-09-01","category":"AE","rate":"0","reason":"moved"}]`,
+	} {
+		text := string(asJSON(t, with(tax)))
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is written as\n%s\nwant %s", tax, text, want)
+		}
+		if again := string(asJSON(t, parse(t, text))); again != text {
+			t.Errorf("%s comes back as\n%s", tax, again)
+		}
+	}
+	old, next := with(`{category: S, rate: "24"}`), with(`[{category: S, rate: "24"}, {from: 2024-09-01, category: S, rate: "25.5"}]`)
+	if got := Describe(&old.Tenants[0], &next.Tenants[0]); !slices.Equal(got, []string{"+ billTo tax from 2024-09-01 S 25.5"}) {
+		t.Errorf("described as %q", got)
+	}
+	for tax, want := range map[string]string{
+		`[]`: "missing_field tenants[acme].billTo.tax", `x`: "invalid_field tenants[acme].billTo.tax",
+		`[{category: Z, to: 2024-01-01}]`: "unknown_field tenants[acme].billTo.tax[0].to",
+		`[{from: soon, category: Z}]`:     "invalid_field tenants[acme].billTo.tax[soon].from",
+	} {
+		_, problems := Parse("x", []byte(strings.Replace(acme, `{category: S, rate: "25"}`, tax, 1)))
+		if len(problems) != 1 || problems[0].Code+" "+problems[0].Field != want {
+			t.Errorf("%s: %v, want %s", tax, problems, want)
 		}
 	}
 }

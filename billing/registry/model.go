@@ -121,7 +121,7 @@ type BillTo struct {
 	RegistrationID string    `json:"registrationId,omitempty"`
 	Endpoint       *Endpoint `json:"endpoint,omitempty"`
 	Reference      string    `json:"reference,omitempty"`
-	Tax            *Tax      `json:"tax,omitempty"`
+	Tax            Taxes     `json:"tax,omitempty"`
 	TermsDays      *int64    `json:"termsDays,omitempty"` // nil: the seller's
 }
 
@@ -139,11 +139,33 @@ type Endpoint struct {
 	ID     string `json:"id"`
 }
 
-// Tax is the EN 16931 category of everything on the tenant's invoices.
+// Tax is the EN 16931 category of what is on the tenant's invoices, from a date until the next entry's (R26).
 type Tax struct {
+	From     civil.Date      `json:"from"`     // NoDate: the first entry, which has no date
 	Category string          `json:"category"` // S Z E AE G O
 	Rate     decimal.Decimal `json:"rate"`     // percent; 0 in every category but S
 	Reason   string          `json:"reason,omitempty"`
+}
+
+// Taxes is a buyer's tax: one entry, or a history in the order of its dates, the first without one (R26).
+type Taxes []Tax
+
+// On returns the entry in force on a date (R26), and nil where no tax is stated.
+func (t Taxes) On(date civil.Date) *Tax {
+	for i := range slices.Backward(t) {
+		if t[i].From <= date { // of the first too, since NoDate is before every date
+			return &t[i]
+		}
+	}
+	return nil
+}
+
+// MarshalJSON writes the tax as in the registry document: one entry as an object, a history as a list.
+func (t Taxes) MarshalJSON() ([]byte, error) {
+	if len(t) == 1 {
+		return json.Marshal(t[0])
+	}
+	return json.Marshal([]Tax(t))
 }
 
 // optional is a date for encoding/json to leave out when it is absent: a civil.Date of 0 is a real date.
@@ -161,6 +183,15 @@ func (s Subscription) MarshalJSON() ([]byte, error) {
 		plain
 		Cancelled *civil.Date `json:"cancelled,omitempty"`
 	}{plain(s), optional(s.Cancelled)})
+}
+
+// MarshalJSON writes the entry as in the registry document.
+func (t Tax) MarshalJSON() ([]byte, error) {
+	type plain Tax
+	return json.Marshal(struct {
+		From *civil.Date `json:"from,omitempty"`
+		plain
+	}{optional(t.From), plain(t)})
 }
 
 // MarshalJSON writes the licence as in the registry document.

@@ -146,8 +146,12 @@ func outlineBillTo(b *BillTo) []item {
 	if e := b.Endpoint; e != nil {
 		items = append(items, item{label: "endpoint", value: e.Scheme + ":" + e.ID})
 	}
-	if x := b.Tax; x != nil {
-		items = append(items, item{label: "tax", value: strings.TrimSpace(x.Category + " " + x.Rate.String() + " " + x.Reason)})
+	for _, x := range b.Tax {
+		label := "tax"
+		if x.From != civil.NoDate {
+			label += " from " + x.From.String()
+		}
+		items = append(items, item{label: label, value: strings.TrimSpace(x.Category + " " + x.Rate.String() + " " + x.Reason)})
 	}
 	if b.TermsDays != nil {
 		items = append(items, item{label: "termsDays", value: strconv.FormatInt(*b.TermsDays, 10)})

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -256,8 +258,26 @@ func (c *checker) billTo(path string, b *BillTo) {
 		c.neededText(path+".endpoint.scheme", e.Scheme, "the Peppol identifier scheme, such as 0007")
 		c.neededText(path+".endpoint.id", e.ID, "the Peppol identifier")
 	}
-	if b.Tax != nil {
-		c.tax(path+".tax", b.Tax)
+	c.taxes(path+".tax", b.Tax)
+}
+
+// taxes holds a history to R26: the first entry has no date, the others one each, in order.
+func (c *checker) taxes(path string, history Taxes) {
+	for i := range history {
+		tax, at := &history[i], path
+		if len(history) > 1 {
+			at = fmt.Sprintf("%s[%s]", path, cmp.Or(tax.From.String(), strconv.Itoa(i)))
+		}
+		switch {
+		case i == 0 && tax.From != civil.NoDate:
+			c.refuse(codeInvalidField, at+".from", tax.From.String(), "the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
+		case i > 0 && c.missing(at+".from", tax.From == civil.NoDate, "the date from which the entry applies; only the first has none (R26)"):
+		case i > 0 && tax.From == history[i-1].From:
+			c.refuse(codeInvalidField, at+".from", tax.From.String(), "two entries apply from this date (R26); make them one")
+		case i > 0 && tax.From < history[i-1].From:
+			c.refuse(codeInvalidField, at+".from", tax.From.String(), "before the entry above it, which applies from %s (R26); write them in the order of their dates", history[i-1].From)
+		}
+		c.tax(at, tax)
 	}
 }
 

@@ -68,6 +68,15 @@ func TestRefusals(t *testing.T) {
 		{`category: S, rate: "25"`, "category: AE, reason: Reverse charge", ""},
 		{`category: S, rate: "25"`, "category: Z, rate: 5", "invalid_field billTo.tax.rate"},
 		{`category: S`, "category: X", "invalid_field billTo.tax.category"},
+		// R26
+		{`{category: S, rate: "25"}`, `[{category: S, rate: "25"}]`, ""},
+		{`{category: S, rate: "25"}`, `[{category: S, rate: "24"}, {from: 2024-09-01, category: S, rate: "25.5"}, {from: 2024-09-02, category: Z}]`, ""},
+		{`{category: S, rate: "25"}`, `{from: 2024-09-01, category: Z}`, "invalid_field billTo.tax.from"},
+		{`{category: S, rate: "25"}`, `[{from: 2024-08-01, category: Z}, {from: 2024-09-01, category: Z}]`, "invalid_field billTo.tax[2024-08-01].from"},
+		{`{category: S, rate: "25"}`, `[{category: Z}, {category: Z}]`, "missing_field billTo.tax[1].from"},
+		{`{category: S, rate: "25"}`, `[{category: Z}, {from: 2024-09-01, category: Z}, {from: 2024-09-01, category: Z}]`, "invalid_field billTo.tax[2024-09-01].from"},
+		{`{category: S, rate: "25"}`, `[{category: Z}, {from: 2024-09-01, category: Z}, {from: 2024-08-31, category: Z}]`, "invalid_field billTo.tax[2024-08-31].from"},
+		{`{category: S, rate: "25"}`, `[{category: Z}, {from: 2024-09-01, category: S}]`, "invalid_field billTo.tax[2024-09-01].rate"},
 	} {
 		text := strings.Replace(acme, c.old, c.new, 1)
 		if text == acme {
