@@ -103,6 +103,7 @@ type Ingester struct {
 	store    store
 	kafka    *cluster
 	wait     *waiter
+	fences   fences
 	types    map[string]schemas.Type // by topic, prefix included
 }
 
@@ -340,7 +341,7 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 				switch err := run(gctx); {
 				case gctx.Err() != nil:
 				case errors.Is(err, errFenced):
-					in.log.Info("resuming from the ledger", "because", err)
+					in.fenced(gctx, stop, err)
 				default:
 					stop(err)
 				}
@@ -353,4 +354,16 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 			start(newConsumer(w, lane).run)
 		}
 	}
+}
+
+// fenced waits before what was given up is begun again: whatever makes the ledger refuse entries must not become
+// a storm of inserts.
+func (in *Ingester) fenced(ctx context.Context, stop context.CancelCauseFunc, err error) {
+	pause, permanent := in.fences.fenced(err)
+	if permanent != nil {
+		stop(permanent)
+		return
+	}
+	in.log.Warn("resuming from the ledger", "because", err, "in", pause)
+	sleep(ctx, pause)
 }

@@ -2,10 +2,22 @@ package ingest
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas"
+	"apportion/schemas/tables"
 )
 
 // TestLedgerIsReadByItsHeads: what a block, a pass and a balance ask reads a row a partition of each part, however
@@ -45,5 +57,189 @@ func TestLedgerIsReadByItsHeads(t *testing.T) {
 		if t.Logf("%s reads %d rows", step.name, read); read > 10_000 {
 			t.Errorf("%s reads %d rows of a ledger of 3 million", step.name, read)
 		}
+	}
+}
+
+// TestLedgerThatIsAlwaysAhead has something else write to the ledger whatever a consumer is about to enter.
+func TestLedgerThatIsAlwaysAhead(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	e := newEnv(t, 1)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(100)...)...)
+	var inserts atomic.Int64
+	deps := e.deps()
+	deps.ClickHouse = failing{e.conn, func(query string) error {
+		if strings.HasPrefix(query, "INSERT INTO usage_events") {
+			inserts.Add(1)
+		}
+		if strings.HasPrefix(query, "INSERT INTO ingest_batches") {
+			e.exec(`INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) SELECT '` + e.prefix + schemas.TopicAgent + `' AS t, 0,
+				if(count() = 0, 0, max(last_offset) + 1) AS next, next FROM ingest_batches WHERE topic = t`)
+		}
+		return nil
+	}}
+	cfg := e.config()
+	cfg.BatchRows = 1000
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	err := New(cfg, deps).Run(ctx)
+	if said := regexp.MustCompile(`10 times in a row .*usage.agent.v1/0 up to offset 9, and takes no entry of 9-99; .*reconcile`); err == nil || !said.MatchString(err.Error()) {
+		t.Errorf("the error is %v; the log has\n%s", err, e.log)
+	}
+	if n := inserts.Load(); n != mostRefused {
+		t.Errorf("%d inserts, not %d", n, mostRefused)
+	}
+	if n := strings.Count(e.log.String(), "level=WARN msg=\"resuming from the ledger\""); n != mostRefused-1 {
+		t.Errorf("%d warnings, not %d", n, mostRefused-1)
+	}
+}
+
+// TestPauseOfFences: pauses double up to a bound, and an entry in between ends the row. A broker that refuses is
+// waited for without end.
+func TestPauseOfFences(t *testing.T) {
+	var f fences
+	refused := fmt.Errorf("entering: %w", refusedEntry{})
+	want := firstPause
+	for i := 1; i < mostRefused; i++ {
+		if pause, err := f.fenced(refused); err != nil || pause != want {
+			t.Errorf("after %d: %v, %v; want %v", i, pause, err, want)
+		}
+		want = min(2*want, lastPause)
+	}
+	f.entered()
+	for range 100 * mostRefused {
+		if pause, err := f.fenced(errors.Join(errFenced, errors.New("the broker says no"))); err != nil || pause > lastPause || pause < firstPause {
+			t.Fatal(pause, err)
+		}
+	}
+	if _, err := f.fenced(refused); err != nil {
+		t.Error(err)
+	}
+}
+
+// connectCluster returns a connection to a migrated database over two shards, and one to the first shard's own.
+func connectCluster(t *testing.T) (conn, first driver.Conn) {
+	t.Helper()
+	addr, database := servicetest.Cluster(t)
+	options := func(addr, database string) *clickhouse.Options {
+		return &clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}}
+	}
+	db := clickhouse.OpenDB(options(addr, ""))
+	defer db.Close()
+	nodes, err := tables.Nodes(t.Context(), db, servicetest.ClusterName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tables.MigrateCluster(t.Context(), servicetest.ClusterName, database, nodes,
+		func(addr, database string) *sql.DB { return clickhouse.OpenDB(options(addr, database)) }); err != nil {
+		t.Fatal(err)
+	}
+	open := func(addr, database string) driver.Conn {
+		conn, err := clickhouse.Open(options(addr, database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	return open(addr, database), open(nodes[0].Addr, tables.ShardDatabase(database))
+}
+
+// TestMergesOfTheLedger: batches of a run become one row, and the balance, the holes and the overlaps stay what they
+// were, on a server and over a cluster.
+func TestMergesOfTheLedger(t *testing.T) {
+	t.Run("server", func(t *testing.T) {
+		e := newEnv(t, 1)
+		mergesOfTheLedger(t, e.conn, e.conn)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		conn, first := connectCluster(t)
+		mergesOfTheLedger(t, conn, first)
+	})
+}
+
+func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
+	exec := func(conn driver.Conn, query string) {
+		t.Helper()
+		ctx := clickhouse.Context(t.Context(), entrySettings)
+		if err := conn.Exec(ctx, query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rowsOf := func(topic string) (n uint64) {
+		t.Helper()
+		if err := conn.QueryRow(t.Context(), `SELECT count() FROM ingest_batches WHERE topic = ?`, topic).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	balances := func() map[string]*PartitionBalance {
+		t.Helper()
+		all, err := ledger(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byTopic := map[string]*PartitionBalance{}
+		for _, b := range all {
+			byTopic[b.Topic] = b
+		}
+		return byTopic
+	}
+	exec(owner, "SYSTEM STOP MERGES ingest_batches")
+	for _, row := range []string{
+		"'whole', 0, 4, 4, 3, 1, 0", "'whole', 5, 9, 5, 5, 0, 0", "'whole', 10, 14, 5, 5, 0, 0",
+		"'hole', 0, 4, 5, 5, 0, 0", "'hole', 7, 7, 1, 1, 0, 7", "'hole', 8, 9, 2, 2, 0, 7",
+		"'overlap', 0, 4, 5, 5, 0, 0", "'overlap', 2, 2, 1, 1, 0, 2", "'overlap', 4, 8, 5, 5, 0, 4",
+		// What lies between would hide a hole of the same size from a sum.
+		"'both', 0, 4, 5, 5, 0, 0", "'both', 3, 4, 2, 2, 0, 3", "'both', 7, 9, 3, 3, 0, 7",
+		"'twice', 0, 4, 5, 5, 0, 0", "'twice', 0, 4, 5, 5, 0, 0",
+		"'torn', 0, 4, 5, 5, 0, 0", "'torn', 10, 14, 5, 5, 0, 0",
+	} {
+		exec(conn, `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected, run, written_at)
+			SELECT r.1, 0, r.2, r.3, r.4, r.5, r.6, r.7, toDateTime64('2026-10-14 09:00:00', 3, 'UTC') FROM (SELECT tuple(`+row+`) AS r)`)
+	}
+	want := map[string]*PartitionBalance{
+		"whole":   {Offsets: OffsetRange{0, 14}, Read: 14, Accepted: 13, Rejected: 1, Skipped: 1},
+		"hole":    {Offsets: OffsetRange{0, 9}, Read: 8, Accepted: 8, Holes: []OffsetRange{{5, 6}}},
+		"overlap": {Offsets: OffsetRange{0, 8}, Read: 11, Accepted: 11, Overlaps: []OffsetRange{{2, 2}, {4, 4}}},
+		"both":    {Offsets: OffsetRange{0, 9}, Read: 10, Accepted: 10, Holes: []OffsetRange{{5, 6}}, Overlaps: []OffsetRange{{3, 4}}},
+		"twice":   {Offsets: OffsetRange{0, 4}, Read: 10, Accepted: 10, Overlaps: []OffsetRange{{0, 4}}},
+		"torn":    {Offsets: OffsetRange{0, 14}, Read: 10, Accepted: 10, Holes: []OffsetRange{{5, 9}}},
+	}
+	compare := func(when string) {
+		t.Helper()
+		got := balances()
+		for topic, b := range want {
+			if b.Topic = topic; !reflect.DeepEqual(got[topic], b) {
+				t.Errorf("%s: the balance is %+v, not %+v", when, got[topic], b)
+			}
+		}
+	}
+	compare("before")
+	if n := rowsOf("whole"); n != 3 {
+		t.Errorf("%d rows before", n)
+	}
+	exec(owner, "SYSTEM START MERGES ingest_batches")
+	exec(owner, "OPTIMIZE TABLE ingest_batches FINAL")
+	// A row of a run that has lost one in the midst of it cannot say where.
+	want["torn"].Holes = []OffsetRange{{0, 14}}
+	compare("after")
+	for topic, rows := range map[string]uint64{"whole": 1, "hole": 2, "overlap": 3, "both": 3, "twice": 1, "torn": 1} {
+		if n := rowsOf(topic); n != rows {
+			t.Errorf("%d rows of %s after, not %d", n, topic, rows)
+		}
+	}
+	// The next batch goes on where the row ends, and a batch of before is refused.
+	s := store{conn}
+	p := place{"whole", 0}
+	if err := s.enter(t.Context(), []ledgerRow{{p, 15, 19, 5, 5, 0, 0}}); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []ledgerRow{{p, 10, 17, 5, 5, 0, 0}, {p, 10, 24, 5, 5, 0, 10}} {
+		if err := s.enter(t.Context(), []ledgerRow{r}); !errors.As(err, new(refusedEntry)) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	if next, err := s.positions(t.Context(), []string{"whole"}); err != nil || next[p] != 20 {
+		t.Errorf("positions: %v, %v", next, err)
 	}
 }

@@ -180,19 +180,6 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	return permanentError{refusedEntry{e, next[e.place]}}
 }
 
-// refusedEntry is an entry that the ledger has passed.
-type refusedEntry struct {
-	ledgerRow
-	next int64 // where the ledger goes on
-}
-
-func (r refusedEntry) Error() string {
-	return fmt.Sprintf("the ledger ingest_batches has %s up to offset %d, and takes no entry of %s",
-		r.place, r.next-1, OffsetRange{r.first, r.last})
-}
-
-func (refusedEntry) Is(err error) bool { return err == errFenced }
-
 // positions returns the offset after the last one in the ledger, for each
 // partition of the topics that it knows.
 func (s store) positions(ctx context.Context, topics []string) (map[place]int64, error) {

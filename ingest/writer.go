@@ -140,9 +140,6 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
-// errFenced means that a partition may belong to another consumer by now.
-var errFenced = errors.New("the partitions may have gone to other consumers")
-
 // write writes a block: deliveries first, the ledger after, and Kafka's
 // committed offset last, for tools to see. Blocks enter the ledger in the order
 // in which they were filled, since a consumer resumes after the last offset that
@@ -196,6 +193,7 @@ func (w *writer) write(ctx context.Context, b *block) error {
 	if err != nil {
 		return err
 	}
+	w.fences.entered()
 	w.at("after ledger")
 	if err := w.commit(entries, func(e ledgerRow) int64 { return e.last + 1 }); err != nil {
 		w.log.Debug("the ledger is ahead of the committed offsets", "error", err)
