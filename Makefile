@@ -4,8 +4,11 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
+# The newest edition of the IANA time zone data on PyPI, whose 2026.6 is 2026f.
+TZDATA = tzdata==2026.6 --hash=sha256:0a10eec6e13ef16b627fabed9a5f2ba61a62b1c67f327305f4e7e412a70b4aec
+
 .DEFAULT_GOAL = build
-.PHONY: build demo test bench lint vuln fmt clean help
+.PHONY: build demo test bench lint vuln fmt tzdata clean help
 
 build: ## build bin/apportion
 	go build -trimpath -o bin/apportion ./cmd/apportion
@@ -29,6 +32,11 @@ vuln: ## known vulnerabilities in what is called; needs https://vuln.go.dev
 
 fmt: ## format the Go code
 	gofmt -w .
+
+tzdata: ## pack the pinned edition of the time zone data; needs pip
+	@dir=$$(mktemp -d) && trap 'rm -rf '"$$dir" EXIT && echo "$(TZDATA)" > $$dir/pinned && \
+	pip download -q --no-deps --only-binary :all: --require-hashes -r $$dir/pinned -d $$dir && \
+	go run schemas/civil/pack.go $$dir/tzdata-*.whl schemas/civil/zoneinfo.zip
 
 clean: ## remove what build and demo made
 	rm -rf bin out

@@ -92,7 +92,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, %d IVR ports a seat, time zones %s", rules.OpenSessionHours, registry.IVRPortFactor, civil.TZVersion),
+		Rules:          fmt.Sprintf("open sessions %d h, %d IVR ports a seat, time zones %s", rules.OpenSessionHours, registry.IVRPortFactor, civil.Edition()),
 	}
 	pass.Number = number(pass, last)
 	var changed []string

@@ -412,7 +412,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 		}
 		last := chain[len(chain)-1]
 		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.TZVersion || last.Pass > pass.Number
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.Edition() || last.Pass > pass.Number
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue
@@ -579,7 +579,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		}
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices, Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance,
-			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: civil.TZVersion,
+			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: civil.Edition(),
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {

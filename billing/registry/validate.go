@@ -123,7 +123,7 @@ func (t *Tenant) Validate() []Refusal {
 	c.neededText(path+".name", t.Name, "the organisation's name")
 	if !c.missing(path+".timeZone", t.TimeZone == "", "an IANA time zone, such as Europe/Stockholm") {
 		if _, err := civil.LoadZone(t.TimeZone); err != nil {
-			c.refuse(codeInvalidField, path+".timeZone", t.TimeZone, "not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.TZVersion)
+			c.refuse(codeInvalidField, path+".timeZone", t.TimeZone, "not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.Edition())
 		}
 	}
 	c.oneOf(path+".telephony", t.Telephony, telephonyOptions...)

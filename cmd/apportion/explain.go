@@ -231,7 +231,7 @@ func (a *app) restOnPreview(ctx context.Context, store *usage.Store, explainer *
 	}
 	explainer.Tenant, explainer.Now = tenant, now
 	explainer.Extent = aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
-	*rests = basis{RegistryOffset: state.Offset() + 1, Positions: positionsOf(positions), TimeZones: civil.TZVersion, Now: civil.FormatMillis(now)}
+	*rests = basis{RegistryOffset: state.Offset() + 1, Positions: positionsOf(positions), TimeZones: civil.Edition(), Now: civil.FormatMillis(now)}
 	biller := &billing.Biller{State: state, Rules: explainer.Rules, Usage: billing.Pinned(store, positions), Ledger: explainer.Ledger, Progress: func(int, int) {}}
 	run, err := biller.Preview(ctx, name.period, []string{tenant.ID}, now)
 	if err != nil {

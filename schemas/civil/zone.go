@@ -1,23 +1,9 @@
 package civil
 
 import (
-	"archive/zip"
-	"bytes"
-	_ "embed"
 	"errors"
-	"fmt"
-	"io"
-	"sync"
 	"time"
 )
-
-// TZVersion is the edition of the IANA time zone data in use. It is recorded with what is issued (R23).
-const TZVersion = "2025c"
-
-// zoneinfo holds the compiled IANA data of edition TZVersion, as the Go project packs it.
-//
-//go:embed zoneinfo.zip
-var zoneinfo []byte
 
 // Zone is an IANA time zone, read for the two questions that the rules ask of it: when does a date start,
 // and which date holds an instant. It is safe for concurrent use.
@@ -26,55 +12,12 @@ type Zone struct {
 	location *time.Location
 }
 
-var zones struct {
-	sync.Mutex
-	files  map[string]*zip.File
-	loaded map[string]*Zone
-}
-
-// ErrUnknownZone says that a name is not one of the IANA zones of edition [TZVersion].
+// ErrUnknownZone says that a name is not one of the IANA zones of the data in use.
 var ErrUnknownZone = errors.New("unknown time zone")
 
-// LoadZone returns the zone of an IANA name such as Europe/Stockholm, and [ErrUnknownZone] for any other.
-func LoadZone(name string) (*Zone, error) {
-	zones.Lock()
-	defer zones.Unlock()
-	if z := zones.loaded[name]; z != nil {
-		return z, nil
-	}
-	if zones.files == nil {
-		archive, err := zip.NewReader(bytes.NewReader(zoneinfo), int64(len(zoneinfo)))
-		if err != nil {
-			return nil, fmt.Errorf("embedded time zone data: %w", err)
-		}
-		zones.files, zones.loaded = map[string]*zip.File{}, map[string]*Zone{}
-		for _, file := range archive.File {
-			if !file.FileInfo().IsDir() {
-				zones.files[file.Name] = file
-			}
-		}
-	}
-	file := zones.files[name]
-	if file == nil {
-		return nil, fmt.Errorf("%w: %q is not an IANA name of edition %s, such as Europe/Stockholm", ErrUnknownZone, name, TZVersion)
-	}
-	r, err := file.Open()
-	if err != nil {
-		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
-	}
-	location, err := time.LoadLocationFromTZData(name, data)
-	if err != nil {
-		return nil, fmt.Errorf("embedded time zone %s: %w", name, err)
-	}
-	z := &Zone{name: name, location: location}
-	zones.loaded[name] = z
-	return z, nil
-}
+// LoadZone returns the zone of an IANA name such as Europe/Stockholm from the data in use, and [ErrUnknownZone] for any
+// other.
+func LoadZone(name string) (*Zone, error) { return InUse().Load(name) }
 
 // UTC is the zone of what belongs to no known tenant (R22).
 var UTC = &Zone{name: "UTC", location: time.UTC}
