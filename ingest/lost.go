@@ -16,15 +16,15 @@ const mostLost = 20
 // the ledger says, batch by batch: those that no table has, and those that
 // both have.
 func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
-	batches, err := b.suspects(ctx, conn)
+	if b.StoredAccepted+b.StoredRejected == 0 {
+		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: neither usage_events nor rejected has any of the offsets %s", b.Topic, b.Partition, b.Offsets))
+		return nil
+	}
+	batches, n, err := b.suspects(ctx, conn)
 	if err != nil {
 		return err
 	}
-	for i, batch := range batches {
-		if i == mostLost {
-			b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: and %d more batches of the ledger differ from the tables", b.Topic, b.Partition, len(batches)-i))
-			break
-		}
+	for _, batch := range batches {
 		lost, both, err := b.search(ctx, conn, batch)
 		if err != nil {
 			return err
@@ -41,6 +41,9 @@ func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
 			b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: of the batch %s every offset is in one of the tables, but not as many in each as the ledger says", b.Topic, b.Partition, batch))
 		}
 	}
+	if more := n - uint64(len(batches)); more > 0 {
+		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: and %d more batches of the ledger differ from the tables", b.Topic, b.Partition, more))
+	}
 	return nil
 }
 
@@ -56,9 +59,9 @@ func list(ranges []OffsetRange) string {
 	return strings.Join(words, ", ")
 }
 
-// suspects returns the batches of the ledger of which the tables have other
-// numbers of rows, in order.
-func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) ([]OffsetRange, error) {
+// suspects returns the first batches of the ledger of which the tables have
+// other numbers of rows, in order, and how many such there are.
+func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (batches []OffsetRange, n uint64, err error) {
 	stored := func(table string) string {
 		return `(SELECT b.first_offset AS first_offset, uniqExact(t.offset) AS n
 			FROM (SELECT topic, partition, offset FROM ` + table + ` WHERE topic = {topic:String} AND partition = {partition:Int32}) AS t
@@ -70,25 +73,24 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) ([]Of
 		WITH batches AS (
 			SELECT topic, partition, first_offset, last_offset, accepted, rejected FROM ingest_batches FINAL
 			WHERE topic = {topic:String} AND partition = {partition:Int32})
-		SELECT batches.first_offset AS first, batches.last_offset
+		SELECT batches.first_offset AS first, batches.last_offset, count() OVER ()
 		FROM batches
 		LEFT JOIN `+stored("usage_events")+` AS e ON batches.first_offset = e.first_offset
 		LEFT JOIN `+stored("rejected")+` AS r ON batches.first_offset = r.first_offset
 		WHERE batches.accepted != e.n OR batches.rejected != r.n
-		ORDER BY first`, b.named()...)
+		ORDER BY first LIMIT {most:UInt32}`, b.named(driver.NamedValue{Name: "most", Value: fmt.Sprint(mostLost)})...)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer rows.Close()
-	var batches []OffsetRange
 	for rows.Next() {
 		var r OffsetRange
-		if err := rows.Scan(&r.First, &r.Last); err != nil {
-			return nil, err
+		if err := rows.Scan(&r.First, &r.Last, &n); err != nil {
+			return nil, 0, err
 		}
 		batches = append(batches, r)
 	}
-	return batches, rows.Err()
+	return batches, n, rows.Err()
 }
 
 func (b *PartitionBalance) named(more ...any) []any {
