@@ -110,7 +110,7 @@ func connect(t testing.TB, addr, database string) driver.Conn {
 	options := func() *clickhouse.Options {
 		return &clickhouse.Options{
 			Addr: []string{addr},
-			Auth: clickhouse.Auth{Database: database},
+			Auth: clickhouse.Auth{Database: database}, Settings: tables.Settings(),
 		}
 	}
 	db := clickhouse.OpenDB(options())

@@ -160,7 +160,7 @@ func TestMergesOfTheLedger(t *testing.T) {
 func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 	exec := func(conn driver.Conn, query string) {
 		t.Helper()
-		ctx := clickhouse.Context(t.Context(), entrySettings)
+		ctx := t.Context()
 		if err := conn.Exec(ctx, query); err != nil {
 			t.Fatal(err)
 		}

@@ -38,27 +38,17 @@ type ledgerRow struct {
 const insertTimeout = time.Minute
 
 // insertSettings: a block may span more months than ClickHouse likes to see in
-// one insert, and it is answered once it is in the table, or in that of every
-// shard, not once it is queued. Replicas take several inserts at a time, since
+// one insert. Replicas take several inserts at a time, since
 // the order of rows that replace each other is nothing to them; they do so when
 // parts are merged, because looking for them in every insert costs more than the
 // rest of it. An insert that is made again is never left out for having been seen,
 // since usage_placing may not have seen it. The server turns strings into LowCardinality faster than the driver.
 var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 	"max_partitions_per_insert_block":        0,
-	"async_insert":                           0,
-	"distributed_foreground_insert":          1,
 	"insert_quorum_parallel":                 1,
 	"insert_deduplicate":                     0,
 	"optimize_on_insert":                     0,
 	"low_cardinality_allow_in_native_format": 0,
-})
-
-// entrySettings are for the ledger: ClickHouse takes one entry at a time, so that
-// the next is judged by all before it.
-var entrySettings = clickhouse.WithSettings(clickhouse.Settings{
-	"async_insert":                  0,
-	"distributed_foreground_insert": 1,
 })
 
 // packetRows is about how many rows are sent at a time. The server puts them
@@ -152,7 +142,7 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 		read = append(read, uint64(e.read))
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
 	}
-	err := s.conn.Exec(clickhouse.Context(ctx, entrySettings), `INSERT INTO ingest_batches
+	err := s.conn.Exec(ctx, `INSERT INTO ingest_batches
 			(topic, partition, first_offset, last_offset, read, accepted, rejected, run)
 		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run FROM (
 			SELECT toString(e.1) AS topic, toInt32(e.2) AS partition, toInt64(e.3) AS first_offset, toInt64(e.4) AS last_offset,

@@ -167,6 +167,8 @@ func (q *query) context() context.Context {
 			// It would want 4 GiB for each, and its threads write blocks of at most 256 MiB.
 			"max_insert_threads":                            1024,
 			"max_insert_threads_min_free_memory_per_thread": 0,
+			// Usage may be of any dates, and so in any number of partitions.
+			"max_partitions_per_insert_block": 0,
 		}))
 }
 

@@ -40,7 +40,7 @@ func open(t testing.TB) driver.Conn {
 	t.Helper()
 	addr, database := servicetest.Database(t)
 	options := func() *ch.Options {
-		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: ch.Settings{"max_partitions_per_insert_block": 0}}
+		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: tables.Settings()}
 	}
 	db := ch.OpenDB(options())
 	defer db.Close()
@@ -61,7 +61,7 @@ func openCluster(t testing.TB) (conn driver.Conn, shards []driver.Conn) {
 	addr, database := servicetest.Cluster(t)
 	options := func(addr, database string) *ch.Options {
 		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},
-			Settings: ch.Settings{"max_partitions_per_insert_block": 0, "distributed_foreground_insert": 1}}
+			Settings: tables.Settings()}
 	}
 	db := ch.OpenDB(options(addr, ""))
 	defer db.Close()

@@ -11,6 +11,7 @@ import (
 
 	"apportion/billing/export"
 	"apportion/ingest"
+	"apportion/schemas/tables"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -152,11 +153,12 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 		TLS:          secure,
 		Auth:         clickhouse.Auth{Database: c.Database, Username: c.User, Password: c.Password},
 		Compression:  &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		Settings:     tables.Settings(),
 		MaxOpenConns: 64, // ingest uses one for each partition
 		MaxIdleConns: 16,
 	}
 	if c.Cluster != "" {
-		options.Settings = clusterSettings
+		options.Settings = tables.Settings(clusterSettings)
 	}
 	return options, nil
 }

@@ -18,7 +18,6 @@ import (
 // ClickHouse wants one insert into a table at a time. Servers ask one replica of a shard before another, so that it
 // is the one that was written to. What a query looks up in a second table is asked of all shards.
 var clusterSettings = clickhouse.Settings{
-	"distributed_foreground_insert": 1,
 	"insert_quorum":                 "auto",
 	"insert_quorum_parallel":        0,
 	"select_sequential_consistency": 1,
@@ -78,7 +77,7 @@ func (a *app) openShards(ctx context.Context) ([]driver.Conn, error) {
 	var shards []driver.Conn
 	for i := 0; i < len(nodes); {
 		first, of := nodes[i], *options
-		of.Addr, of.Settings = nil, shardSettings
+		of.Addr, of.Settings = nil, tables.Settings(shardSettings)
 		for ; i < len(nodes) && nodes[i].Shard == first.Shard; i++ {
 			of.Addr = append(of.Addr, nodes[i].Addr)
 		}

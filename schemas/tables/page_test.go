@@ -85,7 +85,9 @@ func TestPage(t *testing.T) {
 func october(t *testing.T) driver.Conn {
 	t.Helper()
 	addr, database := servicetest.Database(t)
-	options := func() *ch.Options { return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}} }
+	options := func() *ch.Options {
+		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: tables.Settings()}
+	}
 	db := ch.OpenDB(options())
 	defer db.Close()
 	if _, err := tables.Migrate(t.Context(), db); err != nil {

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"apportion/deploy/embedded"
+	"apportion/deploy/embedded/servicetest"
+)
+
+// hostile is a profile that makes other questions of our queries, or cuts their answers.
+var hostile = map[string]string{
+	"join_use_nulls": "1", "group_by_use_nulls": "1", "transform_null_in": "1", "cast_keep_nullable": "1", "data_type_default_nullable": "1",
+	"aggregate_functions_null_for_empty": "1", "async_insert": "1", "wait_for_async_insert": "0", "limit": "3", "offset": "1", "final": "1",
+	"join_default_strictness": "ANY", "union_default_mode": "DISTINCT", "prefer_column_name_to_alias": "1", "extremes": "1",
+	"max_rows_to_group_by": "5", "group_by_overflow_mode": "any", "max_rows_to_read": "100", "read_overflow_mode": "break",
+	"max_result_rows": "2", "result_overflow_mode": "break", "max_rows_in_set": "1", "set_overflow_mode": "break",
+	"max_rows_in_join": "1", "join_overflow_mode": "break", "max_partitions_per_insert_block": "1", "session_timezone": "Asia/Kolkata",
+	"mutations_sync": "0", "compatibility": "22.3",
+}
+
+// TestHostileProfile bills a made month on a server whose profile means something else by every query: the lines are
+// the same.
+func TestHostileProfile(t *testing.T) {
+	brokers := servicetest.Kafka(t)
+	var profile strings.Builder
+	for name, value := range hostile {
+		fmt.Fprintf(&profile, "<%[1]s>%[2]s</%[1]s>", name, value)
+	}
+	servicetest.ClickHouse(t) // or skip
+	server, err := embedded.StartClickHouse(t.Context(), embedded.Options{
+		Data: t.TempDir(), ClickHouseConfig: "<profiles><default/><hostile>" + profile.String() + "</hostile></profiles><users>" +
+			"<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile></default>" +
+			"<hostile><password/><networks><ip>127.0.0.1</ip></networks><profile>hostile</profile></hostile></users>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+
+	dir, out := filepath.Join("testdata", "cases", "revisions"), t.TempDir()
+	var about struct {
+		Period string `json:"period"`
+	}
+	readJSON(t, filepath.Join(dir, "case.json"), &about)
+	config := filepath.Join(t.TempDir(), "apportion.yaml")
+	if err := os.WriteFile(config, []byte("kafka: {brokers: ['"+brokers+"'], topicPrefix: hostile., group: hostile, partitions: 2}\n"+
+		"clickhouse: {addr: ['"+server.Addr+"'], database: hostile, user: hostile}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"migrate"},
+		{"registry", "apply", "-f", filepath.Join(dir, "registry.json")},
+		{"publish", filepath.Join(dir, "events.ndjson.gz")},
+		{"ingest", "--until-caught-up"},
+		{"reconcile", "--period", about.Period},
+		{"bill", "issue", "--period", about.Period, "--out", out},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(t.Context(), append(args, "--config", config), nil, nil, &stdout, &stderr); code != exitDone && code != exitFindings {
+			t.Fatalf("apportion %s: exit code %d\n%s%s", strings.Join(args, " "), code, stdout.String(), stderr.String())
+		}
+	}
+	wantLines(t, filepath.Join(out, about.Period), filepath.Join(dir, "lines.csv"))
+}
