@@ -2,8 +2,7 @@ package clickhouse
 
 import (
 	"context"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"strings"
 
 	"apportion/aggregate"
 )
@@ -11,7 +10,7 @@ import (
 // OldestChange returns when the oldest change was taken in that no finished pass rests on, in UTC epoch
 // milliseconds, and whether there is any: of a batch of deliveries, when it was entered in the ledger, to the minute;
 // of a registry command, when it arrived on Kafka, as far as registry_log has it.
-func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, any bool, err error) {
+func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, found bool, err error) {
 	pass, err := s.LastPass(ctx)
 	if err != nil {
 		return 0, false, err
@@ -24,27 +23,19 @@ func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, any bool, err 
 	if err != nil {
 		return 0, false, err
 	}
-	oldest := func(row driver.Row) error {
-		var since int64
-		var n uint64
-		if err := row.Scan(&since, &n); err != nil || n == 0 {
-			return err
-		}
-		if !any || since < sinceMS {
-			sinceMS, any = since, true
-		}
-		return nil
-	}
+	// The end of the ledger and what the pass has seen go along as constants: an index finds what lies between.
+	unseen, values := []string{"false"}, []any{}
 	for _, p := range ledger {
-		seen := next[aggregate.Position{Topic: p.Topic, Partition: p.Partition}]
-		if p.LastOffset < seen {
-			continue
-		}
-		if err := oldest(s.conn.QueryRow(ctx, `SELECT toUnixTimestamp64Milli(min(written_at)), count() FROM ingest_batches
-			WHERE topic = ? AND partition = ? AND last_offset >= ?`, p.Topic, p.Partition, seen)); err != nil {
-			return 0, false, err
+		if seen := next[aggregate.Position{Topic: p.Topic, Partition: p.Partition}]; p.LastOffset >= seen {
+			unseen = append(unseen, "(topic = ? AND partition = ? AND last_offset >= ?)")
+			values = append(values, p.Topic, p.Partition, seen)
 		}
 	}
-	err = oldest(s.conn.QueryRow(ctx, `SELECT min(arrived_ms), count() FROM registry_log WHERE offset >= ?`, pass.RegistryOffset))
-	return sinceMS, any, err
+	var n uint64
+	err = s.conn.QueryRow(ctx, `
+		SELECT toInt64(min(since_ms)), count() FROM (
+			SELECT toUnixTimestamp64Milli(written_at) AS since_ms FROM ingest_batches WHERE `+strings.Join(unseen, " OR ")+`
+			UNION ALL
+			SELECT arrived_ms FROM registry_log WHERE offset >= ?)`, append(values, pass.RegistryOffset)...).Scan(&sinceMS, &n)
+	return sinceMS, n > 0, err
 }

@@ -3,6 +3,8 @@ package clickhouse_test
 import (
 	"testing"
 
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
 )
@@ -50,4 +52,30 @@ func TestOldestChange(t *testing.T) {
 	want("and a batch between them", 8000)
 	pass(4, 1, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
 	want("the first command is in force", 8500)
+}
+
+// TestOldestChangeReadsLittle: what the last pass has seen of a long ledger is not read.
+func TestOldestChangeReadsLittle(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	if err := conn.Exec(t.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, written_at)
+		SELECT 'usage', number % 4, intDiv(number, 4), intDiv(number, 4), fromUnixTimestamp64Milli(toInt64(number), 'UTC') FROM numbers(1000000)`); err != nil {
+		t.Fatal(err)
+	}
+	pass := aggregate.Pass{Number: 1}
+	for partition := range int32(4) {
+		pass.Positions = append(pass.Positions, aggregate.Position{Topic: "usage", Partition: partition, LastOffset: 249_989})
+	}
+	if err := store.Finish(t.Context(), pass); err != nil {
+		t.Fatal(err)
+	}
+	var read uint64
+	ctx := ch.Context(t.Context(), ch.WithProgress(func(p *ch.Progress) { read += p.Rows }))
+	since, found, err := store.OldestChange(ctx)
+	if err != nil || !found || since != 999_960 {
+		t.Errorf("%d, %t, %v; want 999960", since, found, err)
+	}
+	if read > 200_000 {
+		t.Errorf("%d rows are read of a million, of which 40 are new", read)
+	}
 }
