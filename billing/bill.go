@@ -21,6 +21,15 @@ type Rules struct {
 	IVRPortFactor int64
 	// GraceDays is how many dates after the end of a period it can be issued (R20).
 	GraceDays int
+	// Zones is the time zone data by which dates begin; nil is the data in use. It is recorded by its edition (R23).
+	Zones *civil.Data
+}
+
+func (r Rules) zones() *civil.Data {
+	if r.Zones != nil {
+		return r.Zones
+	}
+	return civil.InUse()
 }
 
 // DefaultRules are the numbers that the rules themselves name.

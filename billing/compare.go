@@ -15,10 +15,12 @@ import (
 	"apportion/schemas/civil"
 )
 
-// View is a way to look at a period: under a registry that need not be the present one, and with what was known
-// by an instant that need not be the present one.
+// View is a way to look at a period: under a registry or time zone data that need not be the present ones, and with what
+// was known by an instant that need not be the present one.
 type View struct {
 	State registry.State
+	// Zones is the time zone data, nil that in use.
+	Zones *civil.Data
 	// Now is that of R12, and deliveries that arrived on Kafka after KnownAt are left out (nil: none); both in UTC
 	// epoch milliseconds.
 	Now     int64

@@ -39,7 +39,7 @@ func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first 
 		}
 	}
 	for _, t := range tenants {
-		zone, err := zoneOf(t)
+		zone, err := zoneOf(t, rules)
 		if err != nil {
 			return nil, err
 		}

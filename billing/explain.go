@@ -155,7 +155,7 @@ type InvoiceLine struct {
 // Explain says how a line of an invoice came about.
 func (x *Explainer) Explain(ctx context.Context, invoice Invoice, line Line) (*Explanation, error) {
 	e := &Explanation{Invoice: invoice, Line: line}
-	zone, err := zoneOf(x.Tenant)
+	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -548,7 +548,7 @@ func (x *Explainer) comesTo(ctx context.Context, c *Corrected, subscription, met
 // rework bills a period anew from its deliveries, by the rules in plain Go: all the lines that rest on the same
 // type of events as one kind and meter do, and the commitments.
 func (x *Explainer) rework(ctx context.Context, period civil.Month, kind Kind, meter string, progress func(deliveries int64)) ([]Invoice, error) {
-	zone, err := zoneOf(x.Tenant)
+	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
 	}

@@ -154,12 +154,12 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 // View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
 // on what stands. Nothing is stored.
 func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string, view View) (*Run, error) {
-	snapshot, err := Snapshot(view.State, b.Rules)
+	viewed := *b
+	viewed.State, viewed.Rules.Zones = view.State, view.Zones
+	snapshot, err := Snapshot(view.State, viewed.Rules)
 	if err != nil {
 		return nil, err
 	}
-	viewed := *b
-	viewed.State = view.State
 	arrivedBy := aggregate.Settled
 	if view.KnownAt != nil {
 		arrivedBy = *view.KnownAt
@@ -412,7 +412,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 		}
 		last := chain[len(chain)-1]
 		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != civil.Edition() || last.Pass > pass.Number
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Number
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue
@@ -579,7 +579,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		}
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices, Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance,
-			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: civil.Edition(),
+			RegistryOffset: on.snapshot.Offset, Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {
@@ -591,7 +591,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 
 // one bills a tenant's period, with what corrects the periods that are billed again (R21).
 func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, again []rerated) ([]Invoice, error) {
-	zone, err := zoneOf(t)
+	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -704,7 +704,7 @@ func (b *Biller) choose(run *Run, names []string) []*registry.Tenant {
 // graceEnds returns when a tenant's period can be issued: 00:00, in its zone, of the date so many dates after
 // the end of the period (R20).
 func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error) {
-	zone, err := zoneOf(t)
+	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ func Snapshot(state registry.State, rules Rules) (aggregate.Snapshot, error) {
 	snapshot := aggregate.Snapshot{Offset: state.Offset() + 1, IVRPortFactor: rules.IVRPortFactor}
 	snapshot.Timelines.Zones = map[string]*civil.Zone{}
 	for _, tenant := range state.Tenants() {
-		zone, err := zoneOf(tenant)
+		zone, err := zoneOf(tenant, rules)
 		if err != nil {
 			return aggregate.Snapshot{}, err
 		}
@@ -27,8 +27,8 @@ func Snapshot(state registry.State, rules Rules) (aggregate.Snapshot, error) {
 	return snapshot, nil
 }
 
-func zoneOf(tenant *registry.Tenant) (*civil.Zone, error) {
-	zone, err := civil.LoadZone(tenant.TimeZone)
+func zoneOf(tenant *registry.Tenant, rules Rules) (*civil.Zone, error) {
+	zone, err := rules.zones().Load(tenant.TimeZone)
 	if err != nil {
 		return nil, fmt.Errorf("tenant %s: %w", tenant.ID, err)
 	}

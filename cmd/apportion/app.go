@@ -11,6 +11,7 @@ import (
 
 	"apportion/billing/export"
 	"apportion/ingest"
+	"apportion/schemas/civil"
 	"apportion/schemas/tables"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -63,6 +64,13 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 		}
 		a.log = newLogger(a.stderr, a.cfg)
 		slog.SetDefault(a.log)
+		if name := a.cfg.Time.ZoneData; name != "" {
+			data, err := readZoneData(name)
+			if err != nil {
+				return usagef("time.zoneData (from %s): %w", a.sources["time.zoneData"], err)
+			}
+			civil.Use(data)
+		}
 		a.begun = true
 		defer func() {
 			for _, close := range a.closers {

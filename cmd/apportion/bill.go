@@ -133,6 +133,7 @@ the period to DIR/PERIOD/, whole or not at all.`,
 
 // biller returns what bills, on the registry as it stands now.
 func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
+	a.warnOfStaleZones()
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"apportion/billing"
 	"apportion/schemas/civil"
@@ -14,24 +15,31 @@ import (
 )
 
 func newBillDiffCommand(a *app) *cobra.Command {
-	var period, from, to string
+	var period, from, to, zones string
 	var tenants []string
 	cmd := &cobra.Command{
-		Use:   "diff --period P --from T --to T",
-		Short: "Show what changed in a period between two instants",
+		Use:   "diff --period P (--from T --to T | --zone-data FILE)",
+		Short: "Show what changed in a period between two instants, or would with other time zone data",
 		Long: `Works the period out as it was known at both instants, as "bill preview --as-known-at" does,
 and shows what differs: for every subscription, kind and meter the quantity and the amount
 before and after. Lines of several versions are added up. Late deliveries, revisions and
 changes to the registry show here before they are invoiced, and open sessions that went on.
 
+With --zone-data it compares what is known now by the time zone data in use with the same by
+that of the file (see time.zoneData): what a newer edition moves to another day or month.
+
 Nothing is stored. The exit code is 3 if anything differs.`,
 		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z
-  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json`,
+  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json
+  apportion bill diff --config data/apportion.yaml --period 2026-11 --zone-data tzdata-2026.6-py2.py3-none-any.whl`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			p, err := parsePeriod(period)
 			if err != nil {
 				return err
+			}
+			if zones != "" {
+				return a.billDiffZones(ctx, p, tenants, zones)
 			}
 			before, err := parseInstantOf("--from", from)
 			if err != nil {
@@ -48,8 +56,10 @@ Nothing is stored. The exit code is 3 if anything differs.`,
 	cmd.Flags().StringVar(&from, "from", "", "the earlier `instant`, in RFC 3339")
 	cmd.Flags().StringVar(&to, "to", "", "the later `instant`, in RFC 3339")
 	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "look only at this `tenant`; can be repeated")
-	cmd.MarkFlagRequired("from")
-	cmd.MarkFlagRequired("to")
+	cmd.Flags().StringVar(&zones, "zone-data", "", "compare with the time zone data of this `file` or directory")
+	cmd.MarkFlagsRequiredTogether("from", "to")
+	cmd.MarkFlagsOneRequired("from", "zone-data")
+	cmd.MarkFlagsMutuallyExclusive("from", "zone-data")
 	return cmd
 }
 
@@ -80,12 +90,44 @@ func (a *app) billDiff(ctx context.Context, period civil.Month, tenants []string
 		To     string      `json:"to"`
 		comparisonJSON
 	}{period, civil.FormatMillis(from), civil.FormatMillis(to), resultOf(compared)}
-	if err := a.print(result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s, as known at %s and at %s\n\n", period, result.From, result.To)
+	return a.printDiff(compared, result, fmt.Sprintf("%s, as known at %s and at %s", period, result.From, result.To), "at "+result.From, "at "+result.To)
+}
+
+// billDiffZones compares a period by the time zone data in use with the same by other data.
+func (a *app) billDiffZones(ctx context.Context, period civil.Month, tenants []string, file string) error {
+	other, err := readZoneData(file)
+	if err != nil {
+		return usagef("--zone-data: %w", err)
+	}
+	biller, err := a.biller(ctx)
+	if err != nil {
+		return err
+	}
+	before := billing.View{State: biller.State, Now: time.Now().UnixMilli()}
+	after := before
+	after.Zones = other
+	compared, err := biller.Compare(ctx, period, tenants, before, after)
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Period civil.Month `json:"period"`
+		From   string      `json:"from_zone_data"`
+		To     string      `json:"to_zone_data"`
+		comparisonJSON
+	}{period, civil.Edition(), other.Edition, resultOf(compared)}
+	return a.printDiff(compared, result, fmt.Sprintf("%s, by the time zone data %s and by %s", period, result.From, result.To), "by "+result.From, "by "+result.To)
+}
+
+// printDiff says what differs, under a title; were and are name the two sides.
+func (a *app) printDiff(compared *billing.Comparison, result any, title, were, are string) error {
+	err := a.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%s\n\n", title)
 		writeChanges(w, compared.Changes)
 		writeTotals(w, compared.Totals, "BEFORE", "AFTER")
-		writeStops(w, compared, "at "+result.From, "at "+result.To)
-	}); err != nil {
+		writeStops(w, compared, were, are)
+	})
+	if err != nil {
 		return err
 	}
 	if len(compared.Changes) > 0 {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"apportion/deploy/embedded"
+	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
 )
@@ -150,5 +151,5 @@ func version() string {
 	if v == "" {
 		v = "(devel)"
 	}
-	return v + " " + info.GoVersion
+	return v + " " + info.GoVersion + ", time zones " + civil.Edition()
 }

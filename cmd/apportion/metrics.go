@@ -8,6 +8,7 @@ import (
 
 	usage "apportion/aggregate/clickhouse"
 	"apportion/ingest"
+	"apportion/schemas/civil"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -79,9 +80,24 @@ func newMetrics() *metrics {
 			Name: "apportion_stopped_periods", Help: "Periods of tenants that are due and were stopped when this process's schedule last fired, by code (held, missing_price, unbalanced).",
 		}, []string{"code"}),
 	}
-	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress,
+	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress, zoneDataAge{},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// zoneDataAge collects how old the time zone data in use is; data that does not say is left out.
+type zoneDataAge struct{}
+
+var zoneDataAgeDesc = prometheus.NewDesc("apportion_zone_data_age_days",
+	"Days since the time zone data in use was made, by its edition.", []string{"edition"}, nil)
+
+// Describe and Collect make it a prometheus.Collector.
+func (zoneDataAge) Describe(ch chan<- *prometheus.Desc) { ch <- zoneDataAgeDesc }
+
+func (zoneDataAge) Collect(ch chan<- prometheus.Metric) {
+	if data := civil.InUse(); !data.Date.IsZero() {
+		ch <- prometheus.MustNewConstMetric(zoneDataAgeDesc, prometheus.GaugeValue, float64(int(time.Since(data.Date).Hours()/24)), data.Edition)
+	}
 }
 
 // observe counts a batch that is done.

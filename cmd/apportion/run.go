@@ -68,6 +68,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	if err != nil {
 		return err
 	}
+	a.warnOfStaleZones()
 	metrics := newMetrics()
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(part string, run func(context.Context) error) {

@@ -67,6 +67,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"sql":     executeSQL,
 	"comes":   comes,
 	"serves":  serves,
+	"zones":   writeZones,
 }
 
 // TestScripts runs the program without servers.

@@ -53,6 +53,7 @@ func TestHealthAndMetrics(t *testing.T) {
 		`apportion_batch_deliveries_sum{topic="usage.agent.v1"} 9`,
 		`apportion_insert_seconds_sum{topic="usage.agent.v1"} 0.04`,
 		`apportion_last_progress_timestamp_seconds{partition="3",topic="usage.agent.v1"}`,
+		`apportion_zone_data_age_days{edition="`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %s", want)

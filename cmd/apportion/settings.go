@@ -30,6 +30,7 @@ type Config struct {
 	ClickHouse ClickHouseConfig `yaml:"clickhouse"`
 	Rules      RulesConfig      `yaml:"rules"`
 	Schedule   ScheduleConfig   `yaml:"schedule"`
+	Time       TimeConfig       `yaml:"time"`
 	Seller     SellerConfig     `yaml:"seller"`
 	HTTP       HTTPConfig       `yaml:"http"`
 	Log        LogConfig        `yaml:"log"`
@@ -85,6 +86,11 @@ type ScheduleConfig struct {
 	Issue string `yaml:"issue"` // when, a cron expression in UTC
 	From  string `yaml:"from"`  // the first period, such as 2026-10
 	Out   string `yaml:"out"`   // the directory that the files go below; empty: none are written
+}
+
+// TimeConfig says by which data months and dates begin.
+type TimeConfig struct {
+	ZoneData string `yaml:"zoneData"` // a zip file or a directory of compiled zones; empty: what comes with the program
 }
 
 // SellerConfig is the seller on UBL and PDF invoices.

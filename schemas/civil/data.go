@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -40,7 +39,7 @@ type Data struct {
 
 // embedded is the data that comes with the program.
 var embedded = sync.OnceValue(func() *Data {
-	d, err := readZip(zoneinfo)
+	d, err := ReadZip(zoneinfo)
 	if err != nil {
 		panic(err) // which no test would have passed
 	}
@@ -65,43 +64,19 @@ func Use(d *Data) { inUse.Store(d) }
 // Edition returns the edition of the data in use. It is recorded with what is issued (R23).
 func Edition() string { return InUse().Edition }
 
-// ReadData reads the data of a directory such as /usr/share/zoneinfo, or of a zip file such as Go's or the wheel of
-// Python's tzdata. The edition is that of its tzdata.zi or +VERSION.
-func ReadData(name string) (*Data, error) {
-	d, err := readData(name)
-	if err != nil {
-		return nil, fmt.Errorf("time zone data of %s: %w", name, err)
-	}
-	return d, nil
-}
-
-func readData(name string) (*Data, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		// A root would not follow the link that a directory often is.
-		return readFiles(os.DirFS(name))
-	}
-	content, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return readZip(content)
-}
-
-func readZip(content []byte) (*Data, error) {
+// ReadZip reads the data of a zip file such as Go's or the wheel of Python's tzdata, as [ReadData] does.
+func ReadZip(content []byte) (*Data, error) {
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
 		return nil, fmt.Errorf("%w: give a zip file or a directory of compiled zones", err)
 	}
-	return readFiles(archive)
+	return ReadData(archive)
 }
 
-// readFiles reads what is beside the zone UTC and below. Other files than zones are left out, and so are the machine's
-// own zone and the copies of all zones that count leap seconds (right) or repeat the others (posix).
-func readFiles(root fs.FS) (*Data, error) {
+// ReadData reads the data of a directory such as /usr/share/zoneinfo: what is beside the zone UTC and below. The edition
+// is that of its tzdata.zi or +VERSION. Other files than zones are left out, and so are the machine's own zone and the
+// copies of all zones that count leap seconds (right) or repeat the others (posix).
+func ReadData(root fs.FS) (*Data, error) {
 	d := &Data{files: map[string][]byte{}, loaded: map[string]*Zone{}}
 	top := ""
 	if err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {

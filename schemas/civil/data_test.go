@@ -71,17 +71,13 @@ func TestReadData(t *testing.T) {
 		"2030a": with("tzdata.zi", "# version 2030a\nR A 1\n"), "2030b": with("+VERSION", "2030b\n"), "2031b": prefixed, "": zones,
 	} {
 		dir := directory(t, files)
-		file := filepath.Join(t.TempDir(), "zones.zip")
-		out, err := os.Create(file)
-		if err != nil {
+		var packed bytes.Buffer
+		archive := zip.NewWriter(&packed)
+		if err := errors.Join(archive.AddFS(os.DirFS(dir)), archive.Close()); err != nil {
 			t.Fatal(err)
 		}
-		archive := zip.NewWriter(out)
-		if err := errors.Join(archive.AddFS(os.DirFS(dir)), archive.Close(), out.Close()); err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range []string{dir, file} {
-			d, err := ReadData(path)
+		for _, read := range []func() (*Data, error){func() (*Data, error) { return ReadData(os.DirFS(dir)) }, func() (*Data, error) { return ReadZip(packed.Bytes()) }} {
+			d, err := read()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,10 +102,11 @@ func TestReadData(t *testing.T) {
 			}
 		}
 	}
-	for name, path := range map[string]string{"absent": "absent", "not zones": directory(t, map[string]string{"a": "b"}), "not a zip": filepath.Join(directory(t, zones), "zone.tab")} {
-		if d, err := ReadData(path); err == nil || !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %v, %v", name, d, err)
-		}
+	if d, err := ReadData(os.DirFS(directory(t, map[string]string{"a": "b"}))); err == nil || !strings.Contains(err.Error(), "no zone UTC") {
+		t.Errorf("no zones: %v, %v", d, err)
+	}
+	if d, err := ReadZip([]byte("# not a zip")); err == nil {
+		t.Errorf("no zip: %v", d)
 	}
 }
 

@@ -11,7 +11,11 @@ import (
 )
 
 func main() {
-	data, err := civil.ReadData(os.Args[1])
+	content, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	data, err := civil.ReadZip(content)
 	if err != nil {
 		log.Fatal(err)
 	}
