@@ -121,7 +121,7 @@ func connectCluster(t *testing.T) (conn, first driver.Conn) {
 	t.Helper()
 	addr, database := servicetest.Cluster(t)
 	options := func(addr, database string) *clickhouse.Options {
-		return &clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}}
+		return &clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}, Settings: tables.Settings()}
 	}
 	db := clickhouse.OpenDB(options(addr, ""))
 	defer db.Close()

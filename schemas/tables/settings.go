@@ -81,6 +81,10 @@ var pinned = map[string]any{
 	"max_bytes_in_distinct":      0,
 	"force_index_by_date":        0,
 	"force_primary_key":          0,
+
+	// What has a projection is read from it, however large the table.
+	"optimize_use_projections":  1,
+	"force_optimize_projection": 0,
 }
 
 // Settings returns what every connection to the tables sets, so that no query takes its meaning from a server's
