@@ -2,8 +2,10 @@ package registry
 
 import (
 	"encoding/json"
-	"maps"
+	"math"
+	"slices"
 	"strconv"
+	"strings"
 
 	"apportion/schemas/civil"
 
@@ -16,6 +18,7 @@ const (
 	ChangeTelephony = "change_telephony" // R6's tenant-wide change
 	HoldPeriod      = "hold_period"      // a period is not to be issued (R20)
 	ReleasePeriod   = "release_period"   // it may be again
+	AcceptHole      = "accept_hole"      // offsets of a usage topic that are gone are no difference any more (R22)
 )
 
 const commandType = "registry.command"
@@ -25,13 +28,14 @@ const NoBase int64 = -1
 
 // Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
 type Command struct {
-	ID, Source, TenantID string
+	ID, Source, TenantID string      // TenantID is empty for AcceptHole, which is of no tenant
 	TimeMS               int64       // when it was given, UTC epoch milliseconds; it decides nothing
 	Command              string      // one of the above
 	Base                 int64       // PutTenant: the offset of the tenant's last accepted command, or NoBase
 	Tenant               *Tenant     // PutTenant
 	Telephony            string      // ChangeTelephony: the option for all subscriptions
 	Period               civil.Month // HoldPeriod, ReleasePeriod: which
+	Hole                 Hole        // AcceptHole: which offsets
 	Reason               string      // all but PutTenant: why, for the log
 
 	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
@@ -55,14 +59,17 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		Tenant    *Tenant      `json:"tenant,omitempty"`
 		Telephony string       `json:"telephony,omitempty"`
 		Period    *civil.Month `json:"period,omitempty"`
-		Reason    string       `json:"reason,omitempty"`
+		*Hole
+		Reason string `json:"reason,omitempty"`
 	}
-	d := data{c.Command, nil, c.Tenant, c.Telephony, nil, c.Reason}
+	d := data{Command: c.Command, Tenant: c.Tenant, Telephony: c.Telephony, Reason: c.Reason}
 	switch c.Command {
 	case PutTenant:
 		d.Base = &c.Base
 	case HoldPeriod, ReleasePeriod:
 		d.Period = &c.Period
+	case AcceptHole:
+		d.Hole = &c.Hole
 	}
 	return json.Marshal(struct {
 		SpecVersion string `json:"specversion"`
@@ -70,7 +77,7 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		Source      string `json:"source"`
 		Type        string `json:"type"`
 		Time        string `json:"time"`
-		TenantID    string `json:"tenantid"`
+		TenantID    string `json:"tenantid,omitempty"`
 		Data        data   `json:"data"`
 	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.TenantID, d})
 }
@@ -107,6 +114,10 @@ func DecodeCommand(value []byte) Command {
 			},
 			"telephony": envelope.text(&c.Telephony),
 			"period":    envelope.month(&period),
+			"topic":     envelope.text(&c.Hole.Topic),
+			"partition": envelope.number(math.MaxInt32, func(v int64) { c.Hole.Partition = int32(v) }),
+			"first":     envelope.number(math.MaxInt64, func(v int64) { c.Hole.First = v }),
+			"last":      envelope.number(math.MaxInt64, func(v int64) { c.Hole.Last = v }),
 			"reason":    envelope.text(&c.Reason),
 		})
 	}
@@ -135,7 +146,11 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 	malformed(command.ID == "", "id", "", "needed; give an id that no other command of this source has")
 	malformed(command.Source == "", "source", "", "needed; say who gave the command")
 	malformed(kind != commandType, "type", kind, "write "+commandType)
-	malformed(!idForm.MatchString(command.TenantID), "tenantid", command.TenantID, "needed; give the tenant's id")
+	if command.Command == AcceptHole {
+		malformed(command.TenantID != "", "tenantid", command.TenantID, AcceptHole+" is of no tenant; leave it out")
+	} else {
+		malformed(!idForm.MatchString(command.TenantID), "tenantid", command.TenantID, "needed; give the tenant's id")
+	}
 	ms, err := civil.ParseInstant(time)
 	malformed(err != nil, "time", time, "needed; write it as RFC 3339, such as 2026-10-14T08:31:07Z")
 	command.TimeMS = ms
@@ -154,8 +169,10 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 			return
 		}
 		command.Period = *period
+	case AcceptHole:
 	default:
-		malformed(true, "data.command", command.Command, "write "+PutTenant+", "+ChangeTelephony+", "+HoldPeriod+" or "+ReleasePeriod)
+		malformed(true, "data.command", command.Command,
+			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod}, ", ")+" or "+AcceptHole)
 	}
 }
 
@@ -176,28 +193,31 @@ func (r *reader) offset(dst *int64) field {
 }
 
 // State is what the command log amounts to up to an offset. The zero State is that of an empty log. A State
-// never changes: Apply returns another, which shares all that the command left alone.
+// never changes: Apply returns another, which shares all that the command left alone. So the states of a log can
+// all be kept, and each is read from any goroutine.
 type State struct {
-	next    int64 // the offset after the last one applied
-	tenants map[string]*standingTenant
+	next     int64 // the offset after the last one applied
+	tenants  dict[string, *standingTenant]
+	owners   dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
+	verdicts dict[commandKey, Verdict]
+	holes    []AcceptedHole // in the order in which they were accepted
 }
 
 // standingTenant is what stands of one tenant.
 type standingTenant struct {
-	tenant   *Tenant // nil while nothing was accepted
-	base     int64   // offset of the last command that changed it
-	holds    map[civil.Month]Hold
-	verdicts map[commandKey]Verdict
+	tenant *Tenant
+	base   int64 // offset of the last command that changed it
+	holds  map[civil.Month]Hold
 }
 
-type commandKey struct{ source, id string }
+type commandKey struct{ tenant, source, id string }
 
 // Offset returns the offset of the last command applied, -1 for none.
 func (s State) Offset() int64 { return s.next - 1 }
 
 // Tenant returns the tenant of that id, or nil. It is shared, and must not be changed.
 func (s State) Tenant(id string) *Tenant {
-	if st := s.tenants[id]; st != nil {
+	if st, ok := s.tenants.get(id); ok {
 		return st.tenant
 	}
 	return nil
@@ -206,7 +226,7 @@ func (s State) Tenant(id string) *Tenant {
 // Base returns the offset of the last command that changed a tenant, or NoBase. It is the tenant's version, and
 // what the next document for it is to be based on.
 func (s State) Base(id string) int64 {
-	if st := s.tenants[id]; st != nil {
+	if st, ok := s.tenants.get(id); ok {
 		return st.base
 	}
 	return NoBase
@@ -214,12 +234,9 @@ func (s State) Base(id string) int64 {
 
 // Tenants returns the tenants that stand, by id in byte order. They are shared, and must not be changed.
 func (s State) Tenants() []*Tenant {
-	tenants := make([]*Tenant, 0, len(s.tenants))
-	for _, id := range sortedKeys(s.tenants) {
-		if t := s.tenants[id].tenant; t != nil {
-			tenants = append(tenants, t)
-		}
-	}
+	tenants := []*Tenant{}
+	s.tenants.all(func(_ string, st *standingTenant) { tenants = append(tenants, st.tenant) })
+	slices.SortFunc(tenants, func(x, y *Tenant) int { return strings.Compare(x.ID, y.ID) })
 	return tenants
 }
 
@@ -227,45 +244,51 @@ func (s State) Tenants() []*Tenant {
 // identity that was judged before changes nothing and gets the verdict of then (R23), so records may be
 // delivered, and published, more than once.
 func (s State) Apply(offset int64, c Command) (State, Verdict) {
-	next := State{max(s.next, offset+1), s.tenants}
-	old, key := s.tenants[c.TenantID], commandKey{c.Source, c.ID}
-	if old != nil {
-		if verdict, judged := old.verdicts[key]; judged {
-			return next, verdict
-		}
+	next, key := s, commandKey{c.TenantID, c.Source, c.ID}
+	next.next = max(s.next, offset+1)
+	if verdict, judged := s.verdicts.get(key); judged {
+		return next, verdict
 	}
 	verdict := Verdict{Offset: offset, CommandID: c.ID, Tenant: c.TenantID, Refusals: Decide(s, c)}
 	verdict.Accepted = len(verdict.Refusals) == 0
-	if c.ID == "" || c.Source == "" || !idForm.MatchString(c.TenantID) {
+	tenantless := c.Command == AcceptHole && c.TenantID == ""
+	if c.ID == "" || c.Source == "" || !tenantless && !idForm.MatchString(c.TenantID) {
 		return next, verdict // nobody's: there is nothing to remember it by
 	}
-	st := standingTenant{base: NoBase}
-	if old != nil {
+	next.verdicts = s.verdicts.with(key, verdict)
+	if verdict.Accepted {
+		next.take(offset, c)
+	}
+	return next, verdict
+}
+
+// take changes what stands by an accepted command.
+func (s *State) take(offset int64, c Command) {
+	if c.Command == AcceptHole {
+		s.holes = append(slices.Clip(s.holes), AcceptedHole{c.Hole, c.Reason, offset})
+		return
+	}
+	var st standingTenant
+	if old, ok := s.tenants.get(c.TenantID); ok {
 		st = *old
 	}
-	st.verdicts = maps.Clone(st.verdicts)
-	if st.verdicts == nil {
-		st.verdicts = make(map[commandKey]Verdict)
-	}
-	st.verdicts[key] = verdict
-	if verdict.Accepted {
-		switch c.Command {
-		case PutTenant:
-			st.tenant, st.base = canonical(c.Tenant), offset
-		case ChangeTelephony:
-			changed := *st.tenant
-			changed.Telephony = c.Telephony
-			st.tenant, st.base = &changed, offset
-		case HoldPeriod, ReleasePeriod:
-			st.holds = applyHold(st.holds, c, offset)
+	switch c.Command {
+	case PutTenant:
+		// A subscription that stands is in every later document, so none loses its owner.
+		for _, sub := range c.Tenant.Subscriptions {
+			if _, known := s.owners.get(sub.ID); !known {
+				s.owners = s.owners.with(sub.ID, c.TenantID)
+			}
 		}
+		st.tenant, st.base = canonical(c.Tenant), offset
+	case ChangeTelephony:
+		changed := *st.tenant
+		changed.Telephony = c.Telephony
+		st.tenant, st.base = &changed, offset
+	case HoldPeriod, ReleasePeriod:
+		st.holds = applyHold(st.holds, c, offset)
 	}
-	next.tenants = maps.Clone(s.tenants)
-	if next.tenants == nil {
-		next.tenants = make(map[string]*standingTenant)
-	}
-	next.tenants[c.TenantID] = &st
-	return next, verdict
+	s.tenants = s.tenants.with(c.TenantID, &st)
 }
 
 // Decide returns every reason to refuse a command in a state, none when it is to be accepted. A command is
@@ -278,6 +301,8 @@ func Decide(s State, c Command) []Refusal {
 	switch c.Command {
 	case HoldPeriod, ReleasePeriod:
 		return decideHold(s, c)
+	case AcceptHole:
+		return decideHole(s, c)
 	case ChangeTelephony:
 		var check checker
 		if standing == nil {
@@ -290,16 +315,26 @@ func Decide(s State, c Command) []Refusal {
 		return []Refusal{refusal(codeStaleBase, "data.base", strconv.FormatInt(c.Base, 10),
 			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
 	}
-	refusals := c.Tenant.Validate()
-	for _, other := range s.Tenants() {
-		for _, sub := range c.Tenant.Subscriptions {
-			if other.ID != c.TenantID && other.Subscription(sub.ID) != nil {
-				refusals = append(refusals, duplicateSubscription(c.TenantID, sub.ID, other.ID))
-			}
-		}
-	}
+	refusals := append(c.Tenant.Validate(), s.ownedByOthers(c.Tenant)...)
 	if standing != nil {
 		refusals = append(refusals, changesRefused(standing, c.Tenant)...)
+	}
+	return refusals
+}
+
+// ownedByOthers returns what is wrong with subscriptions that other tenants have (R1), by those tenants in byte order.
+func (s State) ownedByOthers(t *Tenant) []Refusal {
+	type owned struct{ subscription, owner string }
+	var all []owned
+	for _, sub := range t.Subscriptions {
+		if owner, ok := s.owners.get(sub.ID); ok && owner != t.ID {
+			all = append(all, owned{sub.ID, owner})
+		}
+	}
+	slices.SortStableFunc(all, func(x, y owned) int { return strings.Compare(x.owner, y.owner) })
+	var refusals []Refusal
+	for _, o := range all {
+		refusals = append(refusals, duplicateSubscription(t.ID, o.subscription, o.owner))
 	}
 	return refusals
 }

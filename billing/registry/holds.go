@@ -26,7 +26,7 @@ type Hold struct {
 
 // Held returns why a tenant's period is held, and whether it is.
 func (s State) Held(tenant string, period civil.Month) (reason string, held bool) {
-	if st := s.tenants[tenant]; st != nil {
+	if st, ok := s.tenants.get(tenant); ok {
 		var hold Hold
 		hold, held = st.holds[period]
 		reason = hold.Reason
@@ -37,9 +37,7 @@ func (s State) Held(tenant string, period civil.Month) (reason string, held bool
 // Holds returns the periods that are held, by period and tenant in byte order.
 func (s State) Holds() []Hold {
 	var holds []Hold
-	for _, st := range s.tenants {
-		holds = slices.AppendSeq(holds, maps.Values(st.holds))
-	}
+	s.tenants.all(func(_ string, st *standingTenant) { holds = slices.AppendSeq(holds, maps.Values(st.holds)) })
 	slices.SortFunc(holds, func(x, y Hold) int {
 		return cmp.Or(cmp.Compare(x.Period, y.Period), strings.Compare(x.Tenant, y.Tenant))
 	})

@@ -39,6 +39,7 @@ const (
 	codeUnknownTenant       = "unknown_tenant"       // a change of telephony, or a hold, for nobody
 	codeAlreadyHeld         = "already_held"         // a hold of a period that is held
 	codeNotHeld             = "not_held"             // a release of a period that is not
+	codeAlreadyAccepted     = "already_accepted"     // a hole that is accepted already
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 	"strconv"
 	"time"
 
@@ -177,13 +178,11 @@ func differences(ctx context.Context, conn driver.Conn) ([]string, error) {
 
 // at returns the state before the command at an offset, which is the next of that state.
 func (f *registryFold) at(offset int64) (registry.State, error) {
-	var state registry.State
-	for _, j := range f.judged {
-		if j.Offset < offset {
-			state, _ = state.Apply(j.Offset, j.Command)
-		}
+	n := sort.Search(len(f.judged), func(i int) bool { return f.judged[i].Offset >= offset })
+	if n == 0 {
+		return registry.State{}, nil
 	}
-	return state, nil
+	return f.states[n-1], nil
 }
 
 func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {

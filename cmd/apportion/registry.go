@@ -35,13 +35,14 @@ type registryFold struct {
 	state  registry.State
 	next   int64 // the offset to read on from
 	judged []clickhouse.Judged
+	states []registry.State // after each of the judged
 }
 
 // apply takes one record of the topic.
 func (f *registryFold) apply(offset, arrivedMS int64, value []byte) error {
 	j := clickhouse.Judged{Offset: offset, ArrivedMS: arrivedMS, Payload: value, Command: registry.DecodeCommand(value)}
 	f.state, j.Verdict = f.state.Apply(offset, j.Command)
-	f.judged = append(f.judged, j)
+	f.judged, f.states = append(f.judged, j), append(f.states, f.state)
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (a *app) keepRegistryLog(ctx context.Context) error {
 	var f registryFold
 	return a.followRegistry(ctx, &f, func() error {
 		err := recordVerdicts(ctx, clickhouse.NewRegistryLog(a.conn), f.judged)
-		f.judged = nil
+		f.judged, f.states = nil, nil
 		return err
 	})
 }
