@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -241,5 +242,33 @@ func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 	}
 	if next, err := s.positions(t.Context(), []string{"whole"}); err != nil || next[p] != 20 {
 		t.Errorf("positions: %v, %v", next, err)
+	}
+}
+
+// TestRowsOfTheLedgerDeleted: what is read of the ledger goes with its rows, however they are deleted.
+func TestRowsOfTheLedgerDeleted(t *testing.T) {
+	e := newEnv(t, 1)
+	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) SELECT 'a', 0, 10 * number, 10 * number + 9 FROM numbers(5)")
+	p := place{"a", 0}
+	for _, step := range []struct {
+		statement string
+		next      int64
+		holes     []OffsetRange
+	}{
+		{"SELECT 1", 50, nil},
+		{"DELETE FROM ingest_batches WHERE first_offset = 10", 50, []OffsetRange{{10, 19}}},
+		{"ALTER TABLE ingest_batches DELETE WHERE first_offset = 30", 50, []OffsetRange{{10, 19}, {30, 39}}},
+		{"DELETE FROM ingest_batches WHERE first_offset = 40", 30, []OffsetRange{{10, 19}}},
+		{"OPTIMIZE TABLE ingest_batches FINAL", 30, []OffsetRange{{10, 19}}},
+	} {
+		e.exec(step.statement)
+		next, err := store{e.conn}.positions(t.Context(), []string{"a"})
+		if err != nil || next[p] != step.next {
+			t.Errorf("%s: positions %v, %v; want %d", step.statement, next, err, step.next)
+		}
+		all, err := ledger(t.Context(), e.conn)
+		if err != nil || !slices.Equal(all[p].Holes, step.holes) || len(all[p].Overlaps) > 0 {
+			t.Errorf("%s: the balance is %+v, %v; want the holes %v", step.statement, all[p], err, step.holes)
+		}
 	}
 }

@@ -108,7 +108,7 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 	return nil
 }
 
-// LastPass returns the pass that finished last.
+// LastPass returns the highest pass that has finished.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 	rows, err := s.conn.Query(ctx, `
 		SELECT pass, registry_offset, rules,
