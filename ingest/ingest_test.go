@@ -23,7 +23,7 @@ func testPublishAndIngest(t *testing.T, broker string) {
 		`{"specversion":"1.0","id":"v1","source":"/connect","type":"connect.usage","time":"9999-12-31T23:59:59.999Z","tenantid":"bolt",` +
 			`"data":{"voided":true,"revision":7}}`,
 		`{"specversion":"1.0","id":"p1","source":"/test","type":"agent.session","time":"1970-01-01T00:00:00Z","tenantid":"bolt",` +
-			`"data":{"agentId":"åsa","startTime":0,"endTime":1,"licenceClass":"premium"}}`,
+			`"data":{"agentId":"åsa","startTime":"1970-01-01T00:00:00Z","endTime":"1970-01-01T00:00:00.001Z","licenceClass":"premium"}}`,
 	}
 	done := e.publish(lines...)
 	if done.Lines != 5 || done.Topics[e.prefix+schemas.TopicAgent] != 2 || done.Topics[e.prefix+schemas.TopicConnect] != 2 {

@@ -32,7 +32,7 @@ func TestCanonicalForm(t *testing.T) {
 		},
 		{
 			"defaults and nulls", IVRSession,
-			`{"revision":0,"voided":false,"subscriptionId":null,"endTime":null,"entryPointId":"e","startTime":0,"agentId":"a"}`,
+			`{"revision":0,"voided":false,"subscriptionId":null,"endTime":null,"entryPointId":"e","startTime":"1970-01-01T00:00:00Z","agentId":"a"}`,
 			`{"entryPointId":"e","startTime":"1970-01-01T00:00:00.000Z","time":"2026-10-14T16:02:11.500Z","type":"ivr.session"}`,
 		},
 		{

@@ -37,6 +37,7 @@ var fieldNames = [numFields]string{
 	fieldTime:           "time",
 	fieldTenantID:       "tenantid",
 	fieldData:           "data",
+	fieldDataBase64:     "data_base64",
 	fieldRevision:       "revision",
 	fieldVoided:         "voided",
 	fieldSubscriptionID: "subscriptionId",
@@ -52,7 +53,7 @@ var fieldNames = [numFields]string{
 const (
 	nameRule = "must be a JSON string of 1 to 200 bytes without control characters or lone surrogates"
 	timeRule = "must be RFC 3339 with a zone, such as 2026-10-14T08:00:03Z, of the years 1970 to 9999"
-	spanRule = timeRule + ", or a JSON number of whole epoch milliseconds"
+	spanRule = timeRule + ", or a JSON number of whole epoch milliseconds, at least 100000000000"
 )
 
 // rules says of each field what a valid value is.
@@ -62,6 +63,7 @@ var rules = [numFields]string{
 	fieldTime:           timeRule,
 	fieldTenantID:       nameRule,
 	fieldData:           "must be a JSON object",
+	fieldDataBase64:     "must be a JSON string of base64 (RFC 4648, with padding) of what data would be",
 	fieldRevision:       "must be a JSON number written with digits only, at most 2147483647",
 	fieldVoided:         "must be true or false",
 	fieldSubscriptionID: nameRule,
@@ -90,7 +92,7 @@ var (
 	// commonFields are checked for every type, and ownFields then for one.
 	commonFields = [...]field{
 		fieldID, fieldSource, fieldTime, fieldTenantID,
-		fieldData, fieldRevision, fieldVoided, fieldSubscriptionID,
+		fieldData, fieldDataBase64, fieldRevision, fieldVoided, fieldSubscriptionID,
 	}
 	ownFields = [...][]field{
 		AgentSession: {fieldAgentID, fieldStartTime, fieldEndTime, fieldLicenceClass},
@@ -108,10 +110,11 @@ var (
 func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *Rejection {
 	d.reset(value)
 	var malformed string
-	if isStructured(headers) {
-		malformed = d.structured()
-	} else {
+	mode := modeOf(headers)
+	if mode == binaryMode {
 		malformed = d.binary(headers)
+	} else {
+		malformed = d.structured()
 	}
 	switch {
 	case len(value) > MaxValueBytes:
@@ -120,6 +123,9 @@ func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *
 			len(value), MaxValueBytes))
 	case malformed != "":
 		return d.reject(MalformedJSON, noField, malformed+"; send one JSON object in UTF-8, each member once")
+	}
+	if v := &d.fields[fieldSpecversion]; v.kind != kindString || v.text() != "1.0" {
+		return d.notCloudEvents(mode, headers)
 	}
 	return d.event(topic, e)
 }
@@ -130,14 +136,40 @@ func (d *Decoder) structured() (malformed string) {
 	if malformed = d.scanText(ofEvent); d.fault != "" {
 		d.fields = [numFields]rawValue{}
 	}
+	if encoded := &d.fields[fieldDataBase64]; malformed == "" && encoded.kind == kindString && d.fields[fieldData].absent() {
+		return d.decodeData(encoded)
+	}
 	return malformed
+}
+
+// decodeData reads the data from base64, and returns how it is malformed. What
+// is not base64 of one JSON value stays as it is, to be refused as a field.
+func (d *Decoder) decodeData(encoded *rawValue) (malformed string) {
+	text, ok := parseBase64(encoded.text())
+	if !ok || !utf8.Valid(text) {
+		return ""
+	}
+	d.src, d.pos = text, 0
+	v, ok := d.scan(ofData)
+	switch {
+	case !ok:
+		d.fault, d.unknown, d.repeated = "", nil, nil
+		clear(d.fields[fieldRevision:])
+		return ""
+	case d.repeated != nil:
+		return fmt.Sprintf("the member %q is repeated in data_base64", printable(d.repeated))
+	}
+	d.fields[fieldData], d.fields[fieldDataBase64] = v, rawValue{}
+	return ""
 }
 
 // binary reads the attributes from the headers and the data from the value,
 // and returns how either is malformed. Headers that are not attributes of the
 // contract are nobody's business.
 func (d *Decoder) binary(headers []Header) (malformed string) {
-	malformed = d.scanText(ofData)
+	if len(d.src) > 0 { // else the data is absent
+		malformed = d.scanText(ofData)
+	}
 	for _, h := range headers {
 		switch f := headerAttribute(h.Key); {
 		case f == noField:
@@ -174,9 +206,6 @@ func (d *Decoder) scanText(in scope) (malformed string) {
 // event checks the scanned fields in the order of the event contract and puts
 // them into e.
 func (d *Decoder) event(topic Type, e *Event) *Rejection {
-	if v := &d.fields[fieldSpecversion]; v.kind != kindString || v.text() != "1.0" {
-		return d.reject(NotCloudEvents, fieldSpecversion, `must be the string "1.0"; send CloudEvents 1.0`)
-	}
 	for _, f := range neededAttributes {
 		if d.fields[f].missing() {
 			return d.reject(MissingField, f, "every event needs it; add it and send the event again")
@@ -190,12 +219,10 @@ func (d *Decoder) event(topic Type, e *Event) *Rejection {
 		return d.reject(UnknownType, fieldType, fmt.Sprintf("does not fit the topic; send it to %s", t.Topic()))
 	}
 	*e = Event{Type: t, StartMS: Absent, EndMS: Absent}
-	data := d.fields[fieldData].kind
-	if voided := d.fields[fieldVoided].kind == kindTrue; !voided && (data <= kindNull || data == kindObject) {
+	if voided := d.fields[fieldVoided].kind == kindTrue; !voided && d.dataReadable() {
 		for _, f := range neededData[t] {
 			if d.fields[f].missing() {
-				return d.reject(MissingField, f,
-					fmt.Sprintf("%s needs it in data unless voided is true; add it and send the event again", t))
+				return d.missingData(t, f)
 			}
 		}
 	}
@@ -207,6 +234,11 @@ func (d *Decoder) event(topic Type, e *Event) *Rejection {
 	for _, f := range ownFields[t] {
 		if !d.read(f, e) {
 			return d.invalid(f)
+		}
+	}
+	if len(d.unknown) > 0 {
+		if r := d.misspelt(t); r != nil {
+			return r
 		}
 	}
 	if e.StartMS != Absent && e.EndMS != Absent {
@@ -249,7 +281,9 @@ func (d *Decoder) read(f field, e *Event) (ok bool) {
 	case fieldTenantID:
 		return v.name(&e.Tenant)
 	case fieldData:
-		return v.kind == kindObject
+		return v.kind == kindObject && d.fields[fieldDataBase64].absent()
+	case fieldDataBase64:
+		return false // it was replaced by the data if it could be
 	case fieldRevision:
 		n, ok := parseWhole(v.text(), maxRevision)
 		e.Revision = int32(n)
@@ -296,13 +330,40 @@ func (v *rawValue) time(dst *int64) (ok bool) {
 func (v *rawValue) instant(dst *int64) (ok bool) {
 	if v.kind == kindNumber {
 		*dst, ok = parseWhole(v.text(), maxInstantMS)
-		return ok
+		return ok && *dst >= minNumberMS
 	}
 	return v.time(dst)
 }
 
+// dataReadable reports whether the data is an object, or absent.
+func (d *Decoder) dataReadable() bool {
+	data := d.fields[fieldData].kind
+	return (data <= kindNull || data == kindObject) && d.fields[fieldDataBase64].absent()
+}
+
+// missingData refuses the delivery for a member of data that its type needs.
+func (d *Decoder) missingData(t Type, f field) *Rejection {
+	remedy := "add it and send the event again"
+	if sent := d.misspellingOf(f); sent != nil {
+		remedy = fmt.Sprintf("data has %q, which seems to be meant: spell it %s and send the event again", printable(sent), fieldNames[f])
+	}
+	return d.reject(MissingField, f, fmt.Sprintf("%s needs it in data unless voided is true; %s", t, remedy))
+}
+
 // invalid refuses the delivery for the value of one field.
 func (d *Decoder) invalid(f field) *Rejection {
+	v := &d.fields[f]
+	switch {
+	case f == fieldDataBase64 && v.kind == kindString:
+		return d.reject(InvalidField, f, rules[f]+", one JSON object in UTF-8; correct it and send the event again")
+	case f == fieldData && v.kind == kindObject:
+		return d.reject(InvalidField, f, "must not be there beside data_base64, which stands for it; send one of the two")
+	case (f == fieldStartTime || f == fieldEndTime) && v.kind == kindNumber:
+		if n, ok := parseWhole(v.text(), minNumberMS-1); ok {
+			return d.reject(InvalidField, f, fmt.Sprintf("%s; %d reads as %s if it is seconds: send milliseconds",
+				rules[f], n, time.Unix(n, 0).UTC().Format(time.RFC3339)))
+		}
+	}
 	return d.reject(InvalidField, f, rules[f]+"; correct it and send the event again")
 }
 
@@ -325,24 +386,92 @@ func (d *Decoder) identifier(f field) (name string) {
 	return strings.Clone(name)
 }
 
-// isStructured reports whether the value holds the whole event: when the
-// content type says so, or when the record has neither a content type nor any
-// attribute in its headers. A header without a value counts as absent.
-func isStructured(headers []Header) bool {
-	bare := true
+// A mode says where the parts of an event are.
+type mode uint8
+
+const (
+	wholeValue mode = iota // all of it is the value
+	plainJSON              // the same, by a content type that says no more than JSON
+	binaryMode             // its attributes are headers, its data the value
+)
+
+// modeOf returns the mode of a record: structured when the content type says
+// so, or when there are no attributes in the headers and the content type is
+// JSON or absent. A header without a value counts as absent.
+func modeOf(headers []Header) mode {
+	attributes, typed := false, false
+	m := wholeValue
 	for _, h := range headers {
-		if isAttribute(h.Key) {
-			bare = false
+		attributes = attributes || isAttribute(h.Key)
+		if !equalFold(h.Key, "content-type") || len(h.Value) == 0 {
+			continue
 		}
-		if equalFold(h.Key, "content-type") && len(h.Value) > 0 {
-			mediaType, _, _ := strings.Cut(string(h.Value), ";")
-			if equalFold(strings.Trim(mediaType, " \t"), "application/cloudevents+json") {
-				return true
-			}
-			bare = false
+		mediaType, _, _ := strings.Cut(string(h.Value), ";")
+		mediaType = strings.Trim(mediaType, " \t")
+		switch {
+		case equalFold(mediaType, cloudEventJSON):
+			return wholeValue
+		case !typed && isJSON(mediaType):
+			m = plainJSON
+		default:
+			m = binaryMode
+		}
+		typed = true
+	}
+	if attributes {
+		return binaryMode
+	}
+	return m
+}
+
+// cloudEventJSON is the content type of an event in structured mode.
+const cloudEventJSON = "application/cloudevents+json"
+
+// isJSON reports whether a media type is JSON, but no CloudEvents.
+func isJSON(mediaType string) bool {
+	kind, subtype, _ := strings.Cut(strings.ToLower(mediaType), "/")
+	return kind != "" && (subtype == "json" || strings.HasSuffix(subtype, "+json") && !strings.HasPrefix(subtype, "cloudevents"))
+}
+
+// notCloudEvents refuses the delivery for its specversion, and says where it
+// was looked for. Of a value that was read as data although it is a whole
+// event, the identity is taken too.
+func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
+	const must = `must be the string "1.0"`
+	if !d.fields[fieldSpecversion].absent() {
+		return d.reject(NotCloudEvents, fieldSpecversion, must+"; send CloudEvents 1.0")
+	}
+	attributes, mediaType := false, ""
+	for _, h := range headers {
+		attributes = attributes || isAttribute(h.Key)
+		if equalFold(h.Key, "content-type") && mediaType == "" {
+			mediaType = printable(h.Value)
 		}
 	}
-	return bare
+	var whole Decoder
+	if m == binaryMode {
+		whole.reset(d.src)
+		whole.scan(ofEvent)
+	}
+	found := !whole.fields[fieldSpecversion].absent()
+	for _, f := range [...]field{fieldID, fieldSource, fieldTenantID} {
+		if found && whole.fault == "" && d.fields[f].kind == kindNone {
+			d.fields[f] = whole.fields[f]
+		}
+	}
+	const send = "the whole event in the value with the header content-type: " + cloudEventJSON + " or none, or its attributes in ce_ headers"
+	detail := must + "; send CloudEvents 1.0"
+	switch {
+	case found && attributes:
+		detail = "is in the value and not in the headers, whose ce_ ones mean that the value is only the data; send " + send
+	case found:
+		detail = fmt.Sprintf("is in the value, but content-type %q means that the value is only the data; send %s", mediaType, send)
+	case attributes && m == binaryMode:
+		detail = must + " in the header ce_specversion, as ce_ headers mean that the attributes are there; send " + send
+	case mediaType != "" && m != wholeValue:
+		detail = fmt.Sprintf("is neither in the value nor in ce_ headers, and content-type %q says nothing of CloudEvents; send %s", mediaType, send)
+	}
+	return d.reject(NotCloudEvents, fieldSpecversion, detail)
 }
 
 // attributePrefix begins the name of a header that is an attribute.

@@ -22,7 +22,7 @@ func marshal(t testing.TB, v any) []byte {
 // one by one: the order is that of the event contract.
 func TestOrderOfRejections(t *testing.T) {
 	data := map[string]any{
-		"revision": 1.5, "voided": "no", "subscriptionId": "", "endTime": "later", "licenceClass": "gold",
+		"revision": 1.5, "voided": "no", "subscriptionId": "", "licenceClass": "gold", "EndTime": 1,
 	}
 	event := map[string]any{"specversion": 1, "type": "", "data": data}
 	padding, tail := strings.Repeat(" ", MaxValueBytes), "}"
@@ -53,9 +53,10 @@ func TestOrderOfRejections(t *testing.T) {
 		{InvalidField, "voided", put("voided", false)},
 		{InvalidField, "subscriptionId", put("subscriptionId", "Sub100001")},
 		{InvalidField, "agentId", put("agentId", "agent-17")},
-		{InvalidField, "startTime", put("startTime", "2026-10-14T08:00:03Z")},
-		{InvalidField, "endTime", put("endTime", "2026-10-14T08:00:02Z")},
+		{InvalidField, "startTime", func() { data["startTime"], data["endTime"] = "2026-10-14T08:00:03Z", 1792915203 }},
+		{InvalidField, "endTime", put("endTime", nil)},
 		{InvalidField, "licenceClass", put("licenceClass", "premium")},
+		{MisspeltField, "endTime", put("endTime", "2026-10-14T08:00:02Z")},
 		{EndBeforeStart, "endTime", put("endTime", "2027-10-14T08:00:03Z")},
 		{ImplausibleDuration, "endTime", put("endTime", "2026-10-14T08:00:03Z")},
 	} {
@@ -94,9 +95,9 @@ func TestDecodedEvent(t *testing.T) {
 		{
 			name: "a call that is still there",
 			kind: IVRSession,
-			data: `{"entryPointId":"ep-support","startTime":0,"agentId":"ignored","licenceClass":"premium"}`,
-			want: Event{EntryPoint: "ep-support", StartMS: 0, EndMS: Absent},
-			atMS: 0,
+			data: `{"entryPointId":"ep-support","startTime":100000000000,"agentId":"ignored","licenceClass":"premium"}`,
+			want: Event{EntryPoint: "ep-support", StartMS: 100_000_000_000, EndMS: Absent},
+			atMS: 100_000_000_000,
 		},
 		{
 			name: "Connect is placed by its time",
@@ -108,16 +109,16 @@ func TestDecodedEvent(t *testing.T) {
 		{
 			name: "a void without a start is placed by its time",
 			kind: AgentSession,
-			data: `{"voided":true,"endTime":5}`,
-			want: Event{Voided: true, StartMS: Absent, EndMS: 5},
+			data: `{"voided":true,"endTime":100000000005}`,
+			want: Event{Voided: true, StartMS: Absent, EndMS: 100_000_000_005},
 			atMS: 1791986531500,
 		},
 		{
 			name: "a void with a start is placed by it",
 			kind: IVRSession,
-			data: `{"voided":true,"startTime":4}`,
-			want: Event{Voided: true, StartMS: 4, EndMS: Absent},
-			atMS: 4,
+			data: `{"voided":true,"startTime":100000000004}`,
+			want: Event{Voided: true, StartMS: 100_000_000_004, EndMS: Absent},
+			atMS: 100_000_000_004,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -175,7 +176,7 @@ func TestBinaryMode(t *testing.T) {
 		{"other headers", binaryHeaders("ce_subject", "s", "traceparent", "00", "ce_", "x", "ce", "x", "id", "x"), data, "", ""},
 		{"unknown attributes repeated, and not text", append(binaryHeaders(), Header{"ce_x", []byte{0xff}}, Header{"ce_x", nil}), data, "", ""},
 		{"a data header is no data", binaryHeaders("ce_data", "{}"), data, "", ""},
-		{"attributes among the data are not the event's", binaryHeaders(), `{"id":1,"type":2,"agentId":"a","startTime":0}`, "", ""},
+		{"attributes among the data are not the event's", binaryHeaders(), `{"id":1,"type":2,"agentId":"a","startTime":100000000000}`, "", ""},
 		{"not UTF-8 in an identifier", binaryHeaders("ce_id", "\xff"), data, InvalidField, "id"},
 		{"a surrogate in an identifier", binaryHeaders("ce_id", "\xed\xa0\x80"), data, InvalidField, "id"},
 		{"an escape is not one", binaryHeaders("ce_type", `agent\u002esession`), data, UnknownType, "type"},
@@ -188,7 +189,13 @@ func TestBinaryMode(t *testing.T) {
 		{"another topic's", binaryHeaders("ce_type", "ivr.session"), data, UnknownType, "type"},
 		{"data null is empty", binaryHeaders(), "null", MissingField, "agentId"},
 		{"data empty", binaryHeaders(), "{}", MissingField, "agentId"},
-		{"no value", binaryHeaders(), "", MalformedJSON, ""},
+		{"no value is no data", binaryHeaders(), "", MissingField, "agentId"},
+		{"a value of spaces", binaryHeaders(), " ", MalformedJSON, ""},
+		{"no value and no attributes", nil, "", MalformedJSON, ""},
+		{"no value, and JSON", []Header{{"content-type", []byte("application/json")}}, "", MalformedJSON, ""},
+		{"no value, but the whole event should be there", binaryHeaders("content-type", "application/cloudevents+json"), "", MalformedJSON, ""},
+		{"a misspelt member", binaryHeaders(), `{"agentId":"a","startTime":100000000000,"end_time":"x"}`, MisspeltField, "endTime"},
+		{"data_base64 among the data is no member of ours", binaryHeaders(), `{"data_base64":1,"agentId":"a","startTime":100000000000}`, "", ""},
 		{"data an array", binaryHeaders(), "[]", MalformedJSON, ""},
 		{"data cut off", binaryHeaders(), data[:20], MalformedJSON, ""},
 		{"data with a repeated member", binaryHeaders(), `{"agentId":"a","agentId":"a"}`, MalformedJSON, ""},
@@ -222,7 +229,11 @@ func TestContentMode(t *testing.T) {
 		{[]Header{{"content-type", []byte("application/cloudevents+json")}}, true},
 		{[]Header{{"Content-Type", []byte("Application/CloudEvents+JSON ; charset=utf-8")}}, true},
 		{binaryHeaders("content-type", "application/cloudevents+json"), true},
-		{[]Header{{"content-type", []byte("application/json")}}, false},
+		{[]Header{{"content-type", []byte("application/json")}}, true},
+		{[]Header{{"content-type", []byte("Text/JSON; charset=utf-8")}}, true},
+		{[]Header{{"content-type", []byte("application/vnd.acme.usage+json")}}, true},
+		{[]Header{{"content-type", []byte("application/avro")}}, false},
+		{[]Header{{"content-type", []byte("application/json")}, {"ce_subject", nil}}, false},
 		{[]Header{{"content-type", []byte("application/cloudevents-batch+json")}}, false},
 		{[]Header{{"content-type", []byte("application/cloudevents+jſon")}}, false},
 		{[]Header{{"ce_subject", nil}}, false},
@@ -326,6 +337,13 @@ func TestRejectedIdentity(t *testing.T) {
 		{"an invalid field", nil, replace(`"agent-17"`, "17"), InvalidField, id, source, tenant},
 		{"too large", nil, ordinaryEvent + strings.Repeat(" ", MaxValueBytes), TooLarge, id, source, tenant},
 		{"too large and malformed", nil, ordinaryEvent + strings.Repeat("]", MaxValueBytes), TooLarge, "", "", ""},
+		{"a misspelt member", nil, replace(`"endTime"`, `"end_time"`), MisspeltField, id, source, tenant},
+		{"seconds", nil, replace(`"2026-10-14T16:02:11Z"`, "1760428800"), InvalidField, id, source, tenant},
+		{"both data and data_base64", nil, replace(`"data"`, `"data_base64":"e30=","data"`), InvalidField, id, source, tenant},
+		{"base64 of no JSON", nil, replace(`"data":{`, `"data_base64":"e30","x":{`), InvalidField, id, source, tenant},
+		{"a repeated member in base64", nil, replace(`"data":{`, `"data_base64":"eyJ4IjoxLCJ4IjoxfQ==","x":{`), MalformedJSON, id, source, tenant},
+		{"a whole event as data, by its content type", []Header{{"content-type", []byte("application/avro")}}, ordinaryEvent, NotCloudEvents, id, source, tenant},
+		{"a whole event as data, by a header", []Header{{"ce_id", []byte("i")}}, ordinaryEvent, NotCloudEvents, "i", source, tenant},
 		{"no tenant", nil, replace(`"tenantid"`, `"tenantId"`), MissingField, id, source, ""},
 		{"an invalid source", nil, replace(`"/wxcc/eu1"`, `"\u0000"`), InvalidField, id, "", tenant},
 		{"a lone surrogate", nil, replace(`"/wxcc/eu1"`, `"\ud800"`), InvalidField, id, "", tenant},
@@ -363,6 +381,13 @@ func TestRejectionText(t *testing.T) {
 			"invalid_field: agentId 17: must be a JSON string of 1 to 200 bytes without control characters or lone surrogates; correct it and send the event again"},
 		{`"revision":1`, `"revision":"1"`, `"1"`,
 			`invalid_field: revision "1": must be a JSON number written with digits only, at most 2147483647; correct it and send the event again`},
+		{`"2026-10-14T16:02:11Z"`, "1760428800", "1760428800",
+			"invalid_field: endTime 1760428800: must be RFC 3339 with a zone, such as 2026-10-14T08:00:03Z, of the years 1970 to 9999, " +
+				"or a JSON number of whole epoch milliseconds, at least 100000000000; 1760428800 reads as 2025-10-14T08:00:00Z if it is seconds: send milliseconds"},
+		{`"endTime"`, `"EndTme"`, `"EndTme"`,
+			`misspelt_field: endTime "EndTme": data has this member and no endTime, which seems to be meant; spell it endTime and send the event again, or leave it out`},
+		{`"agentId"`, `"agent_id"`, "",
+			`missing_field: agentId: agent.session needs it in data unless voided is true; data has "agent_id", which seems to be meant: spell it agentId and send the event again`},
 		{`"agent-17"`, `""`, `""`,
 			`missing_field: agentId "": agent.session needs it in data unless voided is true; add it and send the event again`},
 		{`"tenantid":"acme",`, "", "",
@@ -480,5 +505,33 @@ func TestTypes(t *testing.T) {
 	}
 	if kind, ok := ParseType("unknown"); ok {
 		t.Errorf("unknown is read as %d", kind)
+	}
+}
+
+// What is refused for want of a specversion says where it was looked for, and
+// what on the record made it be looked for there.
+func TestAdviceNamesTheCause(t *testing.T) {
+	const send = "; send the whole event in the value with the header content-type: application/cloudevents+json or none, or its attributes in ce_ headers"
+	bare := strings.Replace(ordinaryEvent, `"specversion":"1.0",`, "", 1)
+	for _, c := range []struct {
+		headers []Header
+		value   string
+		want    string
+	}{
+		{nil, bare, `must be the string "1.0"; send CloudEvents 1.0`},
+		{[]Header{{"content-type", []byte("application/json")}}, bare,
+			`is neither in the value nor in ce_ headers, and content-type "application/json" says nothing of CloudEvents` + send},
+		{[]Header{{"content-type", []byte("application/avro")}}, ordinaryEvent,
+			`is in the value, but content-type "application/avro" means that the value is only the data` + send},
+		{[]Header{{"ce_subject", nil}}, ordinaryEvent,
+			"is in the value and not in the headers, whose ce_ ones mean that the value is only the data" + send},
+		{binaryHeaders("ce_specversion", ""), "{}",
+			`must be the string "1.0" in the header ce_specversion, as ce_ headers mean that the attributes are there` + send},
+	} {
+		var d Decoder
+		r := d.Decode(AgentSession, c.headers, []byte(c.value), new(Event))
+		if r == nil || r.Code != NotCloudEvents || r.Field != "specversion" || r.Detail != c.want {
+			t.Errorf("%q: got  %v\nwant %s", c.headers, r, c.want)
+		}
 	}
 }

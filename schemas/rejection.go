@@ -21,6 +21,8 @@ const (
 	UnknownType Code = "unknown_type"
 	// InvalidField: a field has the wrong JSON type or a value out of bounds.
 	InvalidField Code = "invalid_field"
+	// MisspeltField: a member of data is a known one, which is absent, misspelt.
+	MisspeltField Code = "misspelt_field"
 	// EndBeforeStart: endTime is earlier than startTime.
 	EndBeforeStart Code = "end_before_start"
 	// ImplausibleDuration: the session is longer than MaxSessionMS.
@@ -33,10 +35,12 @@ const (
 type Rejection struct {
 	Code Code
 	// Field is the offending attribute or data field by its bare name, such as
-	// "agentId"; "" where the value as a whole is at fault.
+	// "agentId"; for a misspelt member the one that is meant; "" where the
+	// value as a whole is at fault.
 	Field string
 	// Value is the offending value as it was written, a string in its quotes,
-	// cut to at most 100 characters and safe to print; "" where there is none.
+	// cut to at most 100 characters and safe to print; for a misspelt member
+	// its name, as it was sent; "" where there is none.
 	Value string
 	// Detail says what is wrong and what would be right.
 	Detail string

@@ -28,6 +28,7 @@ const (
 	fieldTime
 	fieldTenantID
 	fieldData
+	fieldDataBase64
 	fieldRevision
 	fieldVoided
 	fieldSubscriptionID
@@ -41,7 +42,7 @@ const (
 	numFields
 )
 
-// attribute returns the field of a CloudEvents attribute, or noField.
+// attribute returns the field of a member of the event, or noField.
 func attribute(name []byte) field {
 	switch string(name) {
 	case "specversion":
@@ -56,6 +57,10 @@ func attribute(name []byte) field {
 		return fieldTime
 	case "tenantid":
 		return fieldTenantID
+	case "data":
+		return fieldData
+	case "data_base64":
+		return fieldDataBase64
 	}
 	return noField
 }
@@ -153,11 +158,14 @@ type scanner struct {
 	// scratch holds the ones that needed unescaping.
 	names   [][]byte
 	scratch []byte
+	// unknown are the names of the data's members that are not fields and not
+	// null.
+	unknown [][]byte
 }
 
 // reset prepares for a new text.
 func (s *scanner) reset(src []byte) {
-	*s = scanner{src: src, names: s.names[:0], scratch: s.scratch[:0]}
+	*s = scanner{src: src, names: s.names[:0], scratch: s.scratch[:0], unknown: s.unknown[:0]}
 }
 
 // scan reads the whole text as one JSON value, whose members, if it is an
@@ -276,11 +284,14 @@ func (s *scanner) object(in scope, depth int) bool {
 		if !ok {
 			return false
 		}
-		if f != noField {
+		switch {
+		case f != noField:
 			if s.fields[f].kind != kindNone {
 				v.kind = kindRepeated
 			}
 			s.fields[f] = v
+		case in == ofData && v.kind != kindNull:
+			s.unknown = append(s.unknown, s.names[len(s.names)-1])
 		}
 		s.space()
 		switch s.peek() {
@@ -306,12 +317,9 @@ func (s *scanner) member(in scope, v rawValue) field {
 		name = s.scratch[from:]
 	}
 	f := noField
-	switch {
-	case in == ofData:
+	if in == ofData {
 		f = dataField(name)
-	case string(name) == "data":
-		f = fieldData
-	default:
+	} else {
 		f = attribute(name)
 	}
 	switch {

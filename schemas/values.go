@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"encoding/base64"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -10,6 +11,7 @@ import (
 const (
 	maxNameBytes         = 200
 	maxRevision    int64 = 1<<31 - 1
+	minNumberMS    int64 = 100_000_000_000     // a smaller number is taken for seconds
 	maxInstantMS   int64 = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
 	quantityWhole        = 12                  // digits before the point
 	quantityDigits       = 6                   // digits after the point
@@ -82,6 +84,16 @@ func parseQuantity(s string) (millionths int64, ok bool) {
 		}
 	}
 	return n, n > 0
+}
+
+// parseBase64 reads base64 with padding (RFC 4648) into memory of its own. The
+// library passes over line ends, which the contract does not allow.
+func parseBase64(s string) (text []byte, ok bool) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, false
+	}
+	text, err := base64.StdEncoding.DecodeString(s)
+	return text, err == nil
 }
 
 // parseTime reads RFC 3339 with a zone, T and Z in capitals, as UTC epoch
