@@ -21,8 +21,7 @@ const (
 	notSubject    = "O"
 )
 
-// Code lists of EN 16931 1.3.16 (BR-CL-14) and Peppol BIS Billing 3.0.21 (PEPPOL-EN16931-CL008), and the currencies
-// of the registry that are not on EN 16931's (BR-CL-04).
+// The countries of EN 16931 1.3.16 (BR-CL-14), and the currencies of the registry that are not on its list (BR-CL-04).
 const (
 	countries = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ " +
 		"CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR " +
@@ -31,10 +30,6 @@ const (
 		"MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW " +
 		"SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ " +
 		"UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XI YE YT ZA ZM ZW"
-	endpointSchemes = "0002 0007 0009 0060 0088 0096 0097 0106 0130 0135 0142 0151 0183 0184 0188 0190 0191 0192 0195 0196 0198 " +
-		"0199 0200 0201 0204 0208 0209 0210 0211 0216 0218 0221 0225 0230 0235 0240 0242 0244 0245 0246 0248 9910 9913 9914 9915 " +
-		"9918 9919 9920 9922 9923 9924 9925 9926 9927 9928 9929 9930 9931 9932 9933 9934 9935 9936 9937 9938 9939 9940 9941 9942 " +
-		"9943 9944 9945 9946 9947 9948 9949 9950 9951 9952 9953 9957 9959"
 	currenciesWithout = "ANG BGN STN XAD"
 )
 
@@ -45,9 +40,6 @@ func IsCountry(code string) bool { return listed(countries, code) }
 
 // IsVATID reports whether a VAT id begins with the country that gave it, as it must (BR-CO-09); Greece's are EL.
 func IsVATID(id string) bool { return len(id) > 2 && (IsCountry(id[:2]) || id[:2] == "EL") }
-
-// IsEndpointScheme reports whether Peppol knows an identifier scheme.
-func IsEndpointScheme(scheme string) bool { return listed(endpointSchemes, scheme) }
 
 // lacks returns the first field without which the rules find the invoice invalid, and what is the matter with it:
 // those of EN 16931, then those of Peppol, whose national ones depend on the seller's country; nothing where all is
@@ -76,9 +68,9 @@ func (d *deal) lacks() (field, detail string) {
 	if d.peppol {
 		const scheme, identifier = "is not an identifier scheme of Peppol", "is not an identifier of its scheme: its length or its check digit is wrong"
 		demands = append(demands,
-			demand{!IsEndpointScheme(s.endpoint.Scheme), "seller.endpoint.scheme", scheme},
+			demand{!registry.IsEndpointScheme(s.endpoint.Scheme), "seller.endpoint.scheme", scheme},
 			demand{!isIdentifier(s.endpoint), "seller.endpoint.id", identifier},
-			demand{!IsEndpointScheme(b.endpoint.Scheme), "billTo.endpoint.scheme", scheme},
+			demand{!registry.IsEndpointScheme(b.endpoint.Scheme), "billTo.endpoint.scheme", scheme},
 			demand{!isIdentifier(b.endpoint), "billTo.endpoint.id", identifier},
 			demand{d.reference == "", "billTo.reference", "is not there, and Peppol needs it (PEPPOL-EN16931-R003)"})
 		noAddress := func(a registry.Address) bool { return a.Street == "" || a.City == "" || a.Postcode == "" }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"apportion/schemas/civil"
+
+	"github.com/shopspring/decimal"
 )
 
 func TestR3_ActiveFromTermUntilItsEndOrCancellation(t *testing.T) {
@@ -240,5 +242,26 @@ func TestR19_WarningsOfMissingPrices(t *testing.T) {
 	const sub1 = "tenants[t].subscriptions[Sub1].versions[2026-01-01].prices.commitment."
 	if want := []string{sub1 + "addon.wfo", sub1 + AgentStandard}; !slices.Equal(got[3:], want) {
 		t.Errorf("warnings %q, want three of Old's overage, then %q", got, want)
+	}
+}
+
+// TestWarningsOfIDsThatSpreadsheetsChange: every id that a spreadsheet shows and saves otherwise, and no other.
+func TestWarningsOfIDsThatSpreadsheetsChange(t *testing.T) {
+	for id, want := range map[string]bool{
+		"00042": true, "1E5": true, "1e-5": true, "0012345": true, "12345678901234567890": true, "123456789012": true, "1.10": true, "1.": true, "00": true,
+		"2026-10-14": true, "10.2026": true, "1-2": true, "MAR1": true, "sept-2026": true, "3may": true, "TRUE": true,
+		"0": false, "42": false, "12345678901": false, "acme": false, "Sub100001": false, "1a": false, "a1E5": false, "1E5x": false, "mary1": true, "march": false,
+		"10.20.30.40": false, "2026-10-14-1": false,
+	} {
+		got := Warnings(&Tenant{ID: id})
+		if (len(got) > 0) != want || want && (got[0].Code != "looks_like_number" || got[0].Field != "tenants["+id+"].id") {
+			t.Errorf("%s: %v", id, got)
+		}
+	}
+	s := sub("0012345", "2026-01-01/2027-01-01")
+	s.Billing = Prepaid
+	s.Versions[0].Prices.Overage = map[string]decimal.Decimal{AgentStandard: {}, AgentPremium: {}, IVRPort: {}}
+	if got := Warnings(&Tenant{ID: "t", Subscriptions: []Subscription{s}}); len(got) != 1 || got[0].Field != "tenants[t].subscriptions[0012345].id" {
+		t.Errorf("a subscription: %v", got)
 	}
 }

@@ -52,6 +52,9 @@ func (d *Document) Validate() []Refusal {
 	for i := range d.Tenants {
 		t := &d.Tenants[i]
 		refusals = append(refusals, t.Validate()...)
+		var c checker
+		c.withdrawn(t)
+		refusals = append(refusals, c.refusals...)
 		if tenants[t.ID] && t.ID != "" {
 			refusals = append(refusals, refusal(codeInvalidField, tenantPath(t.ID)+".id", t.ID, "the document has this tenant twice; make them one"))
 		}

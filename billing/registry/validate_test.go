@@ -100,6 +100,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestPeppolRemovedCodes: documents cannot say them any more; a command of the log that does still stands.
+func TestPeppolRemovedCodes(t *testing.T) {
+	with := func(old, new string) *Document { return parse(t, strings.Replace(acme, old, new, 1)) }
+	for _, scheme := range strings.Fields("0037 0147 0154 0170 0177 0193 0194 0202 0203 0205 0212 0213 0215 0217 7") {
+		doc := with("billTo: {", `billTo: {endpoint: {scheme: "`+scheme+`", id: x}, `)
+		if got := doc.Validate(); len(got) != 1 || got[0].Code != "invalid_field" || got[0].Field != "tenants[acme].billTo.endpoint.scheme" || got[0].Value != scheme {
+			t.Errorf("%s: %v", scheme, got)
+		}
+		if got := doc.Tenants[0].Validate(); len(got) > 0 {
+			t.Errorf("%s in the log: %v", scheme, got)
+		}
+	}
+	for _, scheme := range []string{"0007", "0088", "0192", "9957"} {
+		if got := with("billTo: {", `billTo: {endpoint: {scheme: "`+scheme+`", id: x}, `).Validate(); len(got) > 0 {
+			t.Errorf("%s: %v", scheme, got)
+		}
+	}
+	for _, currency := range []string{"ANG", "BGN", "CUC", "ZWL"} {
+		got := with("currency: SEK", "currency: "+currency).Validate()
+		if len(got) != 1 || got[0].Code != "invalid_currency" || got[0].Field != "tenants[acme].subscriptions[Sub1].currency" || got[0].Value != currency {
+			t.Errorf("%s: %v", currency, got)
+		}
+	}
+}
+
 func TestR1_ASubscriptionIsOneTenants(t *testing.T) {
 	doc := parse(t, acme+strings.TrimPrefix(strings.Replace(acme, "id: acme", "id: beta", 1), "tenants:\n"))
 	var got []string

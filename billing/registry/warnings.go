@@ -1,11 +1,15 @@
 package registry
 
-import "fmt"
+import (
+	"fmt"
+	"regexp"
+)
 
-// Warning is a price that a line would need and the price list lacks. The document is taken, but a period that
-// comes to need the price is stopped with this code (R19).
+// Warning is something about a document that is taken. A missing_price is one that a line would need and the price list
+// lacks: a period that comes to need it is stopped with this code (R19). An id that looks_like_number is changed by
+// a spreadsheet that opens a file with it.
 type Warning struct {
-	Code    string `json:"code"` // missing_price
+	Code    string `json:"code"`
 	Field   string `json:"field"`
 	Message string `json:"message"`
 }
@@ -13,11 +17,39 @@ type Warning struct {
 // String returns the warning on one line.
 func (w Warning) String() string { return w.Code + " " + w.Field + ": " + w.Message }
 
-// Warnings returns the prices that a tenant's invoices may come to need and lack (R19): the overage of every
+// Warnings returns what to say of a tenant that is taken: prices that are missing, ids that spreadsheets change.
+func Warnings(t *Tenant) []Warning { return append(missingPrices(t), changedIDs(t)...) }
+
+// changedIDs returns the ids in files that a spreadsheet takes for numbers or dates, and shows and saves otherwise.
+func changedIDs(t *Tenant) []Warning {
+	var warnings []Warning
+	warn := func(field, id string) {
+		if sameNumber.MatchString(id) || !readsOtherwise.MatchString(id) {
+			return
+		}
+		warnings = append(warnings, Warning{"looks_like_number", field, fmt.Sprintf(
+			"a spreadsheet that opens lines.csv takes %s for a number or a date, and saves another; import the column as text, or open invoices.xlsx, which keeps it", id)})
+	}
+	warn(tenantPath(t.ID)+".id", t.ID)
+	for _, s := range t.Subscriptions {
+		warn(tenantPath(t.ID)+".subscriptions["+s.ID+"].id", s.ID)
+	}
+	return warnings
+}
+
+var (
+	// sameNumber is a number that is shown as it was written: a spreadsheet keeps 15 digits, and no zeros before others.
+	sameNumber = regexp.MustCompile(`^(0|[1-9][0-9]{0,10})$`)
+	// readsOtherwise is any other number, a date of numbers, or one of the English name of a month.
+	readsOtherwise = regexp.MustCompile(`(?i)^([0-9]+|[0-9]*\.?[0-9]+(e[-+]?[0-9]+)?|[0-9]+\.(e[-+]?[0-9]+)?|[0-9]{1,4}[-.][0-9]{1,2}([-.][0-9]{1,4})?|` +
+		`(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*[-. ]?[0-9]{1,4}|[0-9]{1,2}[-. ]?(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*|true|false)$`)
+)
+
+// missingPrices returns the prices that a tenant's invoices may come to need and lack (R19): the overage of every
 // meter in each version in force while its subscription is the primary, and the commitment price of whatever is
 // committed in a version in force while its subscription is active. A commitment of 0 and a prepaid one have no
 // line (R18), so they need no price.
-func Warnings(t *Tenant) []Warning {
+func missingPrices(t *Tenant) []Warning {
 	all := t.all()
 	dates := changes(all, nil)
 	for _, s := range all {

@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"apportion/billing/export"
+	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 	"apportion/schemas/typo"
@@ -176,7 +177,7 @@ func (c *Config) check() (key, must string) {
 		{badPeriod(c.Schedule.From), "schedule.from", "be a period, such as 2026-10, or empty"},
 		{c.Seller.Address.Country != "" && !export.IsCountry(c.Seller.Address.Country), "seller.address.country", "be a code of ISO 3166-1 in two capital letters, such as SE"},
 		{c.Seller.VATID != "" && !export.IsVATID(c.Seller.VATID), "seller.vatId", "begin with the code of the country that gave it, such as SE"},
-		{c.Seller.Endpoint.ID != "" && !export.IsEndpointScheme(c.Seller.Endpoint.Scheme), "seller.endpoint.scheme", "be an identifier scheme of Peppol, such as 0007"},
+		{c.Seller.Endpoint.ID != "" && !registry.IsEndpointScheme(c.Seller.Endpoint.Scheme), "seller.endpoint.scheme", "be an identifier scheme of Peppol, such as 0007"},
 		{c.Seller.Endpoint.ID == "" && c.Seller.Endpoint.Scheme != "", "seller.endpoint.id", "not be empty with a seller.endpoint.scheme"},
 		{c.Seller.Payment.IBAN != "" && !isIBAN(c.Seller.Payment.IBAN), "seller.payment.iban", "be an IBAN, whose check digits agree with the rest of it"},
 		{c.Seller.Payment.TermsDays < 0 || c.Seller.Payment.TermsDays > 3660, "seller.payment.termsDays", "be from 0 to 3660 days"},

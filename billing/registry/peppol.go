@@ -1,0 +1,39 @@
+package registry
+
+import (
+	"slices"
+	"strings"
+)
+
+// endpointSchemes are the identifier schemes of Peppol BIS Billing 3.0.21 (PEPPOL-EN16931-CL008).
+const endpointSchemes = "0002 0007 0009 0060 0088 0096 0097 0106 0130 0135 0142 0151 0183 0184 0188 0190 0191 0192 0195 0196 0198 " +
+	"0199 0200 0201 0204 0208 0209 0210 0211 0216 0218 0221 0225 0230 0235 0240 0242 0244 0245 0246 0248 9910 9913 9914 9915 " +
+	"9918 9919 9920 9922 9923 9924 9925 9926 9927 9928 9929 9930 9931 9932 9933 9934 9935 9936 9937 9938 9939 9940 9941 9942 " +
+	"9943 9944 9945 9946 9947 9948 9949 9950 9951 9952 9953 9957 9959"
+
+// IsEndpointScheme reports whether Peppol knows an identifier scheme.
+func IsEndpointScheme(scheme string) bool {
+	return slices.Contains(strings.Fields(endpointSchemes), scheme)
+}
+
+// withdrawnCurrencies are those that Peppol BIS Billing 3.0.21 removed of the currencies there still are here: invoices
+// of earlier months may have to be corrected.
+const withdrawnCurrencies = "ANG BGN"
+
+// withdrawn refuses what no new document may say any more. It is no reason to refuse a command of the log, which may
+// have been given while it was allowed.
+func (c *checker) withdrawn(t *Tenant) {
+	for _, s := range t.Subscriptions {
+		if slices.Contains(strings.Fields(withdrawnCurrencies), s.Currency) {
+			c.refuse(codeInvalidCurrency, tenantPath(t.ID)+".subscriptions["+s.ID+"].currency", s.Currency,
+				"withdrawn, and invoices can no longer be sent in it; a new subscription in the currency that took its place goes on")
+		}
+	}
+	if t.BillTo == nil || t.BillTo.Endpoint == nil {
+		return
+	}
+	if scheme := strings.TrimSpace(t.BillTo.Endpoint.Scheme); scheme != "" && !IsEndpointScheme(scheme) {
+		c.refuse(codeInvalidField, tenantPath(t.ID)+".billTo.endpoint.scheme", scheme,
+			"not an identifier scheme of Peppol (BIS Billing 3.0.21); write one of its code list EAS, such as 0007")
+	}
+}
