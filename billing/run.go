@@ -74,6 +74,9 @@ type Biller struct {
 	// At returns the registry as it stood when the next offset of its command log was the given one: what has been
 	// issued is shown by the documents of then.
 	At func(offset int64) (registry.State, error)
+	// CatchUp returns the registry as it stands by now; with nil, what another has done by a later registry than State
+	// is an error. At must go as far.
+	CatchUp func(ctx context.Context) (registry.State, error)
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
@@ -140,9 +143,12 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if round == rounds {
 			return nil, errMoving(period)
 		}
-		pass, err := b.refresh(ctx, snapshot)
+		pass, changed, err := b.refresh(ctx, snapshot)
 		if err != nil {
 			return nil, err
+		}
+		if changed {
+			return nil, errRegistryChanged
 		}
 		if again, moved, err = b.rerate(ctx, issuedBefore, chains, pass); err != nil {
 			return nil, err
@@ -213,10 +219,6 @@ func errMoving(period civil.Month) error {
 // daily figures are brought up to date first, so that nothing that ingest has taken in is left out.
 func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	run := &Run{Period: period, Accounts: map[string]Account{}}
-	snapshot, err := Snapshot(b.State, b.Rules)
-	if err != nil {
-		return nil, err
-	}
 	// Those that are billed are claimed and then looked at again, as are those that somebody else issues meanwhile:
 	// what is in force at last is what is returned.
 	claimed := map[uuid.UUID]bool{}
@@ -225,9 +227,19 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 		if round == rounds {
 			return nil, errMoving(period)
 		}
+		snapshot, err := Snapshot(b.State, b.Rules)
+		if err != nil {
+			return nil, err
+		}
 		chains, err := b.Ledger.Issues(ctx, ids(waiting))
 		if err != nil {
 			return nil, fmt.Errorf("reading what has been issued: %w", err)
+		}
+		if behind(chains, snapshot.Offset) {
+			if err := b.catchUp(ctx, waiting); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		var due []*registry.Tenant
 		var issued []Issue
@@ -260,6 +272,12 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 			return nil, err
 		}
 		if moved {
+			if b.CatchUp != nil {
+				err = b.catchUp(ctx, waiting)
+			}
+			if err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if err := b.Ledger.Claim(ctx, issues); err != nil {
@@ -338,14 +356,9 @@ func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.
 // billAll bills the tenants that are due, on a pass of aggregation that knows all there is. It reports whether
 // usage changed meanwhile, and has then billed nobody.
 func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot) (issues []Issue, moved bool, err error) {
-	pass, err := b.refresh(ctx, snapshot)
-	if err != nil {
-		return nil, false, err
-	}
-	for _, t := range due {
-		if chain := chains[t.ID]; len(chain) > 0 && chain[len(chain)-1].RegistryOffset > snapshot.Offset {
-			return nil, false, errRegistryChanged
-		}
+	pass, moved, err := b.refresh(ctx, snapshot)
+	if err != nil || moved {
+		return nil, moved, err
 	}
 	// What is read after the pass has all that it knows; that it has no more is seen below.
 	figures, err := b.Usage.Stored(ctx, ids(due), run.Period.First(), run.Period.Next().First())
@@ -365,19 +378,46 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 
 var errRegistryChanged = errors.New("the registry changed while the period was being billed; nothing more was issued, run it again")
 
-// refresh brings the daily figures up to date and returns the pass that they are by, which rests on our registry.
-func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
-	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
-		return aggregate.Pass{}, err
+// behind reports whether anything was issued by a later registry than the one whose next offset is given.
+func behind(chains map[string][]Issue, offset int64) bool {
+	for _, chain := range chains {
+		if chain[len(chain)-1].RegistryOffset > offset {
+			return true
+		}
 	}
-	pass, err := b.Usage.LastPass(ctx)
+	return false
+}
+
+// catchUp goes on by the registry as it stands now, and puts its documents of the tenants in the place of ours.
+func (b *Biller) catchUp(ctx context.Context, tenants []*registry.Tenant) error {
+	if b.CatchUp == nil {
+		return errRegistryChanged
+	}
+	state, err := b.CatchUp(ctx)
 	if err != nil {
-		return aggregate.Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+		return err
 	}
-	if pass.RegistryOffset != snapshot.Offset {
-		return aggregate.Pass{}, errRegistryChanged
+	b.State = state
+	for i, t := range tenants {
+		tenants[i] = state.Tenant(t.ID)
 	}
-	return pass, nil
+	return nil
+}
+
+// refresh brings the daily figures up to date and returns the pass that they are by, which rests on our registry. It
+// reports whether another process has made one by a later registry: that pass need not know all the deliveries that
+// we have to bill, so billing has to begin again, by the registry as it stands now.
+func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (pass aggregate.Pass, moved bool, err error) {
+	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
+		return aggregate.Pass{}, false, err
+	}
+	if pass, err = b.Usage.LastPass(ctx); err != nil {
+		return aggregate.Pass{}, false, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	if pass.RegistryOffset != snapshot.Offset && b.CatchUp == nil {
+		return aggregate.Pass{}, false, errRegistryChanged
+	}
+	return pass, pass.RegistryOffset != snapshot.Offset, nil
 }
 
 // rerated is a period that has been issued, to be compared with what is known of it now (R21).

@@ -1,6 +1,7 @@
 package billing_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -249,6 +250,34 @@ func TestRegistryThatChangesMeanwhile(t *testing.T) {
 	usage.finished = func(pass *aggregate.Pass) { pass.RegistryOffset++ } // another replica's pass, by a later registry
 	if run, err := b.Issue(t.Context(), october, nil, at(t, yearAfter)); err == nil || run != nil || ledger.asked != 0 {
 		t.Errorf("%v, %v, the ledger asked %d times; want it refused", run, err, ledger.asked)
+	}
+}
+
+// TestIssueGoesOnByALaterRegistry: another process's pass by a later registry makes billing begin again by that one,
+// with what has become of the tenant, and of its holds, since.
+func TestIssueGoesOnByALaterRegistry(t *testing.T) {
+	b, usage, ledger := newBiller(t, threeTenants, messages)
+	passes := 0
+	usage.finished = func(pass *aggregate.Pass) {
+		if passes++; passes == 1 {
+			pass.RegistryOffset++
+		}
+	}
+	start := b.State
+	b.CatchUp = func(context.Context) (registry.State, error) {
+		state, verdict := start.Apply(start.Offset()+1, registry.Command{ID: "h", Source: "test", TenantID: "acme", Command: registry.HoldPeriod, Period: october, Reason: "disputed"})
+		if !verdict.Accepted {
+			t.Fatal(verdict.Refusals)
+		}
+		return state, nil
+	}
+	run, err := b.Issue(t.Context(), october, []string{"acme", "beta"}, at(t, yearAfter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRun(t, run, []string{linesOfBeta}, []string{"acme held R20"})
+	if got := ledger.chains["beta"][0].RegistryOffset; got != start.Offset()+2 || run.Issued != 1 {
+		t.Errorf("issued %d, by the registry at %d; want 1 by %d", run.Issued, got, start.Offset()+2)
 	}
 }
 

@@ -25,7 +25,8 @@ import (
 
 // Write writes the files of a run below dir and returns the directory that it made: DIR/PERIOD/ for what is
 // issued, DIR/PERIOD.draft/ for a preview. The directory appears whole or not at all; one that is there already
-// with the same files stays untouched, and one with others is replaced.
+// with the same files stays untouched, and one with others is replaced. Of what is issued that is an error when an
+// invoice that is there would have other bytes, or be gone (R20).
 //
 // A file that cannot be is left out; the refusals, which the manifest has too, say which and why.
 func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, error) {
@@ -40,10 +41,14 @@ func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, err
 		}
 	}
 	var refusals []*Refusal
-	made, err := Directory(dir, Name(run), func(f *Folder) (err error) {
+	mayReplace := keep
+	if run.Draft {
+		mayReplace = nil
+	}
+	made, err := directory(dir, Name(run), func(f *Folder) (err error) {
 		refusals, err = writeFiles(f, run, seller)
 		return err
-	})
+	}, mayReplace)
 	return made, refusals, err
 }
 
@@ -176,6 +181,11 @@ func (f *Folder) Files() []File {
 // Directory makes dir/name by fill, whole or not at all, and returns its path. One that is there already with the
 // same files stays untouched, and one with others is replaced.
 func Directory(dir, name string, fill func(*Folder) error) (string, error) {
+	return directory(dir, name, fill, nil)
+}
+
+// directory also asks, unless nil, whether the one that is there may be replaced by the new one.
+func directory(dir, name string, fill func(*Folder) error, mayReplace func(there, instead string) error) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
@@ -207,6 +217,11 @@ func Directory(dir, name string, fill func(*Folder) error) (string, error) {
 	}
 	if same, err := sameFiles(temporary, folder.Files(), final); err != nil || same {
 		return final, err
+	}
+	if mayReplace != nil {
+		if err := mayReplace(final, temporary); err != nil {
+			return "", fmt.Errorf("writing the files: %w", err)
+		}
 	}
 	if err := syncAll(temporary); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)

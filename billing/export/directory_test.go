@@ -139,6 +139,57 @@ func TestWriteOtherContent(t *testing.T) {
 	}
 }
 
+// TestWriteKeepsWhatMayHaveBeenSent: other bytes of an invoice that is there are refused, more invoices are not (R20).
+func TestWriteKeepsWhatMayHaveBeenSent(t *testing.T) {
+	id := issued().Invoices[0].ID
+	for _, c := range []struct{ name, file, want string }{
+		{"another line", "lines.csv", "invoice " + id + " already, and lines.csv says something else"},
+		{"another entry", "invoices.json", "invoice " + id + " already, and invoices.json says something else"},
+		{"another PDF", "pdf/" + id + ".pdf", "invoice " + id + " already, and pdf/" + id + ".pdf is another"},
+		{"one that is not issued", "fewer", "already, and lines.csv does not have it"},
+		{"one more", "more", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			run := issued()
+			if c.file == "more" {
+				run.Invoices = run.Invoices[:len(run.Invoices)-1]
+			}
+			made := write(t, dir, run)
+			again := issued()
+			switch path := filepath.Join(made, c.file); c.file {
+			case "more":
+			case "fewer":
+				again.Invoices = again.Invoices[:len(again.Invoices)-1]
+			default:
+				// Another number somewhere in what is there of the first invoice.
+				changed := strings.Replace(read(t, path), issued().Invoices[0].Lines[0].Note, "another note", 1)
+				if strings.HasSuffix(path, ".pdf") {
+					changed = read(t, path) + "\n"
+				}
+				if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before := read(t, filepath.Join(made, ManifestName))
+			_, _, err := Write(dir, again, seller)
+			if c.want == "" {
+				if err != nil || read(t, filepath.Join(made, "lines.csv")) != read(t, "testdata/lines.csv") {
+					t.Errorf("%v, want all invoices there", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), made) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want an error with %s and %q", err, made, c.want)
+			}
+			if read(t, filepath.Join(made, ManifestName)) != before {
+				t.Error("the files that were there have changed")
+			}
+			wantEntries(t, dir, "2026-10")
+		})
+	}
+}
+
 // TestWriteAfterOneThatWasKilled: what it left is cleared away, wherever it stopped; what other periods have is not.
 func TestWriteAfterOneThatWasKilled(t *testing.T) {
 	dir := t.TempDir()

@@ -27,10 +27,12 @@ committed, how usage is split, Connect usage, the overage of the tenant's pooled
 primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
 is reported with the rule that stops it; the others go on, and the exit code is 3.`,
 		`  apportion bill preview --config data/apportion.yaml --period 2026-10
-  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices`,
+  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
+  apportion bill export --config data/apportion.yaml --period 2026-10 --out invoices`,
 		newBillPreviewCommand(a),
 		newBillDiffCommand(a),
 		newBillIssueCommand(a),
+		newBillExportCommand(a),
 		newBillHoldCommand(a),
 		newBillReleaseCommand(a),
 		newBillHoldsCommand(a),
@@ -157,11 +159,15 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done
 	ledger := clickhouse.NewInvoices(conn)
 	ledger.At = a.issueAt
 	return &billing.Biller{
-		State:    fold.state,
-		Rules:    a.billingRules(),
-		Usage:    a.usage(conn),
-		Ledger:   ledger,
-		At:       fold.at,
+		State:  fold.state,
+		Rules:  a.billingRules(),
+		Usage:  a.usage(conn),
+		Ledger: ledger,
+		At:     fold.at,
+		CatchUp: func(ctx context.Context) (registry.State, error) {
+			err := fold.catchUp(ctx, a)
+			return fold.state, err
+		},
 		Progress: progress,
 	}
 }
@@ -198,18 +204,57 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 		return run, err
 	}
 	// The files of a period are whole, whatever tenants were named: finance imports the folder.
+	_, err = a.exportIssued(ctx, biller, flags)
+	return run, err
+}
+
+// exportIssued writes the files of everything that is issued of a period, and returns it.
+func (a *app) exportIssued(ctx context.Context, biller *billing.Biller, flags billFlags) (*billing.Run, error) {
 	all, err := biller.Issued(ctx, flags.period)
 	if err != nil {
 		return nil, err
 	}
 	if all.Issued == 0 {
 		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)
-		return run, nil
+		return all, nil
 	}
 	a.at("before files")
 	err = a.writeFiles(all, flags.out)
 	a.at("after files")
-	return run, err
+	return all, err
+}
+
+func newBillExportCommand(a *app) *cobra.Command {
+	var period string
+	var flags billFlags
+	cmd := &cobra.Command{
+		Use:   "export --period P --out DIR",
+		Short: "Write the files of what is issued of a period",
+		Long: `Writes the files of everything that is issued of a period to DIR/PERIOD/, whole or not at all, the
+same bytes as when it was issued. It issues nothing. A directory that has other bytes for an
+invoice is left as it is, with an error: what has been sent does not change (R20).`,
+		Example: `  apportion bill export --config data/apportion.yaml --period 2026-10 --out invoices`,
+		Args:    cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) (err error) {
+			if flags.period, err = parsePeriod(period); err != nil {
+				return err
+			}
+			biller, err := a.biller(ctx)
+			if err != nil {
+				return err
+			}
+			run, err := a.exportIssued(ctx, biller, flags)
+			if err != nil {
+				return err
+			}
+			return a.printRun(run)
+		}),
+	}
+	periodFlag(cmd, &period)
+	cmd.Flags().StringVar(&flags.out, "out", "", "write the invoice files below this `directory`")
+	cmd.MarkFlagDirname("out")
+	cmd.MarkFlagRequired("out")
+	return cmd
 }
 
 func (a *app) at(point string) {
