@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -178,63 +179,69 @@ func rank(p Pass) uint64 {
 // MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
 const MostDeliveries = 4_000_000
 
+// MostDates is how many dates of tenants go along with one query: those that it works out, and before each stretch
+// of them the lookBack dates on which a session that reaches into it can have started.
+const (
+	MostDates = 400_000
+	lookBack  = 32
+)
+
+// run is a stretch of days of a tenant that follow one another.
+type run struct {
+	days   []Day
+	weight int64 // the deliveries
+}
+
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
-// know: UTC, R22), cut into pieces for a query each. A query reads of every tenant all between the first day of any and
-// the last of any, so days go together that begin on one date or, where many follow one another, in one month.
+// know: UTC, R22), cut into pieces for a query each: bounded by the deliveries that it reads and by the dates that go
+// along with it, and by nothing else, so that usage of a thousand far dates costs no more queries than that of one.
 func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
-	type run struct {
-		days   []Day
-		weight int64
-	}
-	together := map[civil.Date][]run{}
+	var runs []run
 	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
 		zone := zones[tenant]
 		if zone == nil {
 			zone = civil.UTC
 		}
-		weights := map[civil.Date]int64{}
-		for utc, n := range touched[tenant] {
-			// Ahead of UTC or behind, two dates have a part of it. Either may have all of its deliveries.
-			first, last := zone.DateOf(civil.UTC.Start(utc)), zone.DateOf(civil.UTC.Start(utc+1)-1)
-			for date := first; date <= last; date++ {
-				weights[date] = max(weights[date], n)
-			}
-		}
-		var runs []run
-		for _, date := range slices.Sorted(maps.Keys(weights)) {
-			for _, day := range Days(tenant, zone, date, date+1) {
-				if last := len(runs) - 1; last >= 0 && runs[last].weight+weights[date] <= MostDeliveries && follows(runs[last].days, day) {
-					runs[last].days, runs[last].weight = append(runs[last].days, day), runs[last].weight+weights[date]
-				} else {
-					runs = append(runs, run{[]Day{day}, weights[date]})
-				}
-			}
-		}
-		for _, r := range runs {
-			with := r.days[0].Date
-			if len(r.days) > few {
-				with = with.Month().First()
-			}
-			together[with] = append(together[with], r)
-		}
+		runs = append(runs, runsOf(tenant, zone, touched[tenant])...)
 	}
+	// Stretches that begin together go together: then a query reads few dates that it does not need.
+	slices.SortStableFunc(runs, func(a, b run) int { return cmp.Compare(a.days[0].Date, b.days[0].Date) })
 	var cut [][]Day
-	for _, date := range slices.Sorted(maps.Keys(together)) {
-		var days []Day
-		var weight int64
-		for _, r := range together[date] {
-			if len(days) > 0 && weight+r.weight > MostDeliveries {
-				cut, days, weight = append(cut, days), nil, 0
-			}
-			days, weight = append(days, r.days...), weight+r.weight
+	var weight int64
+	dates := 0
+	for i, r := range runs {
+		weight, dates = weight+r.weight, dates+len(r.days)+lookBack
+		if i == 0 || weight > MostDeliveries || dates > MostDates {
+			cut, weight, dates = append(cut, nil), r.weight, len(r.days)+lookBack
 		}
-		cut = append(cut, days)
+		cut[len(cut)-1] = append(cut[len(cut)-1], r.days...)
 	}
 	return cut
 }
 
-// few days are what a late event touches, or the event of a moment: its date in two zones, and the next.
-const few = 3
+// runsOf cuts the days of a tenant where one does not follow the other, or a query would have too much.
+func runsOf(tenant string, zone *civil.Zone, touched map[civil.Date]int64) []run {
+	weights := map[civil.Date]int64{}
+	for utc, n := range touched {
+		// Ahead of UTC or behind, two dates have a part of it. Either may have all of its deliveries.
+		first, last := zone.DateOf(civil.UTC.Start(utc)), zone.DateOf(civil.UTC.Start(utc+1)-1)
+		for date := first; date <= last; date++ {
+			weights[date] = max(weights[date], n)
+		}
+	}
+	var runs []run
+	for _, date := range slices.Sorted(maps.Keys(weights)) {
+		for _, day := range Days(tenant, zone, date, date+1) {
+			if last := len(runs) - 1; last >= 0 && follows(runs[last].days, day) &&
+				runs[last].weight+weights[date] <= MostDeliveries && len(runs[last].days)+lookBack < MostDates {
+				runs[last].days, runs[last].weight = append(runs[last].days, day), runs[last].weight+weights[date]
+			} else {
+				runs = append(runs, run{[]Day{day}, weights[date]})
+			}
+		}
+	}
+	return runs
+}
 
 // follows reports whether a day comes right after others.
 func follows(days []Day, day Day) bool { return days[len(days)-1].ToMS == day.FromMS }

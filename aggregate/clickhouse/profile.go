@@ -36,7 +36,8 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 			return nil, err
 		}
 		for _, chunk := range chunks {
-			err := newQuery(ctx).inputs(chunk, timelines, rules, now).each(shard, `WITH `+dailyOf(extent)+`
+			q := newQuery(ctx).inputs(chunk, timelines, rules, now)
+			err := q.each(shard, `WITH `+q.dailyOf(extent)+`
 				SELECT tenant, date, meter, changes FROM daily
 				WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
 				var p aggregate.Profile

@@ -5,6 +5,9 @@ package clickhouse
 //	tenants(tenant, of)                            whose deliveries to read; of numbers the tenants
 //	calendar(tenant, of, day, date, from_ms,       the dates in the zone of the tenant, those before the days that
 //	         to_ms, wanted, held, payer)           are wanted too; day numbers them, and payer is the primary
+//	dates(tenant, day), dates_before(tenant, day)  the dates in UTC that the wanted days lie in, and those on which
+//	                                               a session that reaches into one can have begun; sent where
+//	                                               the days are scattered, and read by inDates alone
 //	names(number, subscription)                    what the number of a subscription stands for; 0 is none
 //	subscriptions(of, subscription, number,        and the other timelines of the registry, step functions that
 //	              from_ms, active)                 ASOF joins look up; each key begins before all events
@@ -28,8 +31,19 @@ const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int6
 
 // inRange is true of the deliveries to read: of whole dates, and of those that reach into the first day from before.
 // All of an event's on one date in UTC are, or none is.
-const inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {to:Int64}
+const (
+	inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {to:Int64}
 			AND (at_ms >= {from:Int64} OR identity IN (SELECT identity FROM reaching))`
+	reachingRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {from:Int64} AND ` + until + ` > {first:Int64}`
+)
+
+// inDates and reachingDates are the same where the days are scattered: of the dates that are listed, and of those that
+// end on another date than they begin.
+const (
+	inDates = `((tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
+			OR (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND identity IN (SELECT identity FROM reaching))`
+	reachingDates = `(tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND intDiv(` + until + `, 86400000) > intDiv(at_ms, 86400000)`
+)
 
 // settled has one row for each revision and content of every event that may touch the wanted days: how many
 // deliveries brought it, and whether it wins (R8).
@@ -41,7 +55,7 @@ const inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} 
 const settled = constants + `,
 	reaching AS (
 		SELECT identity FROM usage_events
-		WHERE tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {from:Int64} AND ` + until + ` > {first:Int64}
+		WHERE ` + reachingRange + `
 	),
 	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM tenants)),
 	(

@@ -20,7 +20,10 @@ type query struct {
 	ctx        context.Context
 	tables     []*ext.Table
 	parameters clickhouse.Parameters
-	err        error
+	// scattered says that the days of inputs are too few of those between the first of any and the last of any to read
+	// all between.
+	scattered bool
+	err       error
 }
 
 func newQuery(ctx context.Context) *query {
@@ -46,8 +49,7 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 	}
 }
 
-// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order, and the deliveries of all
-// tenants are read from the first day of any to the last of any.
+// inputs adds all that daily reads besides the deliveries. The days of a tenant are in order.
 func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
 	byTenant := map[string][]aggregate.Day{}
 	var tenants []string
@@ -106,6 +108,11 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 	read := q.table("tenants", "tenant", "String", "of", "UInt32")
 	calendar := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
 		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
+	type date struct {
+		tenant string
+		day    civil.Date
+	}
+	var whole, before []date // in UTC
 	reach := max(longest, openMS(rules))
 	begin, end := int64(math.MaxInt64), int64(0) // of the wanted days
 	dayNumber := uint32(0)
@@ -115,30 +122,51 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		if zone == nil {
 			zone = civil.UTC
 		}
-		first, last := wanted[0], wanted[len(wanted)-1]
 		read(tenant, of[tenant])
-		begin, end = min(begin, first.FromMS), max(end, last.ToMS)
+		begin, end = min(begin, wanted[0].FromMS), max(end, wanted[len(wanted)-1].ToMS)
 		steps, next := primaries[tenant], 0
-		for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
-			for next < len(steps) && steps[next].FromMS <= d.FromMS {
-				next++
+		for len(wanted) > 0 {
+			n := stretch(wanted, reach)
+			of, first, last := of[tenant], wanted[0], wanted[n-1]
+			at := civil.UTC.DateOf(first.FromMS - reach)
+			for _, d := range wanted[:n] {
+				for ; at < civil.UTC.DateOf(d.FromMS); at++ {
+					before = append(before, date{tenant, at})
+				}
+				for ; at <= civil.UTC.DateOf(d.ToMS-1); at++ {
+					whole = append(whole, date{tenant, at})
+				}
 			}
-			var payer uint64
-			if next > 0 {
-				payer = number(tenant, steps[next-1].Subscription)
+			for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
+				for next < len(steps) && steps[next].FromMS <= d.FromMS {
+					next++
+				}
+				var payer uint64
+				if next > 0 {
+					payer = number(tenant, steps[next-1].Subscription)
+				}
+				isWanted := len(wanted) > 0 && wanted[0].Date == d.Date
+				if isWanted {
+					wanted = wanted[1:]
+				}
+				if d.ToMS-d.FromMS >= 1<<27 && q.err == nil {
+					q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, tenant)
+				}
+				calendar(tenant, of, dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
+				dayNumber++
 			}
-			isWanted := len(wanted) > 0 && wanted[0].Date == d.Date
-			if isWanted {
-				wanted = wanted[1:]
-			}
-			if d.ToMS-d.FromMS >= 1<<27 && q.err == nil {
-				q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, tenant)
-			}
-			calendar(tenant, of[tenant], dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
-			dayNumber++
+			// A session that runs on after the last day must not run into the first of the next stretch. No day has
+			// fewer than 22 hours.
+			dayNumber += uint32(reach/(22*3600_000)) + 10
 		}
-		// A session that runs on after the last day must not run into the first of the next tenant.
-		dayNumber += longest/day + 10
+	}
+	if q.scattered = 2*int64(len(whole)) < int64(len(tenants))*((floorDay(end+day-1)-floorDay(begin))/day); q.scattered {
+		for name, dates := range map[string][]date{"dates": whole, "dates_before": before} {
+			add := q.table(name, "tenant", "String", "day", "Int64")
+			for _, d := range dates {
+				add(d.tenant, int64(d.day))
+			}
+		}
 	}
 	q.parameter("lo", floorDay(begin-reach))
 	q.parameter("from", floorDay(begin))
@@ -147,6 +175,16 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 	q.parameter("now", now)
 	q.parameter("open_ms", openMS(rules))
 	return q
+}
+
+// stretch returns how many of the days, which are in order, to number together: up to one that no session that begins
+// on or before them reaches.
+func stretch(days []aggregate.Day, reach int64) int {
+	n := 1
+	for n < len(days) && days[n].FromMS-reach < days[n-1].ToMS+2*day {
+		n++
+	}
+	return n
 }
 
 // floorDay returns the start of the date in UTC that an instant lies in.

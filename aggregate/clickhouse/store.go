@@ -160,9 +160,10 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 		return err
 	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
-	if err := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled).exec(shards[shard],
+	figures := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled)
+	if err := figures.exec(shards[shard],
 		`INSERT INTO usage_daily (`+figureColumns+`, pass, run)
-		WITH `+dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
+		WITH `+figures.dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
 		return err
 	}
 	q := newQuery(ctx)
@@ -177,8 +178,13 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
 	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
-func dailyOf(extent aggregate.Extent) string {
-	return strings.ReplaceAll(daily, "$known", known(extent))
+// dailyOf returns the expression `daily` over the deliveries of an extent, as it suits the days of the inputs.
+func (q *query) dailyOf(extent aggregate.Extent) string {
+	sql := daily
+	if q.scattered {
+		sql = strings.NewReplacer(inRange, inDates, reachingRange, reachingDates).Replace(sql)
+	}
+	return strings.ReplaceAll(sql, "$known", known(extent))
 }
 
 // Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
@@ -256,7 +262,8 @@ func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregat
 			return err
 		}
 		for _, chunk := range chunks {
-			if err := newQuery(ctx).inputs(chunk, timelines, rules, now).figures(shard, dailyOf(extent), f); err != nil {
+			q := newQuery(ctx).inputs(chunk, timelines, rules, now)
+			if err := q.figures(shard, q.dailyOf(extent), f); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -390,4 +392,93 @@ func compare(t *rapid.T, what string, got, want []string) {
 		}
 	}
 	t.FailNow()
+}
+
+// TestScatteredDaysAgreeWithReference: the same where what is touched lies years apart, so that a query reads listed dates.
+func TestScatteredDaysAgreeWithReference(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	rapid.Check(t, func(t *rapid.T) {
+		clear(t, conn)
+		w := drawWorld(t)
+		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 1, 40).Draw(t, "deliveries")
+		for i := range deliveries {
+			by := rapid.SampledFrom([]int64{0, 0, 25, 32, 40, 70, 1_000, 100_000, 2_800_000}).Draw(t, "days later") * 86400_000
+			d := &deliveries[i]
+			d.TimeMS += by
+			for _, ms := range []*int64{&d.StartMS, &d.EndMS} {
+				if *ms != schemas.Absent {
+					*ms += by
+				}
+			}
+		}
+		insert(t, conn, 0, deliveries)
+		refresh(t, store, w, aggregate.DefaultRules())
+		stored, err := store.Stored(context.Background(), nil, 0, civil.NewDate(9999, 12, 31))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The days that any delivery starts on, and the 40 that follow.
+		dates := map[civil.Date]bool{}
+		for _, d := range deliveries {
+			for date := civil.UTC.DateOf(d.AtMS()) - 2; date < civil.UTC.DateOf(d.AtMS())+40; date++ {
+				dates[date] = true
+			}
+		}
+		var days []aggregate.Day
+		for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
+			for _, date := range slices.Sorted(maps.Keys(dates)) {
+				days = append(days, aggregate.Days(tenant.ID, tenant.Zone, date, date+1)...)
+			}
+		}
+		usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
+		compare(t, "stored usage", rows(stored.Usage), rows(usage))
+		compare(t, "stored balance", rows(stored.Balances), rows(balances))
+	})
+}
+
+// TestEventsOfAnyDates: usage of 10,000 random dates makes one pass of few queries, and few parts.
+func TestEventsOfAnyDates(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	random := rand.New(rand.NewPCG(1, 2))
+	first, last := civil.NewDate(1973, 1, 1), civil.NewDate(9999, 12, 1)
+	events := make([]schemas.Event, 10_000)
+	for i := range events {
+		tenant := "a"
+		if i%2 == 1 {
+			tenant = fmt.Sprint("t", i%1000)
+		}
+		events[i] = schemas.Event{
+			Tenant: tenant, Source: "/s", ID: fmt.Sprint(i), Type: schemas.ConnectUsage, Channel: "sms", Quantity: 1_000_000,
+			TimeMS: civil.UTC.Start(first+civil.Date(random.IntN(int(last-first)))) + 3600_000, StartMS: schemas.Absent, EndMS: schemas.Absent,
+		}
+	}
+	insert(t, conn, 0, events)
+	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
+	registry.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
+	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
+	calls := 0
+	if _, err := aggregate.Refresh(t.Context(), store, registry, aggregate.DefaultRules(), func(int, int) { calls++ }); err != nil {
+		t.Fatal(err)
+	}
+	if calls > 3 {
+		t.Errorf("progress was reported %d times, want two queries at most", calls)
+	}
+	var accepted, counted, held, parts uint64
+	if err := conn.QueryRow(t.Context(), `SELECT sum(accepted), sum(counted), sum(held) FROM v_usage_balance`).Scan(&accepted, &counted, &held); err != nil {
+		t.Fatal(err)
+	}
+	if accepted != 10_000 || counted != 5_000 || held != 5_000 {
+		t.Errorf("%d accepted, %d counted, %d held; want 10000, 5000 and 5000", accepted, counted, held)
+	}
+	for _, table := range []string{"usage_events", "usage_daily"} {
+		if err := conn.QueryRow(t.Context(), `SELECT uniqExact(partition) FROM system.parts
+			WHERE database = currentDatabase() AND table = ? AND active`, table).Scan(&parts); err != nil {
+			t.Fatal(err)
+		}
+		if parts == 0 || parts > 150 {
+			t.Errorf("%s has %d partitions, want at most 150", table, parts)
+		}
+	}
 }

@@ -86,7 +86,7 @@ CREATE TABLE IF NOT EXISTS usage_daily
     run          UUID COMMENT 'see usage_days'
 )
 ENGINE = MergeTree
-PARTITION BY toYYYYMM(date)
+PARTITION BY least(toYear(date), 2100)
 ORDER BY (tenant, date, meter, subscription, pass, run)
 COMMENT 'usage by tenant, date, meter and subscription, and what became of the deliveries (R9-R14, R22); it also has the figures of earlier passes, so read the views';
 
