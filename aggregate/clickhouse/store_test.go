@@ -403,7 +403,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 		w := drawWorld(t)
 		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 1, 40).Draw(t, "deliveries")
 		for i := range deliveries {
-			by := rapid.SampledFrom([]int64{0, 0, 25, 32, 40, 70, 1_000, 100_000, 2_800_000}).Draw(t, "days later") * 86400_000
+			by := rapid.SampledFrom([]int64{0, 0, 25, 32, 40, 70, 1_000, 90_000}).Draw(t, "days later") * 86400_000
 			d := &deliveries[i]
 			d.TimeMS += by
 			for _, ms := range []*int64{&d.StartMS, &d.EndMS} {
@@ -414,7 +414,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 		}
 		insert(t, conn, 0, deliveries)
 		refresh(t, store, w, aggregate.DefaultRules())
-		stored, err := store.Stored(context.Background(), nil, 0, civil.NewDate(9999, 12, 31))
+		stored, err := store.Stored(context.Background(), nil, 0, civil.NewDate(2299, 12, 31))
 		if err != nil {
 			t.Fatal(err)
 		}
