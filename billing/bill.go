@@ -57,7 +57,7 @@ func ParseRules(s string) (Rules, error) {
 type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced (R22), not_due or held (R20), or unknown_tenant (R1).
+	// Code is missing_price (R19), unbalanced or behind (R22), not_due or held (R20), or unknown_tenant (R1).
 	Code   string `json:"code"`
 	Rule   string `json:"rule"`
 	Detail string `json:"detail"`
@@ -400,6 +400,11 @@ func (u TenantUsage) Differences() []string {
 		}
 	}
 	return found
+}
+
+func notRead(tenant string, period civil.Month, partitions []string) *Stop {
+	return &Stop{tenant, period, "behind", "R22", "not all that was published is taken in: " + strings.Join(partitions, "; "),
+		"run `apportion ingest --until-caught-up`, and bill again"}
 }
 
 func unbalanced(tenant string, period civil.Month, differences []string) *Stop {

@@ -77,6 +77,9 @@ type Biller struct {
 	// CatchUp returns the registry as it stands by now; with nil, what another has done by a later registry than State
 	// is an error. At must go as far.
 	CatchUp func(ctx context.Context) (registry.State, error)
+	// Behind are the partitions of which something published is not taken in yet, with how much; while there are
+	// any, nothing is issued (R22).
+	Behind []string
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
@@ -323,6 +326,9 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 	}
 	if reason, held := b.State.Held(t.ID, period); held {
 		return stopHeld(t.ID, period, reason), nil
+	}
+	if len(b.Behind) > 0 {
+		return notRead(t.ID, period, b.Behind), nil
 	}
 	if len(b.Differences) > 0 {
 		return unbalanced(t.ID, period, b.Differences), nil

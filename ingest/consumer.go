@@ -43,6 +43,11 @@ func (c *consumer) run(ctx context.Context) error {
 		return err
 	}
 	for {
+		if c.leftAlone(c.topic) != nil {
+			// Others go on. What was found is looked at again when the group is next divided up.
+			<-ctx.Done()
+			return nil
+		}
 		c.at("before fetch")
 		err := c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error {
 			got, err := c.kafka.fetch(ctx, c.place, c.next, c.cfg.FetchBytes, maxWait)
@@ -108,6 +113,9 @@ func (c *consumer) resume(ctx context.Context) error {
 	if !known {
 		next = -1
 	}
+	if c.leftAlone(c.topic) != nil {
+		return nil
+	}
 	return c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error { return c.seek(ctx, next) })
 }
 
@@ -121,7 +129,8 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 	b := all[c.place]
 	switch {
 	case next > b.end:
-		return permanentError{errAhead(c.place, next, b)}
+		c.leave(c.topic, errOther(c.place, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.end-1)))
+		return nil
 	case next < b.first:
 		if next >= 0 {
 			c.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
@@ -145,10 +154,4 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 // for. They stay a hole in the ledger, where the balance shows it (R22).
 func (c *consumer) overtaken(ctx context.Context) error {
 	return c.seek(ctx, c.next)
-}
-
-// errAhead says that the ledger has more than Kafka ever had.
-func errAhead(p place, next int64, b bounds) error {
-	return fmt.Errorf("the ledger has taken in %s up to offset %d, but Kafka has it only up to %d: the topic was made anew; "+
-		"use another topic prefix, or the Kafka that belongs to this database", p, next-1, b.end-1)
 }

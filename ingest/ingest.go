@@ -105,6 +105,9 @@ type Ingester struct {
 	wait     *waiter
 	fences   fences
 	types    map[string]schemas.Type // by topic, prefix included
+
+	leaving sync.Mutex
+	left    map[string]error // topics left alone, and why
 }
 
 // New returns an Ingester that does nothing until Run.
@@ -116,6 +119,7 @@ func New(cfg Config, deps Deps) *Ingester {
 		store: store{deps.ClickHouse},
 		kafka: newCluster(cfg.Brokers),
 		types: make(map[string]schemas.Type),
+		left:  make(map[string]error),
 	}
 	if in.log == nil {
 		in.log = slog.New(slog.DiscardHandler)
@@ -159,7 +163,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 	}()
 	select {
 	case err := <-ran:
-		return ended(ctx, err)
+		return in.ended(ctx, err)
 	case <-ctx.Done():
 	}
 	// A service that keeps a connection and says nothing must not keep the
@@ -169,7 +173,7 @@ func (in *Ingester) Run(ctx context.Context) error {
 	case <-time.After(stopTimeout):
 		in.log.Warn("stopped without an answer from Kafka or ClickHouse")
 	}
-	return ended(ctx, nil)
+	return in.ended(ctx, nil)
 }
 
 // stopTimeout is how long the last steps of a run may take.
@@ -190,12 +194,16 @@ func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error
 }
 
 // ended turns the end that was asked for, by a caller or by having caught up,
-// into success.
-func ended(ctx context.Context, err error) error {
+// into success. One that caught up with all topics but those it left alone says
+// why it did.
+func (in *Ingester) ended(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	if errors.Is(err, errCaughtUp) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, errCaughtUp) {
+		return in.allLeft()
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
 	return err
@@ -223,22 +231,14 @@ func (in *Ingester) start(ctx context.Context) (ends map[place]bounds, err error
 	if err := in.wait.do(ctx, clickHouse, in.store.check); err != nil {
 		return nil, err
 	}
-	// In this order: the ledger of a topic that others go on taking in is behind
-	// an end that is asked for later, and may be ahead of one asked for before.
-	ledger, err := in.positions(ctx)
-	if err != nil {
-		return nil, err
-	}
 	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
 		ends, err = in.kafka.bounds(ctx, places)
 		return err
 	})
-	for p, b := range ends {
-		if next := ledger[p]; next > b.end {
-			return nil, errAhead(p, next, b)
-		}
+	if err != nil {
+		return nil, err
 	}
-	return ends, err
+	return ends, in.know(ctx, in.topics()...)
 }
 
 // positions returns the offset after the last one in the ledger, for each
@@ -280,16 +280,7 @@ func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done b
 	if err != nil {
 		return false, err
 	}
-	for p, b := range ends {
-		next, known := ledger[p]
-		if !known {
-			next = b.first
-		}
-		if next < b.end {
-			return false, nil
-		}
-	}
-	return true, nil
+	return len(in.lags(ends, ledger)) == 0, nil
 }
 
 // watch stops the run once it has caught up. It asks the ledger, because other

@@ -21,6 +21,7 @@ import (
 // for healthy; and it sees the whole group, whichever process it runs in.
 type Monitor struct {
 	topics []string
+	types  map[string]schemas.Type // by topic, prefix included
 	store  store
 	kafka  *cluster
 	log    *slog.Logger
@@ -29,6 +30,8 @@ type Monitor struct {
 	partitions map[place]*watched
 	trouble    error // why the last look failed
 	looked     bool
+	others     map[string]error // topics that are not those that were taken in
+	compared   time.Time        // when they were last compared
 }
 
 // watched is a partition as the Monitor sees it.
@@ -48,9 +51,11 @@ const (
 
 // NewMonitor returns a Monitor that does nothing until Run.
 func NewMonitor(brokers Brokers, topicPrefix string, conn driver.Conn, log *slog.Logger) *Monitor {
-	m := &Monitor{store: store{conn}, kafka: newCluster(brokers), log: log, partitions: make(map[place]*watched)}
+	m := &Monitor{store: store{conn}, kafka: newCluster(brokers), log: log,
+		partitions: make(map[place]*watched), types: make(map[string]schemas.Type)}
 	for _, t := range schemas.Types {
 		m.topics = append(m.topics, topicPrefix+t.Topic())
+		m.types[topicPrefix+t.Topic()] = t
 	}
 	return m
 }
@@ -88,9 +93,30 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", clickHouse, err)
 	}
+	if err := m.compare(ctx); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.see(ends, ledger, time.Now())
+	return nil
+}
+
+// compareEvery is how often the topics are compared with what was taken in, which costs more than a look.
+const compareEvery = time.Minute
+
+// compare sees whether the topics are those that were taken in.
+func (m *Monitor) compare(ctx context.Context) error {
+	if time.Since(m.compared) < compareEvery {
+		return nil
+	}
+	others, err := m.kafka.otherTopics(ctx, m.store, m.types, m.topics...)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.others, m.compared = others, time.Now()
 	return nil
 }
 
@@ -153,6 +179,9 @@ func (m *Monitor) troubleAt(now time.Time) []string {
 		return []string{m.trouble.Error()}
 	}
 	var stuck []string
+	for _, topic := range slices.Sorted(maps.Keys(m.others)) {
+		stuck = append(stuck, m.others[topic].Error())
+	}
 	for _, p := range m.places() {
 		w := m.partitions[p]
 		if idle := now.Sub(w.moved); w.next < w.end && idle > stuckAfter {

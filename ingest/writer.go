@@ -120,6 +120,9 @@ func (w *writer) resume(ctx context.Context, p place) (next int64, known bool, e
 			w.ledger, err = w.store.positions(ctx, w.topics())
 			return err
 		})
+		if err == nil {
+			err = w.know(ctx, w.topics()...)
+		}
 	}
 	next, known = w.ledger[p]
 	return next, known, err

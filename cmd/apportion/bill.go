@@ -46,6 +46,7 @@ type billFlags struct {
 	tenants []string
 	asOf    int64
 	out     string
+	wait    time.Duration // of issue: how long the ledger may stand still before what is not read stops all
 
 	// Of a preview alone: what was known when, and a registry document that does not stand.
 	knownAt  *int64
@@ -115,13 +116,14 @@ func clock() (time.Time, error) { return time.Now(), nil }
 
 func newBillIssueCommand(a *app) *cobra.Command {
 	var flags billFlags
-	return a.billCommand(&cobra.Command{
+	cmd := a.billCommand(&cobra.Command{
 		Use:   "issue --period P",
 		Short: "Issue the invoices of a period, once and for good",
 		Long: `Issues the invoices of a period for every tenant whose grace is over (R20). What is issued
 never changes: running it again gives the same invoices and the same bytes, and issues only
 tenants that could not be issued before. What has changed of periods issued before is on
-adjustment lines (R21). With --out, writes the files of everything issued of
+adjustment lines (R21). It waits until what is on Kafka is taken in, as long as that goes on, and
+stops all tenants as behind (R22) when it does not. With --out, writes the files of everything issued of
 the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
@@ -132,6 +134,8 @@ the period to DIR/PERIOD/, whole or not at all.`,
 		}
 		return a.printRun(run)
 	})
+	cmd.Flags().DurationVar(&flags.wait, "wait", 10*time.Second, "how `long` ingest may stand still before what it has not read stops all; 0: do not wait")
+	return cmd
 }
 
 // biller returns what bills, on the registry as it stands now.
@@ -173,13 +177,34 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done
 }
 
 // differences returns what does not balance between the topics and what was taken in (R22).
-func differences(ctx context.Context, conn driver.Conn) ([]string, error) {
+func (a *app) differences(ctx context.Context, conn driver.Conn) ([]string, error) {
 	partitions, err := ingest.Balance(ctx, conn)
-	var all []string
+	if err != nil {
+		return nil, err
+	}
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	all, err := ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn)
 	for _, p := range partitions {
 		all = append(all, p.Differences...)
 	}
 	return all, err
+}
+
+// behind waits until what is on Kafka is taken in, and says what is not once the ledger has stood still for as long
+// as patience says (R22).
+func (a *app) behind(ctx context.Context, patience time.Duration) (partitions []string, err error) {
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	lags, err := a.newIngester(brokers, false, newMetrics(), func(ingest.Progress) {}).Behind(ctx, patience)
+	for _, l := range lags {
+		partitions = append(partitions, fmt.Sprintf("%s/%d: %d not read", l.Topic, l.Partition, l.Offsets))
+	}
+	return partitions, err
 }
 
 // at returns the state before the command at an offset, which is the next of that state.
@@ -196,7 +221,10 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 	if err != nil {
 		return nil, err
 	}
-	if biller.Differences, err = differences(ctx, a.conn); err != nil {
+	if biller.Behind, err = a.behind(ctx, flags.wait); err != nil {
+		return nil, err
+	}
+	if biller.Differences, err = a.differences(ctx, a.conn); err != nil {
 		return nil, err
 	}
 	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)

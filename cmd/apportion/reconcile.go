@@ -64,7 +64,9 @@ event of the period are listed.`,
 // reconciliation is the balance of R22.
 type reconciliation struct {
 	Partitions []partitionBalance `json:"partitions"`
-	Tenants    []tenantBalance    `json:"tenants"`
+	// OtherTopics says which topics are not those that were taken in.
+	OtherTopics []string        `json:"other_topics,omitempty"`
+	Tenants     []tenantBalance `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
 	Rejected map[string]uint64 `json:"rejected"`
 	// RefusedCorrections are refused deliveries of events that count in the period by another delivery.
@@ -81,6 +83,7 @@ type partitionBalance struct {
 	Published   *int64   `json:"published"`
 	NotRead     *int64   `json:"not_read"`
 	Read        uint64   `json:"read"`
+	Skipped     uint64   `json:"skipped"` // offsets without a record: transactions' ends, aborted, compacted
 	Accepted    uint64   `json:"accepted"`
 	Rejected    uint64   `json:"rejected"`
 	Differences []string `json:"differences,omitempty"`
@@ -103,6 +106,13 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	}
 	r := &reconciliation{Rejected: map[string]uint64{}, Tenants: []tenantBalance{}, Partitions: []partitionBalance{}}
 	if r.Partitions, err = a.reconcilePartitions(ctx); err != nil {
+		return nil, err
+	}
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	if r.OtherTopics, err = ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn); err != nil {
 		return nil, err
 	}
 	figures, err := a.usage(conn).Stored(ctx, nil, from, to)
@@ -160,14 +170,10 @@ func (a *app) reconcilePartitions(ctx context.Context) ([]partitionBalance, erro
 	}
 	all := []partitionBalance{}
 	add := func(b ingest.PartitionBalance) {
-		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences}
+		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences}
 		if end, known := published[partition{b.Topic, b.Partition}]; known {
 			notRead := max(0, end-b.Offsets.Last-1)
 			p.Published, p.NotRead = &end, &notRead
-			if b.Offsets.Last >= end {
-				p.Differences = append(p.Differences, fmt.Sprintf("%s/%d: the ledger goes on to the offset %d, and the topic ends at %d: it was made anew, or is another's",
-					b.Topic, b.Partition, b.Offsets.Last, end-1))
-			}
 			delete(published, partition{b.Topic, b.Partition})
 		}
 		all = append(all, p)
@@ -188,17 +194,30 @@ func (a *app) reconcilePartitions(ctx context.Context) ([]partitionBalance, erro
 
 // finding returns what does not balance, if anything does not.
 func (r *reconciliation) finding() error {
-	n := 0
+	n := len(r.OtherTopics)
 	for _, p := range r.Partitions {
 		n += len(p.Differences)
 	}
 	for _, t := range r.Tenants {
 		n += len(t.Differences)
 	}
+	if n == 0 && r.notRead() > 0 {
+		return findings(fmt.Sprintf("behind (R22): %d offsets are not read yet; run `apportion ingest --until-caught-up`, and reconcile again", r.notRead()))
+	}
 	if n == 0 {
 		return nil
 	}
 	return findings("unbalanced (R22): " + counted(n, "difference", "differences") + ", as listed above; what differs cannot be issued until the tables are whole again")
+}
+
+// notRead is how many offsets are on Kafka and not taken in.
+func (r *reconciliation) notRead() (n int64) {
+	for _, p := range r.Partitions {
+		if p.NotRead != nil {
+			n += *p.NotRead
+		}
+	}
+	return n
 }
 
 // summarize says in a few lines where the deliveries went.
@@ -222,7 +241,7 @@ func (r *reconciliation) summarize(w io.Writer) {
 
 func (r *reconciliation) write(w io.Writer) {
 	var rows [][]string
-	var differences []string
+	differences := slices.Clone(r.OtherTopics)
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	known := func(n *int64) string {
 		if n == nil {
@@ -231,10 +250,10 @@ func (r *reconciliation) write(w io.Writer) {
 		return number(*n)
 	}
 	for _, p := range r.Partitions {
-		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead), number(int64(p.Read)), number(int64(p.Accepted)), number(int64(p.Rejected))})
+		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead), number(int64(p.Read)), number(int64(p.Skipped)), number(int64(p.Accepted)), number(int64(p.Rejected))})
 		differences = append(differences, p.Differences...)
 	}
-	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5, 6, 7)
+	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "SKIPPED", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5, 6, 7, 8)
 	fmt.Fprintln(w)
 	rows = nil
 	row := func(tenant string, b aggregate.Balance) []string {
@@ -265,6 +284,11 @@ func (r *reconciliation) write(w io.Writer) {
 		}
 		fmt.Fprintf(w, "refused correction: %s %s %s: %s (apportion rejected show %s/%d/%d)\n", c.Tenant, c.Source, c.ID,
 			strings.TrimSpace(c.Code+" "+c.Field), c.Topic, c.Partition, c.Offset)
+	}
+	for _, p := range r.Partitions {
+		if p.NotRead != nil && *p.NotRead > 0 {
+			fmt.Fprintf(w, "behind: %s/%d: %d offsets are not read yet\n", p.Topic, p.Partition, *p.NotRead)
+		}
 	}
 	for _, d := range differences {
 		fmt.Fprintln(w, "unbalanced:", d)

@@ -1,0 +1,256 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/segmentio/kafka-go"
+
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// storedDelivery is a delivery as a table has it.
+type storedDelivery struct {
+	offset, arrivedMS  int64
+	rejected           bool
+	tenant, source, id string
+	payload            string // of a rejected one
+}
+
+// candidates is how many deliveries of a partition are looked for on Kafka, from the last on, until one is there:
+// compaction may have taken some.
+const candidates = 8
+
+// errOther says that a topic is not the one that was taken in.
+func errOther(p place, what string) error {
+	return fmt.Errorf("%s is not the topic that was taken in: %s. It was made anew or cut, or belongs to another Kafka, "+
+		"and nothing of the topic is taken in. Point kafka.brokers at the Kafka that belongs to this database, "+
+		"or take all of it in as new deliveries under another kafka.topicPrefix", p, what)
+}
+
+// sameTopic compares the last deliveries that the ledger has of a partition with what Kafka has at their offsets.
+// It returns an error of [errOther] where they differ, or where the partition ends before the ledger does; what
+// Kafka has deleted cannot be compared. A second error is that of a service.
+func (c *cluster) sameTopic(ctx context.Context, s store, p place, typ schemas.Type, next int64, b bounds) (other, err error) {
+	if next > b.end {
+		return errOther(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.end-1)), nil
+	}
+	had, err := s.lastBefore(ctx, p, next)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range had {
+		if d.offset < b.first {
+			return nil, nil
+		}
+		what, there, err := c.differs(ctx, p, typ, d)
+		switch {
+		case err != nil || (there && what == ""):
+			return nil, err
+		case there:
+			return errOther(p, what), nil
+		}
+	}
+	return nil, nil
+}
+
+// lastBefore returns the last deliveries that are stored of a partition before an offset, the last first. It looks
+// near the end first: the index of places then reads next to nothing.
+func (s store) lastBefore(ctx context.Context, p place, next int64) ([]storedDelivery, error) {
+	for _, back := range []int64{candidates, 1 << 14, next} {
+		found, err := s.lastBetween(ctx, p, max(0, next-back), next-1)
+		if err != nil || len(found) > 0 || back >= next {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+func (s store) lastBetween(ctx context.Context, p place, first, last int64) (found []storedDelivery, err error) {
+	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
+	defer cancel()
+	of := `WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64}`
+	rows, err := s.conn.Query(ctx, `SELECT offset, any(arrived_ms), any(of_rejected), any(tenant), any(source), any(id), any(payload) FROM (
+			SELECT offset, arrived_ms, false AS of_rejected, toString(tenant) AS tenant, toString(source) AS source, id, '' AS payload
+			FROM usage_events `+of+`
+			UNION ALL
+			SELECT offset, arrived_ms, true, tenant, source, id, payload FROM rejected `+of+`)
+		GROUP BY offset ORDER BY offset DESC LIMIT {most:UInt32}`,
+		driver.NamedValue{Name: "topic", Value: p.topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(p.partition)},
+		driver.NamedValue{Name: "first", Value: fmt.Sprint(first)}, driver.NamedValue{Name: "last", Value: fmt.Sprint(last)},
+		driver.NamedValue{Name: "most", Value: fmt.Sprint(candidates)})
+	if err != nil {
+		return nil, explained(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d storedDelivery
+		if err := rows.Scan(&d.offset, &d.arrivedMS, &d.rejected, &d.tenant, &d.source, &d.id, &d.payload); err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	return found, rows.Err()
+}
+
+// differs reads the record at the offset of a delivery and says in what it is another one. there is false when
+// Kafka has no record at that offset.
+func (c *cluster) differs(ctx context.Context, p place, typ schemas.Type, d storedDelivery) (what string, there bool, err error) {
+	found := errors.New("found")
+	for from := d.offset; from <= d.offset; {
+		next, err := c.visit(ctx, p, from, 1, 0, func(r *record) error {
+			if there = r.offset == d.offset; there {
+				what = d.compare(typ, r)
+			}
+			return found
+		})
+		if errors.Is(err, kafka.OffsetOutOfRange) { // deleted meanwhile
+			return "", false, nil
+		}
+		if errors.Is(err, found) {
+			return what, there, nil
+		}
+		if err != nil || next == from {
+			return "", false, err
+		}
+		from = next
+	}
+	return "", false, nil
+}
+
+// compare says in what a record is another than the delivery that is stored at its offset.
+func (d *storedDelivery) compare(typ schemas.Type, r *record) string {
+	if d.arrivedMS != r.timeMS {
+		return fmt.Sprintf("at offset %d the database has what arrived at %s, and Kafka what arrived at %s",
+			d.offset, civil.FormatMillis(d.arrivedMS), civil.FormatMillis(r.timeMS))
+	}
+	if d.rejected {
+		if !bytes.Equal([]byte(d.payload), r.value) {
+			return fmt.Sprintf("at offset %d Kafka has another payload than the table rejected", d.offset)
+		}
+		return ""
+	}
+	var decoder schemas.Decoder
+	var event schemas.Event
+	if decoder.Decode(typ, r.headers, r.value, &event) != nil {
+		return "" // a newer contract may refuse what was accepted
+	}
+	if event.Tenant != d.tenant || event.Source != d.source || event.ID != d.id {
+		return fmt.Sprintf("at offset %d the database has the event %s %s %s, and Kafka %s %s %s",
+			d.offset, d.tenant, d.source, d.id, event.Tenant, event.Source, event.ID)
+	}
+	return ""
+}
+
+// otherTopics compares the partitions that the ledger knows with Kafka, and returns for each topic that is not the
+// one that was taken in why.
+func (c *cluster) otherTopics(ctx context.Context, s store, types map[string]schemas.Type, topics ...string) (map[string]error, error) {
+	ledger, err := s.positions(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	places, err := c.partitions(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := c.bounds(ctx, places) // after the ledger, which is never ahead of it then
+	if err != nil {
+		return nil, err
+	}
+	others := make(map[string]error)
+	for _, p := range places {
+		next, known := ledger[p]
+		if !known {
+			continue
+		}
+		other, err := c.sameTopic(ctx, s, p, types[p.topic], next, ends[p])
+		if err != nil {
+			return nil, err
+		}
+		if other != nil {
+			others[p.topic] = errors.Join(others[p.topic], other)
+		}
+	}
+	return others, nil
+}
+
+// OtherTopics says of each usage topic that is not the one that was taken in why (R22). While Kafka or ClickHouse
+// are away it waits.
+func OtherTopics(ctx context.Context, brokers Brokers, topicPrefix string, conn driver.Conn) (differences []string, err error) {
+	c := newCluster(brokers)
+	defer c.close()
+	types := make(map[string]schemas.Type)
+	for _, t := range schemas.Types {
+		types[topicPrefix+t.Topic()] = t
+	}
+	var others map[string]error
+	err = newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) (err error) {
+		others, err = c.otherTopics(ctx, store{conn}, types, slices.Collect(maps.Keys(types))...)
+		return err
+	})
+	for _, topic := range slices.Sorted(maps.Keys(others)) {
+		differences = append(differences, strings.Split(others[topic].Error(), "\n")...)
+	}
+	return differences, err
+}
+
+// leave has a run leave a topic alone that is not the one that was taken in.
+func (in *Ingester) leave(topic string, why error) {
+	in.leaving.Lock()
+	defer in.leaving.Unlock()
+	if in.left[topic] == nil {
+		in.log.Error("a topic is left alone", "topic", topic, "error", why)
+	}
+	in.left[topic] = why
+}
+
+// take ends that a topic is left alone.
+func (in *Ingester) take(topic string) {
+	in.leaving.Lock()
+	defer in.leaving.Unlock()
+	delete(in.left, topic)
+}
+
+// leftAlone returns why a topic is left alone; nil when it is not.
+func (in *Ingester) leftAlone(topic string) error {
+	in.leaving.Lock()
+	defer in.leaving.Unlock()
+	return in.left[topic]
+}
+
+// allLeft returns why topics are left alone; nil when none is.
+func (in *Ingester) allLeft() error {
+	in.leaving.Lock()
+	defer in.leaving.Unlock()
+	var all []error
+	for _, topic := range slices.Sorted(maps.Keys(in.left)) {
+		all = append(all, in.left[topic])
+	}
+	return errors.Join(all...)
+}
+
+// know leaves those of the topics alone that are not the ones that were taken in.
+func (in *Ingester) know(ctx context.Context, topics ...string) error {
+	return in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) error {
+		others, err := in.kafka.otherTopics(ctx, in.store, in.types, topics...)
+		if err != nil {
+			return err
+		}
+		for _, topic := range topics {
+			if why := others[topic]; why != nil {
+				in.leave(topic, why)
+			} else {
+				in.take(topic)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,63 @@
+package ingest
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"apportion/schemas"
+)
+
+// A topic that was deleted and made anew is not read on from where the ledger ended, however many records it has;
+// the other topics go on, and once the topic is the known one again it does, too.
+func TestAnotherTopicIsLeftAlone(t *testing.T) { eachKafka(t, testAnotherTopicIsLeftAlone) }
+
+func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
+	for _, after := range []int{5, 30} {
+		e := newEnvOn(t, broker, 1)
+		agent := e.prefix + schemas.TopicAgent
+		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+		e.ingest(e.config(), e.deps())
+
+		remove := kmsg.NewPtrDeleteTopicsRequest()
+		remove.TopicNames = []string{agent}
+		remove.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &agent}}
+		request(e, remove)
+		e.createTopics(1)
+		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(after)...)...)
+		e.produce(schemas.TopicIVR, 0, message{value: []byte("not an event")})
+
+		err := New(e.config(), e.deps()).Run(t.Context())
+		if err == nil || !strings.Contains(err.Error(), agent+"/0 is not the topic that was taken in") {
+			t.Errorf("with %d records anew the error is %v", after, err)
+		}
+		if got := e.rows("SELECT topic, last_offset FROM v_ingest_partitions ORDER BY topic"); !slices.Equal(got,
+			[]string{"('" + agent + "',9)", "('" + e.prefix + schemas.TopicIVR + "',0)"}) {
+			t.Errorf("with %d records anew the ledger is at %v", after, got)
+		}
+		differences, err := OtherTopics(t.Context(), at(broker), e.prefix, e.conn)
+		if err != nil || len(differences) != 1 {
+			t.Errorf("with %d records anew the differences are %q, %v", after, differences, err)
+		}
+	}
+}
+
+// A record that Kafka has deleted cannot be compared, and ingest goes on after it.
+func TestADeletedRecordIsNotAnotherTopic(t *testing.T) {
+	e := newEnv(t, 1)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.ingest(e.config(), e.deps())
+	remove := kmsg.NewPtrDeleteRecordsRequest()
+	remove.Topics = []kmsg.DeleteRecordsRequestTopic{{
+		Topic:      e.prefix + schemas.TopicAgent,
+		Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 10}},
+	}}
+	request(e, remove)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(3)...)...)
+	e.ingest(e.config(), e.deps())
+	if accepted, _ := e.balanced(); accepted != 13 {
+		t.Errorf("%d are accepted, want 13", accepted)
+	}
+}
