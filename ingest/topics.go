@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -19,6 +20,9 @@ const DefaultPartitions = 4
 // what the event contract accepts, so that a delivery that is too large can
 // still be published, refused and kept whole.
 const maxMessageBytes = 16 << 20
+
+// usageRetention is how long a new usage topic keeps its records: what is not taken in by then is lost.
+const usageRetention = 90 * 24 * time.Hour
 
 // CreateTopics creates those of the topics of the event contract that do not
 // exist yet, and leaves the others as they are. The registry's has one
@@ -41,10 +45,13 @@ func CreateTopics(ctx context.Context, brokers Brokers, prefix string, partition
 		config(schemas.TopicRejected, partitions, maxMessageBytes+1<<20),
 		config(schemas.TopicRegistry, 1, maxMessageBytes,
 			kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-			kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: "-1"}),
+			kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: "-1"},
+			kafka.ConfigEntry{ConfigName: "retention.bytes", ConfigValue: "-1"}),
 	}
 	for _, t := range schemas.Types {
-		wanted = append(wanted, config(t.Topic(), partitions, maxMessageBytes))
+		wanted = append(wanted, config(t.Topic(), partitions, maxMessageBytes,
+			kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "delete"},
+			kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(usageRetention.Milliseconds(), 10)}))
 	}
 	return newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) error {
 		response, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: wanted})
