@@ -224,10 +224,22 @@ func (a *app) checkDatabase(ctx context.Context, options clickhouse.Options) err
 	return err
 }
 
+// ClickHouse's codes for a setting that the user's profile fixes: all of them, or one by a constraint.
+const (
+	readonlyProfile    = 164
+	settingConstrained = 452
+)
+
 // explain says what to do about an error of connecting to ClickHouse.
 func (a *app) explain(err error) error {
 	var refused *clickhouse.Exception
-	if err == nil || errors.As(err, &refused) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && (refused.Code == readonlyProfile || refused.Code == settingConstrained):
+		return lasting{fmt.Errorf("ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
+			"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another", a.cfg.ClickHouse.User, err)}
+	case errors.As(err, &refused):
 		return err
 	}
 	return fmt.Errorf("ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",

@@ -13,8 +13,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// clusterSettings are for connections to the database of a cluster. An insert is done once its shards have it, and
-// of each most replicas. What was issued, and where the ledger ends, is read as the last insert left it; for that,
+// clusterSettings are for connections to the database of a cluster. An insert is done once most replicas of each
+// of its shards have it. What was issued, and where the ledger ends, is read as the last insert left it; for that,
 // ClickHouse wants one insert into a table at a time. Servers ask one replica of a shard before another, so that it
 // is the one that was written to. What a query looks up in a second table is asked of all shards.
 var clusterSettings = clickhouse.Settings{

@@ -3,13 +3,18 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas/tables"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // hostile is a profile that makes other questions of our queries, or cuts their answers.
@@ -27,20 +32,7 @@ var hostile = map[string]string{
 // the same.
 func TestHostileProfile(t *testing.T) {
 	brokers := servicetest.Kafka(t)
-	var profile strings.Builder
-	for name, value := range hostile {
-		fmt.Fprintf(&profile, "<%[1]s>%[2]s</%[1]s>", name, value)
-	}
-	servicetest.ClickHouse(t) // or skip
-	server, err := embedded.StartClickHouse(t.Context(), embedded.Options{
-		Data: t.TempDir(), ClickHouseConfig: "<profiles><default/><hostile>" + profile.String() + "</hostile></profiles><users>" +
-			"<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile></default>" +
-			"<hostile><password/><networks><ip>127.0.0.1</ip></networks><profile>hostile</profile></hostile></users>"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Stop() })
-
+	addr := hostileServer(t, profileXML(hostile))
 	dir, out := filepath.Join("testdata", "cases", "revisions"), t.TempDir()
 	var about struct {
 		Period string `json:"period"`
@@ -48,7 +40,7 @@ func TestHostileProfile(t *testing.T) {
 	readJSON(t, filepath.Join(dir, "case.json"), &about)
 	config := filepath.Join(t.TempDir(), "apportion.yaml")
 	if err := os.WriteFile(config, []byte("kafka: {brokers: ['"+brokers+"'], topicPrefix: hostile., group: hostile, partitions: 2}\n"+
-		"clickhouse: {addr: ['"+server.Addr+"'], database: hostile, user: hostile}\n"), 0o600); err != nil {
+		"clickhouse: {addr: ['"+addr+"'], database: hostile, user: hostile}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{
@@ -65,4 +57,75 @@ func TestHostileProfile(t *testing.T) {
 		}
 	}
 	wantLines(t, filepath.Join(out, about.Period), filepath.Join(dir, "lines.csv"))
+}
+
+// TestPinnedSettingsStand: a connection has every pinned setting, whatever the profile says.
+func TestPinnedSettingsStand(t *testing.T) {
+	a := &app{cfg: DefaultConfig()}
+	a.cfg.ClickHouse.Addr, a.cfg.ClickHouse.Database, a.cfg.ClickHouse.User = []string{hostileServer(t, profileXML(hostile))}, "", "hostile"
+	options, err := a.clickhouseOptions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	want := tables.Settings()
+	rows, err := conn.Query(t.Context(), `SELECT name, value FROM system.settings ORDER BY name`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, value string
+		if err := rows.Scan(&name, &value); err != nil {
+			t.Fatal(err)
+		}
+		if pinned, ok := want[name]; ok && fmt.Sprint(pinned) != value {
+			t.Errorf("%s is %q, pinned to %q", name, value, pinned)
+		}
+		delete(want, name)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for name := range want {
+		t.Errorf("ClickHouse has no setting %s", name)
+	}
+}
+
+// TestSettingThatMayNotBeChanged: a profile that fixes a setting otherwise is an error that names it.
+func TestSettingThatMayNotBeChanged(t *testing.T) {
+	addr := hostileServer(t, `<join_use_nulls>1</join_use_nulls><constraints><join_use_nulls><const/></join_use_nulls></constraints>`)
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"bill", "preview", "--period", "2026-07", "--set", "clickhouse.addr=" + addr,
+		"--set", "clickhouse.user=hostile", "--set", "kafka.brokers=" + servicetest.Kafka(t)}, nil, nil, &stdout, &stderr)
+	if said := stderr.String(); code != exitFailed || !strings.Contains(said, "join_use_nulls") || !strings.Contains(said, "set clickhouse.user to another") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+func profileXML(settings map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&b, "<%[1]s>%[2]s</%[1]s>", name, settings[name])
+	}
+	return b.String()
+}
+
+// hostileServer returns the address of a ClickHouse of its own whose user "hostile" has a profile.
+func hostileServer(t *testing.T, profile string) string {
+	t.Helper()
+	servicetest.ClickHouse(t) // or skip
+	server, err := embedded.StartClickHouse(t.Context(), embedded.Options{
+		Data: t.TempDir(), ClickHouseConfig: "<profiles><default/><hostile>" + profile + "</hostile></profiles><users>" +
+			"<default><password/><networks><ip>127.0.0.1</ip></networks><profile>default</profile></default>" +
+			"<hostile><password/><networks><ip>127.0.0.1</ip></networks><profile>hostile</profile></hostile></users>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	return server.Addr
 }
