@@ -63,6 +63,40 @@ func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first 
 	return periods, nil
 }
 
+// mostDue is how many new periods the schedule issues at once: the last month's, and one whose grace ended with it.
+const mostDue = 2
+
+// ClockSuspect returns an error if periods are due that only a clock that is ahead, or a long absence, can account
+// for: of a tenant that was issued before, more than two that are later than whatever was issued to anybody. Periods
+// of a tenant that is held or stopped while others were issued are none of these. The error's code is clock_suspect.
+func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool) error {
+	var latest civil.Month
+	before := map[string]bool{}
+	for i := range issued {
+		if len(before) == 0 || i.Period > latest {
+			latest = i.Period
+		}
+		before[i.Tenant] = true
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	count := map[string]int{}
+	for _, d := range due {
+		if d.Period <= latest {
+			continue
+		}
+		for _, tenant := range d.Tenants {
+			if count[tenant]++; before[tenant] && count[tenant] > mostDue {
+				return fmt.Errorf("clock_suspect: %s and more periods of %s are due at once, and %s was the last that anybody was issued (R20); "+
+					"is the clock ahead? If it is right, and nothing was issued for so long, set schedule.catchUp to true",
+					d.Period, tenant, latest)
+			}
+		}
+	}
+	return nil
+}
+
 // graceEnd is when a tenant's period can be issued: 00:00, in its zone, of the date so many dates after the end
 // of the period (R20).
 func graceEnd(zone *civil.Zone, period civil.Month, rules Rules) int64 {

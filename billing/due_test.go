@@ -263,3 +263,34 @@ func TestFiringsAtAnyTime(t *testing.T) {
 		}
 	})
 }
+
+// TestClockSuspect: more than two periods due after the last that anybody was issued are a clock that is ahead, or a
+// long absence; before anything was issued, and of a tenant that is stopped beside others, they are neither.
+func TestClockSuspect(t *testing.T) {
+	for _, c := range []struct {
+		name, issued, due string
+		suspect           bool
+	}{
+		{"nothing issued yet", "", "a/2026-01 a/2026-02 a/2026-03", false},
+		{"two", "a/2026-01", "a/2026-02 a/2026-03", false},
+		{"three", "a/2026-01", "a/2026-02 a/2026-03 a/2026-04", true},
+		{"three of one that is new", "a/2026-01", "b/2026-02 b/2026-03 b/2026-04", false},
+		{"three of one that is stopped", "a/2026-01 b/2026-04", "a/2026-02 a/2026-03 a/2026-04 a/2026-05", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			issued := map[billing.TenantPeriod]bool{}
+			for _, i := range strings.Fields(c.issued) {
+				tenant, period, _ := strings.Cut(i, "/")
+				issued[billing.TenantPeriod{Tenant: tenant, Period: month(t, period)}] = true
+			}
+			var due []billing.DuePeriod
+			for _, d := range strings.Fields(c.due) {
+				tenant, period, _ := strings.Cut(d, "/")
+				due = append(due, billing.DuePeriod{Period: month(t, period), Tenants: []string{tenant}})
+			}
+			if err := billing.ClockSuspect(due, issued); (err != nil) != c.suspect || err != nil && !strings.HasPrefix(err.Error(), "clock_suspect: ") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"apportion/billing/export"
 	"apportion/ingest"
@@ -48,6 +49,8 @@ type app struct {
 
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)
+	// clock, time.Now but in tests, is the process's clock.
+	clock func() time.Time
 	// issueAt, nil but in tests, is told of every point that an issue passes.
 	issueAt func(point string)
 }

@@ -47,6 +47,8 @@ type billFlags struct {
 	asOf    int64
 	out     string
 	wait    time.Duration // of issue: how long the ledger may stand still before what is not read stops all
+	// allowFuture lets an issue be as of an instant later than the clock.
+	allowFuture bool
 
 	// Of a preview alone: what was known when, and a registry document that does not stand.
 	knownAt  *int64
@@ -112,7 +114,7 @@ func parseInstantOf(flag, s string) (int64, error) {
 }
 
 // clock is the now of a command that nobody has told another.
-func clock() (time.Time, error) { return time.Now(), nil }
+func (a *app) clockNow() (time.Time, error) { return a.now(), nil }
 
 func newBillIssueCommand(a *app) *cobra.Command {
 	var flags billFlags
@@ -127,7 +129,21 @@ stops all tenants as behind (R22) when it does not. With --out, writes the files
 the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
-	}, &flags, clock, func(ctx context.Context, flags billFlags) error {
+	}, &flags, a.clockNow, func(ctx context.Context, flags billFlags) error {
+		if now := a.now(); flags.asOf > now.UnixMilli() && !flags.allowFuture {
+			return usagef("as_of_future: --as-of %s is later than the clock, %s (R20): what is issued is for good, and nobody knows yet what happens until then; "+
+				"look at it with `apportion bill preview`, or give --allow-future, for tests and demonstrations",
+				time.UnixMilli(flags.asOf).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		}
+		if !flags.allowFuture {
+			conn, err := a.clickhouse(ctx)
+			if err == nil {
+				_, err = checkClocks(ctx, conn, a.now)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		run, err := a.issue(ctx, flags)
 		if err != nil {
 			return err
@@ -135,6 +151,7 @@ the period to DIR/PERIOD/, whole or not at all.`,
 		return a.printRun(run)
 	})
 	cmd.Flags().DurationVar(&flags.wait, "wait", 10*time.Second, "how `long` ingest may stand still before what it has not read stops all; 0: do not wait")
+	cmd.Flags().BoolVar(&flags.allowFuture, "allow-future", false, "issue as of an instant later than the clock, for tests and demonstrations (R20)")
 	return cmd
 }
 

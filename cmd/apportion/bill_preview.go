@@ -23,7 +23,7 @@ func newBillPreviewCommand(a *app) *cobra.Command {
 	// What was known at an instant is seen from that instant, unless another is asked for.
 	now := func() (time.Time, error) {
 		if knownAt == "" {
-			return clock()
+			return a.clockNow()
 		}
 		known, err := parseInstantOf("--as-known-at", knownAt)
 		flags.knownAt = &known

@@ -29,10 +29,11 @@ type metrics struct {
 	passes       prometheus.Histogram
 	passFailures prometheus.Counter
 
-	lastIssue     prometheus.Gauge
-	issueFailures prometheus.Counter
-	issuedPeriods prometheus.Counter
-	stopped       *prometheus.GaugeVec
+	clockDifference prometheus.Gauge
+	lastIssue       prometheus.Gauge
+	issueFailures   prometheus.Counter
+	issuedPeriods   prometheus.Counter
+	stopped         *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -67,6 +68,9 @@ func newMetrics() *metrics {
 			Name: "apportion_passes_failed_total", Help: "Passes of aggregation that failed in this process; each is made again.",
 		}),
 
+		clockDifference: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "apportion_clock_difference_seconds", Help: "How far this process's clock is ahead of ClickHouse's, as of the schedule's last firing; negative when it is behind.",
+		}),
 		lastIssue: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "apportion_last_issue_run_timestamp_seconds", Help: "When this process's schedule last issued what was due, were it nothing.",
 		}),

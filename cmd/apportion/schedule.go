@@ -60,14 +60,14 @@ func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) 
 	if err != nil {
 		return nil, usagef("schedule.issue: %w", err)
 	}
-	m.registry.MustRegister(m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped)
+	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped)
 	return &schedule{a: a, brokers: brokers, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
 }
 
 // Run fires at once, for whatever was missed, and then by the timetable, until ctx is done.
 func (s *schedule) Run(ctx context.Context) error {
 	for {
-		if err := s.fire(ctx, time.Now().UnixMilli()); err != nil {
+		if err := s.fire(ctx, s.a.now().UnixMilli()); err != nil {
 			s.metrics.issueFailures.Inc()
 			return err
 		}
@@ -97,6 +97,11 @@ func (s *schedule) wait(ctx context.Context) bool {
 // periods that have changed. Whatever it finds done is left alone, so it can fail anywhere and be repeated; two
 // that fire at once are one for the ledger.
 func (s *schedule) fire(ctx context.Context, now int64) error {
+	ahead, err := checkClocks(ctx, s.conn, s.a.now)
+	s.metrics.clockDifference.Set(ahead.Seconds())
+	if err != nil {
+		return err
+	}
 	if err := s.registry.catchUp(ctx, s.a); err != nil {
 		return err
 	}
@@ -107,6 +112,13 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	}
 	due, err := billing.DuePeriods(s.registry.state.Tenants(), issued, s.from, now, s.a.billingRules())
 	if err != nil {
+		return err
+	}
+	if err := billing.ClockSuspect(due, issued); err != nil && !s.a.cfg.Schedule.CatchUp {
+		s.metrics.stopped.Reset()
+		for _, d := range due {
+			s.metrics.stopped.WithLabelValues("clock_suspect").Add(float64(len(d.Tenants)))
+		}
 		return err
 	}
 	biller := s.a.newBiller(s.conn, &s.registry, func(int, int) {})

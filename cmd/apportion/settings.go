@@ -86,7 +86,9 @@ type RulesConfig struct {
 type ScheduleConfig struct {
 	Issue string `yaml:"issue"` // when, a cron expression in UTC
 	From  string `yaml:"from"`  // the first period, such as 2026-10
-	Out   string `yaml:"out"`   // the directory that the files go below; empty: none are written
+	// CatchUp says that it was a long absence if many periods are due at once, and not a clock that is ahead.
+	CatchUp bool   `yaml:"catchUp"`
+	Out     string `yaml:"out"` // the directory that the files go below; empty: none are written
 }
 
 // TimeConfig says by which data months and dates begin.
