@@ -234,13 +234,15 @@ func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 // Stored returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force
 // have them.
 func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
-	where := ` WHERE date >= toDate32({from:String}) AND date < toDate32({to:String})`
+	// By numbers, since toDate32 knows no date after 2299.
+	where := ` WHERE toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`
 	if tenants != nil {
 		where += ` AND tenant IN (SELECT tenant FROM wanted)`
 	}
 	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
 		q := newQuery(ctx)
-		q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+		q.parameter("from", int64(from))
+		q.parameter("to", int64(to))
 		wanted := q.table("wanted", "tenant", "String")
 		for _, t := range tenants {
 			wanted(t)
