@@ -168,6 +168,16 @@ type Figures struct {
 	Agents map[AgentsOf]int64
 	// Balances is in the order of tenant and date.
 	Balances []DayBalance
+	// Unproved says of tenants on which dates, and how, the figures are not what the deliveries come to (R22).
+	Unproved map[string][]string
+}
+
+// Proof is what a date of a tenant has, counted from the deliveries as stored (R22).
+type Proof struct {
+	Tenant string
+	Date   civil.Date
+	// Deliveries are the distinct places on Kafka, Events those whose winner (R8) is on the date.
+	Deliveries, Events int64
 }
 
 // Profile is the concurrency of a tenant as a whole over one date (R13): the picture behind a peak.

@@ -77,6 +77,8 @@ type TenantUsage struct {
 	Agents map[aggregate.AgentsOf]int64
 	// Balance says what became of the period's deliveries (R22).
 	Balance aggregate.Balance
+	// Unproved says on which dates, and how, these are not what the deliveries as stored come to (R22).
+	Unproved []string
 }
 
 // pooled are the meters that have an entitlement and so an overage (R15), in byte order.
@@ -372,7 +374,7 @@ func (b *bill) invoices() []Invoice {
 // Differences says what is lost or doubled between the deliveries of the period and the usage of the
 // subscriptions; nothing where it balances (R22).
 func (u TenantUsage) Differences() []string {
-	var found []string
+	found := slices.Clone(u.Unproved)
 	if d := u.Balance.Difference(); d != 0 {
 		found = append(found, fmt.Sprintf("of %d accepted deliveries %d are in no class", u.Balance.Accepted, d))
 	}

@@ -3,6 +3,7 @@ package billing_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -95,6 +96,31 @@ func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.D
 		}
 	}
 	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.Settled), nil
+}
+
+// Proof counts what is there at once, as Stored does.
+func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+	type day struct {
+		tenant string
+		date   civil.Date
+	}
+	days := map[day]aggregate.Proof{}
+	for _, c := range aggregate.Settle(u.deliveries) {
+		if !slices.Contains(tenants, c.Event.Tenant) {
+			continue
+		}
+		date := zones[c.Event.Tenant].DateOf(c.Event.AtMS())
+		if date < from || date >= to {
+			continue
+		}
+		p := days[day{c.Event.Tenant, date}]
+		p.Tenant, p.Date, p.Deliveries = c.Event.Tenant, date, p.Deliveries+int64(c.Deliveries)
+		if c.Wins {
+			p.Events++
+		}
+		days[day{p.Tenant, p.Date}] = p
+	}
+	return slices.Collect(maps.Values(days)), nil
 }
 
 func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {

@@ -21,6 +21,9 @@ type Usage interface {
 	// Stored returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
 	// that have any.
 	Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
+	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
+	// to the positions of the pass: in the order of tenant and date, those alone that have any.
+	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error)
 	// Fresh works out the figures of the days from the deliveries of the extent, at a `now` of R12, and stores nothing.
 	Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
 	// Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
@@ -153,7 +156,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if changed {
 			return nil, errRegistryChanged
 		}
-		if again, moved, err = b.rerate(ctx, issuedBefore, chains, pass); err != nil {
+		if again, moved, err = b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines.Zones); err != nil {
 			return nil, err
 		}
 	}
@@ -367,11 +370,11 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 		return nil, moved, err
 	}
 	// What is read after the pass has all that it knows; that it has no more is seen below.
-	figures, err := b.Usage.Stored(ctx, ids(due), run.Period.First(), run.Period.Next().First())
+	figures, err := Proved(ctx, b.Usage, ids(due), run.Period.First(), run.Period.Next().First(), pass, snapshot.Timelines.Zones)
 	if err != nil {
 		return nil, false, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
 	}
-	again, moved, err := b.rerate(ctx, due, chains, pass, run.Period)
+	again, moved, err := b.rerate(ctx, due, chains, pass, snapshot.Timelines.Zones, run.Period)
 	if err != nil || moved {
 		return nil, moved, err
 	}
@@ -437,7 +440,7 @@ type rerated struct {
 // the tenant's last issue, which compared them all: by a command that changed the tenant, by other configured rules
 // or time zones, or by a pass that worked out a day again. It reports whether days of these or of further periods
 // came into force after the pass: that may rest on another registry, and reading has to begin again.
-func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, further ...civil.Month) (again map[string][]rerated, moved bool, err error) {
+func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, zones map[string]*civil.Zone, further ...civil.Month) (again map[string][]rerated, moved bool, err error) {
 	oldest := pass.Number
 	for _, t := range tenants {
 		if chain := chains[t.ID]; len(chain) > 0 {
@@ -478,7 +481,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 	}
 	again = map[string][]rerated{}
 	for _, month := range slices.Sorted(maps.Keys(months)) {
-		figures, err := b.Usage.Stored(ctx, months[month], month.First(), month.Next().First())
+		figures, err := Proved(ctx, b.Usage, months[month], month.First(), month.Next().First(), pass, zones)
 		if err != nil {
 			return nil, false, fmt.Errorf("reading the usage of %s: %w", month, err)
 		}
@@ -718,6 +721,11 @@ func ByTenant(figures *aggregate.Figures) map[string]TenantUsage {
 		t := usage[d.Tenant]
 		t.Balance = t.Balance.Add(d.Balance)
 		usage[d.Tenant] = t
+	}
+	for tenant, unproved := range figures.Unproved {
+		t := usage[tenant]
+		t.Unproved = unproved
+		usage[tenant] = t
 	}
 	for tenant, t := range usage {
 		t.Agents = figures.Agents

@@ -15,6 +15,7 @@ import (
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
@@ -115,7 +116,7 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	if r.OtherTopics, err = ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn); err != nil {
 		return nil, err
 	}
-	figures, err := a.usage(conn).Stored(ctx, nil, from, to)
+	figures, err := a.proved(ctx, conn, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +144,43 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 		r.Rejected[code] = n
 	}
 	return r, rows.Err()
+}
+
+// proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
+// not prove. Passes go on meanwhile: where something differs it is looked at again, until no pass came in between.
+func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date) (*aggregate.Figures, error) {
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := billing.Snapshot(state, a.billingRules())
+	if err != nil {
+		return nil, err
+	}
+	store := a.usage(conn)
+	for round := 1; ; round++ {
+		if _, err := aggregate.Refresh(ctx, store, snapshot, a.billingRules().Rules, func(int, int) {}); err != nil {
+			return nil, err
+		}
+		pass, err := store.LastPass(ctx)
+		if err != nil {
+			return nil, err
+		}
+		figures, err := billing.Proved(ctx, store, nil, from, to, pass, snapshot.Timelines.Zones)
+		if err != nil {
+			return nil, err
+		}
+		if len(figures.Unproved) > 0 {
+			later, err := store.Changed(ctx, slices.Sorted(maps.Keys(figures.Unproved)), pass.Number)
+			if err != nil {
+				return nil, err
+			}
+			if len(later) > 0 && round < 10 { // another pass is under way; the next look makes it too
+				continue
+			}
+		}
+		return figures, nil
+	}
 }
 
 // reconcilePartitions returns the balance of every topic partition, up to where it ends on Kafka.

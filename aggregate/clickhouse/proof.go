@@ -1,0 +1,98 @@
+package clickhouse
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/aggregate"
+	"apportion/schemas/civil"
+)
+
+// Proof counts the deliveries of the dates `[from, to)` as stored, up to the positions of a pass, of the tenants or,
+// with nil, of all, as far as they have a zone: in the order of tenant and date, those dates alone that have any. It reads usage_events and nothing
+// that is derived from it, and it shares no SQL with what works days out, so a fault of either shows (R22).
+func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
+		return proof(ctx, shard, tenants, from, to, known(aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}), zones)
+	})
+	all := slices.Concat(parts...)
+	slices.SortFunc(all, func(x, y aggregate.Proof) int {
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Date, y.Date))
+	})
+	return all, err
+}
+
+// An identity with one row is one event with one delivery. Of the others deliveries are counted by place, since a row
+// that came twice may not be merged yet, and the winner says on which date the event is, wherever its deliveries are.
+const proved = `WITH (
+		SELECT groupArray(identity) FROM (
+			SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM wanted) GROUP BY identity HAVING count() > 1)
+	) AS several
+	SELECT p.tenant AS tenant, c.date AS date,
+		toInt64(countIf(p.kind = 0) + uniqExactIf((p.topic, p.partition, p.offset), p.kind = 1)), toInt64(countIf(p.kind != 1))
+	FROM (
+		SELECT tenant, at_ms, topic, partition, offset, toUInt8(identity IN (SELECT arrayJoin(several))) AS kind FROM usage_events
+		WHERE tenant IN (SELECT tenant FROM wanted) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known
+		UNION ALL
+		SELECT tenant, argMax(u.at_ms, (u.revision, u.time_ms, u.content)) AS at_ms, '', 0, 0, 2 FROM usage_events AS u
+		WHERE tenant IN (SELECT tenant FROM wanted) AND identity IN (SELECT arrayJoin(several)) AND $known
+		GROUP BY tenant, source, id
+	) AS p
+	ASOF INNER JOIN dates AS c ON p.tenant = c.tenant AND p.at_ms >= c.from_ms
+	WHERE p.at_ms < c.to_ms
+	GROUP BY tenant, date`
+
+func proof(ctx context.Context, shard driver.Conn, tenants []string, from, to civil.Date, known string, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+	lo, hi := civil.UTC.Start(from-1), civil.UTC.Start(to+1) // dates of a zone are never a day from those of UTC
+	within := newQuery(ctx)
+	within.parameter("lo", lo)
+	within.parameter("hi", hi)
+	q := newQuery(ctx)
+	q.parameter("lo", lo)
+	q.parameter("hi", hi)
+	wanted, dates := q.table("wanted", "tenant", "String"), q.table("dates", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
+	chosen := within.table("chosen", "tenant", "String")
+	for _, t := range tenants {
+		chosen(t)
+	}
+	of := ""
+	if tenants != nil {
+		of = ` AND tenant IN (SELECT tenant FROM chosen)`
+	}
+	if err := within.each(shard, `SELECT tenant, min(at_ms), max(at_ms) FROM usage_events
+		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`+of+` GROUP BY tenant`, func(rows driver.Rows) error {
+		var tenant string
+		var first, last int64
+		if err := rows.Scan(&tenant, &first, &last); err != nil {
+			return err
+		}
+		zone := zones[tenant]
+		if zone == nil {
+			return nil
+		}
+		wanted(tenant)
+		for _, d := range aggregate.Days(tenant, zone, max(from, zone.DateOf(first)), min(to, zone.DateOf(last)+1)) {
+			dates(tenant, d.Date.Time(), d.FromMS, d.ToMS)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var all []aggregate.Proof
+	err := q.each(shard, strings.ReplaceAll(proved, "$known", known), func(rows driver.Rows) error {
+		var p aggregate.Proof
+		var date time.Time
+		if err := rows.Scan(&p.Tenant, &date, &p.Deliveries, &p.Events); err != nil {
+			return err
+		}
+		p.Date = civil.DateOfTime(date)
+		all = append(all, p)
+		return nil
+	})
+	return all, err
+}
