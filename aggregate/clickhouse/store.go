@@ -221,9 +221,10 @@ func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 		return nil
 	}
 	for _, table := range []string{"usage_daily", "usage_days"} {
+		// ClickHouse keeps the statement with the database before each table, so an alias must be no database's name.
 		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
-			SELECT tenant, date, pass FROM `+table+` AS t
-			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS d USING (tenant, date)
+			SELECT tenant, date, pass FROM `+table+`
+			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS "in force" USING (tenant, date)
 			WHERE pass < force)`); err != nil {
 			return fmt.Errorf("clearing %s: %w", table, err)
 		}

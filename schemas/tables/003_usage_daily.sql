@@ -94,7 +94,7 @@ COMMENT 'usage by tenant, date, meter and subscription, and what became of the d
 -- days come first, so that whoever reads while a day comes into force sees its figures: they were written before.
 CREATE OR REPLACE VIEW v_usage_figures AS
 SELECT * EXCEPT (pass, run, force)
-FROM (SELECT tenant, date, max((pass, run)) AS force FROM usage_days GROUP BY tenant, date) AS days
+FROM (SELECT tenant, date, max((pass, run)) AS force FROM usage_days GROUP BY tenant, date) AS "in force"
 INNER JOIN usage_daily USING (tenant, date)
 WHERE (pass, run) = force
 COMMENT 'usage_daily without the figures that are no longer in force, and without pass and run: the other views rest on it';

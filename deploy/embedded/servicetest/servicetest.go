@@ -113,11 +113,17 @@ var databases atomic.Int64
 // which is dropped when the test ends.
 func Database(t testing.TB) (addr, database string) {
 	t.Helper()
-	s := server(t)
 	database = fmt.Sprintf("test_%d", databases.Add(1))
+	return DatabaseCalled(t, database), database
+}
+
+// DatabaseCalled is Database for a test that wants a certain name.
+func DatabaseCalled(t testing.TB, database string) (addr string) {
+	t.Helper()
+	s := server(t)
 	execute(t, s.HTTPAddr, "CREATE DATABASE "+database)
 	t.Cleanup(func() { execute(t, s.HTTPAddr, "DROP DATABASE "+database+" SYNC") })
-	return s.Addr, database
+	return s.Addr
 }
 
 func execute(t testing.TB, httpAddr, sql string) {
