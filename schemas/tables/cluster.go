@@ -207,30 +207,54 @@ func shardFiles(replicated bool) fs.FS {
 	return files
 }
 
-// distribute puts a Distributed table over every table and view of a shard.
+// distribute puts a Distributed table over every table and view of a shard. It leaves those alone that are right, and
+// replaces others in one step, so that nobody finds none.
 func distribute(ctx context.Context, db *sql.DB, cluster, database string) error {
 	shard := ShardDatabase(database)
-	rows, err := db.QueryContext(ctx, `SELECT name FROM system.tables WHERE database = ? AND name NOT LIKE 'goose%' AND engine != 'MaterializedView' ORDER BY name`, shard)
+	over, err := layouts(ctx, db, database)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		names = append(names, name)
-	}
-	if err := rows.Err(); err != nil {
+	under, err := layouts(ctx, db, shard)
+	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, err := db.ExecContext(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE `%[1]s`.%[3]s AS `%[2]s`.%[3]s ENGINE = Distributed('%[4]s', '%[2]s', '%[3]s', %[5]s)",
-			database, shard, name, cluster, cmp.Or(shardedBy[name], "0"))); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(under)) {
+		engine := fmt.Sprintf("Distributed('%s', '%s', '%s', %s)", cluster, shard, name, cmp.Or(shardedBy[name], "0"))
+		if over[name] == (layout{engine, under[name].columns}) {
+			continue
+		}
+		if _, err := db.ExecContext(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE `%[1]s`.%[3]s AS `%[2]s`.%[3]s ENGINE = %[4]s",
+			database, shard, name, engine)); err != nil {
 			return fmt.Errorf("putting a table over %s.%s: %w", shard, name, err)
 		}
 	}
 	return nil
+}
+
+// layout is what makes one table over the shards the same as another.
+type layout struct{ engine, columns string }
+
+// layouts returns those of a database's tables and views.
+func layouts(ctx context.Context, db *sql.DB, database string) (map[string]layout, error) {
+	rows, err := db.QueryContext(ctx, `SELECT table, any(engine_full), toString(arraySort(groupArray(
+			(position, name, type, default_kind, default_expression, columns.comment, compression_codec))))
+		FROM system.columns AS columns
+		INNER JOIN (SELECT name AS table, engine_full FROM system.tables
+			WHERE database = ? AND name NOT LIKE 'goose%' AND engine != 'MaterializedView') AS tables USING (table)
+		WHERE database = ? GROUP BY table`, database, database)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	of := map[string]layout{}
+	for rows.Next() {
+		var name string
+		var l layout
+		if err := rows.Scan(&name, &l.engine, &l.columns); err != nil {
+			return nil, err
+		}
+		of[name] = l
+	}
+	return of, rows.Err()
 }
