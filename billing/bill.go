@@ -411,5 +411,5 @@ func notRead(tenant string, period civil.Month, partitions []string) *Stop {
 
 func unbalanced(tenant string, period civil.Month, differences []string) *Stop {
 	return &Stop{tenant, period, "unbalanced", "R22", strings.Join(differences, "; "),
-		"run `apportion reconcile --period " + period.String() + "` for all that differs, restore the table that lost rows, and bill again"}
+		"run `apportion reconcile --period " + period.String() + "` for all that differs, restore the table that lost rows or, where it names a tenant and a day, run `apportion aggregate --rebuild --tenant " + tenant + "`, and bill again"}
 }

@@ -108,7 +108,8 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 	return nil
 }
 
-// LastPass returns the highest pass that has finished.
+// LastPass returns the highest pass that has finished. Before the first it has the number alone that passes begin with:
+// where the passes are lost, above that of all days, so that the next wins over them.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 	rows, err := s.conn.Query(ctx, `
 		SELECT pass, registry_offset, rules,
@@ -130,7 +131,11 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 			pass.Positions = append(pass.Positions, aggregate.Position{Topic: topics[i], Partition: partitions[i], LastOffset: offsets[i]})
 		}
 	}
-	return pass, rows.Err()
+	if err := rows.Err(); err != nil || pass.Number > 0 {
+		return pass, err
+	}
+	pass.Number, err = s.Highest(ctx)
+	return pass, err
 }
 
 // Positions returns the end of the ledger.
@@ -220,6 +225,10 @@ func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 	if rows <= 2*inForce+spare {
 		return nil
 	}
+	return drop(ctx, shard)
+}
+
+func drop(ctx context.Context, shard driver.Conn) error {
 	for _, table := range []string{"usage_daily", "usage_days"} {
 		// ClickHouse keeps the statement with the database before each table, so an alias must be no database's name.
 		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (

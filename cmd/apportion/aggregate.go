@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
+	"apportion/schemas/civil"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -20,7 +22,9 @@ import (
 const aggregateInterval = 250 * time.Millisecond
 
 func newAggregateCommand(a *app) *cobra.Command {
-	var untilCaughtUp bool
+	var untilCaughtUp, rebuild bool
+	var tenants []string
+	var period string
 	cmd := &cobra.Command{
 		Use:   "aggregate",
 		Short: "Keep the daily usage current",
@@ -30,11 +34,22 @@ has touched since the last pass are worked out again: by new deliveries, late on
 and voids, and by changes to the registry.
 
 Runs until interrupted or, with --until-caught-up, brings the figures up to date once. It can
-be killed anywhere, repeated, and run twice at once.`,
-		Example: `  apportion aggregate --config data/apportion.yaml
+be killed anywhere, repeated, and run twice at once.
+
+With --rebuild the days of the tenants named or of all, in the period named or in all, are worked
+out again from the deliveries, whatever stands for them: it mends figures that were lost, doubled
+or restored from elsewhere. Figures that were right come out the same.`,
+		Example: `  apportion aggregate --config data/apportion.yaml --rebuild --tenant acme --period 2026-10
+  apportion aggregate --config data/apportion.yaml
   apportion aggregate --config data/apportion.yaml --until-caught-up --json`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
+			if rebuild {
+				return a.rebuild(ctx, tenants, period)
+			}
+			if tenants != nil || period != "" {
+				return usageError{errors.New("--tenant and --period go with --rebuild alone; leave them out, or give it too")}
+			}
 			if !untilCaughtUp {
 				conn, err := a.openClickHouse()
 				if err != nil {
@@ -52,6 +67,9 @@ be killed anywhere, repeated, and run twice at once.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "bring the figures up to date once")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "work figures out again, whatever stands for them")
+	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "with --rebuild: those of this tenant alone; can be given more than once")
+	cmd.Flags().StringVar(&period, "period", "", "with --rebuild: those of this period alone, such as 2026-10")
 	return cmd
 }
 
@@ -69,17 +87,60 @@ func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	var progress *progress
-	report, err := aggregate.Refresh(ctx, a.usage(conn), snapshot, a.billingRules().Rules, func(done, total int) {
-		if progress == nil {
-			progress = a.progress("days worked out", int64(total))
-		}
-		progress.set(int64(done))
-	})
-	if err == nil && progress != nil {
-		progress.end()
+	show, end := a.daysWorkedOut()
+	report, err := aggregate.Refresh(ctx, a.usage(conn), snapshot, a.billingRules().Rules, show)
+	if err == nil {
+		end()
 	}
 	return report, err
+}
+
+// daysWorkedOut returns what shows how far a pass is, and what ends that.
+func (a *app) daysWorkedOut() (show func(done, total int), end func()) {
+	var shown *progress
+	return func(done, total int) {
+			if shown == nil {
+				shown = a.progress("days worked out", int64(total))
+			}
+			shown.set(int64(done))
+		}, func() {
+			if shown != nil {
+				shown.end()
+			}
+		}
+}
+
+// rebuild works figures out again.
+func (a *app) rebuild(ctx context.Context, tenants []string, period string) error {
+	var of *civil.Month
+	if period != "" {
+		p, err := parsePeriod(period)
+		if err != nil {
+			return err
+		}
+		of = &p
+	}
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return err
+	}
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	snapshot, err := billing.Snapshot(state, a.billingRules())
+	if err != nil {
+		return err
+	}
+	show, end := a.daysWorkedOut()
+	report, err := aggregate.Rebuild(ctx, a.usage(conn), snapshot, a.billingRules().Rules, tenants, of, show)
+	if err != nil {
+		return err
+	}
+	end()
+	return a.print(report, func(w io.Writer) {
+		fmt.Fprintf(w, "worked out again as pass %d; days: %d\n", report.Pass, report.Days)
+	})
 }
 
 // aggregator keeps the daily usage current.

@@ -1,0 +1,47 @@
+package clickhouse
+
+import (
+	"context"
+	"slices"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Refill records in usage_places again on which dates in UTC the deliveries stand. Rows that come twice change nothing;
+// Touched, asked from the beginning, fills usage_moved from it.
+func (s *Store) Refill(ctx context.Context, tenants []string) error {
+	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
+		q := newQuery(ctx)
+		of := ""
+		wanted := q.table("wanted", "tenant", "String")
+		if tenants != nil {
+			of = ` WHERE tenant IN (SELECT tenant FROM wanted)`
+		}
+		for _, t := range tenants {
+			wanted(t)
+		}
+		return struct{}{}, q.exec(shard, `INSERT INTO usage_places (tenant, identity, day)
+			SELECT DISTINCT tenant, identity, toInt32(intDiv(at_ms, 86400000)) FROM usage_events`+of)
+	})
+	return err
+}
+
+// Highest returns the highest number of a pass that any day is in force by.
+func (s *Store) Highest(ctx context.Context) (uint64, error) {
+	of, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (n uint64, err error) {
+		err = shard.QueryRow(ctx, `SELECT max(pass) FROM usage_days`).Scan(&n)
+		return n, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return slices.Max(of), nil
+}
+
+// Clear deletes what is no longer in force.
+func (s *Store) Clear(ctx context.Context) error {
+	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
+		return struct{}{}, drop(ctx, shard)
+	})
+	return err
+}

@@ -1,0 +1,105 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"apportion/schemas/civil"
+)
+
+// Rebuilder is a Store that can do without anything that is derived from the deliveries.
+type Rebuilder interface {
+	Store
+	// Refill records again on which dates the deliveries of the tenants or, with nil, of all stand.
+	Refill(ctx context.Context, tenants []string) error
+	// Highest returns the highest number of a pass that any day is in force by.
+	Highest(ctx context.Context) (uint64, error)
+	// Clear deletes all figures that are no longer in force.
+	Clear(ctx context.Context) error
+}
+
+// aboveOthers is by how much the number of a rebuild is above all others: more than a pass that is under way can have
+// taken in since the last.
+const aboveOthers = 1 << 30
+
+// Rebuild works out again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries, whatever
+// is in force for them. It can be stopped anywhere and run again. Figures that were right come out the same, so nothing
+// that is issued is adjusted for it.
+//
+// Its pass rests on what the last one rested on, and is recorded before its days come into force: a pass that begins
+// later has a higher number and wins, and one that was under way has a lower one, and is made again.
+func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules, tenants []string, period *civil.Month, progress func(done, total int)) (Report, error) {
+	if err := store.Refill(ctx, tenants); err != nil {
+		return Report{}, fmt.Errorf("recording where deliveries stand: %w", err)
+	}
+	pass, err := above(ctx, store, registry, rules)
+	if err != nil {
+		return Report{}, err
+	}
+	touched, err := store.Touched(ctx, nil, pass.Positions, nil, rules)
+	if err != nil {
+		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
+	}
+	ofShards := make([][][]Day, len(touched))
+	total := 0
+	for shard, dates := range touched {
+		maps.DeleteFunc(dates, func(tenant string, _ map[civil.Date]int64) bool {
+			return tenants != nil && !slices.Contains(tenants, tenant)
+		})
+		for _, days := range chunks(dates, registry.Timelines.Zones) {
+			days = slices.DeleteFunc(days, func(d Day) bool { return period != nil && d.Date.Month() != *period })
+			if len(days) > 0 {
+				ofShards[shard] = append(ofShards[shard], days)
+				total += len(days)
+			}
+		}
+	}
+	report := Report{Pass: pass.Number}
+	progress(0, total)
+	for shard, chunks := range ofShards {
+		for _, days := range chunks {
+			if err := store.WorkOut(ctx, shard, pass, days, registry.Timelines, rules); err != nil {
+				return report, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+			}
+			report.Days += len(days)
+			progress(report.Days, total)
+		}
+	}
+	if err := store.Clear(ctx); err != nil {
+		return report, fmt.Errorf("deleting what is no longer in force: %w", err)
+	}
+	return report, nil
+}
+
+// above records the last pass once more under a number above all that are in force.
+func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules) (Pass, error) {
+	if _, err := Refresh(ctx, store, registry, rules, func(int, int) {}); err != nil {
+		return Pass{}, err
+	}
+	pass, err := store.LastPass(ctx)
+	if err != nil {
+		return Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	if pass.RegistryOffset != registry.Offset {
+		return Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry ends at %d; "+
+			"where it has just changed, run this again, else delete the rows of usage_passes first", pass.RegistryOffset-1, registry.Offset-1)
+	}
+	highest, err := store.Highest(ctx)
+	if err != nil {
+		return Pass{}, fmt.Errorf("reading which days are in force: %w", err)
+	}
+	if highest = max(highest, pass.Number); highest > math.MaxUint64-2*aboveOthers {
+		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; delete its rows")
+	}
+	pass.Number, pass.Run = highest+aboveOthers, uuid.New()
+	if err := store.Finish(ctx, pass); err != nil {
+		return Pass{}, fmt.Errorf("recording the pass of aggregation: %w", err)
+	}
+	return pass, nil
+}
