@@ -3,6 +3,7 @@ package aggregate
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,7 +50,29 @@ type Pass struct {
 	RegistryOffset int64
 	Positions      []Position
 	Rules          string
+	// Behind are the tenants whose days could not be worked out, in byte order: their figures are older than the pass.
+	// Each later pass tries them again.
+	Behind []Behind
 }
+
+// Behind is a tenant that a pass left behind, and why.
+type Behind struct{ Tenant, Reason string }
+
+// BehindOn returns why a pass left a tenant behind, and whether it did.
+func (p Pass) BehindOn(tenant string) (reason string, behind bool) {
+	at := slices.IndexFunc(p.Behind, func(b Behind) bool { return b.Tenant == tenant })
+	if at < 0 {
+		return "", false
+	}
+	return p.Behind[at].Reason, true
+}
+
+// Fault is an error that comes from what is to be worked out, and not from where: it concerns the tenant alone whose
+// usage it is, while one that is no Fault may be over by itself.
+type Fault struct{ Err error }
+
+func (f *Fault) Error() string { return f.Err.Error() }
+func (f *Fault) Unwrap() error { return f.Err }
 
 // Store keeps usage and its daily figures; aggregate/clickhouse has the one there is.
 type Store interface {
@@ -63,7 +86,9 @@ type Store interface {
 	// and there may be one shard only.
 	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
 	// WorkOut works out days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
-	// positions, and puts them in force. The days of each tenant are in order.
+	// positions, and puts them in force. The days of each tenant are in order. Of a tenant that the registry does not
+	// know a day is a whole month of UTC, whose deliveries are counted as held (R22). The error is a *[Fault] where the
+	// days themselves are at fault.
 	WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
@@ -74,11 +99,14 @@ type Report struct {
 	Pass uint64 `json:"pass"`
 	// Days counts the tenant days that were worked out anew; 0 when everything was current.
 	Days int `json:"days"`
+	// Behind are the tenants left behind, see [Pass].
+	Behind []Behind `json:"behind,omitempty"`
 }
 
 // Refresh brings the daily figures up to date with the ledger and the registry, working out only the days that
 // something has touched since the last pass. It can be stopped anywhere, run again, and run twice at once:
-// days come into force one by one, whole, and a pass that did not finish is simply made again. Progress is
+// days come into force one by one, whole, and a pass that did not finish is simply made again. A tenant whose days
+// cannot be worked out is left behind alone. Progress is
 // called with the days done and the days there are, never twice at once.
 func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
 	last, err := store.LastPass(ctx)
@@ -98,7 +126,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	pass.Number = number(pass, last)
 	var changed []string
 	for _, t := range registry.Tenants {
-		if t.Version >= last.RegistryOffset {
+		if _, behind := last.BehindOn(t.ID); behind || t.Version >= last.RegistryOffset {
 			changed = append(changed, t.ID)
 		}
 	}
@@ -110,32 +138,36 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	// still make a pass, if one without days: an issue asks whether the last pass rests on the registry that it
 	// bills by.
 	if registry.Offset < last.RegistryOffset ||
-		registry.Offset == last.RegistryOffset && len(changed) == 0 && slices.Equal(after, positions) {
-		return Report{Pass: last.Number}, nil
+		registry.Offset == last.RegistryOffset && len(changed) == len(last.Behind) && slices.Equal(after, positions) {
+		return Report{Pass: last.Number, Behind: last.Behind}, nil
 	}
 	touched, err := store.Touched(ctx, after, positions, changed, rules)
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
-	report := Report{Pass: pass.Number}
-	total := 0
 	ofShards := make([][][]Day, len(touched))
+	total := 0
 	for shard, dates := range touched {
 		ofShards[shard] = chunks(dates, registry.Timelines.Zones)
 		for _, days := range ofShards[shard] {
 			total += len(days)
 		}
 	}
+	report := Report{Pass: pass.Number}
 	progress(0, total)
 	var mu sync.Mutex
 	shards, each := errgroup.WithContext(ctx)
 	for shard, chunks := range ofShards {
 		shards.Go(func() error {
 			for _, days := range chunks {
-				if err := store.WorkOut(each, shard, pass, days, registry.Timelines, rules); err != nil {
-					return fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+				behind, err := workOut(days, func(days []Day) error {
+					return store.WorkOut(each, shard, pass, days, registry.Timelines, rules)
+				})
+				if err != nil {
+					return err
 				}
 				mu.Lock()
+				pass.Behind = append(pass.Behind, behind...)
 				report.Days += len(days)
 				progress(report.Days, total)
 				mu.Unlock()
@@ -146,10 +178,43 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if err := shards.Wait(); err != nil {
 		return report, err
 	}
+	slices.SortFunc(pass.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	pass.Behind = slices.CompactFunc(pass.Behind, func(x, y Behind) bool { return x.Tenant == y.Tenant })
+	report.Behind = pass.Behind
 	if err := store.Finish(ctx, pass); err != nil {
 		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}
 	return report, nil
+}
+
+// workOut works out days and, where they are at fault, those of each half of their tenants by themselves, until it is
+// known which tenants are to be left behind.
+func workOut(days []Day, do func([]Day) error) ([]Behind, error) {
+	err := do(days)
+	var fault *Fault
+	switch {
+	case err == nil:
+		return nil, nil
+	case !errors.As(err, &fault):
+		return nil, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+	}
+	var tenants []string
+	for _, d := range days {
+		tenants = append(tenants, d.Tenant)
+	}
+	slices.Sort(tenants)
+	if tenants = slices.Compact(tenants); len(tenants) == 1 {
+		return []Behind{{tenants[0], fmt.Sprintf("%s to %s: %v", days[0].Date, days[len(days)-1].Date, fault)}}, nil
+	}
+	var all []Behind
+	for _, half := range [][]string{tenants[:len(tenants)/2], tenants[len(tenants)/2:]} {
+		behind, err := workOut(slices.DeleteFunc(slices.Clone(days), func(d Day) bool { return !slices.Contains(half, d.Tenant) }), do)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, behind...)
+	}
+	return all, nil
 }
 
 // number orders passes by what they rest on: by the registry first, and by the sum of the offsets of the ledger among
@@ -192,15 +257,31 @@ type run struct {
 	weight int64 // the deliveries
 }
 
+// months returns the months of UTC that dates of a tenant that the registry does not know lie in: what is held of it is
+// counted by these (R22).
+func months(tenant string, dates map[civil.Date]int64) []run {
+	of := map[civil.Month]int64{}
+	for date, n := range dates {
+		of[date.Month()] += n
+	}
+	var runs []run
+	for _, month := range slices.Sorted(maps.Keys(of)) {
+		first, next := month.First(), month.Next().First()
+		runs = append(runs, run{[]Day{{tenant, first, civil.UTC.Start(first), civil.UTC.Start(next)}}, of[month]})
+	}
+	return runs
+}
+
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
-// know: UTC, R22), cut into pieces for a query each: bounded by the deliveries that it reads and by the dates that go
+// know: its month), cut into pieces for a query each: bounded by the deliveries that it reads and by the dates that go
 // along with it, and by nothing else, so that usage of a thousand far dates costs no more queries than that of one.
 func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
 	var runs []run
 	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
 		zone := zones[tenant]
 		if zone == nil {
-			zone = civil.UTC
+			runs = append(runs, months(tenant, touched[tenant])...)
+			continue
 		}
 		runs = append(runs, runsOf(tenant, zone, touched[tenant])...)
 	}

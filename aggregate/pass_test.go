@@ -96,7 +96,7 @@ func date(year, month, day int) civil.Date { return civil.NewDate(year, month, d
 func TestRefreshWithNothingNew(t *testing.T) {
 	s := current(t)
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
-	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2<<38 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
 		t.Errorf("%+v, %d months worked out, finished %d times; want the pass to stand", report, len(s.workedOut), s.finished)
 	}
 }
@@ -120,7 +120,7 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), DefaultRules())
-	if report != (Report{Pass: 2<<38 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
+	if !reflect.DeepEqual(report, Report{Pass: 2<<38 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
 		t.Errorf("%+v up to %v; want pass 2<<38+51, 2 days up to %v", report, s.last.Positions, s.positions)
 	}
 	if !slices.Equal(s.askedAfter, before) || len(s.askedTenants) != 0 {
@@ -135,15 +135,15 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	}
 }
 
-// TestRefreshPieceByPiece: days go into one query, however far apart, until there are more deliveries than a query
-// should read.
+// TestRefreshPieceByPiece: days go into one query, whatever their dates, but for more deliveries than a query should
+// read. Of a tenant that the registry does not know a day is a month.
 func TestRefreshPieceByPiece(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
 	s.touched = map[string]map[civil.Date]int64{
 		"acme":   {date(2026, 10, 31): 1},                       // of Tokyo's October and November
 		"beta":   {date(2026, 10, 2): 1, date(2026, 10, 20): 1}, // each of two dates in New York
-		"nobody": {date(2026, 11, 7): MostDeliveries, date(2026, 11, 8): 1},
+		"nobody": {date(2026, 11, 7): MostDeliveries - 4, date(2026, 11, 8): 1, date(2026, 12, 8): MostDeliveries},
 	}
 	var progress []string
 	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { progress = append(progress, fmt.Sprintf("%d/%d", done, total)) })
@@ -160,8 +160,8 @@ func TestRefreshPieceByPiece(t *testing.T) {
 	}
 	want := []string{
 		"beta 2026-10-01, beta 2026-10-02, beta 2026-10-19, beta 2026-10-20, acme 2026-10-31, acme 2026-11-01",
-		"nobody 2026-11-07",
-		"nobody 2026-11-08",
+		"nobody 2026-11-01",
+		"nobody 2026-12-01",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("worked out\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -177,8 +177,8 @@ func TestRefreshOfUnknownTenant(t *testing.T) {
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
 	s.touched = map[string]map[civil.Date]int64{"nobody": {date(2026, 10, 14): 1}}
 	s.mustRefresh(t, twoTenants(t), DefaultRules())
-	from := civil.UTC.Start(date(2026, 10, 14))
-	if want := [][]Day{{{"nobody", date(2026, 10, 14), from, from + 86400_000}}}; !reflect.DeepEqual(s.workedOut, want) {
+	from := civil.UTC.Start(date(2026, 10, 1))
+	if want := [][]Day{{{"nobody", date(2026, 10, 1), from, from + 31*86400_000}}}; !reflect.DeepEqual(s.workedOut, want) {
 		t.Errorf("worked out %v, want %v", s.workedOut, want)
 	}
 }
@@ -203,7 +203,7 @@ func TestRefreshAfterARefusedCommand(t *testing.T) {
 	registry := twoTenants(t)
 	registry.Offset = 3
 	report := s.mustRefresh(t, registry, DefaultRules())
-	if report != (Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
+	if !reflect.DeepEqual(report, Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
 		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want a pass of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
 	}
 }
@@ -213,7 +213,7 @@ func TestRefreshByAnOlderRegistry(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
 	registry.Offset, registry.Tenants = 1, registry.Tenants[:1]
-	if report := s.mustRefresh(t, registry, DefaultRules()); report != (Report{Pass: 2<<38 + 42}) || s.last.RegistryOffset != 2 {
+	if report := s.mustRefresh(t, registry, DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || s.last.RegistryOffset != 2 {
 		t.Errorf("%+v on the registry at %d, want the pass at 2 to stand", report, s.last.RegistryOffset)
 	}
 }
@@ -222,10 +222,10 @@ func TestRefreshAfterOtherRules(t *testing.T) {
 	s := current(t)
 	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
-	if s.askedAfter != nil || report != (Report{Pass: 2<<38 + 43, Days: 2}) {
+	if s.askedAfter != nil || !reflect.DeepEqual(report, Report{Pass: 2<<38 + 43, Days: 2}) {
 		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
 	}
-	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); again != (Report{Pass: 2<<38 + 43}) {
+	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); !reflect.DeepEqual(again, Report{Pass: 2<<38 + 43}) {
 		t.Errorf("%+v, want the pass to stand", again)
 	}
 }
@@ -240,7 +240,7 @@ func TestRefreshThatFails(t *testing.T) {
 		t.Fatalf("%v, finished %d times, %d months worked out; want the failure, no end, and no month after it", err, s.finished, len(s.workedOut))
 	}
 	s.failing = nil
-	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); report != (Report{Pass: 2<<38 + 51, Days: 4}) || s.finished != 1 {
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 51, Days: 4}) || s.finished != 1 {
 		t.Errorf("%+v, finished %d times; want the pass with all 4 days", report, s.finished)
 	}
 }
@@ -301,5 +301,77 @@ func TestShardsWorkTheirTenantsOut(t *testing.T) {
 	}
 	if want := [][2]int{{0, 8}, {4, 8}, {8, 8}}; !slices.Equal(reached, want) {
 		t.Errorf("progress %v, want %v", reached, want)
+	}
+}
+
+// faulty is a store that can work out no day of some tenants.
+type faulty struct {
+	fakeStore
+	tenants []string
+}
+
+func (s *faulty) WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error {
+	for _, d := range days {
+		if slices.Contains(s.tenants, d.Tenant) {
+			return &Fault{errors.New("a row is damaged")}
+		}
+	}
+	return s.fakeStore.WorkOut(ctx, shard, pass, days, timelines, rules)
+}
+
+// TestRefreshLeavesBehind: a tenant whose day fails is left behind alone and tried again by the next pass, and by none
+// while nothing changes.
+func TestRefreshLeavesBehind(t *testing.T) {
+	s := &faulty{tenants: []string{"b", "d"}}
+	s.positions = []Position{{"usage.agent.v1", 0, 1}}
+	s.touched = map[string]map[civil.Date]int64{}
+	var registry Snapshot
+	registry.Offset = 1
+	registry.Timelines.Zones = map[string]*civil.Zone{}
+	for _, tenant := range []string{"a", "b", "c", "d", "e"} {
+		s.touched[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}
+		registry.Tenants = append(registry.Tenants, Tenant{ID: tenant, Zone: civil.UTC})
+		registry.Timelines.Zones[tenant] = civil.UTC
+	}
+	refresh := func() Report {
+		t.Helper()
+		s.workedOut = nil
+		report, err := Refresh(t.Context(), s, registry, DefaultRules(), func(int, int) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	report := refresh()
+	want := []Behind{{"b", "2026-10-02 to 2030-10-02: a row is damaged"}, {"d", "2026-10-02 to 2030-10-02: a row is damaged"}}
+	if !slices.Equal(report.Behind, want) || !slices.Equal(s.last.Behind, want) || report.Days != 10 {
+		t.Errorf("%+v, recorded %v; want %v left behind of 10 days", report, s.last.Behind, want)
+	}
+	days := map[string]int{}
+	for _, piece := range s.workedOut {
+		for _, d := range piece {
+			days[d.Tenant]++
+		}
+	}
+	if want := map[string]int{"a": 2, "c": 2, "e": 2}; !reflect.DeepEqual(days, want) {
+		t.Errorf("worked out %v, want %v", days, want)
+	}
+	finished := s.finished
+	if report := refresh(); s.finished != finished || !slices.Equal(report.Behind, want) {
+		t.Errorf("a look that finds nothing new gives %+v and made a pass", report)
+	}
+	s.positions, s.tenants = []Position{{"usage.agent.v1", 0, 2}}, []string{"d"}
+	refresh()
+	if !slices.Equal(s.askedTenants, []string{"b", "d"}) || len(s.last.Behind) != 1 || s.last.Behind[0].Tenant != "d" {
+		t.Errorf("asked for %q, then left behind %v; want b and d, then d", s.askedTenants, s.last.Behind)
+	}
+}
+
+// A fault of the server is nobody's: the pass is made again.
+func TestRefreshOfAServerThatFails(t *testing.T) {
+	s := &shardedStore{failOn: 0}
+	s.positions = []Position{{"usage.agent.v1", 0, 41}}
+	if _, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(int, int) {}); err == nil || s.finished != 0 {
+		t.Errorf("the pass ends with %v, and was finished %d times; want an error, and none", err, s.finished)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"apportion/aggregate"
+	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
 
@@ -177,4 +178,19 @@ func InvoicedUnits(period civil.Month, issues []Issue) map[string]decimal.Decima
 		}
 	}
 	return units
+}
+
+// withoutBehind stops the tenants that the pass has left behind, whose figures are not those of their deliveries, and
+// returns the others.
+func withoutBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*registry.Tenant {
+	var others []*registry.Tenant
+	for _, t := range tenants {
+		if reason, behind := pass.BehindOn(t.ID); behind {
+			run.Stopped = append(run.Stopped, &Stop{t.ID, run.Period, "unbalanced", "R22", "its usage could not be worked out: " + reason,
+				"mend what the reason names, have the usage worked out again, and bill the tenant then"})
+			continue
+		}
+		others = append(others, t)
+	}
+	return others
 }

@@ -189,6 +189,11 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
+	pass, err := b.Usage.LastPass(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	chosen = withoutBehind(run, chosen, pass)
 	basis := basis{snapshot: snapshot, extent: aggregate.Extent{Positions: positions, ArrivedBy: arrivedBy}, now: now}
 	figures, err := b.Usage.Fresh(ctx, basis.days(chosen, period), basis.extent, snapshot.Timelines, b.Rules.Rules, now)
 	if err != nil {
@@ -378,6 +383,7 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	if err != nil || moved {
 		return nil, moved, err
 	}
+	due = withoutBehind(run, due, pass)
 	issues, err = b.each(ctx, due, figures, again, run, basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled})
 	for i := range issues {
 		issues[i].ID, issues[i].Seq = uuid.New(), len(chains[issues[i].Tenant])+1

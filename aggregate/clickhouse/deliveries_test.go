@@ -79,6 +79,7 @@ func TestExportDaily(t *testing.T) {
 	day := civil.NewDate(2026, 10, 14)
 	start := civil.UTC.Start(day)
 	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
+	registry.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
 	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
 	insert(t, conn, 0, []schemas.Event{
 		{Tenant: "a", Source: "/s", ID: "1", Type: schemas.AgentSession, Agent: "x", TimeMS: start, StartMS: start + 5, EndMS: start + 1005},

@@ -18,7 +18,7 @@ package clickhouse
 //
 // and these parameters: from and to, whole dates in UTC that the wanted days lie in; first, when the first of these
 // days begins, and lo, the start of the date in UTC on which a session that reaches until then can have begun at the
-// earliest; now and open_ms, for R12. $known stands for which deliveries are there.
+// earliest; now and open_ms, for R12; longest, which no session exceeds. $known stands for which deliveries are there.
 
 // constants are worked out once a query.
 const constants = `
@@ -169,7 +169,8 @@ var daily = settled + `,
 		FROM (
 			SELECT day, meter, who, number, from_ms, to_ms, notes, quantity, deliveries, later
 			FROM attributed
-			ARRAY JOIN range(toUInt32(if(to_ms > day_ends, 2 + intDiv(to_ms - 1 - day_ends, 79200000), 1))) AS later
+			ARRAY JOIN range(toUInt32(if(to_ms > day_ends, 2 + intDiv(to_ms - 1 - day_ends, 79200000)
+				+ throwIf(to_ms - from_ms > {longest:Int64}, 'usage_events holds a session that is longer than any event can have; restore the row'), 1))) AS later
 		) AS a
 		INNER JOIN calendar AS c ON a.day + a.later = c.day
 		WHERE c.wanted AND (a.later = 0 OR live_from < live_to)

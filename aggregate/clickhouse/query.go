@@ -174,6 +174,7 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 	q.parameter("to", floorDay(end+day-1))
 	q.parameter("now", now)
 	q.parameter("open_ms", openMS(rules))
+	q.parameter("longest", max(longest, openMS(rules)))
 	return q
 }
 

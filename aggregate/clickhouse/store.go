@@ -10,12 +10,14 @@ package clickhouse
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"golang.org/x/sync/errgroup"
 
@@ -112,8 +114,9 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 // where the passes are lost, above that of all days, so that the next wins over them.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 	rows, err := s.conn.Query(ctx, `
-		SELECT pass, registry_offset, rules,
-			arrayMap(p -> p.1, positions), arrayMap(p -> p.2, positions), arrayMap(p -> p.3, positions)
+		SELECT pass, run, registry_offset, rules,
+			arrayMap(p -> p.1, positions), arrayMap(p -> p.2, positions), arrayMap(p -> p.3, positions),
+			arrayMap(b -> b.1, behind), arrayMap(b -> b.2, behind)
 		FROM usage_passes ORDER BY pass DESC, run DESC LIMIT 1`)
 	if err != nil {
 		return aggregate.Pass{}, err
@@ -124,8 +127,12 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 		var topics []string
 		var partitions []int32
 		var offsets []int64
-		if err := rows.Scan(&pass.Number, &pass.RegistryOffset, &pass.Rules, &topics, &partitions, &offsets); err != nil {
+		var behind, reasons []string
+		if err := rows.Scan(&pass.Number, &pass.Run, &pass.RegistryOffset, &pass.Rules, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
 			return aggregate.Pass{}, err
+		}
+		for i := range behind {
+			pass.Behind = append(pass.Behind, aggregate.Behind{Tenant: behind[i], Reason: reasons[i]})
 		}
 		for i := range topics {
 			pass.Positions = append(pass.Positions, aggregate.Position{Topic: topics[i], Partition: partitions[i], LastOffset: offsets[i]})
@@ -165,11 +172,25 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 		return err
 	}
 	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
-	figures := newQuery(ctx).inputs(days, timelines, rules, aggregate.Settled)
-	if err := figures.exec(shards[shard],
-		`INSERT INTO usage_daily (`+figureColumns+`, pass, run)
-		WITH `+figures.dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
-		return err
+	var known, unknown []aggregate.Day
+	for _, d := range days {
+		if timelines.Zones[d.Tenant] != nil {
+			known = append(known, d)
+		} else {
+			unknown = append(unknown, d)
+		}
+	}
+	if len(known) > 0 {
+		q := newQuery(ctx).inputs(known, timelines, rules, aggregate.Settled)
+		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, run)
+			WITH `+q.dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
+			return fault(err)
+		}
+	}
+	if len(unknown) > 0 {
+		if err := hold(ctx, shards[shard], unknown, extent, stamp); err != nil {
+			return err
+		}
 	}
 	q := newQuery(ctx)
 	add := q.table("days", "tenant", "String", "date", "Date32")
@@ -177,6 +198,45 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 		add(d.Tenant, d.Date.Time())
 	}
 	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+}
+
+// hold counts the deliveries of months of tenants that the registry does not know (R22).
+func hold(ctx context.Context, shard driver.Conn, months []aggregate.Day, extent aggregate.Extent, stamp string) error {
+	q := newQuery(ctx)
+	add := q.table("months", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
+	lo, hi := months[0].FromMS, months[0].ToMS
+	for _, m := range months {
+		add(m.Tenant, m.Date.Time(), m.FromMS, m.ToMS)
+		lo, hi = min(lo, m.FromMS), max(hi, m.ToMS)
+	}
+	q.parameter("lo", lo)
+	q.parameter("hi", hi)
+	return q.exec(shard, `INSERT INTO usage_daily (tenant, date, begins_ms, accepted, held, pass, run)
+		SELECT m.tenant, m.date, any(m.from_ms), uniqExact(e.topic, e.partition, e.offset) AS accepted, accepted AS held`+stamp+`
+		FROM (
+			SELECT toString(tenant) AS tenant, at_ms, topic, partition, offset FROM usage_events
+			WHERE tenant IN (SELECT tenant FROM months) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND `+known(extent)+`
+		) AS e
+		ASOF INNER JOIN months AS m ON e.tenant = m.tenant AND e.at_ms >= m.from_ms
+		WHERE e.at_ms < m.to_ms
+		GROUP BY m.tenant, m.date`)
+}
+
+// serverWide are ClickHouse's codes for what is wrong with a server or the way to it, and not with a query's data.
+var serverWide = []int32{
+	3, 60, 81, // database or table unknown
+	159, 202, 209, 210, 279, 394, // time, queries, network, cancelled
+	164, 192, 194, 497, 516, // access
+	242, 243, 252, 319, 999, // read-only, disk full, too many parts, replicas, Keeper
+}
+
+// fault tells what the data is to blame for from what concerns everybody.
+func fault(err error) error {
+	var refused *clickhouse.Exception
+	if errors.As(err, &refused) && !slices.Contains(serverWide, refused.Code) {
+		return &aggregate.Fault{Err: err}
+	}
+	return err
 }
 
 // figureColumns are those of daily and usage_daily alike.
@@ -198,12 +258,16 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	for i, p := range pass.Positions {
 		positions[i] = []any{p.Topic, p.Partition, p.LastOffset}
 	}
-	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, run, registry_offset, positions, rules)`)
+	behind := make([][]any, len(pass.Behind))
+	for i, b := range pass.Behind {
+		behind[i] = []any{b.Tenant, b.Reason}
+	}
+	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, run, registry_offset, positions, rules, behind)`)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := batch.Append(pass.Number, pass.Run, pass.RegistryOffset, positions, pass.Rules); err != nil {
+	if err := batch.Append(pass.Number, pass.Run, pass.RegistryOffset, positions, pass.Rules, behind); err != nil {
 		return err
 	}
 	if err := batch.Send(); err != nil {

@@ -59,9 +59,11 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 			if err := rows.Scan(&tenant, &first, &last, &deliveries); err != nil {
 				return err
 			}
-			// A session that lasts longer than any that is accepted can only be one whose row is damaged.
+			// A session that lasts longer than any that is accepted can only be one whose row is damaged, which is said
+			// when its first day is worked out.
 			if first < 0 || last-first > longest/day+1 || last > math.MaxInt32 {
-				return fmt.Errorf("usage_events holds a session of %s from day %d to %d that no event can have; restore the table", tenant, first, last)
+				first = min(max(first, 0), math.MaxInt32)
+				last = first
 			}
 			for date := first; date <= last; date++ {
 				touch(tenant, date, 0)
@@ -72,12 +74,16 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 	if err != nil {
 		return nil, err
 	}
+	// Under other rules sessions may have run on into days that they no longer touch, and a date of UTC has a part of the
+	// tenant's of that name (R12). What was held of a tenant is on days that it may not have (R22).
+	which := "true"
 	if after != nil {
-		return dates, weigh(ctx, shard, dates)
+		which = "tenant IN (SELECT tenant FROM whole)"
+		if err := weigh(ctx, shard, dates); err != nil || len(tenants) == 0 {
+			return dates, err
+		}
 	}
-	// All deliveries have been counted. Under other rules sessions may have run on into days that they no longer touch,
-	// and a date of UTC has a part of the tenant's of that name (R12).
-	return dates, newQuery(ctx).each(shard, `SELECT DISTINCT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)) FROM usage_days`,
+	return dates, q.each(shard, `SELECT DISTINCT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)) FROM usage_days WHERE `+which,
 		func(rows driver.Rows) error {
 			var tenant string
 			var date int64

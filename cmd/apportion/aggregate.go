@@ -61,9 +61,18 @@ or restored from elsewhere. Figures that were right come out the same.`,
 			if err != nil {
 				return err
 			}
-			return a.print(report, func(w io.Writer) {
+			if err := a.print(report, func(w io.Writer) {
 				fmt.Fprintf(w, "current as of pass %d; days worked out: %d\n", report.Pass, report.Days)
-			})
+				for _, b := range report.Behind {
+					fmt.Fprintf(w, "left behind: %s: %s\n", b.Tenant, b.Reason)
+				}
+			}); err != nil {
+				return err
+			}
+			if n := len(report.Behind); n > 0 {
+				return findings("the usage of " + counted(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
+			}
+			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "bring the figures up to date once")
@@ -152,7 +161,7 @@ type aggregator struct {
 }
 
 func (a *app) newAggregator(conn driver.Conn, m *metrics) *aggregator {
-	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures)
+	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures, m.tenantsBehind)
 	return &aggregator{a, a.usage(conn), m, make(chan struct{}, 1)}
 }
 
@@ -225,7 +234,11 @@ func (g *aggregator) pass(ctx context.Context, snapshot aggregate.Snapshot) erro
 		}
 		return err
 	}
+	g.metrics.tenantsBehind.Set(float64(len(report.Behind)))
 	if report.Days > 0 {
+		for _, b := range report.Behind {
+			g.a.log.Warn("a tenant is left behind", "tenant", b.Tenant, "reason", b.Reason)
+		}
 		g.metrics.passes.Observe(time.Since(began).Seconds())
 		g.a.log.Info("usage is current", "pass", report.Pass, "days", report.Days, "took", time.Since(began).Round(time.Millisecond))
 	}

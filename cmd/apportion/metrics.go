@@ -25,9 +25,10 @@ type metrics struct {
 
 	// Those of aggregation and of the schedule are there only in a process that has them: a time of the last issue
 	// that is 0 would alarm somebody.
-	dirtyDays    prometheus.Gauge
-	passes       prometheus.Histogram
-	passFailures prometheus.Counter
+	dirtyDays     prometheus.Gauge
+	passes        prometheus.Histogram
+	passFailures  prometheus.Counter
+	tenantsBehind prometheus.Gauge
 
 	clockDifference prometheus.Gauge
 	lastIssue       prometheus.Gauge
@@ -66,6 +67,9 @@ func newMetrics() *metrics {
 		}),
 		passFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "apportion_passes_failed_total", Help: "Passes of aggregation that failed in this process; each is made again.",
+		}),
+		tenantsBehind: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "apportion_tenants_behind", Help: "Tenants whose days the last pass of aggregation could not work out; they are not issued.",
 		}),
 
 		clockDifference: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -42,12 +42,16 @@ event of the period are listed.`,
 			if err != nil {
 				return err
 			}
-			if _, err := a.aggregate(ctx); err != nil {
+			report, err := a.aggregate(ctx)
+			if err != nil {
 				return err
 			}
 			r, err := a.reconcile(ctx, p.First(), p.Next().First())
 			if err != nil {
 				return err
+			}
+			for _, b := range report.Behind {
+				r.differ(b.Tenant, "its usage could not be worked out: "+b.Reason)
 			}
 			if err := a.followToInvoices(ctx, r, p); err != nil {
 				return err
@@ -228,6 +232,15 @@ func (a *app) reconcilePartitions(ctx context.Context) ([]partitionBalance, erro
 		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
 	return all, nil
+}
+
+// differ adds a difference of a tenant.
+func (r *reconciliation) differ(tenant, difference string) {
+	at, found := slices.BinarySearchFunc(r.Tenants, tenant, func(t tenantBalance, id string) int { return strings.Compare(t.Tenant, id) })
+	if !found {
+		r.Tenants = slices.Insert(r.Tenants, at, tenantBalance{Tenant: tenant})
+	}
+	r.Tenants[at].Differences = append(r.Tenants[at].Differences, difference)
 }
 
 // finding returns what does not balance, if anything does not.

@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS usage_passes
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
     positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
     rules           String COMMENT 'the configured rules that the figures rest on: a change of them touches every day',
+    behind          Array(Tuple(tenant String, reason String)) COMMENT 'tenants whose days could not be worked out, and why: their figures are older, and each later pass tries again',
     finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day came into force'
 )
 ENGINE = ReplacingMergeTree(pass)
@@ -49,7 +50,7 @@ COMMENT 'the events that stand on several dates in UTC, with each of the dates';
 CREATE TABLE IF NOT EXISTS usage_days
 (
     tenant LowCardinality(String) COMMENT 'the tenant',
-    date   Date32 COMMENT 'a date in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    date   Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
     pass   UInt64 COMMENT 'number of the pass that worked it out; the highest is in force',
     run    UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is in force'
 )
@@ -60,7 +61,7 @@ COMMENT 'which run of which pass is in force for a day: it comes into force, who
 CREATE TABLE IF NOT EXISTS usage_daily
 (
     tenant       LowCardinality(String) COMMENT 'the tenant',
-    date         Date32 COMMENT 'a date in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    date         Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
     meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium, ivr_port or connect.<channel> (R9); empty: deliveries that count for nothing',
     subscription LowCardinality(String) COMMENT 'the subscription that the usage is attributed to (R10, R11); empty: the tenant as a whole',
     entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together (R14)',
@@ -102,7 +103,7 @@ COMMENT 'usage_daily without the figures that are no longer in force, and withou
 CREATE OR REPLACE VIEW v_usage_daily
 (
     tenant       LowCardinality(String) COMMENT 'the tenant',
-    date         Date32 COMMENT 'a date in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    date         Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
     meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium, ivr_port or connect.<channel> (R9)',
     subscription LowCardinality(String) COMMENT 'the subscription that the usage is attributed to (R10, R11); empty: the tenant as a whole',
     entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together: the pool (R14)',

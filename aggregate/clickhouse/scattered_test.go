@@ -1,0 +1,161 @@
+package clickhouse_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/aggregate"
+	"apportion/aggregate/clickhouse"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// connectUsage is one message of a tenant.
+func connectUsage(tenant, id string, atMS int64) schemas.Event {
+	return schemas.Event{Tenant: tenant, Type: schemas.ConnectUsage, Source: "/t", ID: id, TimeMS: atMS, StartMS: schemas.Absent, EndMS: schemas.Absent,
+		Channel: "sms", Quantity: 1_000_000}
+}
+
+// two are tenants that the registry knows; who else sends usage is unknown.
+func two() aggregate.Snapshot {
+	var s aggregate.Snapshot
+	s.Offset = 1
+	s.Timelines.Zones = map[string]*civil.Zone{}
+	for _, tenant := range []string{"acme", "beta"} {
+		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: tenant, Zone: civil.UTC})
+		s.Timelines.Zones[tenant] = civil.UTC
+		s.Timelines.Primary = append(s.Timelines.Primary, aggregate.PrimaryStep{Tenant: tenant, FromMS: aggregate.Start, Subscription: "Sub-" + tenant})
+		s.Timelines.Active = append(s.Timelines.Active, aggregate.ActiveStep{Tenant: tenant, Subscription: "Sub-" + tenant, FromMS: aggregate.Start, Active: true})
+	}
+	return s
+}
+
+// TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends it.
+func TestScatteredDates(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	const n = 2000
+	random := rand.New(rand.NewPCG(1, 2))
+	var deliveries []schemas.Event
+	dates := map[civil.Date]bool{}
+	months := map[civil.Month]bool{}
+	for i := range n {
+		known, unknown := civil.Date(1096+random.IntN(2_930_000)), civil.Date(1096+random.IntN(2_930_000))
+		dates[known], months[unknown.Month()] = true, true
+		deliveries = append(deliveries, connectUsage("acme", fmt.Sprint(i), civil.UTC.Start(known)+36_000_000), connectUsage("nobody", fmt.Sprint(i), civil.UTC.Start(unknown)+36_000_000))
+	}
+	insert(t, conn, 0, deliveries)
+	insert(t, conn, int64(len(deliveries)), deliveries[:2]) // of either one, twice
+	pieces := 0
+	report, err := aggregate.Refresh(t.Context(), counting{store, &pieces}, two(), aggregate.DefaultRules(), func(int, int) {})
+	if err != nil || report.Days != len(dates)+len(months) {
+		t.Fatalf("%+v, %v; want %d days", report, err, len(dates)+len(months))
+	}
+	if pieces != 1 {
+		t.Errorf("the days were worked out by %d queries, want 1", pieces)
+	}
+	var parts uint64
+	if err := conn.QueryRow(t.Context(), `SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table IN ('usage_events', 'usage_daily')`).Scan(&parts); err != nil {
+		t.Fatal(err)
+	}
+	if parts > 2*140 {
+		t.Errorf("the usage of %d dates is in %d parts", len(dates), parts)
+	}
+	sum := inForce(t, conn)
+	if acme, want := sum["acme"], (aggregate.Balance{Accepted: n + 1, Counted: n, Duplicate: 1}); acme != want {
+		t.Errorf("acme has %+v, want %+v", acme, want)
+	}
+	if nobody, want := sum["nobody"], (aggregate.Balance{Accepted: n + 1, Held: n + 1}); nobody != want {
+		t.Errorf("nobody has %+v, want %+v", nobody, want)
+	}
+
+	// Once the registry knows the tenant, nothing is held of it any more.
+	known := two()
+	known.Offset = 2
+	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Zone: civil.UTC, Version: 1})
+	known.Timelines.Zones["nobody"] = civil.UTC
+	known.Timelines.Primary = append(known.Timelines.Primary, aggregate.PrimaryStep{Tenant: "nobody", FromMS: aggregate.Start, Subscription: "Sub-n"})
+	if _, err := aggregate.Refresh(t.Context(), store, known, aggregate.DefaultRules(), func(int, int) {}); err != nil {
+		t.Fatal(err)
+	}
+	now := inForce(t, conn)["nobody"]
+	if want := (aggregate.Balance{Accepted: n + 1, Counted: n, Duplicate: 1}); now != want {
+		t.Errorf("once known nobody has %+v, want %+v", now, want)
+	}
+}
+
+// inForce sums up the balances of all days of each tenant.
+func inForce(t *testing.T, conn driver.Conn) map[string]aggregate.Balance {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), `SELECT tenant, toInt64(sum(accepted)), toInt64(sum(events)), toInt64(sum(duplicate)), toInt64(sum(held))
+		FROM v_usage_figures WHERE subscription = '' GROUP BY tenant`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	sums := map[string]aggregate.Balance{}
+	for rows.Next() {
+		var tenant string
+		var b aggregate.Balance
+		if err := rows.Scan(&tenant, &b.Accepted, &b.Counted, &b.Duplicate, &b.Held); err != nil {
+			t.Fatal(err)
+		}
+		sums[tenant] = b
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}
+
+// counting counts the pieces of a pass.
+type counting struct {
+	*clickhouse.Store
+	pieces *int
+}
+
+func (c counting) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+	*c.pieces++
+	return c.Store.WorkOut(ctx, shard, pass, days, timelines, rules)
+}
+
+// TestDamagedRow: a row that no event can have leaves its tenant behind, and the others come into force.
+func TestDamagedRow(t *testing.T) {
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	at := civil.UTC.Start(civil.NewDate(2026, 10, 14)) + 36_000_000
+	session := schemas.Event{Tenant: "beta", Type: schemas.AgentSession, Source: "/t", ID: "s", TimeMS: at, StartMS: at, EndMS: at + 400*86_400_000, Agent: "a"}
+	insert(t, conn, 0, []schemas.Event{connectUsage("acme", "1", at), session})
+	report, err := aggregate.Refresh(t.Context(), store, two(), aggregate.DefaultRules(), func(int, int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Behind) != 1 || report.Behind[0].Tenant != "beta" || !strings.Contains(report.Behind[0].Reason, "longer than any event can have") {
+		t.Errorf("left behind: %v; want beta, for its session", report.Behind)
+	}
+	last, err := store.LastPass(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, behind := last.BehindOn("beta"); !behind {
+		t.Errorf("the pass says that %v is behind, want beta", last.Behind)
+	}
+	figures, err := store.Stored(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
+	if err != nil || len(figures.Balances) != 1 || figures.Balances[0].Tenant != "acme" || figures.Balances[0].Counted != 1 {
+		t.Errorf("in force are %+v, %v; want the message of acme alone", figures, err)
+	}
+
+	// Once the row is gone the next pass has the tenant again.
+	if err := conn.Exec(t.Context(), `DELETE FROM usage_events WHERE id = 's'`); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, conn, 2, []schemas.Event{connectUsage("beta", "2", at)})
+	if report, err = aggregate.Refresh(t.Context(), store, two(), aggregate.DefaultRules(), func(int, int) {}); err != nil || len(report.Behind) != 0 {
+		t.Errorf("%+v, %v; want nobody left behind", report, err)
+	}
+}
