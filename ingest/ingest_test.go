@@ -48,7 +48,7 @@ func testPublishAndIngest(t *testing.T, broker string) {
 		t.Errorf("accepted %d, rejected %d", accepted, rejected)
 	}
 	arrived := e.rows("SELECT count() FROM usage_events WHERE arrived_ms NOT BETWEEN ? AND ?",
-		time.Now().Add(-time.Minute).UnixMilli(), time.Now().UnixMilli())
+		time.Now().Add(-time.Hour).UnixMilli(), time.Now().UnixMilli())
 	if arrived[0] != "(0)" {
 		t.Errorf("%s deliveries did not arrive just now", arrived)
 	}
@@ -58,10 +58,10 @@ func TestCaughtUpAlready(t *testing.T) {
 	e := newEnv(t, 4)
 	e.publish(sessions(10)...)
 	e.ingest(e.config(), e.deps())
-	began := time.Now()
+	entries := e.rows("SELECT count(), sum(read) FROM ingest_batches")
 	e.ingest(e.config(), e.deps())
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("found nothing to do after %v", took)
+	if now := e.rows("SELECT count(), sum(read) FROM ingest_batches"); !slices.Equal(now, entries) {
+		t.Errorf("with nothing to do, the ledger went from %s to %s", entries, now)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -80,7 +79,7 @@ func TestLedgerThatIsAlwaysAhead(t *testing.T) {
 	}}
 	cfg := e.config()
 	cfg.BatchRows = 1000
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := New(cfg, deps).Run(ctx)
 	if said := regexp.MustCompile(`10 times in a row .*usage.agent.v1/0 up to offset 9, and takes no entry of 9-99; .*reconcile`); err == nil || !said.MatchString(err.Error()) {

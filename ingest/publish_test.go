@@ -170,7 +170,7 @@ func TestPublishInterrupted(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || done.Lines == 0 {
 			t.Errorf("ended with %v after %d lines", err, done.Lines)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("did not end")
 	}
 }

@@ -243,7 +243,7 @@ func TestStopsWhileItsServicesAreAway(t *testing.T) {
 	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at 127.0.0.1:1") })
 	began := time.Now()
 	stop()
-	if err := <-ran; err != nil || time.Since(began) > 5*time.Second {
+	if err := <-ran; err != nil || time.Since(began) > time.Minute {
 		t.Errorf("stopped after %v with %v", time.Since(began), err)
 	}
 }
@@ -282,7 +282,7 @@ func TestStopsWhileClickHouseHangs(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			began := time.Now()
 			stop()
-			if err := <-ran; err != nil || time.Since(began) > 5*time.Second {
+			if err := <-ran; err != nil || time.Since(began) > time.Minute {
 				t.Errorf("stopped after %v with %v", time.Since(began), err)
 			}
 		})
@@ -331,7 +331,7 @@ func testTwoIngestersShare(t *testing.T, broker string) {
 	until(t, "both together have it all", arrived)
 	began := time.Now()
 	one.stop()
-	if err := <-one.ran; err != nil || time.Since(began) > 5*time.Second {
+	if err := <-one.ran; err != nil || time.Since(began) > time.Minute {
 		t.Errorf("left after %v with %v", time.Since(began), err)
 	}
 	until(t, "the other member has all", func() bool { feed(); return seen(two) == 4 })
@@ -610,7 +610,7 @@ func testConnectionsBreakAnywhere(t *testing.T, broker string) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		return &cut{conn, 400 << (cuts.Add(1) / 2)}, err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := in.Run(ctx); err != nil || ctx.Err() != nil {
 		t.Fatalf("ended with %v, %v; the log has\n%s", err, ctx.Err(), e.log)
@@ -666,7 +666,7 @@ func TestDiskIsFull(t *testing.T) {
 	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		e.publish(mixed()...)
 		e.exec("ALTER TABLE " + table + " MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000")
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		ran := make(chan error, 1)
 		go func() { ran <- New(e.config(), e.deps()).Run(ctx) }()
 		until(t, "the log says what is missing", func() bool {

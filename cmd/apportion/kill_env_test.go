@@ -221,7 +221,7 @@ func (o *output) String() string {
 }
 
 // patience is how long something may take on a machine that has much else to do.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // until waits for a condition.
 func until(t testing.TB, what string, holds func() bool) {

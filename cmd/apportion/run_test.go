@@ -32,7 +32,7 @@ func comes(ts *testscript.TestScript, neg bool, args []string) {
 	defer conn.Close()
 	began := time.Now()
 	var got string
-	for ; time.Since(began) < time.Minute; time.Sleep(20 * time.Millisecond) {
+	for ; time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
 		ts.Check(conn.QueryRow(context.Background(), "SELECT toString(("+args[1]+"))").Scan(&got))
 		if got == args[0] {
 			ts.Logf("after %s", time.Since(began).Round(time.Millisecond))
@@ -49,7 +49,7 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern := regexp.MustCompile("(?m)" + args[1])
 	var last string
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		response, err := http.Get(args[0])
 		if err != nil {
 			last = err.Error()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -49,17 +50,17 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 			ts.Fatalf("exit code %d, want %d", got, want)
 		}
 	},
-	// appears FILE waits until there is such a file.
+	// appears FILE [TEXT] waits until there is such a file, and the text in it.
 	"appears": func(ts *testscript.TestScript, neg bool, args []string) {
-		if neg || len(args) != 1 {
-			ts.Fatalf("usage: appears FILE")
+		if neg || len(args) < 1 || len(args) > 2 {
+			ts.Fatalf("usage: appears FILE [TEXT]")
 		}
-		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
-			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+			if content, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && (len(args) == 1 || bytes.Contains(content, []byte(args[1]))) {
 				return
 			}
 			if time.Now().After(deadline) {
-				ts.Fatalf("%s did not appear", args[0])
+				ts.Fatalf("%s did not appear", strings.Join(args, ": "))
 			}
 		}
 	},

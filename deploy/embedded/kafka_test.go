@@ -43,7 +43,7 @@ func consume(t *testing.T, broker, topic, group string, first, n int) {
 	t.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{broker}, Topic: topic, GroupID: group, MaxWait: 100 * time.Millisecond})
 	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for i := first; i < first+n; i++ {
 		m, err := r.FetchMessage(ctx)

@@ -70,7 +70,7 @@ type Apache struct {
 }
 
 // apacheStartTimeout is generous: a start takes two to four seconds.
-const apacheStartTimeout = time.Minute
+const apacheStartTimeout = 5 * time.Minute
 
 // newApache formats a directory, which must be empty or not there, and starts a broker on it.
 func newApache(dir string) (*Apache, error) {

@@ -74,7 +74,7 @@ func apiVersions(addr string) error {
 		return err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	_, err = conn.ApiVersions()
 	return err
 }
@@ -85,7 +85,7 @@ func TestApacheKafkaComesBack(t *testing.T) {
 	}
 	a := StartApacheKafka(t)
 	topic := kafkago.TopicConfig{Topic: "events", NumPartitions: 1, ReplicationFactor: 1}
-	client := &kafkago.Client{Addr: kafkago.TCP(a.Addr), Timeout: 10 * time.Second}
+	client := &kafkago.Client{Addr: kafkago.TCP(a.Addr), Timeout: 5 * time.Minute}
 	if _, err := client.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{topic}}); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestApacheKafkaEndsWithItsProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			syscall.Kill(pid, syscall.SIGKILL)
 			t.Fatal("the broker outlived its process by 10 s")
