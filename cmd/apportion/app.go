@@ -41,8 +41,10 @@ type app struct {
 
 	conn    driver.Conn // see clickhouse
 	opening sync.Mutex
-	shards  []driver.Conn // see openShards
-	closers []func() error
+	// warnOfPassword is done once a command.
+	warnOfPassword sync.Once
+	shards         []driver.Conn // see openShards
+	closers        []func() error
 
 	// leftOut are the invoice files that could not be written, see writeFiles.
 	leftOut []*export.Refusal
@@ -142,8 +144,16 @@ func (a *app) brokers() (brokers ingest.Brokers, err error) {
 		if brokers.SASL, err = ingest.SASL(k.SASL.Mechanism, k.SASL.User, k.SASL.Password); err != nil {
 			return brokers, usagef("kafka.sasl: %w", err)
 		}
+		a.warnOfPassword.Do(func() { a.warnOfClearPassword() })
 	}
 	return brokers, nil
+}
+
+// warnOfClearPassword says that whoever reads along learns Kafka's password, if that is so.
+func (a *app) warnOfClearPassword() {
+	if k := a.cfg.Kafka; k.SASL.Mechanism == "PLAIN" && !k.TLS.Enabled {
+		a.log.Warn("kafka.sasl.mechanism PLAIN sends the password in the clear; set kafka.tls.enabled, or use SCRAM-SHA-512")
+	}
 }
 
 // topic returns the name that a topic of the event contract has here.

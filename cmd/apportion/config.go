@@ -30,6 +30,7 @@ underscores between the words: kafka.topicPrefix is APPORTION_KAFKA_TOPIC_PREFIX
 			}
 			var result []row
 			var rows [][]string
+			a.warnOfClearPassword()
 			a.sources["time.zoneData"] += ": edition " + civil.Edition()
 			for _, s := range settings(&a.cfg) {
 				result = append(result, row{s.key, s.String(), a.sources[s.key]})

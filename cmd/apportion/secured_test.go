@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,6 +244,33 @@ func TestSecuredServers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A password that goes over the wire as it is, is warned of, once: by what connects, and by config.
+func TestPasswordInTheClear(t *testing.T) {
+	const warning = "PLAIN sends the password in the clear"
+	kafka, err := embedded.StartKafka(embedded.Options{}, kfake.EnableSASL(), kfake.Superuser("PLAIN", "ingest", "s3cret"),
+		kfake.Superuser("SCRAM-SHA-256", "ingest", "s3cret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kafka.Stop()
+	settings := []string{"kafka.brokers=" + kafka.Addr, "kafka.sasl.user=ingest", "kafka.sasl.password=s3cret"}
+	for _, test := range []struct {
+		settings []string
+		args     []string
+		warnings int
+	}{
+		{[]string{"kafka.sasl.mechanism=PLAIN"}, []string{"config"}, 1},
+		{[]string{"kafka.sasl.mechanism=PLAIN"}, []string{"publish", "-"}, 1},
+		{[]string{"kafka.sasl.mechanism=PLAIN", "kafka.tls.enabled=true"}, []string{"config"}, 0},
+		{[]string{"kafka.sasl.mechanism=SCRAM-SHA-256"}, []string{"publish", "-"}, 0},
+	} {
+		_, _, messages := apportion(t, append(slices.Clone(settings), test.settings...), "", test.args...)
+		if n := strings.Count(messages, warning); n != test.warnings {
+			t.Errorf("%v %v: %d warnings, want %d:\n%s", test.args, test.settings, n, test.warnings, messages)
+		}
 	}
 }
 
