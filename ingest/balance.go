@@ -26,9 +26,11 @@ type PartitionBalance struct {
 	Topic     string
 	Partition int
 	// Offsets is what the ledger spans. Holes are the parts of it that no batch
-	// has, Overlaps those that several have.
+	// has, from the offset 0 on, Overlaps those that several have.
 	Offsets         OffsetRange
 	Holes, Overlaps []OffsetRange
+	// Accepted holes are no difference any more.
+	AcceptedHoles []OffsetRange
 	// Read, Accepted and Rejected are the sums of the ledger.
 	Read, Accepted, Rejected uint64
 	// Skipped is how many offsets of the ledger's batches had no record: Kafka
@@ -46,9 +48,17 @@ type PartitionBalance struct {
 // Balanced reports whether there is no difference.
 func (b *PartitionBalance) Balanced() bool { return len(b.Differences) == 0 }
 
+// Hole is a range of offsets of a partition that somebody has accepted as gone.
+type Hole struct {
+	Topic     string
+	Partition int
+	OffsetRange
+}
+
 // Balance returns the balance of every topic partition that the ledger or a
-// table has anything of, by topic and partition.
-func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) {
+// table has anything of, by topic and partition. Holes that are accepted are no
+// differences.
+func Balance(ctx context.Context, conn driver.Conn, accepted ...Hole) ([]PartitionBalance, error) {
 	all, err := ledger(ctx, conn)
 	if err != nil {
 		return nil, explained(err)
@@ -61,6 +71,10 @@ func Balance(ctx context.Context, conn driver.Conn) ([]PartitionBalance, error) 
 	}
 	balances := make([]PartitionBalance, 0, len(all))
 	for _, b := range all {
+		if b.Offsets.First > 0 { // Kafka deleted what was before, or the ledger lost it
+			b.Holes = slices.Insert(b.Holes, 0, OffsetRange{0, b.Offsets.First - 1})
+		}
+		b.accept(accepted)
 		b.compare()
 		if b.Accepted != b.StoredAccepted || b.Rejected != b.StoredRejected {
 			if err := b.locate(ctx, conn); err != nil {
@@ -149,6 +163,30 @@ func (b *PartitionBalance) tear(ctx context.Context, conn driver.Conn) error {
 		}
 	}
 	return rows.Err()
+}
+
+// accept takes what is accepted out of the holes.
+func (b *PartitionBalance) accept(accepted []Hole) {
+	for _, a := range accepted {
+		if a.Topic != b.Topic || a.Partition != b.Partition {
+			continue
+		}
+		var left []OffsetRange
+		for _, h := range b.Holes {
+			within := OffsetRange{max(h.First, a.First), min(h.Last, a.Last)}
+			if within.First > within.Last {
+				left = append(left, h)
+				continue
+			}
+			b.AcceptedHoles = append(b.AcceptedHoles, within)
+			for _, rest := range []OffsetRange{{h.First, within.First - 1}, {within.Last + 1, h.Last}} {
+				if rest.First <= rest.Last {
+					left = append(left, rest)
+				}
+			}
+		}
+		b.Holes = left
+	}
 }
 
 // compare puts every difference into words.

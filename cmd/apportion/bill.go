@@ -194,8 +194,8 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done
 }
 
 // differences returns what does not balance between the topics and what was taken in (R22).
-func (a *app) differences(ctx context.Context, conn driver.Conn) ([]string, error) {
-	partitions, err := ingest.Balance(ctx, conn)
+func (a *app) differences(ctx context.Context, conn driver.Conn, state registry.State) ([]string, error) {
+	partitions, err := ingest.Balance(ctx, conn, acceptedHoles(state)...)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 	if biller.Behind, err = a.behind(ctx, flags.wait); err != nil {
 		return nil, err
 	}
-	if biller.Differences, err = a.differences(ctx, a.conn); err != nil {
+	if biller.Differences, err = a.differences(ctx, a.conn, biller.State); err != nil {
 		return nil, err
 	}
 	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)

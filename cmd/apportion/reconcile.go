@@ -12,6 +12,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
@@ -69,6 +70,8 @@ event of the period are listed.`,
 // reconciliation is the balance of R22.
 type reconciliation struct {
 	Partitions []partitionBalance `json:"partitions"`
+	// AcceptedHoles are offsets that were never taken in, and why they stop nobody.
+	AcceptedHoles []registry.AcceptedHole `json:"accepted_holes"`
 	// OtherTopics says which topics are not those that were taken in.
 	OtherTopics []string        `json:"other_topics,omitempty"`
 	Tenants     []tenantBalance `json:"tenants"`
@@ -110,7 +113,12 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 		return nil, err
 	}
 	r := &reconciliation{Rejected: map[string]uint64{}, Tenants: []tenantBalance{}, Partitions: []partitionBalance{}}
-	if r.Partitions, err = a.reconcilePartitions(ctx); err != nil {
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.AcceptedHoles = append([]registry.AcceptedHole{}, state.AcceptedHoles()...)
+	if r.Partitions, err = a.reconcilePartitions(ctx, state); err != nil {
 		return nil, err
 	}
 	brokers, err := a.brokers()
@@ -188,13 +196,13 @@ func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date)
 }
 
 // reconcilePartitions returns the balance of every topic partition, up to where it ends on Kafka.
-func (a *app) reconcilePartitions(ctx context.Context) ([]partitionBalance, error) {
+func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]partitionBalance, error) {
 	brokers, err := a.brokers()
 	if err != nil {
 		return nil, err
 	}
 	// Kafka is asked last, so that it is never behind the ledger.
-	balances, err := ingest.Balance(ctx, a.conn)
+	balances, err := ingest.Balance(ctx, a.conn, acceptedHoles(state)...)
 	if err != nil {
 		return nil, err
 	}
@@ -335,6 +343,9 @@ func (r *reconciliation) write(w io.Writer) {
 		}
 		fmt.Fprintf(w, "refused correction: %s %s %s: %s (apportion rejected show %s/%d/%d)\n", c.Tenant, c.Source, c.ID,
 			strings.TrimSpace(c.Code+" "+c.Field), c.Topic, c.Partition, c.Offset)
+	}
+	for _, h := range r.AcceptedHoles {
+		fmt.Fprintf(w, "accepted hole: %s/%d: the offsets %s: %s (command %d)\n", h.Topic, h.Partition, ingest.OffsetRange{First: h.First, Last: h.Last}, h.Reason, h.Offset)
 	}
 	for _, p := range r.Partitions {
 		if p.NotRead != nil && *p.NotRead > 0 {

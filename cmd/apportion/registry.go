@@ -117,8 +117,8 @@ type outcome struct {
 func rehearse(state registry.State, c registry.Command) (registry.State, *outcome) {
 	next, verdict := state.Apply(state.Offset()+1, c)
 	o := &outcome{Tenant: c.TenantID, Command: c.Command, Accepted: verdict.Accepted, Refusals: verdict.Refusals, command: c}
-	if o.Accepted {
-		o.Changes = registry.Describe(state.Tenant(c.TenantID), next.Tenant(c.TenantID))
+	if tenant := next.Tenant(c.TenantID); o.Accepted && tenant != nil {
+		o.Changes = registry.Describe(state.Tenant(c.TenantID), tenant)
 	}
 	return next, o
 }

@@ -128,7 +128,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 		if err := s.a.newIngester(s.brokers, false, s.metrics, func(ingest.Progress) {}).AwaitCaughtUp(ctx); err != nil {
 			return err
 		}
-		if biller.Differences, err = s.a.differences(ctx, s.conn); err != nil {
+		if biller.Differences, err = s.a.differences(ctx, s.conn, s.registry.state); err != nil {
 			return err
 		}
 	}
