@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/lockedfile"
@@ -55,7 +56,33 @@ func Library(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return a.library(ctx, filepath.Join(cache, "chdb", a.version), progress)
+	path, err := a.library(ctx, filepath.Join(cache, "chdb", a.version), progress)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Dir(path)
+	return path, ours(path, dir, filepath.Dir(dir), cache)
+}
+
+// ours returns an error when others than the user and root may write one of the files or directories: what is in the
+// library is run, and its hash is looked at only when it is fetched. In a directory such as /tmp others may make
+// files, and take away none of ours.
+func ours(paths ...string) error {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		const byOthers = 0o022
+		stat, known := info.Sys().(*syscall.Stat_t)
+		if known && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
+			return fmt.Errorf("%s belongs to user %d, who could have ClickHouse run anything: let APPORTION_CACHE name a directory of your own", path, stat.Uid)
+		}
+		if info.Mode().Perm()&byOthers != 0 && (!info.IsDir() || info.Mode()&fs.ModeSticky == 0) {
+			return fmt.Errorf("others may write %s (%v), and so have ClickHouse run anything: remove it if it may have been changed, chmod go-w it if not, or let APPORTION_CACHE name a directory of your own", path, info.Mode())
+		}
+	}
+	return nil
 }
 
 // CacheDir is where programs are kept that are fetched once: APPORTION_CACHE, or else `apportion` in the

@@ -177,3 +177,41 @@ func TestFetchThatFailsSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+// What others may write is not run.
+func TestLibraryThatOthersMayWrite(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		file, dir os.FileMode
+		uid       int // that the file is given to, where the test may
+		want      string
+	}{
+		{"ours", 0o755, 0o755, 0, ""},
+		{"a directory such as /tmp", 0o755, 0o777 | os.ModeSticky, 0, ""},
+		{"a file of the group's", 0o775, 0o755, 0, "others may write "},
+		{"a file of everybody's", 0o757, 0o755, 0, "others may write "},
+		{"a directory of everybody's", 0o755, 0o777, 0, "others may write "},
+		{"a file of another's", 0o755, 0o755, 12345, "belongs to user 12345"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, libraryFile)
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if test.uid != 0 && os.Chown(path, test.uid, -1) != nil {
+				t.Skip("only root may give files away")
+			}
+			if err := os.Chmod(path, test.file); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(dir, test.dir); err != nil {
+				t.Fatal(err)
+			}
+			err := ours(path, dir)
+			if (test.want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "APPORTION_CACHE")) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
