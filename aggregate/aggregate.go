@@ -178,6 +178,8 @@ type Proof struct {
 	Date   civil.Date
 	// Deliveries are the distinct places on Kafka, Events those whose winner (R8) is on the date.
 	Deliveries, Events int64
+	// Missing says that no figures are in force, though a session lasts into the date.
+	Missing bool
 }
 
 // Profile is the concurrency of a tenant as a whole over one date (R13): the picture behind a peak.

@@ -39,6 +39,7 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones m
 	}
 	days, stored := map[day]aggregate.Balance{}, map[day]aggregate.Proof{}
 	dates := map[string][]civil.Date{}
+	found := map[string][]string{}
 	for _, b := range balances {
 		if zones[b.Tenant] == nil {
 			continue // the deliveries of a tenant that the registry does not know are held, and on no bill
@@ -47,10 +48,13 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones m
 		dates[b.Tenant] = append(dates[b.Tenant], b.Date)
 	}
 	for _, p := range proofs {
+		if p.Missing {
+			found[p.Tenant] = append(found[p.Tenant], fmt.Sprintf("%s: a session lasts into the date, and no figures are in force for it", p.Date))
+			continue
+		}
 		stored[day{p.Tenant, p.Date}] = p
 		dates[p.Tenant] = append(dates[p.Tenant], p.Date)
 	}
-	found := map[string][]string{}
 	for tenant, of := range dates {
 		slices.Sort(of)
 		for _, date := range slices.Compact(of) {

@@ -17,8 +17,14 @@ import (
 // with nil, of all, as far as they have a zone: in the order of tenant and date, those dates alone that have any. It reads usage_events and nothing
 // that is derived from it, and it shares no SQL with what works days out, so a fault of either shows (R22).
 func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+	known := known(aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled})
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
-		return proof(ctx, shard, tenants, from, to, known(aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}), zones)
+		of, err := proof(ctx, shard, tenants, from, to, known, zones)
+		if err != nil {
+			return nil, err
+		}
+		missing, err := missing(ctx, shard, tenants, from, to, known, zones)
+		return append(of, missing...), err
 	})
 	all := slices.Concat(parts...)
 	slices.SortFunc(all, func(x, y aggregate.Proof) int {
@@ -94,5 +100,60 @@ func proof(ctx context.Context, shard driver.Conn, tenants []string, from, to ci
 		all = append(all, p)
 		return nil
 	})
+	return all, err
+}
+
+// missing returns the dates that a session of an earlier one lasts into, and that no figures are in force for. Such a date
+// need not have any delivery of its own.
+func missing(ctx context.Context, shard driver.Conn, tenants []string, from, to civil.Date, known string, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+	q := newQuery(ctx)
+	q.parameter("lo", civil.UTC.Start(from-1)-longest)
+	q.parameter("hi", civil.UTC.Start(to+1))
+	q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+	wanted := q.table("wanted", "tenant", "String")
+	for _, t := range tenants {
+		wanted(t)
+	}
+	of := ""
+	if tenants != nil {
+		of = ` AND tenant IN (SELECT tenant FROM wanted)`
+	}
+	type date struct {
+		tenant string
+		date   civil.Date
+	}
+	inForce, lasting := map[date]bool{}, map[date]bool{}
+	if err := q.each(shard, `SELECT DISTINCT tenant, date FROM usage_days
+		WHERE date >= toDate32({from:String}) AND date < toDate32({to:String})`+of, func(rows driver.Rows) error {
+		var tenant string
+		var at time.Time
+		err := rows.Scan(&tenant, &at)
+		inForce[date{tenant, civil.DateOfTime(at)}] = true
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	// Of the sessions that begin in one quarter of an hour, as zones have them, the one that ends last tells.
+	err := q.each(shard, `SELECT tenant, max(at_ms), max(end_ms) FROM usage_events
+		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND start_ms >= 0 AND end_ms > start_ms AND `+known+of+`
+		GROUP BY tenant, intDiv(at_ms, 900000)`, func(rows driver.Rows) error {
+		var tenant string
+		var first, last int64
+		if err := rows.Scan(&tenant, &first, &last); err != nil {
+			return err
+		}
+		if zone := zones[tenant]; zone != nil {
+			for _, d := range aggregate.Days(tenant, zone, max(from, zone.DateOf(first)+1), min(to, zone.DateOf(last-1)+1)) {
+				lasting[date{tenant, d.Date}] = true
+			}
+		}
+		return nil
+	})
+	var all []aggregate.Proof
+	for d := range lasting {
+		if !inForce[d] {
+			all = append(all, aggregate.Proof{Tenant: d.tenant, Date: d.date, Missing: true})
+		}
+	}
 	return all, err
 }
