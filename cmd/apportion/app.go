@@ -41,6 +41,7 @@ type app struct {
 
 	conn    driver.Conn // see clickhouse
 	opening sync.Mutex
+	failing failures // see keep
 	// warnOfPassword is done once a command.
 	warnOfPassword sync.Once
 	shards         []driver.Conn // see openShards

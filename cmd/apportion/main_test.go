@@ -73,7 +73,7 @@ func TestEveryVariable(t *testing.T) {
 			value = "2026-10"
 		} else if s.key == "http.listen" {
 			value = "localhost:8080"
-		} else if strings.HasSuffix(s.key, ".tls.enabled") {
+		} else if strings.HasSuffix(s.key, ".tls.enabled") || s.key == "schedule.catchUp" {
 			value = "true"
 		} else if s.key == "kafka.sasl.mechanism" {
 			value = "SCRAM-SHA-512"

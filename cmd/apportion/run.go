@@ -133,7 +133,8 @@ func (a *app) keep(ctx context.Context, part string, run func(context.Context) e
 		if lasts(err) {
 			return fmt.Errorf("%s: %w", part, err)
 		}
-		if time.Since(began) > 2*lastPause {
+		a.failing.add(part, began, time.Now(), err)
+		if time.Since(began) > goodRun {
 			pause = firstPause
 		}
 		a.log.Error(part+" failed and will be tried again", "error", err, "in", pause)

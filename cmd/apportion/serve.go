@@ -29,7 +29,8 @@ func newServeCommand(a *app) *cobra.Command {
   /metrics   for Prometheus; the lag of every partition and the age of the oldest change that
              the daily usage does not show yet, whichever process works on them
 
-An ingest with http.listen configured serves the same of itself, and so does a run.`,
+An ingest with http.listen configured serves the same of itself, and so does a run, which
+is not ready either while a part of it has been failing for longer than a minute.`,
 		Example: `  apportion serve --config data/apportion.yaml
   apportion serve --config data/apportion.yaml --set http.listen=0.0.0.0:8080`,
 		Args: cobra.NoArgs,
@@ -61,7 +62,8 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 	}
 	monitor := ingest.NewMonitor(brokers, a.cfg.Kafka.TopicPrefix, conn, a.log)
 	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
-	server := &http.Server{Handler: healthHandler(monitor.Trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
+	trouble := func() []string { return append(monitor.Trouble(), a.failing.trouble(time.Now())...) }
+	server := &http.Server{Handler: healthHandler(trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)
 	go func() {
