@@ -71,8 +71,11 @@ func Balance(ctx context.Context, conn driver.Conn, accepted ...Hole) ([]Partiti
 	}
 	balances := make([]PartitionBalance, 0, len(all))
 	for _, b := range all {
-		if b.Offsets.First > 0 { // Kafka deleted what was before, or the ledger lost it
-			b.Holes = slices.Insert(b.Holes, 0, OffsetRange{0, b.Offsets.First - 1})
+		// Kafka deleted what was before, or the ledger lost it.
+		if first := b.Offsets.First; first > 0 && len(b.Holes) > 0 && b.Holes[0].First == first {
+			b.Holes[0].First = 0
+		} else if first > 0 {
+			b.Holes = slices.Insert(b.Holes, 0, OffsetRange{0, first - 1})
 		}
 		b.accept(accepted)
 		b.compare()
