@@ -70,21 +70,29 @@ func proof(ctx context.Context, shard driver.Conn, tenants []string, from, to ci
 	if tenants != nil {
 		of = ` AND tenant IN (SELECT tenant FROM chosen)`
 	}
-	if err := within.each(shard, `SELECT tenant, min(at_ms), max(at_ms) FROM usage_events
-		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`+of+` GROUP BY tenant`, func(rows driver.Rows) error {
+	last := map[string]civil.Date{} // of the dates that were added
+	if err := within.each(shard, `SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day FROM usage_events
+		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`+of+` GROUP BY tenant, day ORDER BY tenant, day`, func(rows driver.Rows) error {
 		var tenant string
-		var first, last int64
-		if err := rows.Scan(&tenant, &first, &last); err != nil {
+		var n int64
+		if err := rows.Scan(&tenant, &n); err != nil {
 			return err
 		}
 		zone := zones[tenant]
 		if zone == nil {
 			return nil
 		}
-		wanted(tenant)
-		for _, d := range aggregate.Days(tenant, zone, max(from, zone.DateOf(first)), min(to, zone.DateOf(last)+1)) {
+		after, known := last[tenant]
+		if !known {
+			wanted(tenant)
+			after = from - 1
+		}
+		// A date of UTC has parts of two of the zone.
+		first, end := max(after+1, zone.DateOf(n*day)), min(to, zone.DateOf(n*day+day-1)+1)
+		for _, d := range aggregate.Days(tenant, zone, first, end) {
 			dates(tenant, d.Date.Time(), d.FromMS, d.ToMS)
 		}
+		last[tenant] = max(after, end-1)
 		return nil
 	}); err != nil {
 		return nil, err
@@ -109,7 +117,8 @@ func missing(ctx context.Context, shard driver.Conn, tenants []string, from, to 
 	q := newQuery(ctx)
 	q.parameter("lo", civil.UTC.Start(from-1)-longest)
 	q.parameter("hi", civil.UTC.Start(to+1))
-	q.parameters["from"], q.parameters["to"] = from.String(), to.String()
+	q.parameter("from", int64(from))
+	q.parameter("to", int64(to))
 	wanted := q.table("wanted", "tenant", "String")
 	for _, t := range tenants {
 		wanted(t)
@@ -124,7 +133,7 @@ func missing(ctx context.Context, shard driver.Conn, tenants []string, from, to 
 	}
 	inForce, lasting := map[date]bool{}, map[date]bool{}
 	if err := q.each(shard, `SELECT DISTINCT tenant, date FROM usage_days
-		WHERE date >= toDate32({from:String}) AND date < toDate32({to:String})`+of, func(rows driver.Rows) error {
+		WHERE toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`+of, func(rows driver.Rows) error {
 		var tenant string
 		var at time.Time
 		err := rows.Scan(&tenant, &at)

@@ -99,12 +99,12 @@ func TestCluster(t *testing.T) {
 	}
 
 	// Lines of tenants of either kind are worked out again from their deliveries, which one shard has.
-	for _, line := range []string{"INV-SUB10c-202610/13", "INV-Sub100044-202610/19", "INV-Sub100044-202610/21"} {
+	for _, line := range []string{"INV-Sub100044-202610/15", "INV-Sub100046-202610/10"} {
 		if stdout := over("explain", line, "--verify"); !strings.Contains(stdout, "Verified: worked out again") {
 			t.Errorf("explain %s: %s", line, stdout)
 		}
 	}
-	if stdout := over("bill", "evidence", "INV-SUB10c-202610", "--out", out); strings.Contains(stdout, ": 0 ") {
+	if stdout := over("bill", "evidence", "INV-Sub100046-202610", "--out", out); strings.Contains(stdout, ": 0 ") {
 		t.Errorf("evidence: %s", stdout)
 	}
 

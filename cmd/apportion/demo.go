@@ -156,7 +156,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 
 	a.step("reconcile")
 	// All of the deliveries, not those of the period alone, so that each can be seen to be somewhere.
-	balance, err := a.reconcile(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(2299, 12, 31))
+	balance, err := a.reconcile(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(9999, 12, 31)+2)
 	if err != nil {
 		return err
 	}

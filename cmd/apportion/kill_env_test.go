@@ -67,7 +67,7 @@ func victim() {
 	}
 	a := &app{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, issueAt: pass}
 	a.ingestTuning = func(cfg *ingest.Config, deps *ingest.Deps) {
-		cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = o.Rows, 4000, 10*time.Millisecond
+		cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = max(1, o.Rows), 4000, 10*time.Millisecond
 		cfg.SessionTimeout = sessionTime
 		deps.At = pass
 	}
