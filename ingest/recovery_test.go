@@ -478,17 +478,18 @@ func testFenced(t *testing.T, broker string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	deps := e.deps()
-	var once sync.Once
+	var inserts atomic.Int64
 	deps.ClickHouse = failing{e.conn, func(query string) error {
-		if strings.HasPrefix(query, "INSERT INTO usage_events") {
-			once.Do(func() { e.evict(cfg.Group) })
+		if strings.HasPrefix(query, "INSERT INTO usage_events") && inserts.Add(1) == 1 {
+			e.evict(cfg.Group)
 		}
 		return nil
 	}}
 	go func() { ran <- New(cfg, deps).Run(ctx) }()
 	until(t, "the deliveries are in", func() bool { return e.taken() == 10 })
-	if !strings.Contains(e.log.String(), "resuming from the ledger") {
-		t.Errorf("nobody was fenced; the log has\n%s", e.log)
+	// Whether the commit is refused or the heartbeat comes first, the block is not entered, and is inserted again.
+	if n := inserts.Load(); n < 2 {
+		t.Errorf("%d insert: a consumer that was evicted entered its block; the log has\n%s", n, e.log)
 	}
 	stop()
 	if err := <-ran; err != nil {
