@@ -73,7 +73,7 @@ func newEnvOn(t testing.TB, broker string, partitions int) *env {
 // after it has answered.
 func (e *env) createTopics(partitions int) {
 	e.t.Helper()
-	if err := CreateTopics(e.t.Context(), at(e.broker), e.prefix, partitions); err != nil {
+	if err := topicsOf(e.broker, e.prefix, partitions).Create(e.t.Context()); err != nil {
 		e.t.Fatal(err)
 	}
 	c := newCluster(at(e.broker))
@@ -103,6 +103,11 @@ func eachKafka(t *testing.T, test func(t *testing.T, broker string)) {
 
 // at is a cluster that lets anybody in.
 func at(addrs ...string) Brokers { return Brokers{Addrs: addrs} }
+
+// topicsOf are topics with so many partitions.
+func topicsOf(broker, prefix string, partitions int) Topics {
+	return Topics{Brokers: at(broker), Prefix: prefix, Partitions: partitions, Retention: 24 * time.Hour * DefaultRetentionDays}
+}
 
 // connect opens a migrated database.
 func connect(t testing.TB, addr, database string) driver.Conn {

@@ -118,7 +118,7 @@ func TestCreateTopicsAgain(t *testing.T) { eachKafka(t, testCreateTopicsAgain) }
 
 func testCreateTopicsAgain(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 3)
-	if err := CreateTopics(t.Context(), at(e.broker), e.prefix, 5); err != nil {
+	if err := topicsOf(e.broker, e.prefix, 5).Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c := newCluster(at(e.broker))

@@ -91,7 +91,7 @@ func newPipeline(b *testing.B) *pipeline {
 		prefix: fmt.Sprintf("p%d.", epoch),
 		log:    new(logBuffer),
 	}
-	if err := CreateTopics(b.Context(), at(e.broker), e.prefix, pipelinePartitions); err != nil {
+	if err := topicsOf(e.broker, e.prefix, pipelinePartitions).Create(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	return &pipeline{env: e, server: server}
@@ -131,7 +131,7 @@ func (p *pipeline) warmUp() {
 	p.t.Helper()
 	warm := *p.env
 	warm.prefix += "warm."
-	if err := CreateTopics(p.t.Context(), at(p.broker), warm.prefix, 1); err != nil {
+	if err := topicsOf(p.broker, warm.prefix, 1).Create(p.t.Context()); err != nil {
 		p.t.Fatal(err)
 	}
 	warm.publish(sessions(1)...)

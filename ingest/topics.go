@@ -1,11 +1,15 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -16,42 +20,81 @@ import (
 // DefaultPartitions is how many partitions a new topic gets.
 const DefaultPartitions = 4
 
+// DefaultRetentionDays is for how many days a usage topic keeps its records.
+const DefaultRetentionDays = 90
+
 // maxMessageBytes is the greatest record that our topics take. It is far above
 // what the event contract accepts, so that a delivery that is too large can
 // still be published, refused and kept whole.
 const maxMessageBytes = 16 << 20
 
-// usageRetention is how long a new usage topic keeps its records: what is not taken in by then is lost.
-const usageRetention = 90 * 24 * time.Hour
+// Topics are the topics of the event contract, as they are to be on a cluster.
+type Topics struct {
+	Brokers Brokers
+	Prefix  string // before every name
+	// Partitions is how many a new topic gets; the registry's has one, whatever is asked for.
+	Partitions int
+	// Retention is how long a usage topic keeps its records: what is not taken in by then is lost.
+	Retention time.Duration
+}
 
-// CreateTopics creates those of the topics of the event contract that do not
-// exist yet, and leaves the others as they are. The registry's has one
-// partition whatever is asked for, and keeps its records for ever.
-func CreateTopics(ctx context.Context, brokers Brokers, prefix string, partitions int) error {
-	c := newCluster(brokers)
+// topicConfig is one configuration of a topic: the value that a new topic gets, and what one that exists needs.
+type topicConfig struct {
+	name, value, needed string
+	meets               func(value string) bool
+}
+
+// topic is one of the topics, with what it needs.
+type topic struct {
+	name       string // prefix included
+	partitions int    // of a new one; of the registry's, whenever it was made
+	registry   bool
+	configs    []topicConfig
+}
+
+func is(name, value string) topicConfig {
+	return topicConfig{name, value, value, func(v string) bool { return v == value }}
+}
+
+// forEver is what Kafka takes for no limit.
+const forEver = "-1"
+
+// atLeast is a limit that may be higher, or none.
+func atLeast(name string, least int64) topicConfig {
+	return topicConfig{name, strconv.FormatInt(least, 10), fmt.Sprintf("at least %d", least), func(value string) bool {
+		n, err := strconv.ParseInt(value, 10, 64)
+		return err == nil && n >= least || value == forEver
+	}}
+}
+
+func (t Topics) all() []topic {
+	// A compacted topic has lost what was in between: of deliveries, and of commands, each counts.
+	kept := is("cleanup.policy", "delete")
+	all := []topic{
+		// A dead letter has the reason on top of what a delivery has.
+		{t.Prefix + schemas.TopicRejected, t.Partitions, false, []topicConfig{kept, atLeast("max.message.bytes", maxMessageBytes+1<<20)}},
+		{t.Prefix + schemas.TopicRegistry, 1, true, []topicConfig{kept, is("retention.ms", forEver), is("retention.bytes", forEver),
+			atLeast("max.message.bytes", maxMessageBytes)}},
+	}
+	for _, typ := range schemas.Types {
+		all = append(all, topic{t.Prefix + typ.Topic(), t.Partitions, false, []topicConfig{kept, atLeast("retention.ms", t.Retention.Milliseconds()),
+			is("retention.bytes", forEver), atLeast("max.message.bytes", maxMessageBytes)}})
+	}
+	return all
+}
+
+// Create creates those that do not exist yet, and leaves the others as they are.
+func (t Topics) Create(ctx context.Context) error {
+	c := newCluster(t.Brokers)
 	defer c.close()
 
-	config := func(topic string, partitions, maxBytes int, entries ...kafka.ConfigEntry) kafka.TopicConfig {
-		return kafka.TopicConfig{
-			Topic:             prefix + topic,
-			NumPartitions:     partitions,
-			ReplicationFactor: -1, // the cluster's default
-			ConfigEntries: append(entries,
-				kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(maxBytes)}),
+	var wanted []kafka.TopicConfig
+	for _, topic := range t.all() {
+		of := kafka.TopicConfig{Topic: topic.name, NumPartitions: topic.partitions, ReplicationFactor: -1} // the cluster's default
+		for _, config := range topic.configs {
+			of.ConfigEntries = append(of.ConfigEntries, kafka.ConfigEntry{ConfigName: config.name, ConfigValue: config.value})
 		}
-	}
-	wanted := []kafka.TopicConfig{
-		// A dead letter has the reason on top of what a delivery has.
-		config(schemas.TopicRejected, partitions, maxMessageBytes+1<<20),
-		config(schemas.TopicRegistry, 1, maxMessageBytes,
-			kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-			kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: "-1"},
-			kafka.ConfigEntry{ConfigName: "retention.bytes", ConfigValue: "-1"}),
-	}
-	for _, t := range schemas.Types {
-		wanted = append(wanted, config(t.Topic(), partitions, maxMessageBytes,
-			kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "delete"},
-			kafka.ConfigEntry{ConfigName: "retention.ms", ConfigValue: strconv.FormatInt(usageRetention.Milliseconds(), 10)}))
+		wanted = append(wanted, of)
 	}
 	return newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) error {
 		response, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: wanted})
@@ -71,3 +114,106 @@ func CreateTopics(ctx context.Context, brokers Brokers, prefix string, partition
 		return nil
 	})
 }
+
+// TopicFault is what is not as it must be with a topic that exists.
+type TopicFault struct {
+	Topic  string `json:"topic"`
+	Config string `json:"config"`
+	Value  string `json:"value"`
+	Needed string `json:"needed"`
+	Mend   string `json:"mend"` // what to do: a command, or in words
+}
+
+func (f TopicFault) String() string {
+	return fmt.Sprintf("topic %s: %s is %q, and must be %s: %s", f.Topic, f.Config, f.Value, f.Needed, f.Mend)
+}
+
+// checkTimeout is how long Kafka may take to tell how its topics are: one that was just made is not known to
+// every broker at once.
+const checkTimeout = 15 * time.Second
+
+// Check compares the topics with what they need. It returns also, in words, what Kafka does not let be seen, such as
+// to users who may not ask for it.
+func (t Topics) Check(ctx context.Context) (faults []TopicFault, unseen []string, err error) {
+	c := newCluster(t.Brokers)
+	defer c.close()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
+		if faults, unseen, err = c.checkTopics(ctx, t.all()); err == nil {
+			break
+		}
+		if notLetIn(err) {
+			return nil, nil, err
+		}
+		if !sleep(ctx, delay) {
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, nil, context.Cause(ctx)
+			}
+			return nil, []string{fmt.Sprintf("how the topics are configured: %v", err)}, nil
+		}
+	}
+	slices.SortStableFunc(faults, func(a, b TopicFault) int { return cmp.Compare(a.Topic, b.Topic) })
+	return faults, unseen, nil
+}
+
+func (c *cluster) checkTopics(ctx context.Context, topics []topic) (faults []TopicFault, unseen []string, err error) {
+	request := &kafka.DescribeConfigsRequest{}
+	byName := make(map[string]topic)
+	for _, t := range topics {
+		byName[t.name] = t
+		of := kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: t.name}
+		for _, config := range t.configs {
+			of.ConfigNames = append(of.ConfigNames, config.name)
+		}
+		request.Resources = append(request.Resources, of)
+	}
+	places, err := c.partitions(ctx, slices.Collect(maps.Keys(byName))...)
+	if err != nil {
+		return nil, nil, err
+	}
+	partitions := make(map[string]int)
+	for _, p := range places {
+		partitions[p.topic]++
+	}
+	for _, t := range topics {
+		if n := partitions[t.name]; t.registry && n != 1 { // deliveries may be on any number
+			faults = append(faults, TopicFault{t.name, "partitions", strconv.Itoa(n), "1", onePartition})
+		}
+	}
+	response, err := c.client.DescribeConfigs(ctx, request)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, r := range response.Resources {
+		var code kafka.Error
+		if errors.As(r.Error, &code) && code.Temporary() {
+			return nil, nil, r.Error
+		}
+		if r.Error != nil {
+			unseen = append(unseen, fmt.Sprintf("how the topic %s is configured: %v", r.ResourceName, r.Error))
+			continue
+		}
+		values := make(map[string]string)
+		for _, e := range r.ConfigEntries {
+			values[e.ConfigName] = e.ConfigValue
+		}
+		for _, config := range byName[r.ResourceName].configs {
+			switch value, told := values[config.name]; {
+			case !told:
+				unseen = append(unseen, fmt.Sprintf("%s of the topic %s: Kafka does not tell it", config.name, r.ResourceName))
+			case !config.meets(value):
+				faults = append(faults, TopicFault{r.ResourceName, config.name, value, config.needed,
+					fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics --entity-name %s --add-config %s=%s",
+						strings.Join(c.Addrs, ","), r.ResourceName, config.name, config.value)})
+			}
+		}
+	}
+	return faults, unseen, nil
+}
+
+// onePartition says what to do about a log that has several partitions.
+const onePartition = "its commands are in one order, which is that of partition 0, and what is on others is never read. " +
+	"Kafka cannot take partitions away: while nothing was applied yet, delete the topic and run `apportion migrate`; " +
+	"otherwise choose another kafka.topicPrefix and clickhouse.database, run `apportion migrate`, apply the registry's document " +
+	"and publish the deliveries there"

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"apportion/ingest"
 	"apportion/schemas/tables"
@@ -19,8 +20,12 @@ func newMigrateCommand(a *app) *cobra.Command {
 		Use:   "migrate",
 		Short: "Create or upgrade the topics and tables",
 		Long: `Creates the Kafka topics, the ClickHouse database and its tables, those that are not there
-yet, and brings older tables up to date. Topics that exist stay as they are. It is safe to
-repeat, and to run again after it was interrupted.
+yet, and brings older tables up to date. It is safe to repeat, and to run again after it was
+interrupted.
+
+Topics that exist stay as they are, and are checked: the partitions of the registry's, and of
+all how long they keep what, compaction, and the size of records. What could lose deliveries or
+registry commands is listed with the command that mends it, and the exit code is 3.
 
 With --cluster, or clickhouse.cluster configured, it does so on every node of a ClickHouse
 cluster: tables for the tenants of each shard, replicated where ClickHouse has a Keeper, and
@@ -34,12 +39,26 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 			if err != nil {
 				return err
 			}
+			brokers, err := a.brokers()
+			if err != nil {
+				return err
+			}
+			faults, unseen, err := a.topics(brokers).Check(ctx)
+			if err != nil {
+				return err
+			}
+			for _, what := range unseen {
+				a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
+			}
 			result := struct {
-				Database string   `json:"database"`
-				Cluster  string   `json:"cluster,omitempty"`
-				Applied  []string `json:"applied"`
-			}{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, append([]string{}, applied...)}
-			return a.print(result, func(w io.Writer) {
+				Database string              `json:"database"`
+				Cluster  string              `json:"cluster,omitempty"`
+				Applied  []string            `json:"applied"`
+				Topics   []ingest.TopicFault `json:"topics"`
+				Unseen   []string            `json:"unseen"`
+			}{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, append([]string{}, applied...),
+				append([]ingest.TopicFault{}, faults...), append([]string{}, unseen...)}
+			err = a.print(result, func(w io.Writer) {
 				for _, name := range applied {
 					fmt.Fprintln(w, "applied", name)
 				}
@@ -47,8 +66,20 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 				if result.Cluster != "" {
 					of = " of every node of the cluster " + result.Cluster
 				}
-				fmt.Fprintf(w, "topics and tables are up to date, in database %s%s\n", result.Database, of)
+				for _, fault := range faults {
+					fmt.Fprintln(w, fault)
+				}
+				what := "topics and tables"
+				if len(faults) > 0 {
+					what = "tables"
+				}
+				fmt.Fprintf(w, "%s are up to date, in database %s%s\n", what, result.Database, of)
 			})
+			if err == nil && len(faults) > 0 {
+				err = findings("deliveries or registry commands can be lost: " + counted(len(faults), "configuration of a topic is", "configurations of topics are") +
+					" not as needed, as listed above")
+			}
+			return err
 		}),
 	}
 	cmd.Flags().StringVar(&cluster, "cluster", "", "create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
@@ -58,6 +89,12 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 		}
 	}
 	return cmd
+}
+
+// topics returns the topics as they are to be.
+func (a *app) topics(brokers ingest.Brokers) ingest.Topics {
+	k := a.cfg.Kafka
+	return ingest.Topics{Brokers: brokers, Prefix: k.TopicPrefix, Partitions: k.Partitions, Retention: time.Duration(k.RetentionDays) * 24 * time.Hour}
 }
 
 // migrate creates the topics, the database and the tables that are not there, and returns the names of the files
@@ -71,7 +108,7 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ingest.CreateTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Partitions); err != nil {
+	if err := a.topics(brokers).Create(ctx); err != nil {
 		return nil, err
 	}
 

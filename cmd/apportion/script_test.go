@@ -65,6 +65,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 		}
 	},
 	"produce": produceRecord,
+	"topic":   changeTopic,
 	"sql":     executeSQL,
 	"comes":   comes,
 	"serves":  serves,

@@ -40,12 +40,14 @@ type Config struct {
 // KafkaConfig says where the events come from. There is no default address: usage that goes to the wrong
 // servers is not metered.
 type KafkaConfig struct {
-	Brokers     []string   `yaml:"brokers"`     // host:port
-	TopicPrefix string     `yaml:"topicPrefix"` // before the name of every topic
-	Group       string     `yaml:"group"`       // the consumer group of ingest
-	Partitions  int        `yaml:"partitions"`  // of each usage topic that migrate creates
-	TLS         TLSConfig  `yaml:"tls"`
-	SASL        SASLConfig `yaml:"sasl"`
+	Brokers     []string `yaml:"brokers"`     // host:port
+	TopicPrefix string   `yaml:"topicPrefix"` // before the name of every topic
+	Group       string   `yaml:"group"`       // the consumer group of ingest
+	Partitions  int      `yaml:"partitions"`  // of each usage topic that migrate creates
+	// RetentionDays is for how long usage topics must keep deliveries at least.
+	RetentionDays int        `yaml:"retentionDays"`
+	TLS           TLSConfig  `yaml:"tls"`
+	SASL          SASLConfig `yaml:"sasl"`
 }
 
 // SASLConfig says who we are for Kafka.
@@ -131,7 +133,7 @@ type LogConfig struct {
 // DefaultConfig returns the configuration before anything was configured.
 func DefaultConfig() Config {
 	cfg := Config{
-		Kafka:      KafkaConfig{Group: ingest.DefaultConfig().Group, Partitions: ingest.DefaultPartitions},
+		Kafka:      KafkaConfig{Group: ingest.DefaultConfig().Group, Partitions: ingest.DefaultPartitions, RetentionDays: ingest.DefaultRetentionDays},
 		ClickHouse: ClickHouseConfig{Database: "apportion", User: "default"},
 		Rules:      RulesConfig{IVRPortFactor: 2, OpenSessionHours: 24, GraceDays: 3},
 		Schedule:   ScheduleConfig{Issue: "7 * * * *"},
@@ -163,6 +165,7 @@ func (c *Config) check() (key, must string) {
 		{!topicPrefixRE.MatchString(c.Kafka.TopicPrefix), "kafka.topicPrefix", "consist of letters, digits, points, underscores and hyphens, at most 100"},
 		{c.Kafka.Group == "", "kafka.group", "not be empty"},
 		{c.Kafka.Partitions < 1 || c.Kafka.Partitions > 1000, "kafka.partitions", "be from 1 to 1000"},
+		{c.Kafka.RetentionDays < 1 || c.Kafka.RetentionDays > 36500, "kafka.retentionDays", "be from 1 to 36500"},
 		{slices.ContainsFunc(c.ClickHouse.Addr, notAddress), "clickhouse.addr", "be host:port, several separated by commas"},
 		{!databaseRE.MatchString(c.ClickHouse.Database), "clickhouse.database", "be a name of letters, digits and underscores"},
 		{!clusterRE.MatchString(c.ClickHouse.Cluster), "clickhouse.cluster", "be a name of letters, digits, points, underscores and hyphens, or empty"},
