@@ -125,10 +125,13 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	}
 	pass.Number = number(pass, last)
 	var changed []string
+	commanded := false // whether a command has changed any tenant since
 	for _, t := range registry.Tenants {
-		if _, behind := last.BehindOn(t.ID); behind || t.Version >= last.RegistryOffset {
+		since := t.Version >= last.RegistryOffset
+		if _, behind := last.BehindOn(t.ID); behind || since {
 			changed = append(changed, t.ID)
 		}
+		commanded = commanded || since
 	}
 	after := last.Positions
 	if pass.Rules != last.Rules {
@@ -138,7 +141,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	// still make a pass, if one without days: an issue asks whether the last pass rests on the registry that it
 	// bills by.
 	if registry.Offset < last.RegistryOffset ||
-		registry.Offset == last.RegistryOffset && len(changed) == len(last.Behind) && slices.Equal(after, positions) {
+		registry.Offset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
 		return Report{Pass: last.Number, Behind: last.Behind}, nil
 	}
 	touched, err := store.Touched(ctx, after, positions, changed, rules)
@@ -146,28 +149,47 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
 	ofShards := make([][][]Day, len(touched))
-	total := 0
 	for shard, dates := range touched {
 		ofShards[shard] = chunks(dates, registry.Timelines.Zones)
-		for _, days := range ofShards[shard] {
+	}
+	report, err := workOutAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
+	if err != nil {
+		return report, err
+	}
+	pass.Behind = report.Behind
+	if err := store.Finish(ctx, pass); err != nil {
+		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
+	}
+	return report, nil
+}
+
+// workOutAll works out the pieces of every shard, the shards at once, and returns whom that has left behind, in byte
+// order.
+func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules, progress func(done, total int)) (Report, error) {
+	total := 0
+	for _, chunks := range ofShards {
+		for _, days := range chunks {
 			total += len(days)
 		}
 	}
 	report := Report{Pass: pass.Number}
 	progress(0, total)
 	var mu sync.Mutex
-	shards, each := errgroup.WithContext(ctx)
+	shards, ctx := errgroup.WithContext(ctx)
 	for shard, chunks := range ofShards {
 		shards.Go(func() error {
 			for _, days := range chunks {
 				behind, err := workOut(days, func(days []Day) error {
-					return store.WorkOut(each, shard, pass, days, registry.Timelines, rules)
+					// What an attempt that failed has left of a day must not be taken for the next one's.
+					attempt := pass
+					attempt.Run = uuid.New()
+					return store.WorkOut(ctx, shard, attempt, days, timelines, rules)
 				})
 				if err != nil {
 					return err
 				}
 				mu.Lock()
-				pass.Behind = append(pass.Behind, behind...)
+				report.Behind = append(report.Behind, behind...)
 				report.Days += len(days)
 				progress(report.Days, total)
 				mu.Unlock()
@@ -175,16 +197,10 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 			return nil
 		})
 	}
-	if err := shards.Wait(); err != nil {
-		return report, err
-	}
-	slices.SortFunc(pass.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
-	pass.Behind = slices.CompactFunc(pass.Behind, func(x, y Behind) bool { return x.Tenant == y.Tenant })
-	report.Behind = pass.Behind
-	if err := store.Finish(ctx, pass); err != nil {
-		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
-	}
-	return report, nil
+	err := shards.Wait()
+	slices.SortFunc(report.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	report.Behind = slices.CompactFunc(report.Behind, func(x, y Behind) bool { return x.Tenant == y.Tenant })
+	return report, err
 }
 
 // workOut works out days and, where they are at fault, those of each half of their tenants by themselves, until it is

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ const aboveOthers = 1 << 30
 
 // Rebuild works out again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries, whatever
 // is in force for them. It can be stopped anywhere and run again. Figures that were right come out the same, so nothing
-// that is issued is adjusted for it.
+// that is issued is adjusted for it. A tenant whose days cannot be worked out is left behind alone.
 //
 // Its pass rests on what the last one rested on, and is recorded before its days come into force: a pass that begins
 // later has a higher number and wins, and one that was under way has a lower one, and is made again.
@@ -47,7 +48,6 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
 	ofShards := make([][][]Day, len(touched))
-	total := 0
 	for shard, dates := range touched {
 		maps.DeleteFunc(dates, func(tenant string, _ map[civil.Date]int64) bool {
 			return tenants != nil && !slices.Contains(tenants, tenant)
@@ -56,25 +56,36 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 			days = slices.DeleteFunc(days, func(d Day) bool { return period != nil && d.Date.Month() != *period })
 			if len(days) > 0 {
 				ofShards[shard] = append(ofShards[shard], days)
-				total += len(days)
 			}
 		}
 	}
-	report := Report{Pass: pass.Number}
-	progress(0, total)
-	for shard, chunks := range ofShards {
-		for _, days := range chunks {
-			if err := store.WorkOut(ctx, shard, pass, days, registry.Timelines, rules); err != nil {
-				return report, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
-			}
-			report.Days += len(days)
-			progress(report.Days, total)
-		}
+	report, err := workOutAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
+	if err != nil {
+		return report, err
+	}
+	if err := leave(ctx, store, pass, report.Behind); err != nil {
+		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}
 	if err := store.Clear(ctx); err != nil {
 		return report, fmt.Errorf("deleting what is no longer in force: %w", err)
 	}
 	return report, nil
+}
+
+// leave records, under the next number, that the pass has left tenants behind beside those that were before.
+func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
+	was := len(pass.Behind)
+	for _, b := range behind {
+		if _, known := pass.BehindOn(b.Tenant); !known {
+			pass.Behind = append(pass.Behind, b)
+		}
+	}
+	if len(pass.Behind) == was {
+		return nil
+	}
+	slices.SortFunc(pass.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	pass.Number, pass.Run = pass.Number+1, uuid.New()
+	return store.Finish(ctx, pass)
 }
 
 // above records the last pass once more under a number above all that are in force.

@@ -150,6 +150,24 @@ func TestDamagedRow(t *testing.T) {
 		t.Errorf("in force are %+v, %v; want the message of acme alone", figures, err)
 	}
 
+	// So does working everything out again, also where the pass before knew of no damage.
+	if err := conn.Exec(t.Context(), `TRUNCATE TABLE usage_days`); err != nil {
+		t.Fatal(err)
+	}
+	if last.Behind = nil; store.Finish(t.Context(), last) != nil {
+		t.Fatal("the pass cannot be recorded")
+	}
+	report, err = aggregate.Rebuild(t.Context(), store, two(), aggregate.DefaultRules(), nil, nil, func(int, int) {})
+	if err != nil || len(report.Behind) != 1 || report.Behind[0].Tenant != "beta" {
+		t.Errorf("a rebuild: %+v, %v; want beta left behind", report, err)
+	}
+	if acme := inForce(t, conn)["acme"]; acme.Counted != 1 {
+		t.Errorf("after a rebuild acme has %+v, want its message", acme)
+	}
+	if last, err = store.LastPass(t.Context()); err != nil || len(last.Behind) != 1 {
+		t.Errorf("the rebuild is recorded as %+v, %v; want beta behind", last, err)
+	}
+
 	// Once the row is gone the next pass has the tenant again.
 	if err := conn.Exec(t.Context(), `DELETE FROM usage_events WHERE id = 's'`); err != nil {
 		t.Fatal(err)

@@ -61,18 +61,7 @@ or restored from elsewhere. Figures that were right come out the same.`,
 			if err != nil {
 				return err
 			}
-			if err := a.print(report, func(w io.Writer) {
-				fmt.Fprintf(w, "current as of pass %d; days worked out: %d\n", report.Pass, report.Days)
-				for _, b := range report.Behind {
-					fmt.Fprintf(w, "left behind: %s: %s\n", b.Tenant, b.Reason)
-				}
-			}); err != nil {
-				return err
-			}
-			if n := len(report.Behind); n > 0 {
-				return findings("the usage of " + counted(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
-			}
-			return nil
+			return a.printPass(report, "current as of pass %d; days worked out: %d\n")
 		}),
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "bring the figures up to date once")
@@ -147,9 +136,23 @@ func (a *app) rebuild(ctx context.Context, tenants []string, period string) erro
 		return err
 	}
 	end()
-	return a.print(report, func(w io.Writer) {
-		fmt.Fprintf(w, "worked out again as pass %d; days: %d\n", report.Pass, report.Days)
-	})
+	return a.printPass(report, "worked out again as pass %d; days: %d\n")
+}
+
+// printPass prints what a pass did, its number and its days in the words given; a tenant left behind is a finding.
+func (a *app) printPass(report aggregate.Report, words string) error {
+	if err := a.print(report, func(w io.Writer) {
+		fmt.Fprintf(w, words, report.Pass, report.Days)
+		for _, b := range report.Behind {
+			fmt.Fprintf(w, "left behind: %s: %s\n", b.Tenant, b.Reason)
+		}
+	}); err != nil {
+		return err
+	}
+	if n := len(report.Behind); n > 0 {
+		return findings("the usage of " + counted(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
+	}
+	return nil
 }
 
 // aggregator keeps the daily usage current.
