@@ -14,7 +14,7 @@ import (
 // before the record that it was called for, without an error.
 var ErrStop = errors.New("stop reading")
 
-// ReadLog reads a log, which is partition 0 of the topic, from an offset to the
+// ReadLog reads a log, which is the only partition of the topic, from an offset to the
 // end that it has when the call begins. It hands each value, null as nil, to
 // the callback, with its offset and Kafka timestamp in UTC epoch milliseconds,
 // and returns the offset to go on from. While Kafka is away it waits. An error
@@ -81,7 +81,7 @@ func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tai
 // to read from. A log is a fold's only source: with a part of it missing there
 // is no going on.
 func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, error) {
-	if _, err := c.partitions(ctx, p.topic); err != nil {
+	if err := c.checkLog(ctx, p.topic); err != nil {
 		return bounds{}, err
 	}
 	all, err := c.bounds(ctx, []place{p})
@@ -100,8 +100,17 @@ func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, e
 	return bounds{}, permanentError{err}
 }
 
-// AppendLog writes values to the end of a log, which is partition 0 of the
-// topic, next to each other and all or none, and returns the offset of the last
+// checkLog makes sure that a log is the whole of its topic.
+func (c *cluster) checkLog(ctx context.Context, topic string) error {
+	places, err := c.partitions(ctx, topic)
+	if err == nil && len(places) > 1 {
+		err = permanentError{fmt.Errorf("%s has %d partitions, and must have 1: %s", topic, len(places), onePartition)}
+	}
+	return err
+}
+
+// AppendLog writes values to the end of a log, which is the only partition of
+// the topic, next to each other and all or none, and returns the offset of the last
 // of them. While Kafka is away it waits. When an answer of Kafka is lost they
 // may be written a second time: a reader must recognise what it has had.
 func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, values ...[]byte) (last int64, err error) {
@@ -113,8 +122,7 @@ func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, v
 	wait := newWaiter(slog.Default())
 	p := place{topic, 0}
 	err = wait.do(ctx, c.String(), func(ctx context.Context) error {
-		_, err := c.partitions(ctx, topic)
-		return err
+		return c.checkLog(ctx, topic)
 	})
 	if err != nil {
 		return 0, err

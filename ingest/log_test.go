@@ -52,6 +52,15 @@ func testLog(t *testing.T, broker string) {
 	if _, err = AppendLog(t.Context(), brokers, topic, "k", noise, noise); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("appended too much: %v", err)
 	}
+	for _, err := range []error{
+		second(ReadLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
+		second(TailLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
+		second(AppendLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, "k", []byte("v"))),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "has 4 partitions, and must have 1") {
+			t.Errorf("a log of several partitions: %v", err)
+		}
+	}
 	if _, err = ReadLog(t.Context(), brokers, "absent", 0, collect); err == nil || !strings.Contains(err.Error(), "apportion migrate") {
 		t.Errorf("read what is not there: %v", err)
 	}
@@ -66,6 +75,8 @@ func testLog(t *testing.T, broker string) {
 		t.Errorf("a broken callback gives %d, %v", next, err)
 	}
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func TestTailLog(t *testing.T) { eachKafka(t, testTailLog) }
 
