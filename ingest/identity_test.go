@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"apportion/schemas"
 )
 
@@ -21,10 +19,7 @@ func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
 		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 		e.ingest(e.config(), e.deps())
 
-		remove := kmsg.NewPtrDeleteTopicsRequest()
-		remove.TopicNames = []string{agent}
-		remove.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &agent}}
-		request(e, remove)
+		e.deleteTopic(schemas.TopicAgent)
 		e.createTopics(1)
 		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(after)...)...)
 		e.produce(schemas.TopicIVR, 0, message{value: []byte("not an event")})
@@ -49,12 +44,7 @@ func TestADeletedRecordIsNotAnotherTopic(t *testing.T) {
 	e := newEnv(t, 1)
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
-	remove := kmsg.NewPtrDeleteRecordsRequest()
-	remove.Topics = []kmsg.DeleteRecordsRequestTopic{{
-		Topic:      e.prefix + schemas.TopicAgent,
-		Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 10}},
-	}}
-	request(e, remove)
+	e.deleteRecords(schemas.TopicAgent, 10)
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(3)...)...)
 	e.ingest(e.config(), e.deps())
 	if accepted, _ := e.balanced(); accepted != 13 {

@@ -42,22 +42,31 @@ func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tai
 	p := place{topic, 0}
 	next = from
 	var b bounds
+	var last logRecord // that was handed on
+	var disturbed bool // Kafka refused something: it may be another topic now
 	err = wait.do(ctx, c.String(), func(ctx context.Context) (err error) {
 		b, err = c.logBounds(ctx, p, from)
 		return err
 	})
 	for err == nil && (tail || next < b.end) {
 		err = wait.do(ctx, c.String(), func(ctx context.Context) error {
+			if disturbed && next > from {
+				if err := c.sameLog(ctx, p, last); err != nil {
+					return err
+				}
+			}
 			after, err := c.visit(ctx, p, next, logFetchBytes, maxWait, func(r *record) error {
 				if !tail && r.offset >= b.end {
 					return permanentError{ErrStop}
 				}
-				if err := visit(r.offset, r.timeMS, bytes.Clone(r.value)); err != nil {
+				value := bytes.Clone(r.value)
+				if err := visit(r.offset, r.timeMS, value); err != nil {
 					return permanentError{err}
 				}
-				next = r.offset + 1
+				next, last = r.offset+1, logRecord{r.offset, value}
 				return nil
 			})
+			disturbed = err != nil
 			if err == nil {
 				next = after
 			}
@@ -98,6 +107,69 @@ func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, e
 		return b, nil
 	}
 	return bounds{}, permanentError{err}
+}
+
+// logRecord is a record that was read from a log.
+type logRecord struct {
+	offset int64
+	value  []byte
+}
+
+// OtherLogError says that a log is not the one that was read before.
+type OtherLogError struct{ topic, what string }
+
+func (e OtherLogError) Error() string {
+	return fmt.Sprintf("%s is not the topic that was read before: %s. It was made anew, cut or replaced, or belongs to another Kafka, "+
+		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database, or begin anew with another "+
+		"kafka.topicPrefix and another clickhouse.database: run `apportion migrate`, apply the registry's document and publish the deliveries there",
+		e.topic, e.what)
+}
+
+// SameLog returns an [OtherLogError] unless a log has, at an offset, the value that was read from it before. While
+// Kafka is away it waits.
+func SameLog(ctx context.Context, brokers Brokers, topic string, offset int64, value []byte) error {
+	c := newCluster(brokers)
+	defer c.close()
+	err := newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) error {
+		if err := c.checkLog(ctx, topic); err != nil {
+			return err
+		}
+		return c.sameLog(ctx, place{topic, 0}, logRecord{offset, value})
+	})
+	var permanent permanentError
+	if errors.As(err, &permanent) {
+		return permanent.error
+	}
+	return err
+}
+
+func (c *cluster) sameLog(ctx context.Context, p place, had logRecord) error {
+	other := func(format string, args ...any) error {
+		return permanentError{OtherLogError{p.topic, fmt.Sprintf(format, args...)}}
+	}
+	all, err := c.bounds(ctx, []place{p})
+	if err != nil {
+		return err
+	}
+	switch b := all[p]; {
+	case had.offset >= b.end:
+		return other("it was read up to offset %d, and has %d records now", had.offset, b.end)
+	case had.offset < b.first:
+		return other("its records before offset %d are gone", b.first)
+	}
+	found := errors.New("found")
+	same := false
+	_, err = c.visit(ctx, p, had.offset, 1, 0, func(r *record) error {
+		same = r.offset == had.offset && bytes.Equal(r.value, had.value)
+		return found
+	})
+	switch {
+	case err != nil && err != found:
+		return err
+	case !same:
+		return other("at offset %d it has another record now", had.offset)
+	}
+	return nil
 }
 
 // checkLog makes sure that a log is the whole of its topic.

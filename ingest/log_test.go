@@ -7,8 +7,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"apportion/schemas"
 )
@@ -122,6 +126,94 @@ func testTailLog(t *testing.T, broker string) {
 	cancel()
 	if got := <-ended; got != (end{5, nil}) {
 		t.Errorf("stopped by the context: %+v", got)
+	}
+}
+
+// A log that was made anew is not the one that was read, however long it is.
+func TestSameLog(t *testing.T) { eachKafka(t, testSameLog) }
+
+func testSameLog(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
+	topic := e.prefix + schemas.TopicRegistry
+	add := func(values ...string) {
+		for _, value := range values {
+			if _, err := AppendLog(t.Context(), at(broker), topic, "k", []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	same := func(want string) {
+		t.Helper()
+		err := SameLog(t.Context(), at(broker), topic, 1, []byte("b"))
+		if want == "" && err != nil || want != "" && (!errors.As(err, new(OtherLogError)) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("want %q, and got %v", want, err)
+		}
+	}
+	add("a", "b", "c")
+	same("")
+	e.deleteTopic(schemas.TopicRegistry)
+	e.createTopics(1)
+	same("it was read up to offset 1, and has 0 records now")
+	add("x", "y", "z")
+	same("at offset 1 it has another record now")
+	e.deleteRecords(schemas.TopicRegistry, 2)
+	same("its records before offset 2 are gone")
+}
+
+// Who follows a log finds out, too, when the broker has refused something in between.
+func TestTailLogMadeAnew(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	brokers := at(cluster.ListenAddrs()[0])
+	add := func(values ...string) {
+		for _, value := range values {
+			if _, err := AppendLog(t.Context(), brokers, "log", "k", []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add("a", "b")
+	seen, ended := make(chan string, 10), make(chan error)
+	go func() {
+		_, err := TailLog(t.Context(), brokers, "log", 0, func(_, _ int64, value []byte) error {
+			seen <- string(value)
+			return nil
+		})
+		ended <- err
+	}()
+	<-seen
+	<-seen
+	var away atomic.Bool
+	refused := make(chan bool, 1)
+	away.Store(true)
+	cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if !away.Load() {
+			return nil, nil, false
+		}
+		select {
+		case refused <- true:
+		default:
+		}
+		return nil, errors.New("away"), true // which closes the connection
+	})
+	<-refused
+	if err := cluster.DeleteTopic("log"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.CreateTopic("log", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	add("x", "y", "z")
+	away.Store(false)
+	if err := <-ended; !errors.As(err, new(OtherLogError)) {
+		t.Errorf("it ended with %v", err)
+	}
+	if len(seen) > 0 {
+		t.Errorf("and read %s", <-seen)
 	}
 }
 

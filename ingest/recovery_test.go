@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -418,12 +419,7 @@ func testRetentionOvertakes(t *testing.T, broker string) {
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
-	remove := kmsg.NewPtrDeleteRecordsRequest()
-	remove.Topics = []kmsg.DeleteRecordsRequestTopic{{
-		Topic:      e.prefix + schemas.TopicAgent,
-		Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: 15}},
-	}}
-	request(e, remove)
+	e.deleteRecords(schemas.TopicAgent, 15)
 	e.ingest(e.config(), e.deps())
 	if !strings.Contains(e.log.String(), "level=ERROR") || !strings.Contains(e.log.String(), "first_lost=10 last_lost=14") {
 		t.Errorf("the log has\n%s", e.log)
@@ -537,6 +533,31 @@ func (e *env) evict(group string) {
 }
 
 // request asks the broker something that kafka-go cannot.
+// deleteTopic deletes a topic.
+func (e *env) deleteTopic(topic string) {
+	e.t.Helper()
+	name := e.prefix + topic
+	remove := kmsg.NewPtrDeleteTopicsRequest()
+	remove.TopicNames = []string{name}
+	remove.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
+	if code := request(e, remove).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode; code != 0 {
+		e.t.Fatal(kafka.Error(code))
+	}
+}
+
+// deleteRecords deletes those of partition 0 before an offset, as retention does.
+func (e *env) deleteRecords(topic string, before int64) {
+	e.t.Helper()
+	remove := kmsg.NewPtrDeleteRecordsRequest()
+	remove.Topics = []kmsg.DeleteRecordsRequestTopic{{
+		Topic:      e.prefix + topic,
+		Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: before}},
+	}}
+	if code := request(e, remove).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
+		e.t.Fatal(kafka.Error(code))
+	}
+}
+
 func request(e *env, r kmsg.Request) kmsg.Response {
 	e.t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker))

@@ -5,6 +5,8 @@ package clickhouse
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -38,6 +40,18 @@ func (l *RegistryLog) LastOffset(ctx context.Context) (int64, error) {
 		return 0, fmt.Errorf("reading registry_log: %w", err)
 	}
 	return offset, nil
+}
+
+// Last returns the last command in the log as it came, by its offset; -1 for none.
+func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, err error) {
+	err = l.conn.QueryRow(ctx, `SELECT offset, payload FROM registry_log ORDER BY offset DESC LIMIT 1`).Scan(&offset, &payload)
+	if errors.Is(err, sql.ErrNoRows) {
+		return -1, nil, nil
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("reading registry_log: %w", err)
+	}
+	return offset, payload, nil
 }
 
 // Append writes the commands, all or none; those that are there already stay as they are. To leave no hole, it

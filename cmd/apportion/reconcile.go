@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -44,6 +45,12 @@ event of the period are listed.`,
 				return err
 			}
 			report, err := a.aggregate(ctx)
+			if other := new(ingest.OtherLogError); errors.As(err, other) {
+				// Whose usage it is follows from the registry, so there is nothing else to show.
+				r := newReconciliation()
+				r.OtherTopics = []string{other.Error()}
+				return errors.Join(a.print(r, func(w io.Writer) { fmt.Fprintln(w, "unbalanced:", other) }), r.finding())
+			}
 			if err != nil {
 				return err
 			}
@@ -106,13 +113,18 @@ type tenantBalance struct {
 	Differences []string          `json:"differences,omitempty"`
 }
 
+func newReconciliation() *reconciliation {
+	return &reconciliation{Partitions: []partitionBalance{}, AcceptedHoles: []registry.AcceptedHole{}, Tenants: []tenantBalance{},
+		Rejected: map[string]uint64{}, RefusedCorrections: []ingest.RefusedCorrection{}}
+}
+
 // reconcile works out the balance of the dates `[from, to)`.
 func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliation, error) {
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &reconciliation{Rejected: map[string]uint64{}, Tenants: []tenantBalance{}, Partitions: []partitionBalance{}}
+	r := newReconciliation()
 	state, err := a.loadRegistry(ctx)
 	if err != nil {
 		return nil, err

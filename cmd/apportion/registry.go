@@ -52,6 +52,9 @@ func (f *registryFold) catchUp(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if err := a.sameRegistry(ctx); err != nil {
+		return err
+	}
 	f.next, err = ingest.ReadLog(ctx, brokers, a.topic(schemas.TopicRegistry), f.next, f.apply)
 	return err
 }

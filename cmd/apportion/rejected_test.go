@@ -30,8 +30,10 @@ func produceRecord(ts *testscript.TestScript, neg bool, args []string) {
 		name, value, _ := strings.Cut(header, "=")
 		record.Headers = append(record.Headers, kafka.Header{Key: name, Value: []byte(value)})
 	}
+	transport := &kafka.Transport{} // one that is shared may have seen the topics before this one was made
+	defer transport.CloseIdleConnections()
 	writer := &kafka.Writer{
-		Addr: kafka.TCP(cfg.Kafka.Brokers...), Topic: args[0],
+		Addr: kafka.TCP(cfg.Kafka.Brokers...), Topic: args[0], Transport: transport,
 		Balancer: kafka.Murmur2Balancer{}, BatchTimeout: time.Millisecond,
 	}
 	defer writer.Close()

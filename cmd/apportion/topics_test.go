@@ -29,7 +29,9 @@ func changeTopic(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		return n
 	}
-	client := &kafka.Client{Addr: kafka.TCP(brokers...)}
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(brokers...), Transport: transport}
 	switch args[0] {
 	case "create":
 		config := kafka.TopicConfig{Topic: name, NumPartitions: number(2), ReplicationFactor: 1}

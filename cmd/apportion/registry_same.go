@@ -1,0 +1,26 @@
+package main
+
+import (
+	"context"
+
+	"apportion/billing/clickhouse"
+	"apportion/ingest"
+	"apportion/schemas"
+)
+
+// sameRegistry makes sure that the command topic is the one that registry_log was written from, by the log's last
+// command; it is an [ingest.OtherLogError] otherwise. A command that has no connection to ClickHouse cannot tell.
+func (a *app) sameRegistry(ctx context.Context) error {
+	if a.conn == nil {
+		return nil
+	}
+	offset, payload, err := clickhouse.NewRegistryLog(a.conn).Last(ctx)
+	if err != nil || offset < 0 {
+		return err
+	}
+	brokers, err := a.brokers()
+	if err != nil {
+		return err
+	}
+	return ingest.SameLog(ctx, brokers, a.topic(schemas.TopicRegistry), offset, payload)
+}
