@@ -26,7 +26,8 @@ type PartitionBalance struct {
 	Topic     string
 	Partition int
 	// Offsets is what the ledger spans. Holes are the parts of it that no batch
-	// has, from the offset 0 on, Overlaps those that several have.
+	// has, from the offset 0 on and up to the first one that Kafka has, Overlaps
+	// those that several have.
 	Offsets         OffsetRange
 	Holes, Overlaps []OffsetRange
 	// Accepted holes are no difference any more.
@@ -56,9 +57,11 @@ type Hole struct {
 }
 
 // Balance returns the balance of every topic partition that the ledger or a
-// table has anything of, by topic and partition. Holes that are accepted are no
-// differences.
-func Balance(ctx context.Context, conn driver.Conn, accepted ...Hole) ([]PartitionBalance, error) {
+// table has anything of, by topic and partition, and of those of which Kafka has
+// deleted what was never taken in. What Kafka has must have been looked at
+// before, or a batch under way could pass for deleted. Holes that are accepted
+// are no differences.
+func Balance(ctx context.Context, conn driver.Conn, kept []Kept, accepted ...Hole) ([]PartitionBalance, error) {
 	all, err := ledger(ctx, conn)
 	if err != nil {
 		return nil, explained(err)
@@ -68,6 +71,14 @@ func Balance(ctx context.Context, conn driver.Conn, accepted ...Hole) ([]Partiti
 	}
 	if err := stored(ctx, conn, "rejected", all, func(b *PartitionBalance, n uint64) { b.StoredRejected = n }); err != nil {
 		return nil, explained(err)
+	}
+	for _, k := range kept {
+		p := place{k.Topic, k.Partition}
+		if b := all[p]; b == nil && k.First > 0 {
+			all[p] = &PartitionBalance{Topic: k.Topic, Partition: k.Partition, Offsets: OffsetRange{k.First, k.First - 1}}
+		} else if b != nil && k.First > b.Offsets.Last+1 {
+			b.Holes = append(b.Holes, OffsetRange{b.Offsets.Last + 1, k.First - 1})
+		}
 	}
 	balances := make([]PartitionBalance, 0, len(all))
 	for _, b := range all {

@@ -7,7 +7,7 @@ import (
 )
 
 func TestBalanceOfNothing(t *testing.T) {
-	if balances, err := Balance(t.Context(), newEnv(t, 1).conn); err != nil || len(balances) > 0 {
+	if balances, err := Balance(t.Context(), newEnv(t, 1).conn, nil); err != nil || len(balances) > 0 {
 		t.Errorf("the balance of empty tables is %+v, %v", balances, err)
 	}
 }
@@ -30,13 +30,14 @@ func TestBalanceNamesDifferences(t *testing.T) {
 	// The same offset under two keys is still one delivery.
 	e.exec("INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES ('u', 'agent.session', 'a', 'stored', 0, 1)")
 	e.exec("INSERT INTO rejected (topic, partition, offset) VALUES ('fine', 0, 6), ('fine', 0, 8), ('twice', 1, 1), ('twice', 1, 2), ('twice', 1, 3)")
-	balances, err := Balance(t.Context(), e.conn, Hole{"fine", 0, OffsetRange{0, 4}})
+	balances, err := Balance(t.Context(), e.conn, []Kept{{"fine", 0, 7, 9}, {"hole", 0, 12, 12}, {"deleted", 0, 5, 5}, {"empty", 1, 0, 0}}, Hole{"fine", 0, OffsetRange{0, 4}}, Hole{"hole", 0, OffsetRange{10, 10}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string][]string{
 		"fine":    nil,
-		"hole":    {"hole/0: no batch of the ledger has the offsets 5-6", "hole/0: no batch of the ledger has the offsets 8"},
+		"hole":    {"hole/0: no batch of the ledger has the offsets 5-6", "hole/0: no batch of the ledger has the offsets 8", "hole/0: no batch of the ledger has the offsets 11"},
+		"deleted": {"deleted/0: no batch of the ledger has the offsets 0-4"},
 		"overlap": {"overlap/3: the ledger has the offsets 2 more than once", "overlap/3: the ledger has the offsets 4 more than once"},
 		"sum":     {"sum/0: the ledger says that 5 were read, but 0 accepted and 0 rejected"},
 		"stored": {"stored/0: the ledger says that 3 were accepted, but usage_events has 1", "stored/0: the ledger says that 2 were rejected, but the table rejected has 0",

@@ -30,6 +30,13 @@ func (in *Ingester) AwaitCaughtUp(ctx context.Context) error {
 	}
 }
 
+// Lag is how many offsets of a partition are not taken in yet.
+type Lag struct {
+	Topic     string
+	Partition int
+	Offsets   int64
+}
+
 // Behind waits as [Ingester.AwaitCaughtUp] does, but gives up once the ledger has not moved for as long as patience
 // says. It returns what was published when the call began and is still not taken in, by topic and partition.
 func (in *Ingester) Behind(ctx context.Context, patience time.Duration) ([]Lag, error) {
@@ -65,10 +72,8 @@ func (in *Ingester) Behind(ctx context.Context, patience time.Duration) ([]Lag, 
 // no matter of waiting.
 func (in *Ingester) lags(ends map[place]bounds, ledger map[place]int64) (lags []Lag) {
 	for p, b := range ends {
-		next, known := ledger[p]
-		if !known {
-			next = b.first
-		}
+		// What Kafka has deleted cannot be waited for.
+		next := max(ledger[p], b.first)
 		if next < b.end && in.leftAlone(p.topic) == nil {
 			lags = append(lags, Lag{p.topic, p.partition, b.end - next})
 		}

@@ -103,15 +103,12 @@ func (c *consumer) take(ctx context.Context, got *records) error {
 
 func (c *consumer) advance(l *lane, next int64) { l.next, c.next = next, next }
 
-// resume starts where the ledger ends, or at the first offset of a partition
-// that the ledger does not know.
+// resume starts where the ledger ends, or at the offset 0 of a partition that
+// the ledger does not know.
 func (c *consumer) resume(ctx context.Context) error {
-	next, known, err := c.writer.resume(ctx, c.place)
+	next, err := c.writer.resume(ctx, c.place)
 	if err != nil {
 		return err
-	}
-	if !known {
-		next = -1
 	}
 	if c.leftAlone(c.topic) != nil {
 		return nil
@@ -119,8 +116,7 @@ func (c *consumer) resume(ctx context.Context) error {
 	return c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error { return c.seek(ctx, next) })
 }
 
-// seek goes to an offset, or to the first one where that no longer exists. A
-// negative offset is none.
+// seek goes to an offset, or to the first one where that no longer exists.
 func (c *consumer) seek(ctx context.Context, next int64) error {
 	all, err := c.kafka.bounds(ctx, []place{c.place})
 	if err != nil {
@@ -132,11 +128,7 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 		c.leave(c.topic, errOther(c.place, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.end-1)))
 		return nil
 	case next < b.first:
-		if next >= 0 {
-			c.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
-				"lengthen the retention of the topic and have them published again",
-				"topic", c.topic, "partition", c.partition, "first_lost", next, "last_lost", b.first-1)
-		}
+		c.sayLost(c.place, next, b.first)
 		next = b.first
 	}
 	// What was taken in before a gap is in the ledger apart from what comes after.
@@ -148,6 +140,13 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 		c.advance(l, next)
 		return nil
 	})
+}
+
+// sayLost says what Kafka has deleted before the first offset that it has now.
+func (in *Ingester) sayLost(p place, next, first int64) {
+	in.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
+		"lengthen the retention of the topic, have them published again, and accept the hole with `apportion ledger accept`",
+		"topic", p.topic, "partition", p.partition, "first_lost", next, "last_lost", first-1)
 }
 
 // overtaken goes on after deliveries that Kafka deleted while they were waited

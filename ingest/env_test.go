@@ -221,7 +221,7 @@ func (e *env) stored() []string {
 // sums of the ledger.
 func (e *env) balanced() (accepted, rejected uint64) {
 	e.t.Helper()
-	balances, err := Balance(e.t.Context(), e.conn)
+	balances, err := Balance(e.t.Context(), e.conn, nil)
 	if err != nil {
 		e.t.Fatal(err)
 	}

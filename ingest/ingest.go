@@ -185,8 +185,17 @@ func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error
 		return err
 	}
 	if in.cfg.UntilCaughtUp {
-		if done, err := in.caughtUp(ctx, ends); done || err != nil {
+		ledger, err := in.positions(ctx)
+		if err != nil {
 			return err
+		}
+		if len(in.lags(ends, ledger)) == 0 {
+			for p, b := range ends {
+				if ledger[p] < b.first {
+					in.sayLost(p, ledger[p], b.first)
+				}
+			}
+			return nil
 		}
 		go in.watch(ctx, stop, ends)
 	}

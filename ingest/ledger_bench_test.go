@@ -46,7 +46,7 @@ func benchmarkLedger(b *testing.B, entries int) {
 			return s.enter(ctx, []ledgerRow{{place: p, first: next - 60, last: next - 1, read: 60, accepted: 60}})
 		},
 		"balance": func(ctx context.Context) error {
-			_, err := Balance(ctx, e.conn)
+			_, err := Balance(ctx, e.conn, nil)
 			return err
 		},
 	}

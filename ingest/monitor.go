@@ -36,7 +36,9 @@ type Monitor struct {
 
 // watched is a partition as the Monitor sees it.
 type watched struct {
+	// next is the next offset that is to be taken in and that Kafka still has, end the end of the partition.
 	next, end int64
+	retained  int64 // see Seen
 	// moved is when the ledger last moved, or last had nothing left to take in.
 	moved time.Time
 }
@@ -123,10 +125,7 @@ func (m *Monitor) compare(ctx context.Context) error {
 // see takes in where the partitions end and where the ledger does.
 func (m *Monitor) see(ends map[place]bounds, ledger map[place]int64, now time.Time) {
 	for p, b := range ends {
-		next, known := ledger[p]
-		if !known {
-			next = b.first
-		}
+		next := max(ledger[p], b.first) // what Kafka has deleted cannot be waited for
 		w := m.partitions[p]
 		if w == nil {
 			w = &watched{moved: now}
@@ -135,28 +134,31 @@ func (m *Monitor) see(ends map[place]bounds, ledger map[place]int64, now time.Ti
 		if next != w.next || next >= b.end {
 			w.moved = now
 		}
-		w.next, w.end = next, b.end
+		w.next, w.end, w.retained = next, b.end, ledger[p]-b.first
 	}
 }
 
-// Lag is how many offsets of a partition are not taken in yet.
-type Lag struct {
+// Seen is a partition as a Monitor last saw it.
+type Seen struct {
 	Topic     string
 	Partition int
-	Offsets   int64
+	// Lag is how many offsets are not taken in yet.
+	Lag int64
+	// Retained is how far the ledger is past the first offset that Kafka has. Below 0 Kafka has deleted deliveries
+	// that were not taken in.
+	Retained int64
 }
 
-// Lags returns the lag of every partition, as last seen, by topic and
-// partition.
-func (m *Monitor) Lags() []Lag {
+// Seen returns every partition, by topic and partition.
+func (m *Monitor) Seen() []Seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var lags []Lag
+	var all []Seen
 	for _, p := range m.places() {
 		w := m.partitions[p]
-		lags = append(lags, Lag{p.topic, p.partition, max(0, w.end-w.next)})
+		all = append(all, Seen{p.topic, p.partition, max(0, w.end-w.next), w.retained})
 	}
-	return lags
+	return all
 }
 
 func (m *Monitor) places() []place {

@@ -38,9 +38,14 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 			t.Errorf("after %d s: %q, want %q", step.second, got, step.want)
 		}
 	}
-	want := []Lag{{"usage.agent.v1", 0, 1}, {"usage.agent.v1", 1, 0}}
-	if got := m.Lags(); !slices.Equal(got, want) {
-		t.Errorf("lags %v, want %v", got, want)
+	// Kafka has deleted what was next, and all of what there was.
+	m.see(map[place]bounds{p: {125, 130}, other: {7, 7}}, map[place]int64{p: 120}, at(940))
+	want := []Seen{{"usage.agent.v1", 0, 5, -5}, {"usage.agent.v1", 1, 0, -7}}
+	if got := m.Seen(); !slices.Equal(got, want) {
+		t.Errorf("seen %v, want %v", got, want)
+	}
+	if got := m.troubleAt(at(980)); !slices.Equal(got, []string{"usage.agent.v1/0: nothing taken in for 40s, with 5 offsets waiting"}) {
+		t.Errorf("trouble %q", got)
 	}
 }
 
@@ -54,14 +59,14 @@ func testMonitorSeesLag(t *testing.T, broker string) {
 	if err := m.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Lags()[0], (Lag{e.prefix + "usage.agent.v1", 0, 3}); got != want {
+	if got, want := m.Seen()[0], (Seen{e.prefix + "usage.agent.v1", 0, 3, 0}); got != want {
 		t.Errorf("before: %v, want %v", got, want)
 	}
 	e.ingest(e.config(), e.deps())
 	if err := m.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Lags()[0], (Lag{e.prefix + "usage.agent.v1", 0, 0}); got != want {
+	if got, want := m.Seen()[0], (Seen{e.prefix + "usage.agent.v1", 0, 0, 3}); got != want {
 		t.Errorf("after: %v, want %v", got, want)
 	}
 	if got := m.Trouble(); len(got) > 0 {

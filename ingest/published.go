@@ -7,36 +7,38 @@ import (
 	"apportion/schemas"
 )
 
-// End is how far a topic partition goes on Kafka.
-type End struct {
+// Kept is what Kafka has of a topic partition.
+type Kept struct {
 	Topic     string
 	Partition int
-	// Offset is the one that the next record gets: as many have been published,
+	// First is the offset of the first record: those before it are deleted.
+	First int64
+	// End is the offset that the next record gets: as many have been published,
 	// but for offsets that Kafka skips.
-	Offset int64
+	End int64
 }
 
-// Ends returns how far the partitions of deliveries go. While Kafka is away it
-// waits.
-func Ends(ctx context.Context, brokers Brokers, topicPrefix string) ([]End, error) {
+// AllKept returns what Kafka has of the partitions of deliveries. While Kafka is
+// away it waits.
+func AllKept(ctx context.Context, brokers Brokers, topicPrefix string) ([]Kept, error) {
 	c := newCluster(brokers)
 	defer c.close()
 	var topics []string
 	for _, t := range schemas.Types {
 		topics = append(topics, topicPrefix+t.Topic())
 	}
-	var ends []End
+	var kept []Kept
 	err := newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) error {
 		places, err := c.partitions(ctx, topics...)
 		if err != nil {
 			return err
 		}
 		all, err := c.bounds(ctx, places)
-		ends = nil
+		kept = nil
 		for _, p := range places {
-			ends = append(ends, End{p.topic, p.partition, all[p].end})
+			kept = append(kept, Kept{p.topic, p.partition, all[p].first, all[p].end})
 		}
 		return err
 	})
-	return ends, err
+	return kept, err
 }

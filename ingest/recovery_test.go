@@ -424,7 +424,7 @@ func testRetentionOvertakes(t *testing.T, broker string) {
 	if !strings.Contains(e.log.String(), "level=ERROR") || !strings.Contains(e.log.String(), "first_lost=10 last_lost=14") {
 		t.Errorf("the log has\n%s", e.log)
 	}
-	balances, err := Balance(t.Context(), e.conn)
+	balances, err := Balance(t.Context(), e.conn, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -671,7 +671,7 @@ func TestCompaction(t *testing.T) {
 		return left() < produced
 	})
 	e.ingest(e.config(), e.deps())
-	balances, err := Balance(t.Context(), e.conn)
+	balances, err := Balance(t.Context(), e.conn, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

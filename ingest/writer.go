@@ -111,8 +111,8 @@ func (w *writer) atEnd() bool {
 	return !slices.ContainsFunc(w.open.lanes, func(l lane) bool { return l.next < l.end })
 }
 
-// resume returns where the ledger ends, if it knows the partition.
-func (w *writer) resume(ctx context.Context, p place) (next int64, known bool, err error) {
+// resume returns where the ledger ends, 0 for a partition that it does not know.
+func (w *writer) resume(ctx context.Context, p place) (next int64, err error) {
 	w.resuming.Lock()
 	defer w.resuming.Unlock()
 	if w.ledger == nil {
@@ -124,8 +124,7 @@ func (w *writer) resume(ctx context.Context, p place) (next int64, known bool, e
 			err = w.know(ctx, w.topics()...)
 		}
 	}
-	next, known = w.ledger[p]
-	return next, known, err
+	return w.ledger[p], err
 }
 
 // run writes blocks. It returns once the generation has ended, or with an error

@@ -195,7 +195,7 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done
 
 // differences returns what does not balance between the topics and what was taken in (R22).
 func (a *app) differences(ctx context.Context, conn driver.Conn, state registry.State) ([]string, error) {
-	partitions, err := ingest.Balance(ctx, conn, acceptedHoles(state)...)
+	partitions, err := a.balances(ctx, conn, state)
 	if err != nil {
 		return nil, err
 	}

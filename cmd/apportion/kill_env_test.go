@@ -570,7 +570,7 @@ func (s *scenario) check() {
 		s.t.Fatalf("%d good and %d bad deliveries prove nothing", len(events), len(refusals))
 	}
 
-	balances, err := ingest.Balance(s.t.Context(), s.db)
+	balances, err := ingest.Balance(s.t.Context(), s.db, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/ingest"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
@@ -36,6 +37,19 @@ func acceptedHoles(state registry.State) []ingest.Hole {
 	return holes
 }
 
+// balances returns the balance of every partition, as far as holes in it are not accepted.
+func (a *app) balances(ctx context.Context, conn driver.Conn, state registry.State) ([]ingest.PartitionBalance, error) {
+	brokers, err := a.brokers()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := ingest.AllKept(ctx, brokers, a.cfg.Kafka.TopicPrefix)
+	if err != nil {
+		return nil, err
+	}
+	return ingest.Balance(ctx, conn, kept, acceptedHoles(state)...)
+}
+
 // openHole is a hole that nobody has accepted.
 type openHole struct {
 	Topic     string `json:"topic"`
@@ -50,7 +64,7 @@ func (a *app) openHoles(ctx context.Context, state registry.State) ([]openHole, 
 	if err != nil {
 		return nil, err
 	}
-	balances, err := ingest.Balance(ctx, conn, acceptedHoles(state)...)
+	balances, err := a.balances(ctx, conn, state)
 	holes := []openHole{}
 	for _, b := range balances {
 		for _, h := range b.Holes {

@@ -120,18 +120,26 @@ func (m *metrics) observe(p ingest.Progress) {
 	m.lastProgress.WithLabelValues(p.Topic, strconv.Itoa(p.Partition)).Set(float64(time.Now().UnixMilli()) / 1000)
 }
 
-// lag collects the lag of every partition from a monitor.
+// lag collects from a monitor how far the ledger is from both ends of every partition.
 type lag struct{ monitor *ingest.Monitor }
 
-var lagDesc = prometheus.NewDesc("apportion_lag_offsets",
-	"Offsets of a partition that no process of the group has taken in yet, as of the last look.", []string{"topic", "partition"}, nil)
+var (
+	lagDesc = prometheus.NewDesc("apportion_lag_offsets",
+		"Offsets of a partition that no process of the group has taken in yet, as of the last look.", []string{"topic", "partition"}, nil)
+	retainedDesc = prometheus.NewDesc("apportion_ledger_retained_offsets",
+		"Offsets by which the ledger is past the first one that Kafka has of a partition, as of the last look; below 0 Kafka has deleted what was not taken in.", []string{"topic", "partition"}, nil)
+)
 
 // Describe and Collect make a lag a prometheus.Collector.
-func (l lag) Describe(ch chan<- *prometheus.Desc) { ch <- lagDesc }
+func (l lag) Describe(ch chan<- *prometheus.Desc) {
+	ch <- lagDesc
+	ch <- retainedDesc
+}
 
 func (l lag) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range l.monitor.Lags() {
-		ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(p.Offsets), p.Topic, strconv.Itoa(p.Partition))
+	for _, p := range l.monitor.Seen() {
+		ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(p.Lag), p.Topic, strconv.Itoa(p.Partition))
+		ch <- prometheus.MustNewConstMetric(retainedDesc, prometheus.GaugeValue, float64(p.Retained), p.Topic, strconv.Itoa(p.Partition))
 	}
 }
 

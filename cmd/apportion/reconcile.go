@@ -213,12 +213,12 @@ func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]
 	if err != nil {
 		return nil, err
 	}
-	// Kafka is asked last, so that it is never behind the ledger.
-	balances, err := ingest.Balance(ctx, a.conn, acceptedHoles(state)...)
+	balances, err := a.balances(ctx, a.conn, state)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := ingest.Ends(ctx, brokers, a.cfg.Kafka.TopicPrefix)
+	// Kafka is asked again, so that it is never behind the ledger.
+	ends, err := ingest.AllKept(ctx, brokers, a.cfg.Kafka.TopicPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -226,16 +226,16 @@ func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]
 		topic  string
 		number int
 	}
-	published := map[partition]int64{}
+	published := map[partition]ingest.Kept{}
 	for _, e := range ends {
-		published[partition{e.Topic, e.Partition}] = e.Offset
+		published[partition{e.Topic, e.Partition}] = e
 	}
 	all := []partitionBalance{}
 	add := func(b ingest.PartitionBalance) {
 		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences}
-		if end, known := published[partition{b.Topic, b.Partition}]; known {
-			notRead := max(0, end-b.Offsets.Last-1)
-			p.Published, p.NotRead = &end, &notRead
+		if kept, known := published[partition{b.Topic, b.Partition}]; known {
+			notRead := max(0, kept.End-max(kept.First, b.Offsets.Last+1)) // what is deleted is a hole
+			p.Published, p.NotRead = &kept.End, &notRead
 			delete(published, partition{b.Topic, b.Partition})
 		}
 		all = append(all, p)
@@ -244,7 +244,7 @@ func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]
 		add(b)
 	}
 	for _, e := range ends { // of which nothing has been read
-		if end := published[partition{e.Topic, e.Partition}]; end > 0 {
+		if _, left := published[partition{e.Topic, e.Partition}]; left && e.End > 0 {
 			add(ingest.PartitionBalance{Topic: e.Topic, Partition: e.Partition, Offsets: ingest.OffsetRange{First: 0, Last: -1}})
 		}
 	}
