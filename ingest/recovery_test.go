@@ -412,6 +412,70 @@ func testTransactions(t *testing.T, broker string) {
 	}
 }
 
+// TestAbortedAtTheEnd has nothing but what was taken back after the last delivery.
+func TestAbortedAtTheEnd(t *testing.T) { eachKafka(t, testAbortedAtTheEnd) }
+
+func testAbortedAtTheEnd(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(5)...)...)
+	e.ingest(e.config(), e.deps())
+	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker), kgo.TransactionalID(e.prefix), kgo.DefaultProduceTopic(e.prefix+schemas.TopicAgent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord(session("t", "open", 0))).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	e.ingest(e.config(), e.deps()) // it is not waited for while it is open
+	if err := client.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+	e.ingest(e.config(), e.deps())
+	if got := e.rows("SELECT last_offset, read FROM v_ingest_partitions"); !slices.Equal(got, []string{"(6,5)"}) {
+		t.Errorf("the ledger ends with %v, want the mark of the end of the transaction at 6, and 5 read", got)
+	}
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(2)...)...)
+	e.ingest(e.config(), e.deps())
+	if accepted, rejected := e.balanced(); accepted != 7 || rejected != 0 {
+		t.Errorf("accepted %d, rejected %d", accepted, rejected)
+	}
+}
+
+// TestPartitionAdded has a topic gain a partition while an Ingester runs, which takes it in without a restart.
+func TestPartitionAdded(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	eachKafka(t, testPartitionAdded)
+}
+
+func testPartitionAdded(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
+	cfg := e.config()
+	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error)
+	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
+	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	until(t, "10 deliveries are in", func() bool { return e.taken() == 10 })
+	c := newCluster(at(broker))
+	defer c.close()
+	response, err := c.client.CreatePartitions(t.Context(), &kafka.CreatePartitionsRequest{
+		Topics: []kafka.TopicPartitionsConfig{{Name: e.prefix + schemas.TopicAgent, Count: 2}}})
+	if err = errors.Join(err, response.Errors[e.prefix+schemas.TopicAgent]); err != nil {
+		t.Fatal(err)
+	}
+	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(5)...)...)
+	until(t, "15 deliveries are in", func() bool { return e.taken() == 15 })
+	stop()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	e.balanced()
+}
+
 func TestRetentionOvertakes(t *testing.T) { eachKafka(t, testRetentionOvertakes) }
 
 func testRetentionOvertakes(t *testing.T, broker string) {
@@ -661,15 +725,22 @@ func TestCompaction(t *testing.T) {
 	}
 	produced := 0
 	left := func() int { return len(e.read(schemas.TopicAgent)) }
-	until(t, "records are compacted away", func() bool {
-		for range 10 {
-			line := session("t", fmt.Sprint(produced), 0)
-			e.produce(schemas.TopicAgent, 0, message{key: []byte{byte(produced % 3)}, value: []byte(line)})
-			produced++
-		}
-		time.Sleep(200 * time.Millisecond)
-		return left() < produced
-	})
+	produceUntil := func(what string, holds func() bool) {
+		until(t, what, func() bool {
+			for range 10 {
+				line := session("t", fmt.Sprint(produced), 0)
+				e.produce(schemas.TopicAgent, 0, message{key: []byte{byte(produced % 3)}, value: []byte(line)})
+				produced++
+			}
+			time.Sleep(200 * time.Millisecond)
+			return holds()
+		})
+	}
+	produceUntil("records are compacted away", func() bool { return left() < produced })
+	e.ingest(e.config(), e.deps())
+	// The topic is the same when none of the last that were taken in is there any more.
+	taken := int64(produced)
+	produceUntil("all that was taken in is compacted away", func() bool { return e.read(schemas.TopicAgent)[0].Offset >= taken })
 	e.ingest(e.config(), e.deps())
 	balances, err := Balance(t.Context(), e.conn, nil)
 	if err != nil {
