@@ -218,9 +218,13 @@ func peakMemory(pid int) (kib int64) {
 // ask for. How fast it is without shows in a plain MergeTree.
 func (p *pipeline) engine(as string) taken {
 	p.t.Helper()
+	var partition, order string
+	if err := p.conn.QueryRow(p.t.Context(), `SELECT partition_key, sorting_key FROM system.tables
+		WHERE database = currentDatabase() AND name = 'usage_events'`).Scan(&partition, &order); err != nil {
+		p.t.Fatal(err)
+	}
 	p.exec(`CREATE TABLE engine_events AS usage_events ENGINE = ` + as + `
-		PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC'))
-		ORDER BY (tenant, type, intDiv(at_ms, 86400000), topic, partition, offset) SETTINGS auto_statistics_types = ''`)
+		PARTITION BY ` + partition + ` ORDER BY (` + order + `) SETTINGS auto_statistics_types = ''`)
 	p.exec(fmt.Sprintf(`CREATE TABLE queue (raw String) ENGINE = Kafka SETTINGS
 		kafka_broker_list = '%s', kafka_topic_list = '%s', kafka_group_name = 'engine-%d', kafka_format = 'RawBLOB',
 		kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 262144, kafka_flush_interval_ms = 1000`,
