@@ -17,7 +17,7 @@ import (
 
 // Snapshot is the registry as of one offset of its command log.
 type Snapshot struct {
-	// Offset is the next offset of the log.
+	// Offset is the one after that of the last command that changed a tenant.
 	Offset    int64
 	Tenants   []Tenant
 	Timelines Timelines
@@ -35,9 +35,9 @@ type Tenant struct {
 
 // Position is how far a partition has been taken in: LastOffset itself is.
 type Position struct {
-	Topic      string
-	Partition  int32
-	LastOffset int64
+	Topic      string `json:"topic"`
+	Partition  int32  `json:"partition"`
+	LastOffset int64  `json:"lastOffset"`
 }
 
 // Pass is a pass of aggregation, and what it rests on.
@@ -137,9 +137,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if pass.Rules != last.Rules {
 		after = nil
 	}
-	// A registry that is behind has nothing to add. Commands that changed no tenant, because they were refused,
-	// still make a pass, if one without days: an issue asks whether the last pass rests on the registry that it
-	// bills by.
+	// A registry that is behind has nothing to add.
 	if registry.Offset < last.RegistryOffset ||
 		registry.Offset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
 		return Report{Pass: last.Number, Behind: last.Behind}, nil

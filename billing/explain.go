@@ -32,8 +32,9 @@ type Explainer struct {
 	Extent     aggregate.Extent
 	Now        int64
 	Deliveries Deliveries
-	// Ledger has what an adjustment corrects.
-	Ledger Ledger
+	// Chain are the tenant's issues, and Lines has what they say: an adjustment corrects them.
+	Chain []Issue
+	Lines Lines
 }
 
 // longest is how long a session can last at the most: the event contract refuses longer ones
@@ -494,18 +495,14 @@ func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line
 		period civil.Month
 	}
 	var all []candidate
-	chains, err := x.Ledger.Issues(ctx, []string{x.Tenant.ID})
-	if err != nil {
-		return nil, fmt.Errorf("reading what has been issued: %w", err)
-	}
 	// What was issued later counts for nothing here; nothing has been yet after the draft of a period.
-	chain := chains[x.Tenant.ID]
+	chain := x.Chain
 	if at := slices.IndexFunc(chain, func(i Issue) bool { return i.Period == invoice.Period }); at >= 0 {
 		chain = chain[:at]
 	}
-	invoices, err := x.Ledger.Invoices(ctx, chain)
+	invoices, err := IssuedInvoices(ctx, x.Lines, chain)
 	if err != nil {
-		return nil, fmt.Errorf("reading the invoices of %s: %w", x.Tenant.ID, err)
+		return nil, err
 	}
 	for _, issue := range chain {
 		for _, i := range invoices[issue.ID] {

@@ -83,12 +83,12 @@ func explainer(t failing, state registry.State, tenant string, period civil.Mont
 
 // wantExplained explains every line and works it out again; both must come to the line, and must not when the line
 // is another.
-func wantExplained(t failing, ledger billing.Ledger, state registry.State, events []schemas.Event, rules billing.Rules, now int64, invoices []billing.Invoice) {
+func wantExplained(t failing, ledger *fakeLedger, state registry.State, events []schemas.Event, rules billing.Rules, now int64, invoices []billing.Invoice) {
 	t.Helper()
 	ctx := context.Background()
 	for _, i := range invoices {
 		x := explainer(t, state, i.Tenant, i.Period, events, rules, now)
-		x.Ledger = ledger
+		x.Lines, x.Chain = ledger, ledger.chain(i.Tenant)
 		for _, l := range i.Lines {
 			e, err := x.Explain(ctx, i, l)
 			if err != nil || len(e.Differences) > 0 {
@@ -138,7 +138,7 @@ func TestTheLinesOfTheRulesAreExplained(t *testing.T) {
 				fresh := slices.DeleteFunc(slices.Clone(run.Invoices), func(i billing.Invoice) bool {
 					return slices.ContainsFunc(before[i.Tenant], func(issue billing.Issue) bool { return issue.Period == i.Period })
 				})
-				wantExplained(t, s.ledger, s.state, s.usage.deliveries, m.rules, m.preview, fresh)
+				wantExplained(t, s.ledger, s.ledger.state, s.usage.deliveries, m.rules, m.preview, fresh)
 			}
 			for n, a := range acts(t, script) {
 				s.play(t, a, n)
@@ -320,18 +320,21 @@ func TestAnAdjustmentIsExplained(t *testing.T) {
 	// Four units were issued for 1.33, three more for 1.00 a month later; ten at 0.333 come to 3.33.
 	const first = "INV-Sub1-202610/1"
 	ledger := newFakeLedger()
+	var chain []billing.Issue
 	for n, i := range []billing.Invoice{
 		invoice(october, line(billing.Connect, 4, 133, october, "")),
 		invoice(october+1, line(billing.Adjustment, 3, 100, october, first)),
 	} {
 		issue := billing.Issue{ID: uuid.New(), Tenant: "acme", Seq: n + 1, Period: i.Period, Invoices: []billing.Invoice{i}}
-		if err := ledger.Claim(t.Context(), []billing.Issue{issue}); err != nil {
-			t.Fatal(err)
-		}
+		issue.LinesHash, issue.Lines = billing.HashLines(issue.Invoices)
+		chain = append(chain, issue)
+	}
+	if err := ledger.Write(t.Context(), chain); err != nil {
+		t.Fatal(err)
 	}
 	third := invoice(october+2, line(billing.Adjustment, 3, 100, october, first))
 	x := explainer(t, state, "acme", october, events, billing.DefaultRules(), issue)
-	x.Ledger = ledger
+	x.Lines, x.Chain = ledger, chain
 	e, err := x.Explain(t.Context(), third, third.Lines[0])
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package billing_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -131,43 +133,47 @@ func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate
 	return aggregate.ReferenceProfile(u.deliveries, timelines, days, rules, now), nil
 }
 
-// fakeLedger keeps the chains of what is issued, and how often it was asked to.
+// fakeLedger is the registry's log, and the lines of what is issued on it, in memory.
 type fakeLedger struct {
 	mu      sync.Mutex
-	chains  map[string][]billing.Issue
-	asked   int
+	state   registry.State
+	states  []registry.State // those before the commands, by their offset
+	lines   map[uuid.UUID][]billing.Invoice
+	asked   int // how often something was claimed
 	failing error
 	before  func() // what else happens before a claim
 }
 
-func newFakeLedger() *fakeLedger { return &fakeLedger{chains: map[string][]billing.Issue{}} }
-
-func (l *fakeLedger) Issues(_ context.Context, tenants []string) (map[string][]billing.Issue, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	chains := map[string][]billing.Issue{}
-	for tenant, chain := range l.chains {
-		if tenants == nil || slices.Contains(tenants, tenant) {
-			for _, issue := range chain {
-				issue.Invoices = nil
-				chains[tenant] = append(chains[tenant], issue)
-			}
-		}
-	}
-	return chains, nil
+func newFakeLedger() *fakeLedger {
+	return &fakeLedger{states: []registry.State{{}}, lines: map[uuid.UUID][]billing.Invoice{}}
 }
 
-func (l *fakeLedger) Invoices(_ context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	invoices := map[uuid.UUID][]billing.Invoice{}
-	for _, i := range issues {
-		invoices[i.ID] = l.chains[i.Tenant][i.Seq-1].Invoices
+// give gives a command as a record, and returns the verdict.
+func (l *fakeLedger) give(c registry.Command) registry.Verdict {
+	record, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
 	}
-	return invoices, nil
+	var verdict registry.Verdict
+	l.state, verdict = l.state.Apply(l.state.Offset()+1, registry.DecodeCommand(record))
+	l.states = append(l.states, l.state)
+	return verdict
 }
 
-func (l *fakeLedger) Claim(_ context.Context, issues []billing.Issue) error {
+// chain returns the issues of a tenant.
+func (l *fakeLedger) chain(tenant string) []billing.Issue {
+	chain, err := billing.Issues(l.state, tenant)
+	if err != nil {
+		panic(err)
+	}
+	return chain
+}
+
+func (l *fakeLedger) CatchUp(context.Context) (registry.State, error) { return l.state, nil }
+
+func (l *fakeLedger) At(offset int64) (registry.State, error) { return l.states[offset], nil }
+
+func (l *fakeLedger) Claim(_ context.Context, claims []registry.Command) (registry.State, error) {
 	if before := l.before; before != nil {
 		l.before = nil
 		before()
@@ -176,12 +182,38 @@ func (l *fakeLedger) Claim(_ context.Context, issues []billing.Issue) error {
 	defer l.mu.Unlock()
 	l.asked++
 	if l.failing != nil {
-		return l.failing
+		return registry.State{}, l.failing
 	}
+	for _, c := range claims {
+		l.give(c)
+	}
+	return l.state, nil
+}
+
+func (l *fakeLedger) Write(_ context.Context, issues []billing.Issue) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, i := range issues {
-		if i.Seq == len(l.chains[i.Tenant])+1 {
-			l.chains[i.Tenant] = append(l.chains[i.Tenant], i)
-		}
+		l.lines[i.ID] = i.Invoices
 	}
 	return nil
+}
+
+func (l *fakeLedger) Delete(_ context.Context, issues []billing.Issue) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range issues {
+		delete(l.lines, i.ID)
+	}
+	return nil
+}
+
+func (l *fakeLedger) Invoices(_ context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	invoices := map[uuid.UUID][]billing.Invoice{}
+	for _, i := range issues {
+		invoices[i.ID] = l.lines[i.ID]
+	}
+	return invoices, nil
 }

@@ -318,7 +318,7 @@ func tell(t *testing.T, r *rapid.T, steps []step, only string) ([]billing.Invoic
 	for _, step := range steps {
 		for _, doc := range step.documents {
 			own := &registry.Document{Tenants: slices.DeleteFunc(slices.Clone(doc.Tenants), func(t registry.Tenant) bool { return only != "" && t.ID != only })}
-			if refusals := s.apply(t, registry.Plan(s.state, own, 0)...); len(refusals) > 0 {
+			if refusals := s.apply(t, registry.Plan(s.ledger.state, own, 0)...); len(refusals) > 0 {
 				r.Fatal(refusals)
 			}
 		}
@@ -336,7 +336,7 @@ func tell(t *testing.T, r *rapid.T, steps []step, only string) ([]billing.Invoic
 		}
 		issued = append(issued, run.Invoices...)
 	}
-	return issued, s.state
+	return issued, s.ledger.state
 }
 
 // TestNothingIsChargedTwiceOrLost: in whatever order periods are issued, deliveries arrive and the registry changes, all

@@ -112,36 +112,29 @@ func squeezed(table string) string {
 
 // story is what has come to stand in the acts of a script.
 type story struct {
-	state  registry.State
 	usage  *fakeUsage
 	ledger *fakeLedger
-	// states are those before the commands, by their offset.
-	states []registry.State
 	// billed, where it is not nil, is told what is billed, and what had been issued before.
 	billed func(m moment, run *billing.Run, before map[string][]billing.Issue)
 }
 
 func newStory() *story {
-	return &story{usage: newFakeUsage(nil), ledger: newFakeLedger(), states: []registry.State{{}}}
+	return &story{usage: newFakeUsage(nil), ledger: newFakeLedger()}
 }
 
 func (s *story) biller(rules billing.Rules) *billing.Biller {
 	s.usage.rules = rules.Rules
-	return &billing.Biller{State: s.state, Rules: rules, Usage: s.usage, Ledger: s.ledger, Progress: func(int, int) {},
-		At: func(offset int64) (registry.State, error) { return s.states[offset], nil }}
+	return &billing.Biller{State: s.ledger.state, Rules: rules, Usage: s.usage, Lines: s.ledger, Log: s.ledger, Progress: func(int, int) {}}
 }
 
 // apply gives commands to the registry and returns why they were refused.
 func (s *story) apply(t testing.TB, commands ...registry.Command) (refusals []registry.Refusal) {
 	t.Helper()
 	for _, c := range commands {
-		var verdict registry.Verdict
-		s.state, verdict = s.state.Apply(s.state.Offset()+1, c)
-		s.states = append(s.states, s.state)
-		refusals = append(refusals, verdict.Refusals...)
+		refusals = append(refusals, s.ledger.give(c).Refusals...)
 	}
 	var err error
-	if s.usage.snapshot, err = billing.Snapshot(s.state, billing.DefaultRules()); err != nil {
+	if s.usage.snapshot, err = billing.Snapshot(s.ledger.state, billing.DefaultRules()); err != nil {
 		t.Fatal(err)
 	}
 	return refusals
@@ -158,7 +151,7 @@ func (s *story) put(t *testing.T, document string) (refusals []registry.Refusal)
 		refusals = doc.Validate()
 	}
 	if len(refusals) == 0 {
-		refusals = s.apply(t, registry.Plan(s.state, doc, 0)...)
+		refusals = s.apply(t, registry.Plan(s.ledger.state, doc, 0)...)
 	}
 	return refusals
 }
@@ -198,7 +191,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 	}
 	got := map[string]string{"access": s.access(moment.access)}
 	if moment.warnings {
-		for _, tenant := range s.state.Tenants() {
+		for _, tenant := range s.ledger.state.Tenants() {
 			for _, w := range registry.Warnings(tenant) {
 				got["warned"] += w.String() + "\n"
 			}
@@ -216,7 +209,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		if moment.preview != issue {
 			bill, clock = biller.Preview, moment.preview
 		}
-		before, err := s.ledger.Issues(t.Context(), nil)
+		before, err := billing.AllIssues(s.ledger.state, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +224,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		for _, stop := range outcome.Stopped {
 			fmt.Fprintf(&stopped, "%s %s %s %s: %s\n", stop.Tenant, stop.Period, stop.Code, stop.Rule, stop.Detail)
 		}
-		balance = balance.Add(balanceOf(t, s.state, s.usage.deliveries, period, moment.rules, moment.preview))
+		balance = balance.Add(balanceOf(t, s.ledger.state, s.usage.deliveries, period, moment.rules, moment.preview))
 	}
 	got["stopped"], got["reported"], got["lines"] = stopped.String(), reported(balance), table(invoices)
 	return got
@@ -241,7 +234,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 func (s *story) access(dates []civil.Date) string {
 	var b strings.Builder
 	for _, date := range dates {
-		for _, tenant := range s.state.Tenants() {
+		for _, tenant := range s.ledger.state.Tenants() {
 			var users []string
 			for _, l := range tenant.Licences {
 				users = append(users, l.User)

@@ -13,7 +13,7 @@ import (
 // Snapshot gives aggregation what it needs of the registry: the zones of the tenants and, as timelines that SQL
 // can look up, the answers of the rules.
 func Snapshot(state registry.State, rules Rules) (aggregate.Snapshot, error) {
-	snapshot := aggregate.Snapshot{Offset: state.Offset() + 1, IVRPortFactor: rules.IVRPortFactor}
+	snapshot := aggregate.Snapshot{Offset: state.Version(), IVRPortFactor: rules.IVRPortFactor}
 	snapshot.Timelines.Zones = map[string]*civil.Zone{}
 	for _, tenant := range state.Tenants() {
 		zone, err := zoneOf(tenant, rules)

@@ -181,12 +181,19 @@ func (c *cluster) checkLog(ctx context.Context, topic string) error {
 	return err
 }
 
-// AppendLog writes values to the end of a log, which is the only partition of
-// the topic, next to each other and all or none, and returns the offset of the last
-// of them. While Kafka is away it waits. When an answer of Kafka is lost they
-// may be written a second time: a reader must recognise what it has had.
-func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, values ...[]byte) (last int64, err error) {
-	if len(values) == 0 {
+// LogRecord is a record to be appended to a log.
+type LogRecord struct {
+	Key   string
+	Value []byte
+}
+
+// AppendLog writes records to the end of a log, which is the only
+// partition of the topic, in order, and returns the offset of the last of them. While Kafka is
+// away it waits. When it fails, the first of them may have been written; and when
+// an answer of Kafka is lost some may be written a second time: a reader must
+// recognise what it has had.
+func AppendLog(ctx context.Context, brokers Brokers, topic string, records ...LogRecord) (last int64, err error) {
+	if len(records) == 0 {
 		return 0, errors.New("there is nothing to append")
 	}
 	c := newCluster(brokers)
@@ -199,13 +206,19 @@ func AppendLog(ctx context.Context, brokers Brokers, topic string, key string, v
 	if err != nil {
 		return 0, err
 	}
-	messages := make([]message, len(values))
-	for i, value := range values {
-		messages[i] = message{key: []byte(key), value: value}
+	messages := make([]message, len(records))
+	for i, r := range records {
+		messages[i] = message{key: []byte(r.Key), value: r.Value}
 	}
-	first, err := c.produce(ctx, wait, p, messages)
-	if errors.Is(err, kafka.MessageSizeTooLarge) {
-		err = fmt.Errorf("%d records are too large to be appended at once; append fewer: %w", len(values), err)
+	for request := range requests(messages) {
+		first, err := c.produce(ctx, wait, p, request)
+		if errors.Is(err, kafka.MessageSizeTooLarge) {
+			return 0, fmt.Errorf("a record of %d bytes is too large for %s; raise its max.message.bytes: %w", len(request[0].value), topic, err)
+		}
+		if err != nil {
+			return 0, err
+		}
+		last = first + int64(len(request)) - 1
 	}
-	return first + int64(len(values)) - 1, err
+	return last, nil
 }

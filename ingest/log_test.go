@@ -35,12 +35,12 @@ func testLog(t *testing.T, broker string) {
 	if err != nil || next != 0 || got != nil {
 		t.Fatalf("an empty log gives %d, %q, %v", next, got, err)
 	}
-	last, err := AppendLog(t.Context(), brokers, topic, "acme", []byte("a"), []byte("b"), []byte("c"))
+	last, err := AppendLog(t.Context(), brokers, topic, LogRecord{"acme", []byte("a")}, LogRecord{"beta", []byte("b")}, LogRecord{"acme", []byte("c")})
 	if err != nil || last != 2 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
 	big := strings.Repeat("x", 12<<20)
-	if last, err = AppendLog(t.Context(), brokers, topic, "bolt", []byte(big)); err != nil || last != 3 {
+	if last, err = AppendLog(t.Context(), brokers, topic, LogRecord{"bolt", []byte(big)}); err != nil || last != 3 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
 	next, err = ReadLog(t.Context(), brokers, topic, 1, collect)
@@ -53,13 +53,13 @@ func testLog(t *testing.T, broker string) {
 	}
 	noise := make([]byte, maxMessageBytes)
 	rand.NewChaCha8([32]byte{}).Read(noise)
-	if _, err = AppendLog(t.Context(), brokers, topic, "k", noise, noise); err == nil || !strings.Contains(err.Error(), "too large") {
+	if _, err = AppendLog(t.Context(), brokers, topic, LogRecord{"k", append(noise, noise...)}); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("appended too much: %v", err)
 	}
 	for _, err := range []error{
 		second(ReadLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
 		second(TailLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
-		second(AppendLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, "k", []byte("v"))),
+		second(AppendLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, LogRecord{"k", []byte("v")})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "has 4 partitions, and must have 1") {
 			t.Errorf("a log of several partitions: %v", err)
@@ -104,7 +104,7 @@ func testTailLog(t *testing.T, broker string) {
 		ended <- end{next, err}
 	}
 	add := func(value string) {
-		if _, err := AppendLog(t.Context(), brokers, topic, "k", []byte(value)); err != nil {
+		if _, err := AppendLog(t.Context(), brokers, topic, LogRecord{"k", []byte(value)}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -137,7 +137,7 @@ func testSameLog(t *testing.T, broker string) {
 	topic := e.prefix + schemas.TopicRegistry
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := AppendLog(t.Context(), at(broker), topic, "k", []byte(value)); err != nil {
+			if _, err := AppendLog(t.Context(), at(broker), topic, LogRecord{"k", []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -170,7 +170,7 @@ func TestTailLogMadeAnew(t *testing.T) {
 	brokers := at(cluster.ListenAddrs()[0])
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := AppendLog(t.Context(), brokers, "log", "k", []byte(value)); err != nil {
+			if _, err := AppendLog(t.Context(), brokers, "log", LogRecord{"k", []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/segmentio/kafka-go"
@@ -30,6 +31,23 @@ func (m *message) size() int {
 // maxRequestBytes keeps a request of several messages below what a broker
 // takes by default. A single message may be larger.
 const maxRequestBytes = 900_000
+
+// requests cuts messages into runs that a broker takes at once by default, each of at least one.
+func requests(messages []message) iter.Seq[[]message] {
+	return func(yield func([]message) bool) {
+		for len(messages) > 0 {
+			n, size := 1, messages[0].size()
+			for n < len(messages) && size+messages[n].size() <= maxRequestBytes {
+				size += messages[n].size()
+				n++
+			}
+			if !yield(messages[:n]) {
+				return
+			}
+			messages = messages[n:]
+		}
+	}
+}
 
 // send writes messages to a topic, each to the partition that Java's producers
 // would choose for its key, in order within a partition. It returns once all
@@ -60,22 +78,19 @@ func (c *cluster) send(ctx context.Context, wait *waiter, topic string, messages
 	group, ctx := errgroup.WithContext(ctx)
 	for partition, indexes := range chosen {
 		group.Go(func() error {
-			for len(indexes) > 0 {
-				n, size := 0, 0
-				var request []message
-				for n < len(indexes) && (n == 0 || size+messages[indexes[n]].size() <= maxRequestBytes) {
-					request = append(request, messages[indexes[n]])
-					size += request[n].size()
-					n++
-				}
+			mine := make([]message, len(indexes))
+			for n, i := range indexes {
+				mine[n] = messages[i]
+			}
+			for request := range requests(mine) {
 				_, err := c.produce(ctx, wait, place{topic, partition}, request)
 				switch {
-				case errors.Is(err, kafka.MessageSizeTooLarge) && n == 1:
+				case errors.Is(err, kafka.MessageSizeTooLarge) && len(request) == 1:
 					refused <- indexes[0]
 				case err != nil:
 					return err
 				}
-				indexes = indexes[n:]
+				indexes = indexes[len(request):]
 			}
 			return nil
 		})

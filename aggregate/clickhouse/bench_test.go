@@ -2,6 +2,7 @@ package clickhouse_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -141,8 +142,8 @@ const naive = `
 // issueMonth issues every tenant's invoices for good, with the pictures of their peaks.
 func issueMonth(b *testing.B, conn driver.Conn, store *clickhouse.Store, state registry.State) {
 	biller := billing.Biller{
-		State: state, Rules: billing.DefaultRules(), Usage: store, Ledger: issued.NewInvoices(conn), Progress: func(int, int) {},
-		At: func(int64) (registry.State, error) { return state, nil },
+		State: state, Rules: billing.DefaultRules(), Usage: store, Progress: func(int, int) {}, Log: &memoryLog{state},
+		Lines: issued.NewLines(conn, func(context.Context) (driver.Conn, error) { return conn, nil }),
 	}
 	run, err := biller.Issue(b.Context(), period, nil, civil.UTC.Start(civil.NewDate(2027, 1, 1)))
 	if err != nil {
@@ -159,6 +160,22 @@ func issueMonth(b *testing.B, conn driver.Conn, store *clickhouse.Store, state r
 	if run.Issued != tenants || pictures == 0 {
 		b.Fatalf("%d tenants issued, %d pictures", run.Issued, pictures)
 	}
+}
+
+// memoryLog is a registry's log without Kafka.
+type memoryLog struct{ state registry.State }
+
+func (l *memoryLog) CatchUp(context.Context) (registry.State, error) { return l.state, nil }
+func (l *memoryLog) At(int64) (registry.State, error)                { return l.state, nil }
+func (l *memoryLog) Claim(_ context.Context, claims []registry.Command) (registry.State, error) {
+	for _, c := range claims {
+		record, err := json.Marshal(c)
+		if err != nil {
+			return l.state, err
+		}
+		l.state, _ = l.state.Apply(l.state.Offset()+1, registry.DecodeCommand(record))
+	}
+	return l.state, nil
 }
 
 // closeMonth bills every tenant from the stored figures.

@@ -9,7 +9,7 @@ import (
 
 // OldestChange returns when the oldest change was taken in that no finished pass rests on, in UTC epoch
 // milliseconds, and whether there is any: of a batch of deliveries, when it was entered in the ledger, to the minute;
-// of a registry command, when it arrived on Kafka, as far as registry_log has it.
+// of a command that changed a tenant, when it arrived on Kafka, as far as registry_log has it.
 func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, found bool, err error) {
 	pass, err := s.LastPass(ctx)
 	if err != nil {
@@ -36,6 +36,6 @@ func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, found bool, er
 		SELECT toInt64(min(since_ms)), count() FROM (
 			SELECT toUnixTimestamp64Milli(written_at) AS since_ms FROM ingest_batches WHERE `+strings.Join(unseen, " OR ")+`
 			UNION ALL
-			SELECT arrived_ms FROM registry_log WHERE offset >= ?)`, append(values, pass.RegistryOffset)...).Scan(&sinceMS, &n)
+			SELECT arrived_ms FROM registry_log WHERE offset >= ? AND accepted AND command IN ('put_tenant', 'change_telephony'))`, append(values, pass.RegistryOffset)...).Scan(&sinceMS, &n)
 	return sinceMS, n > 0, err
 }

@@ -44,7 +44,7 @@ func TestOldestChange(t *testing.T) {
 	want("only the other partition", 7000)
 	pass(3, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
 	want("all are in force", -1)
-	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms) VALUES (0, 8000), (1, 9000)`); err != nil {
+	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms, command, accepted) VALUES (0, 8000, 'put_tenant', true), (1, 9000, 'put_tenant', true), (2, 7000, 'claim_issue', true), (3, 7000, 'put_tenant', false)`); err != nil {
 		t.Fatal(err)
 	}
 	want("two commands", 8000)

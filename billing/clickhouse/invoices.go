@@ -7,29 +7,31 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/ext"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
-	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
 
-// Invoices is the [billing.Ledger] in ClickHouse: invoice_lines and issued_periods, which says why a claim is safe.
-// It is safe for concurrent use.
-type Invoices struct {
-	conn driver.Conn
-	// At, nil but in tests, is told of every point that Claim passes.
+// Lines is [billing.Lines] in ClickHouse: the table invoice_lines. It is safe for concurrent use.
+type Lines struct {
+	conn  driver.Conn
+	first First
+	// At, nil but in tests, is told of every point that Write passes.
 	At func(point string)
 }
 
-// NewInvoices returns the ledger over a connection whose database has been migrated.
-func NewInvoices(conn driver.Conn) *Invoices { return &Invoices{conn: conn} }
+// First connects to the database that has the rows of the tables which are not spread over a cluster: rows can be deleted
+// there alone.
+type First func(ctx context.Context) (driver.Conn, error)
 
-func (s *Invoices) at(point string) {
+// NewLines returns the lines over a connection whose database has been migrated.
+func NewLines(conn driver.Conn, first First) *Lines { return &Lines{conn: conn, first: first} }
+
+func (s *Lines) at(point string) {
 	if s.At != nil {
 		s.At(point)
 	}
@@ -43,52 +45,36 @@ func sequential(ctx context.Context, tables ...*ext.Table) context.Context {
 	}))
 }
 
-// Claim writes the lines, and then the rows that claim their place in the tenants' chains: what is killed in between
-// leaves lines that nothing points to.
-func (s *Invoices) Claim(ctx context.Context, issues []billing.Issue) error {
-	if len(issues) == 0 {
-		return nil
-	}
+// Write stores the lines of the issues; they are on disk when it returns.
+func (s *Lines) Write(ctx context.Context, issues []billing.Issue) error {
 	s.at("before lines")
-	if err := s.writeLines(ctx, issues); err != nil {
-		return err
+	if err := s.write(ctx, issues); err != nil {
+		return fmt.Errorf("writing invoice_lines: %w", err)
 	}
 	s.at("after lines")
-	periods, err := s.conn.PrepareBatch(sequential(ctx), `INSERT INTO issued_periods (tenant, seq, period, issue, lines, issue_date, registry_offset, pass,
-		positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions,
-		unknown_subscription, conflicts)`)
-	if err != nil {
-		return err
-	}
-	defer periods.Close()
-	for _, i := range issues {
-		lines := 0
-		for _, invoice := range i.Invoices {
-			lines += len(invoice.Lines)
-		}
-		positions := make([][]any, len(i.Positions))
-		for n, p := range i.Positions {
-			positions[n] = []any{p.Topic, p.Partition, p.LastOffset}
-		}
-		b := i.Balance
-		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(lines), i.Date.Time(), i.RegistryOffset, i.Pass, positions, i.Rules, i.TZVersion}
-		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.Held,
-			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
-			row = append(row, uint64(n))
-		}
-		if err := periods.Append(row...); err != nil {
-			return err
-		}
-	}
-	s.at("before claim")
-	if err := periods.Send(); err != nil {
-		return err
-	}
-	s.at("after claim")
 	return nil
 }
 
-func (s *Invoices) writeLines(ctx context.Context, issues []billing.Issue) error {
+// Delete removes the lines of the issues.
+func (s *Lines) Delete(ctx context.Context, issues []billing.Issue) error {
+	if len(issues) == 0 {
+		return nil
+	}
+	var ids []string
+	for _, i := range issues {
+		ids = append(ids, i.ID.String())
+	}
+	conn, err := s.first(ctx)
+	if err == nil {
+		err = conn.Exec(ctx, `DELETE FROM invoice_lines WHERE issue IN (?)`, ids)
+	}
+	if err != nil {
+		return fmt.Errorf("deleting the lines of issues that came too late from invoice_lines: %w", err)
+	}
+	return nil
+}
+
+func (s *Lines) write(ctx context.Context, issues []billing.Issue) error {
 	lines, err := s.conn.PrepareBatch(sequential(ctx), `INSERT INTO invoice_lines (tenant, subscription, period, issue, invoice, line_no, kind, meter,
 		quantity, unit, unit_price, amount, currency, from_date, to_date, days, peak_ms, entitled, pool, corrects, corrects_kind, note)`)
 	if err != nil {
@@ -138,78 +124,9 @@ func price(l billing.Line) *decimal.Decimal {
 	return &l.UnitPrice.Decimal
 }
 
-// wanted returns an external table of that name.
-func wanted(columns ...string) (*ext.Table, error) {
-	var of []func(*ext.Table) error
-	for _, name := range columns {
-		kind := "String"
-		if name == "issue" {
-			kind = "UUID"
-		}
-		of = append(of, ext.Column(name, column.Type(kind)))
-	}
-	return ext.NewTable("wanted", of...)
-}
-
-// Issues returns the issues in force, without their invoices.
-func (s *Invoices) Issues(ctx context.Context, tenants []string) (map[string][]billing.Issue, error) {
-	table, err := wanted("tenant")
-	if err != nil {
-		return nil, err
-	}
-	where := ""
-	if tenants != nil {
-		where = "WHERE tenant IN (SELECT tenant FROM wanted)"
-	}
-	for _, t := range tenants {
-		if err := table.Append(t); err != nil {
-			return nil, err
-		}
-	}
-	rows, err := s.conn.Query(sequential(ctx, table), `
-		SELECT tenant, seq, period, issue, issue_date, registry_offset, pass,
-			arrayMap(p -> p.1, positions), arrayMap(p -> p.2, positions), arrayMap(p -> p.3, positions), rules, tz_version,
-			toInt64(accepted), toInt64(counted), toInt64(duplicate), toInt64(superseded), toInt64(voided), toInt64(unallocated), toInt64(held),
-			toInt64(unmapped), toInt64(open_sessions), toInt64(unknown_subscription), toInt64(conflicts)
-		FROM issued_periods `+where+`
-		ORDER BY tenant, seq, _block_number LIMIT 1 BY tenant, seq`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	issues := map[string][]billing.Issue{}
-	for rows.Next() {
-		var i billing.Issue
-		var seq uint32
-		var period string
-		var date time.Time
-		var topics []string
-		var partitions []int32
-		var offsets []int64
-		b := &i.Balance
-		if err := rows.Scan(&i.Tenant, &seq, &period, &i.ID, &date, &i.RegistryOffset, &i.Pass, &topics, &partitions, &offsets, &i.Rules, &i.TZVersion,
-			&b.Accepted, &b.Counted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.Held,
-			&b.Unmapped, &b.OpenSessions, &b.UnknownSubscription, &b.Conflicts); err != nil {
-			return nil, err
-		}
-		i.Seq, i.Date = int(seq), civil.DateOfTime(date)
-		if i.Period, err = civil.ParseMonth(period); err != nil {
-			return nil, fmt.Errorf("issued_periods: %w", err)
-		}
-		for n := range topics {
-			i.Positions = append(i.Positions, aggregate.Position{Topic: topics[n], Partition: partitions[n], LastOffset: offsets[n]})
-		}
-		if before := len(issues[i.Tenant]); i.Seq != before+1 {
-			return nil, fmt.Errorf("issued_periods lacks issue %d of tenant %s; restore the table from a backup", before+1, i.Tenant)
-		}
-		issues[i.Tenant] = append(issues[i.Tenant], i)
-	}
-	return issues, rows.Err()
-}
-
-// Invoices returns the invoices of issues by their ID, those of each in the byte order of subscriptions.
-func (s *Invoices) Invoices(ctx context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
-	table, err := wanted("period", "tenant", "issue")
+// wanted returns the issues as an external table, in the order of the key of invoice_lines.
+func wanted(issues []billing.Issue) (*ext.Table, error) {
+	table, err := ext.NewTable("wanted", ext.Column("period", "String"), ext.Column("tenant", "String"), ext.Column("issue", "UUID"))
 	if err != nil {
 		return nil, err
 	}
@@ -218,10 +135,17 @@ func (s *Invoices) Invoices(ctx context.Context, issues []billing.Issue) (map[uu
 			return nil, err
 		}
 	}
-	ctx = sequential(ctx, table)
+	return table, nil
+}
+
+// Invoices returns the invoices of issues by their ID, those of each in the byte order of subscriptions.
+func (s *Lines) Invoices(ctx context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
+	table, err := wanted(issues)
+	if err != nil {
+		return nil, err
+	}
 	invoices := map[uuid.UUID][]billing.Invoice{}
-	read := map[uuid.UUID]uint64{}
-	if err := s.eachLine(ctx, func(issue uuid.UUID, of billing.Invoice, l billing.Line) {
+	err = s.eachLine(sequential(ctx, table), func(issue uuid.UUID, of billing.Invoice, l billing.Line) {
 		last := len(invoices[issue]) - 1
 		if last < 0 || invoices[issue][last].ID != of.ID {
 			invoices[issue] = append(invoices[issue], of)
@@ -229,30 +153,15 @@ func (s *Invoices) Invoices(ctx context.Context, issues []billing.Issue) (map[uu
 		}
 		i := &invoices[issue][last]
 		i.Lines, i.Total = append(i.Lines, l), i.Total.Add(l.Amount)
-		read[issue]++
-	}); err != nil {
-		return nil, err
-	}
-	rows, err := s.conn.Query(ctx, `SELECT issue, any(lines) FROM issued_periods WHERE (tenant, issue) IN (SELECT tenant, issue FROM wanted) GROUP BY issue`)
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading invoice_lines: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var issue uuid.UUID
-		var lines uint64
-		if err := rows.Scan(&issue, &lines); err != nil {
-			return nil, err
-		}
-		if read[issue] != lines {
-			return nil, fmt.Errorf("issue %s has %d of its %d lines in invoice_lines; restore the table from a backup", issue, read[issue], lines)
-		}
-	}
-	return invoices, rows.Err()
+	return invoices, nil
 }
 
 // eachLine reads the lines of the issues wanted, in the order of subscriptions and their numbers.
-func (s *Invoices) eachLine(ctx context.Context, line func(issue uuid.UUID, of billing.Invoice, l billing.Line)) error {
+func (s *Lines) eachLine(ctx context.Context, line func(issue uuid.UUID, of billing.Invoice, l billing.Line)) error {
 	rows, err := s.conn.Query(ctx, `
 		SELECT issue, tenant, subscription, period, invoice, line_no, kind, meter, quantity, unit, unit_price, amount, currency, from_date, to_date,
 			days, peak_ms, entitled, arrayMap(p -> p.1, pool), arrayMap(p -> p.2, pool), arrayMap(p -> p.3, pool), corrects, corrects_kind, note

@@ -2,8 +2,10 @@ package clickhouse_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,11 +24,42 @@ import (
 	"apportion/schemas/tables"
 )
 
-// ledger returns one on a database of its own.
-func ledger(t *testing.T) (*clickhouse.Invoices, driver.Conn) {
+// world is a registry's log in memory, and the tables of a database of its own beside it.
+type world struct {
+	lines *clickhouse.Lines
+	table *clickhouse.RegistryLog
+	conn  driver.Conn
+
+	mu     sync.Mutex
+	state  registry.State
+	states []registry.State // those before the commands, by their offset
+	judged []clickhouse.Judged
+}
+
+// newWorld returns one in which the tenants stand, each with one subscription.
+func newWorld(t *testing.T, tenants ...string) *world {
+	t.Helper()
+	w := &world{conn: migrated(t), states: []registry.State{{}}}
+	w.reads(w.conn)
+	for _, tenant := range tenants {
+		doc, problems := registry.Parse("", []byte(strings.ReplaceAll(document, "TENANT", tenant)))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		if _, err := w.Claim(t.Context(), registry.Plan(w.state, doc, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// migrated connects to a database of its own that has our tables.
+func migrated(t *testing.T) driver.Conn { return connected(t, 40) }
+
+func connected(t *testing.T, connections int) driver.Conn {
 	t.Helper()
 	addr, database := servicetest.Database(t)
-	options := &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, MaxOpenConns: 40, Compression: &ch.Compression{Method: ch.CompressionLZ4}}
+	options := &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, MaxOpenConns: connections, MaxIdleConns: connections, Compression: &ch.Compression{Method: ch.CompressionLZ4}}
 	db := ch.OpenDB(options)
 	defer db.Close()
 	if _, err := tables.Migrate(t.Context(), db); err != nil {
@@ -37,16 +70,96 @@ func ledger(t *testing.T) (*clickhouse.Invoices, driver.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return clickhouse.NewInvoices(conn), conn
+	return conn
+}
+
+// reads goes on with the tables of another database.
+func (w *world) reads(conn driver.Conn) {
+	first := func(context.Context) (driver.Conn, error) { return conn, nil }
+	w.conn, w.lines, w.table = conn, clickhouse.NewLines(conn, first), clickhouse.NewRegistryLog(conn, first)
+}
+
+func (w *world) CatchUp(context.Context) (registry.State, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state, nil
+}
+
+func (w *world) At(offset int64) (registry.State, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[offset], nil
+}
+
+func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.State, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := len(w.judged)
+	for _, c := range claims {
+		record, err := json.Marshal(c)
+		if err != nil {
+			return w.state, err
+		}
+		var j clickhouse.Judged
+		w.state, j = clickhouse.Judge(w.state, int64(len(w.judged)), 0, record)
+		w.states, w.judged = append(w.states, w.state), append(w.judged, j)
+	}
+	return w.state, w.table.Append(ctx, w.judged[at:])
+}
+
+func (w *world) biller(u billing.Usage) *billing.Biller {
+	state, _ := w.CatchUp(context.Background())
+	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Lines: w.lines, Log: w, Progress: func(int, int) {}}
+}
+
+// issued returns every invoice that is issued of a period, and why tenants cannot be shown.
+func (w *world) issued(t *testing.T, period civil.Month) (invoices string, stopped []*billing.Stop) {
+	t.Helper()
+	run, err := w.biller(nil).Issued(t.Context(), period)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain(run.Invoices), run.Stopped
+}
+
+// differs says where issued_periods is not what the log says.
+func (w *world) differs(t *testing.T) (differences []string) {
+	t.Helper()
+	rows, err := w.table.IssuedHashes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []clickhouse.IssuedHash
+	for _, j := range w.judged {
+		if i := j.Issue; i != nil {
+			want = append(want, clickhouse.IssuedHash{Tenant: i.Tenant, Seq: i.Seq, Period: i.Period.String(), Hash: i.Hash})
+		}
+	}
+	for _, row := range rows {
+		if !slices.Contains(want, row) {
+			differences = append(differences, fmt.Sprintf("more: %s %d", row.Tenant, row.Seq))
+		}
+	}
+	for _, row := range want {
+		if !slices.Contains(rows, row) {
+			differences = append(differences, fmt.Sprintf("less: %s %d", row.Tenant, row.Seq))
+		}
+	}
+	return differences
+}
+
+func exec(t *testing.T, conn driver.Conn, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if err := conn.Exec(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
 }
 
 func optimize(t *testing.T, conn driver.Conn) {
 	t.Helper()
-	for _, table := range []string{"issued_periods", "invoice_lines"} {
-		if err := conn.Exec(t.Context(), "OPTIMIZE TABLE "+table+" FINAL"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	exec(t, conn, "OPTIMIZE TABLE issued_periods FINAL", "OPTIMIZE TABLE invoice_lines FINAL")
 }
 
 func dec(s string) decimal.Decimal { return decimal.RequireFromString(s) }
@@ -69,24 +182,21 @@ func sample(tenant string, seq int, period civil.Month) billing.Issue {
 	invoice.Total = dec("95.88")
 	other := billing.Invoice{ID: billing.InvoiceID(tenant+"-2", period), Tenant: tenant, Subscription: tenant + "-2", Period: period, Currency: "JPY",
 		Lines: []billing.Line{line(1, billing.UsageKind, "3", "0")}}
-	return billing.Issue{
-		ID: uuid.New(), Tenant: tenant, Seq: seq, Period: period, Invoices: []billing.Invoice{invoice, other}, Date: period.Next().First().Add(3),
-		Balance:        aggregate.Balance{Accepted: 1, Counted: 2, Duplicate: 3, Superseded: 4, Voided: 5, Unallocated: 6, Held: 7, Unmapped: 8, OpenSessions: 9, UnknownSubscription: 10, Conflicts: 11},
-		RegistryOffset: 12, Pass: 1 << 50, Positions: []aggregate.Position{{Topic: "a", Partition: 1, LastOffset: 2}, {Topic: "b", Partition: 0, LastOffset: 3}},
-		Rules: billing.DefaultRules().String(), TZVersion: "2026a",
-	}
+	i := billing.Issue{ID: uuid.New(), Tenant: tenant, Seq: seq, Period: period, Invoices: []billing.Invoice{invoice, other}}
+	i.LinesHash, i.Lines = billing.HashLines(i.Invoices)
+	return i
 }
 
-func claim(t *testing.T, l *clickhouse.Invoices, issues ...billing.Issue) {
+func write(t *testing.T, l *clickhouse.Lines, issues ...billing.Issue) {
 	t.Helper()
-	if err := l.Claim(t.Context(), issues); err != nil {
+	if err := l.Write(t.Context(), issues); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func issues(t *testing.T, l *clickhouse.Invoices, tenants ...string) map[string][]billing.Issue {
+func invoices(t *testing.T, l *clickhouse.Lines, issues ...billing.Issue) map[uuid.UUID][]billing.Invoice {
 	t.Helper()
-	all, err := l.Issues(t.Context(), tenants)
+	all, err := l.Invoices(t.Context(), issues)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,131 +206,127 @@ func issues(t *testing.T, l *clickhouse.Invoices, tenants ...string) map[string]
 // plain writes values so that decimals are equal by what they are worth.
 func plain(v any) string { return fmt.Sprintf("%+v", v) }
 
-// TestClaimIsKeptWhole: everything that an issue rests on and that its files say comes back, of all tenants or of some.
-func TestClaimIsKeptWhole(t *testing.T) {
-	l, conn := ledger(t)
+// TestLinesAreKeptWhole: everything that is on invoices comes back, and is what was issued.
+func TestLinesAreKeptWhole(t *testing.T) {
+	w := newWorld(t)
 	want := []billing.Issue{sample("acme", 1, september), sample("beta", 1, september), sample("acme", 2, september+1)}
-	claim(t, l, want[0], want[1])
-	claim(t, l, want[2])
+	write(t, w.lines, want[0], want[1])
+	write(t, w.lines, want[2])
 	for _, merged := range []string{"as inserted", "merged"} {
-		if all := issues(t, l, "nobody"); len(all) != 0 {
-			t.Errorf("%d tenants of nobody", len(all))
+		got := invoices(t, w.lines, want...)
+		for _, i := range want {
+			if plain(got[i.ID]) != plain(i.Invoices) || i.Changed(got[i.ID]) != nil {
+				t.Errorf("%s: got\n%+v\nwant\n%+v\n%v", merged, got[i.ID], i.Invoices, i.Changed(got[i.ID]))
+			}
 		}
-		everybody, err := l.Issues(t.Context(), nil)
-		if err != nil || len(everybody) != 2 || len(everybody["acme"]) != 2 || len(everybody["beta"]) != 1 {
-			t.Fatalf("%v, %v", everybody, err)
+		optimize(t, w.conn)
+	}
+	if err := w.lines.Delete(t.Context(), want[:1]); err != nil {
+		t.Fatal(err)
+	}
+	if got := invoices(t, w.lines, want...); len(got[want[0].ID]) != 0 || len(got[want[1].ID]) != 2 || len(got[want[2].ID]) != 2 {
+		t.Errorf("after one is deleted: %v", got)
+	}
+}
+
+// TestIssuedLinesThatChange: lost, doubled, altered and restored lines are found by the hash on the log, stop their tenant
+// alone, and are as they were once the rows are back (R20, R22).
+func TestIssuedLinesThatChange(t *testing.T) {
+	w := newWorld(t, "acme", "beta")
+	u := &usage{tenant: []string{"acme", "beta"}, units: 100}
+	if _, err := w.biller(u).Issue(t.Context(), september, nil, future); err != nil {
+		t.Fatal(err)
+	}
+	whole, _ := w.issued(t, september)
+	exec(t, w.conn, "CREATE TABLE kept AS invoice_lines", "INSERT INTO kept SELECT * FROM invoice_lines")
+	u.more(7)
+	for what, change := range map[string][]string{
+		"lost":     {"DELETE FROM invoice_lines WHERE tenant = 'acme'"},
+		"doubled":  {"INSERT INTO invoice_lines SELECT * FROM kept WHERE tenant = 'acme'"},
+		"altered":  {"ALTER TABLE invoice_lines UPDATE amount = amount + 1 WHERE tenant = 'acme'"},
+		"detached": {"ALTER TABLE invoice_lines DETACH PARTITION tuple()", "INSERT INTO invoice_lines SELECT * FROM kept WHERE tenant = 'beta'"},
+		"attached": {"ALTER TABLE invoice_lines ATTACH PARTITION tuple() FROM kept", "DELETE FROM invoice_lines WHERE tenant = 'beta'", "INSERT INTO invoice_lines SELECT * FROM kept WHERE tenant = 'beta'"},
+	} {
+		exec(t, w.conn, change...)
+		if shown, stopped := w.issued(t, september); len(stopped) != 1 || stopped[0].Tenant != "acme" || stopped[0].Code != "unbalanced" ||
+			strings.Contains(shown, "acme") || !strings.Contains(shown, "INV-beta-1-202609") {
+			t.Errorf("%s: %v, %s", what, stopped, shown)
 		}
-		chain := issues(t, l, "acme", "nobody")["acme"]
-		invoices, err := l.Invoices(t.Context(), append(chain, everybody["beta"]...))
-		if err != nil {
+		// What corrects it cannot be worked out either; another tenant's can.
+		run, err := w.biller(u).Preview(t.Context(), september+1, nil, future)
+		if err != nil || len(run.Stopped) != 1 || run.Stopped[0].Tenant != "acme" || len(run.Invoices) != 1 {
+			t.Errorf("%s: %v, %+v", what, err, run)
+		}
+		exec(t, w.conn, "TRUNCATE TABLE invoice_lines", "INSERT INTO invoice_lines SELECT * FROM kept")
+		if got, stopped := w.issued(t, september); got != whole || stopped != nil {
+			t.Errorf("%s and back: %s, %v", what, got, stopped)
+		}
+	}
+}
+
+// TestIssuesOutliveTheirTables: whatever becomes of the order of rows, of parts and of servers, what is in force stays in
+// force, with losers' lines beside it (R20).
+func TestIssuesOutliveTheirTables(t *testing.T) {
+	w := newWorld(t, "acme")
+	u := &usage{tenant: []string{"acme"}, units: 100}
+	for n := range 4 {
+		if _, err := w.biller(u).Issue(t.Context(), september+civil.Month(n), nil, future); err != nil {
 			t.Fatal(err)
 		}
-		for _, w := range want {
-			got := everybody[w.Tenant][w.Seq-1]
-			got.Invoices = invoices[got.ID]
-			if plain(got) != plain(w) {
-				t.Errorf("%s: got\n%+v\nwant\n%+v", merged, got, w)
-			}
-		}
-		optimize(t, conn)
+		optimize(t, w.conn)
 	}
-}
-
-// TestFirstClaimIsInForce: whatever is claimed later with the same number, before and after merges (R20).
-func TestFirstClaimIsInForce(t *testing.T) {
-	l, conn := ledger(t)
-	first := sample("acme", 1, september)
-	claim(t, l, first)
-	for n := range 5 {
-		claim(t, l, sample("acme", 1, september+civil.Month(n)), sample("beta", 1, september))
-		if n == 2 {
-			optimize(t, conn)
-		}
-		if chain := issues(t, l, "acme")["acme"]; len(chain) != 1 || chain[0].ID != first.ID {
-			t.Fatalf("after %d claims %+v is in force, want %s", n+2, chain, first.ID)
-		}
+	// Somebody was killed between lines and claim, and somebody's claim was refused and is in a table all the same.
+	write(t, w.lines, sample("acme", 4, september+3))
+	exec(t, w.conn, "INSERT INTO issued_periods SELECT * REPLACE (generateUUIDv4() AS issue, '' AS hash) FROM issued_periods WHERE seq = 4")
+	want := make([]string, 4)
+	for n := range want {
+		want[n], _ = w.issued(t, september+civil.Month(n))
 	}
-	optimize(t, conn)
-	if chain := issues(t, l, "acme")["acme"]; len(chain) != 1 || chain[0].ID != first.ID {
-		t.Errorf("after the merge %+v is in force, want %s", chain, first.ID)
-	}
-	var periods, lines uint64
-	if err := conn.QueryRow(t.Context(), "SELECT (SELECT count() FROM v_issued_periods), (SELECT countIf(issue = ?) FROM v_invoice_lines WHERE tenant = 'acme')", first.ID).Scan(&periods, &lines); err != nil {
+	var from string
+	if err := w.conn.QueryRow(t.Context(), "SELECT currentDatabase()").Scan(&from); err != nil {
 		t.Fatal(err)
 	}
-	if periods != 2 || lines != 4 {
-		t.Errorf("the views show %d periods and %d lines of acme's first issue, want 2 and 4", periods, lines)
-	}
-}
-
-// TestClaimSeenIsNeverOvertaken: while many claim one number, whoever reads any of them in force sees the same ever
-// after.
-func TestClaimSeenIsNeverOvertaken(t *testing.T) {
-	l, conn := ledger(t)
-	var mu sync.Mutex
-	seen := map[int]uuid.UUID{}
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			for seq := 1; seq <= 15; seq++ {
-				if err := l.Claim(context.Background(), []billing.Issue{{ID: uuid.New(), Tenant: "acme", Seq: seq, Period: september + civil.Month(seq)}}); err != nil {
-					t.Error(err)
-					return
+	for way, move := range map[string]string{
+		"restored": "RESTORE TABLE FROM.TABLE AS TABLE FROM Memory('FROM.TABLE') SETTINGS allow_non_empty_tables = 1",
+		"attached": "ALTER TABLE TABLE ATTACH PARTITION tuple() FROM FROM.TABLE",
+		"copied":   "INSERT INTO TABLE SELECT * FROM FROM.TABLE ORDER BY rand()",
+	} {
+		t.Run(way, func(t *testing.T) {
+			w.reads(connected(t, 1)) // a backup in memory is the connection's own
+			for _, table := range []string{"issued_periods", "invoice_lines"} {
+				if way == "restored" {
+					exec(t, w.conn, fmt.Sprintf("BACKUP TABLE %s.%s TO Memory('%s.%s')", from, table, from, table))
 				}
-				chains, err := l.Issues(context.Background(), []string{"acme"})
-				if err != nil {
-					t.Error(err)
-					return
+				exec(t, w.conn, strings.NewReplacer("FROM.TABLE AS TABLE", from+"."+table+" AS "+table, "FROM.TABLE", from+"."+table, "TABLE TABLE", "TABLE "+table, "INTO TABLE", "INTO "+table).Replace(move))
+			}
+			for n := range want {
+				if got, stopped := w.issued(t, september+civil.Month(n)); got != want[n] || stopped != nil {
+					t.Errorf("month %d: %v\n%s\nwant\n%s", n, stopped, got, want[n])
 				}
-				mu.Lock()
-				for _, i := range chains["acme"] {
-					if before, ok := seen[i.Seq]; ok && before != i.ID {
-						t.Errorf("reader %d finds %s in force as number %d, which was %s", w, i.ID, i.Seq, before)
-					}
-					seen[i.Seq] = i.ID
-				}
-				mu.Unlock()
+			}
+			if got := w.differs(t); !slices.Equal(got, []string{"more: acme 4"}) {
+				t.Errorf("the table differs from the log in %q", got)
+			}
+			if err := w.table.Rebuild(t.Context(), w.judged); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.differs(t); len(got) != 0 {
+				t.Errorf("written again it differs in %q", got)
+			}
+			exec(t, w.conn, "TRUNCATE TABLE issued_periods")
+			if got := w.differs(t); len(got) != 4 || got[0] != "less: acme 1" {
+				t.Errorf("without the table's rows it differs in %q", got)
+			}
+			if got, _ := w.issued(t, september); got != want[0] {
+				t.Error("without the table something else is issued")
 			}
 		})
-	}
-	wg.Wait()
-	optimize(t, conn)
-	for _, i := range issues(t, l, "acme")["acme"] {
-		if seen[i.Seq] != i.ID {
-			t.Errorf("after the merge %s is in force as number %d, which was %s", i.ID, i.Seq, seen[i.Seq])
-		}
-	}
-	if len(seen) != 15 {
-		t.Errorf("%d numbers", len(seen))
-	}
-}
-
-// TestLostRowsAreNoticed: a chain with a hole and an issue without its lines are errors, not other invoices.
-func TestLostRowsAreNoticed(t *testing.T) {
-	l, conn := ledger(t)
-	one, two := sample("acme", 1, september), sample("acme", 2, september+1)
-	claim(t, l, one)
-	claim(t, l, two)
-	if err := conn.Exec(t.Context(), "DELETE FROM invoice_lines WHERE issue = ? AND line_no = 3", two.ID); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Invoices(t.Context(), []billing.Issue{two}); err == nil {
-		t.Error("a line is gone and nobody notices")
-	}
-	if got, err := l.Invoices(t.Context(), []billing.Issue{one}); err != nil || len(got[one.ID]) != 2 {
-		t.Errorf("%d invoices of the other issue, %v", len(got[one.ID]), err)
-	}
-	if err := conn.Exec(t.Context(), "DELETE FROM issued_periods WHERE seq = 1"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := l.Issues(t.Context(), nil); err == nil {
-		t.Error("an issue is gone and nobody notices")
 	}
 }
 
 // TestFiguresThatDoNotFit are refused rather than cut off.
 func TestFiguresThatDoNotFit(t *testing.T) {
-	l, _ := ledger(t)
+	w := newWorld(t)
 	for _, change := range []func(*billing.Line){
 		func(l *billing.Line) { l.Quantity = dec("0.0000001") },
 		func(l *billing.Line) { l.Amount = dec("-1e34") },
@@ -228,16 +334,15 @@ func TestFiguresThatDoNotFit(t *testing.T) {
 	} {
 		i := sample("acme", 1, september)
 		change(&i.Invoices[0].Lines[0])
-		if err := l.Claim(t.Context(), []billing.Issue{i}); err == nil {
+		if err := w.lines.Write(t.Context(), []billing.Issue{i}); err == nil {
 			t.Errorf("%+v was taken", i.Invoices[0].Lines[0])
 		}
 	}
 	i := sample("acme", 1, september)
 	i.Invoices[0].Lines[0].Amount, i.Invoices[0].Total = dec("-9999999999999999999999999999999999.9999"), dec("-9999999999999999999999999999999999.9999")
-	claim(t, l, i)
-	got, err := l.Invoices(t.Context(), []billing.Issue{i})
-	if err != nil || !got[i.ID][0].Lines[0].Amount.Equal(i.Invoices[0].Lines[0].Amount) {
-		t.Errorf("%v, %v", got, err)
+	write(t, w.lines, i)
+	if got := invoices(t, w.lines, i)[i.ID]; !got[0].Lines[0].Amount.Equal(i.Invoices[0].Lines[0].Amount) {
+		t.Errorf("%v", got)
 	}
 }
 
@@ -287,8 +392,12 @@ func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _
 	}
 	return all, nil
 }
-func (u *usage) Fresh(context.Context, []aggregate.Day, aggregate.Extent, aggregate.Timelines, aggregate.Rules, int64) (*aggregate.Figures, error) {
-	return nil, nil
+func (u *usage) Fresh(ctx context.Context, days []aggregate.Day, _ aggregate.Extent, _ aggregate.Timelines, _ aggregate.Rules, _ int64) (*aggregate.Figures, error) {
+	var tenants []string
+	for _, d := range days {
+		tenants = append(tenants, d.Tenant)
+	}
+	return u.Stored(ctx, slices.Compact(tenants), days[0].Date, days[len(days)-1].Date)
 }
 func (u *usage) Profile(context.Context, []aggregate.Day, aggregate.Extent, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.Profile, error) {
 	return nil, nil
@@ -331,22 +440,11 @@ const document = `tenants:
 // return the same invoices, and what came in late is adjusted once: in the end what has been issued of every period
 // is what was used in it.
 func TestIssuesAtOnce(t *testing.T) {
-	l, conn := ledger(t)
-	var state registry.State
 	tenants := []string{"acme", "beta", "gamma"}
-	for _, tenant := range tenants {
-		doc, problems := registry.Parse("", []byte(strings.ReplaceAll(document, "TENANT", tenant)))
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
-		for _, c := range registry.Plan(state, doc, 0) {
-			state, _ = state.Apply(state.Offset()+1, c)
-		}
-	}
+	w := newWorld(t, tenants...)
 	u := &usage{tenant: tenants, units: 100}
 	issue := func(period civil.Month) *billing.Run {
-		b := &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Ledger: l, Progress: func(int, int) {}}
-		run, err := b.Issue(context.Background(), period, nil, 4102444800_000)
+		run, err := w.biller(u).Issue(context.Background(), period, nil, future)
 		if err != nil {
 			t.Error(err)
 			return &billing.Run{}
@@ -370,7 +468,7 @@ func TestIssuesAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	optimize(t, conn)
+	optimize(t, w.conn)
 
 	adjustments := map[string]int{}
 	for which := 1; which <= periods; which++ {
@@ -398,18 +496,36 @@ func TestIssuesAtOnce(t *testing.T) {
 	if want := map[string]int{"acme": 1, "beta": 1, "gamma": 1}; !reflect.DeepEqual(adjustments, want) {
 		t.Errorf("adjustments by tenant: %v, want one each", adjustments)
 	}
-	var rows uint64
-	if err := conn.QueryRow(t.Context(), "SELECT count() FROM issued_periods").Scan(&rows); err != nil {
+	var issues, lines, inForce uint64
+	if err := w.conn.QueryRow(t.Context(), "SELECT (SELECT uniq(issue) FROM invoice_lines), (SELECT count() FROM invoice_lines), (SELECT count() FROM v_invoice_lines)").Scan(&issues, &lines, &inForce); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d claims for %d issues", rows, len(tenants)*(periods+1))
-	for tenant, chain := range issues(t, l, tenants...) {
+	if want := len(tenants) * (periods + 1); int(issues) != want || lines != inForce {
+		t.Errorf("the lines of %d issues, %d of them and %d in force; want those of %d, and nobody's", issues, lines, inForce, want)
+	}
+	t.Logf("%d claims for %d issues", len(w.judged)-len(tenants), len(tenants)*(periods+1))
+	for _, tenant := range tenants {
+		chain, err := billing.Issues(w.state, tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
 		of := map[civil.Month]int{}
+		previous := ""
 		for _, i := range chain {
 			of[i.Period]++
+			if i.Previous != previous {
+				t.Errorf("%s: issue %d follows %q, want %q", tenant, i.Seq, i.Previous, previous)
+			}
+			previous = i.Hash
 		}
 		if len(chain) != periods+1 || len(of) != periods+1 {
 			t.Errorf("%s: %d issues of %d periods, want %d of each", tenant, len(chain), len(of), periods+1)
 		}
 	}
+	if got := w.differs(t); len(got) != 0 {
+		t.Errorf("the table differs from the log in %q", got)
+	}
 }
+
+// future is an instant at which every period of the tests is due.
+const future = 4102444800_000

@@ -1,5 +1,5 @@
-// Package clickhouse keeps in ClickHouse what billing and the registry come to: the verdicts on registry commands,
-// and what was issued. Usage itself is read through aggregate/clickhouse; from here the API and people read what
+// Package clickhouse keeps in ClickHouse what billing and the registry come to: the verdicts on registry commands, and
+// what they issued, as the log of commands has it, and the lines of what was issued. Usage itself is read through aggregate/clickhouse; from here the API and people read what
 // became of it.
 package clickhouse
 
@@ -8,20 +8,27 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"apportion/billing"
 	"apportion/billing/registry"
 )
 
-// RegistryLog keeps the verdicts on registry commands, in registry_log. The command topic decides what stands;
-// the log tells people, and the API, what became of a command and why.
+// RegistryLog keeps what the command topic comes to: the verdicts, in registry_log, and what is issued, in
+// issued_periods. The topic decides; the tables tell people, and the API, what became of a command and why.
 type RegistryLog struct {
-	conn driver.Conn
+	conn  driver.Conn
+	first First
+	// At, nil but in tests, is told of every point that Append passes.
+	At func(point string)
 }
 
 // NewRegistryLog returns the log over a connection whose database has been migrated.
-func NewRegistryLog(conn driver.Conn) *RegistryLog { return &RegistryLog{conn} }
+func NewRegistryLog(conn driver.Conn, first First) *RegistryLog {
+	return &RegistryLog{conn: conn, first: first}
+}
 
 // Judged is a record of the command topic with what became of it.
 type Judged struct {
@@ -30,6 +37,21 @@ type Judged struct {
 	Payload   []byte
 	Command   registry.Command
 	Verdict   registry.Verdict
+	// Issue is the period that it issued, nil for none.
+	Issue *billing.Issue
+}
+
+// Judge applies a record of the command topic to the registry, and returns what became of it.
+func Judge(state registry.State, offset, arrivedMS int64, value []byte) (registry.State, Judged) {
+	j := Judged{Offset: offset, ArrivedMS: arrivedMS, Payload: value, Command: registry.DecodeCommand(value)}
+	state, j.Verdict = state.Apply(offset, j.Command)
+	if j.Command.Command == registry.ClaimIssue && j.Verdict.Accepted && j.Verdict.Offset == offset {
+		// One that cannot be read is left out of the table; whoever bills the tenant says so.
+		if chain, err := billing.Issues(state, j.Command.TenantID); err == nil {
+			j.Issue = &chain[len(chain)-1]
+		}
+	}
+	return state, j
 }
 
 // LastOffset returns the offset of the last command in the log, -1 for none.
@@ -54,16 +76,72 @@ func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, e
 	return offset, payload, nil
 }
 
-// Append writes the commands, all or none; those that are there already stay as they are. To leave no hole, it
-// must be given all that follow LastOffset.
+// Append writes the commands and what they issued, all or none; those that are there already stay as they are. To leave
+// no hole, it must be given all that follow LastOffset.
 func (l *RegistryLog) Append(ctx context.Context, commands []Judged) error {
 	if len(commands) == 0 {
 		return nil
 	}
-	batch, err := l.conn.PrepareBatch(ctx,
-		`INSERT INTO registry_log (offset, arrived_ms, tenant, source, command_id, command, accepted, refusals, payload)`)
-	if err != nil {
+	// What is issued first: LastOffset says that nothing before it is missing in either table.
+	if err := l.appendIssues(ctx, commands); err != nil {
+		return fmt.Errorf("writing issued_periods: %w", err)
+	}
+	if err := l.appendVerdicts(ctx, commands); err != nil {
 		return fmt.Errorf("writing registry_log: %w", err)
+	}
+	return nil
+}
+
+func (l *RegistryLog) at(point string) {
+	if l.At != nil {
+		l.At(point)
+	}
+}
+
+func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error {
+	batch, err := l.conn.PrepareBatch(ctx, `INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset, base,
+		issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, held,
+		unmapped, open_sessions, unknown_subscription, conflicts)`)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	for _, c := range commands {
+		i := c.Issue
+		if i == nil {
+			continue
+		}
+		positions := make([][]any, len(i.Positions))
+		for n, p := range i.Positions {
+			positions[n] = []any{p.Topic, p.Partition, p.LastOffset}
+		}
+		b := i.Balance
+		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(i.Lines), i.LinesHash, i.Hash, i.Previous, c.Verdict.Offset, i.Base,
+			i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass, positions, i.Rules, i.TZVersion}
+		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.Held,
+			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
+			row = append(row, uint64(n))
+		}
+		if err := batch.Append(row...); err != nil {
+			return err
+		}
+	}
+	if batch.Rows() == 0 {
+		return nil
+	}
+	l.at("before issued periods")
+	if err := batch.Send(); err != nil {
+		return err
+	}
+	l.at("after issued periods")
+	return nil
+}
+
+func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []Judged) error {
+	batch, err := l.conn.PrepareBatch(ctx,
+		`INSERT INTO registry_log (offset, arrived_ms, tenant, source, command_id, command, given_by, accepted, refusals, payload)`)
+	if err != nil {
+		return err
 	}
 	defer batch.Close()
 	for _, c := range commands {
@@ -71,13 +149,54 @@ func (l *RegistryLog) Append(ctx context.Context, commands []Judged) error {
 		for i, r := range c.Verdict.Refusals {
 			refusals[i] = []any{r.Code, r.Field, r.Value, r.Message}
 		}
-		if err := batch.Append(c.Offset, c.ArrivedMS, c.Command.TenantID, c.Command.Source, c.Command.ID, c.Command.Command,
+		if err := batch.Append(c.Offset, c.ArrivedMS, c.Command.TenantID, c.Command.Source, c.Command.ID, c.Command.Command, c.Command.By.String(),
 			c.Verdict.Accepted, refusals, string(c.Payload)); err != nil {
-			return fmt.Errorf("writing registry_log at offset %d: %w", c.Offset, err)
+			return fmt.Errorf("at offset %d: %w", c.Offset, err)
 		}
 	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("writing registry_log: %w", err)
+	return batch.Send()
+}
+
+// IssuedHashes returns what issued_periods has: of each row the place in a tenant's chain, and the hash.
+func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]IssuedHash, error) {
+	rows, err := l.conn.Query(ctx, `SELECT tenant, seq, period, hash FROM issued_periods FINAL ORDER BY tenant, seq, issue`)
+	if err != nil {
+		return nil, fmt.Errorf("reading issued_periods: %w", err)
+	}
+	defer rows.Close()
+	var all []IssuedHash
+	for rows.Next() {
+		var i IssuedHash
+		var seq uint32
+		if err := rows.Scan(&i.Tenant, &seq, &i.Period, &i.Hash); err != nil {
+			return nil, err
+		}
+		i.Seq = int(seq)
+		all = append(all, i)
+	}
+	return all, rows.Err()
+}
+
+// IssuedHash is a row of issued_periods, as far as it can be compared with the log.
+type IssuedHash struct {
+	Tenant       string
+	Seq          int
+	Period, Hash string
+}
+
+// Rebuild makes both tables what the commands come to, which must be all there are: it writes them all, and deletes issues
+// that they do not have.
+func (l *RegistryLog) Rebuild(ctx context.Context, commands []Judged) error {
+	if err := l.Append(ctx, commands); err != nil {
+		return err
+	}
+	conn, err := l.first(ctx)
+	if err == nil {
+		err = conn.Exec(ctx, `DELETE FROM issued_periods WHERE hash NOT IN (
+			SELECT lower(hex(SHA256(payload))) FROM registry_log FINAL WHERE command = 'claim_issue' AND accepted)`)
+	}
+	if err != nil {
+		return fmt.Errorf("deleting what the log does not have: %w", err)
 	}
 	return nil
 }

@@ -3,31 +3,17 @@ package clickhouse_test
 import (
 	"testing"
 
-	ch "github.com/ClickHouse/clickhouse-go/v2"
-
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/deploy/embedded/servicetest"
-	"apportion/schemas/tables"
 )
 
 func TestMain(m *testing.M) { servicetest.Main(m) }
 
 // The log is written by whoever folds the topic, so the same commands come again and change nothing (R23).
 func TestRegistryLog(t *testing.T) {
-	addr, database := servicetest.Database(t)
-	options := &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}}
-	db := ch.OpenDB(options)
-	defer db.Close()
-	if _, err := tables.Migrate(t.Context(), db); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ch.Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	log := clickhouse.NewRegistryLog(conn)
+	w := newWorld(t)
+	conn, log := w.conn, w.table
 
 	last := func(want int64) {
 		t.Helper()
@@ -43,10 +29,9 @@ func TestRegistryLog(t *testing.T) {
 	change := `{"specversion":"1.0","type":"registry.command","source":"support","id":"c1","time":"2026-10-14T08:00:00Z",` +
 		`"tenantid":"acme","data":{"command":"change_telephony","telephony":"vpop","reason":"moved"}}`
 	for offset, payload := range []string{change, change, "\xff\x00 not JSON"} {
-		c := registry.DecodeCommand([]byte(payload))
-		next, verdict := state.Apply(int64(offset), c)
-		state = next
-		judged = append(judged, clickhouse.Judged{Offset: int64(offset), ArrivedMS: 1000 + int64(offset), Payload: []byte(payload), Command: c, Verdict: verdict})
+		var j clickhouse.Judged
+		state, j = clickhouse.Judge(state, int64(offset), 1000+int64(offset), []byte(payload))
+		judged = append(judged, j)
 	}
 	for _, batch := range [][]clickhouse.Judged{judged[:1], judged, nil, judged[1:]} {
 		if err := log.Append(t.Context(), batch); err != nil {

@@ -19,6 +19,7 @@ const (
 	HoldPeriod      = "hold_period"      // a period is not to be issued (R20)
 	ReleasePeriod   = "release_period"   // it may be again
 	AcceptHole      = "accept_hole"      // offsets of a usage topic that are gone are no difference any more (R22)
+	ClaimIssue      = "claim_issue"      // a period is issued (R20)
 )
 
 const commandType = "registry.command"
@@ -30,14 +31,18 @@ const NoBase int64 = -1
 type Command struct {
 	ID, Source, TenantID string      // TenantID is empty for AcceptHole, which is of no tenant
 	TimeMS               int64       // when it was given, UTC epoch milliseconds; it decides nothing
+	By                   Actor       // who gave it; it decides nothing
 	Command              string      // one of the above
-	Base                 int64       // PutTenant: the offset of the tenant's last accepted command, or NoBase
+	Base                 int64       // PutTenant, ClaimIssue: the offset of the last command that changed the tenant, or NoBase
 	Tenant               *Tenant     // PutTenant
 	Telephony            string      // ChangeTelephony: the option for all subscriptions
-	Period               civil.Month // HoldPeriod, ReleasePeriod: which
+	Period               civil.Month // HoldPeriod, ReleasePeriod, ClaimIssue: which
 	Hole                 Hole        // AcceptHole: which offsets
-	Reason               string      // all but PutTenant: why, for the log
+	Claim                Claim       // ClaimIssue: as what
+	Reason               string      // all but PutTenant and ClaimIssue: why, for the log
 
+	// Hash is the SHA-256 of the record in hex, where the command was read from one.
+	Hash string
 	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
 	Unreadable []Refusal
 }
@@ -60,6 +65,7 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		Telephony string       `json:"telephony,omitempty"`
 		Period    *civil.Month `json:"period,omitempty"`
 		*Hole
+		*Claim
 		Reason string `json:"reason,omitempty"`
 	}
 	d := data{Command: c.Command, Tenant: c.Tenant, Telephony: c.Telephony, Reason: c.Reason}
@@ -70,6 +76,8 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		d.Period = &c.Period
 	case AcceptHole:
 		d.Hole = &c.Hole
+	case ClaimIssue:
+		d.Base, d.Period, d.Claim = &c.Base, &c.Period, &c.Claim
 	}
 	return json.Marshal(struct {
 		SpecVersion string `json:"specversion"`
@@ -77,15 +85,17 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		Source      string `json:"source"`
 		Type        string `json:"type"`
 		Time        string `json:"time"`
+		AuthType    string `json:"authtype,omitempty"`
+		AuthID      string `json:"authid,omitempty"`
 		TenantID    string `json:"tenantid,omitempty"`
 		Data        data   `json:"data"`
-	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.TenantID, d})
+	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.By.Type, c.By.ID, c.TenantID, d})
 }
 
 // DecodeCommand reads a record of the command topic. It never fails: a record that is no command is one whose
 // Unreadable says why, with as much of its identity as could be read, so that the fold goes on.
 func DecodeCommand(value []byte) Command {
-	c := Command{Base: NoBase}
+	c := Command{Base: NoBase, Hash: hashOf(value)}
 	envelope, document := reader{json: true}, reader{json: true}
 	var specversion, kind, time string
 	var period *civil.Month
@@ -94,6 +104,7 @@ func DecodeCommand(value []byte) Command {
 		attributes := fields{
 			"specversion": envelope.text(&specversion), "id": envelope.text(&c.ID), "source": envelope.text(&c.Source),
 			"type": envelope.text(&kind), "time": envelope.text(&time), "tenantid": envelope.text(&c.TenantID),
+			"authtype": envelope.text(&c.By.Type), "authid": envelope.text(&c.By.ID),
 			"data": func(_ string, n *yaml.Node) { data = n },
 		}
 		// Other attributes are extensions, which CloudEvents leaves to whoever carries the event.
@@ -119,7 +130,15 @@ func DecodeCommand(value []byte) Command {
 			"first":     envelope.number(math.MaxInt64, func(v int64) { c.Hole.First = v }),
 			"last":      envelope.number(math.MaxInt64, func(v int64) { c.Hole.Last = v }),
 			"reason":    envelope.text(&c.Reason),
+			"seq":       envelope.number(math.MaxInt32, func(v int64) { c.Claim.Seq = int(v) }),
+			"lines":     envelope.number(math.MaxInt32, func(v int64) { c.Claim.Lines = int(v) }),
+			"linesHash": envelope.text(&c.Claim.LinesHash),
+			"previous":  envelope.text(&c.Claim.Previous),
+			"basis":     envelope.basis,
 		})
+		if c.Command == ClaimIssue {
+			c.Claim.Basis = basisOf(value)
+		}
 	}
 	var check checker
 	for _, p := range envelope.problems {
@@ -169,10 +188,17 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 			return
 		}
 		command.Period = *period
+	case ClaimIssue:
+		if period == nil {
+			malformed(true, "data.period", "", "needed; give the period, such as 2026-10")
+			return
+		}
+		command.Period = *period
+		c.claim(command.Claim)
 	case AcceptHole:
 	default:
 		malformed(true, "data.command", command.Command,
-			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod}, ", ")+" or "+AcceptHole)
+			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod, ClaimIssue}, ", ")+" or "+AcceptHole)
 	}
 }
 
@@ -197,6 +223,7 @@ func (r *reader) offset(dst *int64) field {
 // all be kept, and each is read from any goroutine.
 type State struct {
 	next     int64 // the offset after the last one applied
+	version  int64 // the offset after the last one that changed a tenant
 	tenants  dict[string, *standingTenant]
 	owners   dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
 	verdicts dict[commandKey, Verdict]
@@ -208,12 +235,17 @@ type standingTenant struct {
 	tenant *Tenant
 	base   int64 // offset of the last command that changed it
 	holds  map[civil.Month]Hold
+	issues []Issued // in order; never changed, only added to
 }
 
 type commandKey struct{ tenant, source, id string }
 
 // Offset returns the offset of the last command applied, -1 for none.
 func (s State) Offset() int64 { return s.next - 1 }
+
+// Version returns the offset after that of the last command that changed a tenant's document, 0 where none has. States of
+// one version have the same tenants, whatever else was commanded meanwhile: holds, claims, or what was refused.
+func (s State) Version() int64 { return s.version }
 
 // Tenant returns the tenant of that id, or nil. It is shared, and must not be changed.
 func (s State) Tenant(id string) *Tenant {
@@ -280,13 +312,15 @@ func (s *State) take(offset int64, c Command) {
 				s.owners = s.owners.with(sub.ID, c.TenantID)
 			}
 		}
-		st.tenant, st.base = canonical(c.Tenant), offset
+		st.tenant, st.base, s.version = canonical(c.Tenant), offset, offset+1
 	case ChangeTelephony:
 		changed := *st.tenant
 		changed.Telephony = c.Telephony
-		st.tenant, st.base = &changed, offset
+		st.tenant, st.base, s.version = &changed, offset, offset+1
 	case HoldPeriod, ReleasePeriod:
 		st.holds = applyHold(st.holds, c, offset)
+	case ClaimIssue:
+		st.issues = append(slices.Clip(st.issues), Issued{c.Claim, c.TenantID, c.ID, c.Period, c.By, c.TimeMS, c.Base, offset, c.Hash})
 	}
 	s.tenants = s.tenants.with(c.TenantID, &st)
 }
@@ -303,6 +337,8 @@ func Decide(s State, c Command) []Refusal {
 		return decideHold(s, c)
 	case AcceptHole:
 		return decideHole(s, c)
+	case ClaimIssue:
+		return decideClaim(s, c)
 	case ChangeTelephony:
 		var check checker
 		if standing == nil {

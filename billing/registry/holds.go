@@ -52,9 +52,12 @@ func decideHold(s State, c Command) []Refusal {
 	var check checker
 	check.reason("data.reason", c.Reason)
 	reason, held := s.Held(c.TenantID, c.Period)
+	issue := s.issued(c.TenantID, c.Period)
 	switch {
 	case s.Tenant(c.TenantID) == nil:
 		check.unknownTenant(c.TenantID)
+	case issue != nil && c.Command == HoldPeriod:
+		check.refuse(codeAlreadyIssued, "data.period", c.Period.String(), "the period is issued, as number %d, and stays so (R20): there is nothing left to hold; what changes now is on the next invoice (R21)", issue.Seq)
 	case held && c.Command == HoldPeriod:
 		check.refuse(codeAlreadyHeld, "data.period", c.Period.String(), "the period is held already (%s); release it first to hold it for another reason", reason)
 	case !held && c.Command == ReleasePeriod:

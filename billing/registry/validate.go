@@ -34,12 +34,15 @@ const (
 	codeTelephonyMismatch     = "telephony_mismatch"     // R6
 
 	codeMalformedCommand    = "malformed_command"    // a record that is no command
-	codeStaleBase           = "stale_base"           // the tenant changed after the command was planned
+	codeStaleBase           = "stale_base"           // the tenant changed after the command was planned, or the period billed
 	codeSubscriptionMissing = "subscription_missing" // a subscription that stands is left out
-	codeUnknownTenant       = "unknown_tenant"       // a change of telephony, or a hold, for nobody
+	codeUnknownTenant       = "unknown_tenant"       // a change of telephony, a hold or a claim for nobody
 	codeAlreadyHeld         = "already_held"         // a hold of a period that is held
 	codeNotHeld             = "not_held"             // a release of a period that is not
 	codeAlreadyAccepted     = "already_accepted"     // a hole that is accepted already
+	codeAlreadyIssued       = "already_issued"       // a claim or a hold of a period that is issued
+	codeHeld                = "held"                 // a claim of a period that is held
+	codeStaleChain          = "stale_chain"          // a claim by somebody who has not known the issue before
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"strconv"
 	"time"
 
 	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/ingest"
@@ -157,38 +156,37 @@ the period to DIR/PERIOD/, whole or not at all.`,
 
 // biller returns what bills, on the registry as it stands now.
 func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
+	biller, _, err := a.billerOn(ctx)
+	return biller, err
+}
+
+func (a *app) billerOn(ctx context.Context) (*billing.Biller, *registryFold, error) {
 	a.warnOfStaleZones()
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var fold registryFold
 	if err := fold.catchUp(ctx, a); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	progress := a.progress("tenants worked out", -1)
-	return a.newBiller(conn, &fold, func(done, total int) {
+	return a.newBiller(conn, &fold, person(), func(done, total int) {
 		progress.set(int64(done))
 		if done == total {
 			progress.end()
 		}
-	}), nil
+	}), &fold, nil
 }
 
-// newBiller returns what bills on the registry as a fold has it.
-func (a *app) newBiller(conn driver.Conn, fold *registryFold, progress func(done, total int)) *billing.Biller {
-	ledger := clickhouse.NewInvoices(conn)
-	ledger.At = a.issueAt
+// newBiller returns what bills on the registry as a fold has it, for somebody.
+func (a *app) newBiller(conn driver.Conn, fold *registryFold, by registry.Actor, progress func(done, total int)) *billing.Biller {
 	return &billing.Biller{
-		State:  fold.state,
-		Rules:  a.billingRules(),
-		Usage:  a.usage(conn),
-		Ledger: ledger,
-		At:     fold.at,
-		CatchUp: func(ctx context.Context) (registry.State, error) {
-			err := fold.catchUp(ctx, a)
-			return fold.state, err
-		},
+		State:    fold.state,
+		Rules:    a.billingRules(),
+		Usage:    a.usage(conn),
+		Lines:    a.invoiceLines(conn),
+		Log:      issueLog{a, fold, conn, by},
 		Progress: progress,
 	}
 }
@@ -224,18 +222,13 @@ func (a *app) behind(ctx context.Context, patience time.Duration) (partitions []
 	return partitions, err
 }
 
-// at returns the state before the command at an offset, which is the next of that state.
-func (f *registryFold) at(offset int64) (registry.State, error) {
-	n := sort.Search(len(f.judged), func(i int) bool { return f.judged[i].Offset >= offset })
-	if n == 0 {
-		return registry.State{}, nil
-	}
-	return f.states[n-1], nil
-}
-
 func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, err := a.biller(ctx)
+	biller, fold, err := a.billerOn(ctx)
 	if err != nil {
+		return nil, err
+	}
+	// Whoever was killed after a claim has not written what became of it.
+	if err := recordVerdicts(ctx, a.registryLog(a.conn), fold.judged); err != nil {
 		return nil, err
 	}
 	if biller.Behind, err = a.behind(ctx, flags.wait); err != nil {
@@ -249,8 +242,16 @@ func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) 
 		return run, err
 	}
 	// The files of a period are whole, whatever tenants were named: finance imports the folder.
-	_, err = a.exportIssued(ctx, biller, flags)
-	return run, err
+	all, err := a.exportIssued(ctx, biller, flags)
+	if err != nil {
+		return run, err
+	}
+	for _, stop := range all.Stopped {
+		if !slices.ContainsFunc(run.Stopped, func(s *billing.Stop) bool { return s.Tenant == stop.Tenant }) {
+			run.Stopped = append(run.Stopped, stop)
+		}
+	}
+	return run, nil
 }
 
 // exportIssued writes the files of everything that is issued of a period, and returns it.
@@ -258,6 +259,10 @@ func (a *app) exportIssued(ctx context.Context, biller *billing.Biller, flags bi
 	all, err := biller.Issued(ctx, flags.period)
 	if err != nil {
 		return nil, err
+	}
+	if len(all.Stopped) > 0 {
+		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", counted(len(all.Stopped), "tenant", "tenants"), flags.period)
+		return all, nil
 	}
 	if all.Issued == 0 {
 		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)

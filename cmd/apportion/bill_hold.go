@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 
@@ -74,16 +72,6 @@ func (a *app) hold(ctx context.Context, command, tenant string, period civil.Mon
 	})
 	if err != nil {
 		return err
-	}
-	if command == registry.HoldPeriod && outcomes[0].Accepted {
-		// Asked after the hold stands: who issued it before then was faster.
-		issued, err := clickhouse.NewInvoices(a.conn).IssuedPeriods(ctx, period)
-		if err != nil {
-			return err
-		}
-		if issued[billing.TenantPeriod{Tenant: tenant, Period: period}] {
-			fmt.Fprintf(a.stderr, "%s of %s is issued already and stays so (R20): the hold stops nothing\n", period, tenant)
-		}
 	}
 	return a.printOutcomes(outcomes, []registry.Warning{})
 }

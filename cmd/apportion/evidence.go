@@ -116,14 +116,14 @@ func (a *app) issuedInvoice(ctx context.Context, invoice string) (of evidenceOf,
 	if of.zone, err = civil.LoadZone(of.tenant.TimeZone); err != nil {
 		return of, err
 	}
-	chains, err := biller.Ledger.Issues(ctx, []string{of.tenant.ID})
+	chain, err := billing.Issues(biller.State, of.tenant.ID)
 	if err != nil {
-		return of, fmt.Errorf("reading what is issued: %w", err)
+		return of, err
 	}
-	issued := slices.DeleteFunc(chains[of.tenant.ID], func(i billing.Issue) bool { return i.Period != period })
-	invoices, err := biller.Ledger.Invoices(ctx, issued)
+	issued := slices.DeleteFunc(chain, func(i billing.Issue) bool { return i.Period != period })
+	invoices, err := billing.IssuedInvoices(ctx, biller.Lines, issued)
 	if err != nil {
-		return of, fmt.Errorf("reading what is issued: %w", err)
+		return of, err
 	}
 	for _, issue := range issued {
 		if slices.ContainsFunc(invoices[issue.ID], func(i billing.Invoice) bool { return i.ID == invoice }) {

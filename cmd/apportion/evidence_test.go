@@ -18,7 +18,7 @@ import (
 func TestParquet(t *testing.T) {
 	const rows = 2*rowGroup + 1
 	of := evidenceOf{invoice: "INV-Sub1-202610", tenant: &registry.Tenant{ID: "acme"}, zone: civil.UTC,
-		issue: billing.Issue{Period: civil.NewMonth(2026, 10), Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}
+		issue: billing.Issue{Period: civil.NewMonth(2026, 10), Basis: billing.Basis{Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}}
 	end, quantity := int64(5000), usage.Decimal38{15: 1}
 	row := func(n int) usage.DeliveryRow {
 		d := usage.DeliveryRow{Topic: "usage", Offset: int64(n), ID: "x", Type: "agent.session", TimeMS: int64(n)}

@@ -12,7 +12,6 @@ import (
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 
@@ -119,7 +118,7 @@ func (a *app) explainLine(ctx context.Context, name lineName, now int64, verify 
 		return err
 	}
 	store := a.usage(conn)
-	explainer := &billing.Explainer{Rules: a.billingRules(), Deliveries: store, Ledger: clickhouse.NewInvoices(conn)}
+	explainer := &billing.Explainer{Rules: a.billingRules(), Deliveries: store, Lines: a.invoiceLines(conn)}
 	var result explained
 	invoice, err := a.findInvoice(ctx, store, explainer, &result.RestsOn, name, now)
 	if err != nil {
@@ -171,17 +170,16 @@ func (a *app) findInvoice(ctx context.Context, store *usage.Store, explainer *bi
 			name.invoice, name.subscription, name.period)
 	}
 	tenant := state.Tenants()[of]
-	chains, err := explainer.Ledger.Issues(ctx, []string{tenant.ID})
-	if err != nil {
-		return nil, fmt.Errorf("reading what has been issued: %w", err)
+	if explainer.Chain, err = billing.Issues(state, tenant.ID); err != nil {
+		return nil, err
 	}
-	for _, issue := range chains[tenant.ID] {
+	for _, issue := range explainer.Chain {
 		if issue.Period != name.period {
 			continue
 		}
-		invoices, err := explainer.Ledger.Invoices(ctx, []billing.Issue{issue})
+		invoices, err := billing.IssuedInvoices(ctx, explainer.Lines, []billing.Issue{issue})
 		if err != nil {
-			return nil, fmt.Errorf("reading the invoices of %s: %w", name.period, err)
+			return nil, err
 		}
 		for i, invoice := range invoices[issue.ID] {
 			if invoice.ID == name.invoice {
@@ -215,7 +213,7 @@ func (a *app) restOnIssue(ctx context.Context, explainer *billing.Explainer, res
 		return fmt.Errorf("the registry before offset %d, which %s of %s rests on, has no such tenant: restore the command topic", issue.RegistryOffset, issue.Period, issue.Tenant)
 	}
 	if explainer.Rules, err = billing.ParseRules(issue.Rules); err != nil {
-		return fmt.Errorf("%s of %s in issued_periods: %w; restore the table", issue.Period, issue.Tenant, err)
+		return fmt.Errorf("%s of %s is issued by rules that this program does not know: %w; use the release that issued it, or a later one", issue.Period, issue.Tenant, err)
 	}
 	explainer.Extent = aggregate.Extent{Positions: issue.Positions, ArrivedBy: aggregate.Settled}
 	explainer.Now = aggregate.Settled
@@ -231,8 +229,8 @@ func (a *app) restOnPreview(ctx context.Context, store *usage.Store, explainer *
 	}
 	explainer.Tenant, explainer.Now = tenant, now
 	explainer.Extent = aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
-	*rests = basis{RegistryOffset: state.Offset() + 1, Positions: positionsOf(positions), TimeZones: civil.Edition(), Now: civil.FormatMillis(now)}
-	biller := &billing.Biller{State: state, Rules: explainer.Rules, Usage: billing.Pinned(store, positions), Ledger: explainer.Ledger, Progress: func(int, int) {}}
+	*rests = basis{RegistryOffset: state.Version(), Positions: positionsOf(positions), TimeZones: civil.Edition(), Now: civil.FormatMillis(now)}
+	biller := &billing.Biller{State: state, Rules: explainer.Rules, Usage: billing.Pinned(store, positions), Lines: explainer.Lines, Log: issueLog{a: a, fold: &registryFold{}}, Progress: func(int, int) {}}
 	run, err := biller.Preview(ctx, name.period, []string{tenant.ID}, now)
 	if err != nil {
 		return nil, err

@@ -10,13 +10,18 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/schemas"
 )
 
 // issuePoints returns every point that an issue names, in order.
 func issuePoints(t *testing.T) []string {
 	t.Helper()
 	var points []string
-	for _, file := range []string{filepath.Join("..", "..", "billing", "clickhouse", "invoices.go"), "bill.go"} {
+	stores := filepath.Join("..", "..", "billing", "clickhouse")
+	for _, file := range []string{filepath.Join(stores, "invoices.go"), "claims.go", filepath.Join(stores, "registry.go"), "bill.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -25,7 +30,7 @@ func issuePoints(t *testing.T) []string {
 			points = append(points, string(m[1]))
 		}
 	}
-	for _, step := range []string{"lines", "claim", "files"} {
+	for _, step := range []string{"lines", "claim", "issued periods", "files"} {
 		if !slices.Contains(points, "before "+step) || !slices.Contains(points, "after "+step) {
 			t.Fatalf("an issue has no points around %s: %q", step, points)
 		}
@@ -45,6 +50,16 @@ func priced(price int) string {
   - {id: Issued1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
      terms: [{from: 2025-01-01, to: 2029-01-01}], versions: [{from: 2025-01-01, prices: {connect: {sms: "%d"}}}]}
 `, price)
+}
+
+// registry folds the command topic as it is now.
+func (s *scenario) registry() registry.State {
+	s.t.Helper()
+	var f registryFold
+	if _, err := ingest.ReadLog(s.t.Context(), ingest.Brokers{Addrs: []string{s.kafka}}, s.prefix+schemas.TopicRegistry, 0, f.apply); err != nil {
+		s.t.Fatal(err)
+	}
+	return f.state
 }
 
 // TestIssueKilled kills an issue at every point that it passes, and ClickHouse with it; the same command again
@@ -84,12 +99,13 @@ func TestIssueKilled(t *testing.T) {
 		startProcess(t, "victim", append([]string{string(text)}, append(command, "--config", s.config)...)...).dies()
 		s.count("issue " + point)
 		servers.killClickHouse()
-		var inForce uint64
+		var inTable uint64
 		until(t, "ClickHouse is back", func() bool {
-			return s.db.QueryRow(t.Context(), "SELECT count() FROM issued_periods WHERE period = ?", period).Scan(&inForce) == nil
+			return s.db.QueryRow(t.Context(), "SELECT count() FROM issued_periods FINAL WHERE period = ?", period).Scan(&inTable) == nil
 		})
-		if claimed := slices.Contains(points[slices.Index(points, "after claim"):], point); (inForce == 1) != claimed {
-			t.Errorf("killed %s: %d claims", point, inForce)
+		since := func(step string) bool { return slices.Index(points, point) >= slices.Index(points, "after "+step) }
+		if inForce := len(s.registry().Issues("issued")); (inForce == i+1) != since("claim") || (inTable == 1) != since("issued periods") {
+			t.Errorf("killed %s: %d issues on the log, %d rows of the last in issued_periods", point, inForce, inTable)
 		}
 		if _, err := os.Stat(filepath.Join(out, period)); (err == nil) != (point == "after files") {
 			t.Errorf("killed %s: the files: %v", point, err)
@@ -123,11 +139,18 @@ func TestIssueKilled(t *testing.T) {
 		}
 	}
 	var claims, written, lines uint64
-	if err := s.db.QueryRow(t.Context(), "SELECT count(), sum(lines), (SELECT count() FROM invoice_lines) FROM issued_periods").Scan(&claims, &lines, &written); err != nil {
+	if err := s.db.QueryRow(t.Context(), "SELECT count(), sum(lines), (SELECT count() FROM invoice_lines) FROM issued_periods FINAL").Scan(&claims, &lines, &written); err != nil {
 		t.Fatal(err)
 	}
 	if claims != uint64(len(points)) || written <= lines {
 		t.Errorf("%d claims of %d lines, %d written; want a claim for each of %d points, and lines left behind", claims, lines, written, len(points))
+	}
+	previous := ""
+	for _, i := range s.registry().Issues("issued") {
+		if i.Previous != previous || !strings.HasPrefix(i.By.String(), "user ") {
+			t.Errorf("issue %d follows %q by %s, want %q", i.Seq, i.Previous, i.By, previous)
+		}
+		previous = i.Hash
 	}
 	t.Logf("%d points, %d lines issued, %d left behind", len(points), lines, written-lines)
 }

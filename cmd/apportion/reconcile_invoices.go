@@ -11,7 +11,6 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/schemas/civil"
 
 	"github.com/shopspring/decimal"
@@ -21,10 +20,9 @@ import (
 // deliveries come to that the issue rested on; what differs beyond that has come in since, and is for the next
 // adjustment (R21).
 func (a *app) followToInvoices(ctx context.Context, r *reconciliation, period civil.Month) error {
-	ledger := clickhouse.NewInvoices(a.conn)
-	chains, err := ledger.Issues(ctx, nil)
+	chains, err := a.issuesInTable(ctx, r)
 	if err != nil {
-		return fmt.Errorf("reading what has been issued: %w", err)
+		return err
 	}
 	issues := map[string][]billing.Issue{} // by tenant: that of the period, and those since
 	var all []billing.Issue
@@ -34,9 +32,14 @@ func (a *app) followToInvoices(ctx context.Context, r *reconciliation, period ci
 			all = append(all, chain[at:]...)
 		}
 	}
-	invoices, err := ledger.Invoices(ctx, all)
+	invoices, err := a.invoiceLines(a.conn).Invoices(ctx, all)
 	if err != nil {
-		return fmt.Errorf("reading the invoices since %s: %w", period, err)
+		return err
+	}
+	for _, issue := range all {
+		if stop := issue.Changed(invoices[issue.ID]); stop != nil {
+			r.differ(issue.Tenant, fmt.Sprintf("%s: %s; %s", issue.Period, stop.Detail, stop.Advice))
+		}
 	}
 	for tenant := range issues {
 		for i, issue := range issues[tenant] {
@@ -77,6 +80,44 @@ func (a *app) followToInvoices(ctx context.Context, r *reconciliation, period ci
 		}
 	}
 	return nil
+}
+
+// issuesInTable returns what is issued of each tenant, as the registry's log has it, and says where issued_periods differs
+// from that.
+func (a *app) issuesInTable(ctx context.Context, r *reconciliation) (map[string][]billing.Issue, error) {
+	var fold registryFold
+	if err := fold.catchUp(ctx, a); err != nil {
+		return nil, err
+	}
+	log := a.registryLog(a.conn)
+	if err := recordVerdicts(ctx, log, fold.judged); err != nil {
+		return nil, err
+	}
+	chains, err := billing.AllIssues(fold.state, nil)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := log.IssuedHashes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	const mend = "; `apportion registry rebuild` writes the table again from the log"
+	seen := map[string]bool{}
+	for _, row := range rows {
+		chain := chains[row.Tenant]
+		if row.Seq < 1 || row.Seq > len(chain) || chain[row.Seq-1].Hash != row.Hash || chain[row.Seq-1].Period.String() != row.Period {
+			r.differ(row.Tenant, fmt.Sprintf("issued_periods has %s as issue %d, which the registry's log has not%s", row.Period, row.Seq, mend))
+		}
+		seen[row.Hash] = true
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(chains)) {
+		for _, i := range chains[tenant] {
+			if !seen[i.Hash] {
+				r.differ(tenant, fmt.Sprintf("issued_periods lacks %s, issue %d on the registry's log%s", i.Period, i.Seq, mend))
+			}
+		}
+	}
+	return chains, nil
 }
 
 // takeInvoiced enters what is on invoices, and reports whether that is anything but what is counted now.

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"time"
 
+	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/ingest"
@@ -27,7 +30,41 @@ each command is accepted or refused whole.`,
 		newRegistryShowCommand(a),
 		newRegistryLosingAccessCommand(a),
 		newRegistryChangeTelephonyCommand(a),
+		newRegistryRebuildCommand(a),
 	)
+}
+
+func newRegistryRebuildCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rebuild",
+		Short: "Write the tables of the registry's log again from the topic",
+		Long: `Writes registry_log and issued_periods again from registry.commands.v1, and deletes issues
+that it does not have. The topic alone decides what stands and what is issued (R20):
+nothing is billed from the tables, so this is needed only when "reconcile" says that they
+differ, and safe at any time.`,
+		Example: `  apportion registry rebuild --config data/apportion.yaml`,
+		Args:    cobra.NoArgs,
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			conn, err := a.clickhouse(ctx)
+			if err != nil {
+				return err
+			}
+			var f registryFold
+			if err := f.catchUp(ctx, a); err != nil {
+				return err
+			}
+			if err := a.registryLog(conn).Rebuild(ctx, f.judged); err != nil {
+				return err
+			}
+			result := struct {
+				Commands int `json:"commands"`
+				Issued   int `json:"issued"`
+			}{len(f.judged), len(billing.IssuedPeriods(f.state))}
+			return a.print(result, func(w io.Writer) {
+				fmt.Fprintf(w, "written again: %d commands and %d issues\n", result.Commands, result.Issued)
+			})
+		}),
+	}
 }
 
 // registryFold follows the command topic: what it amounts to, and what became of each command.
@@ -40,8 +77,8 @@ type registryFold struct {
 
 // apply takes one record of the topic.
 func (f *registryFold) apply(offset, arrivedMS int64, value []byte) error {
-	j := clickhouse.Judged{Offset: offset, ArrivedMS: arrivedMS, Payload: value, Command: registry.DecodeCommand(value)}
-	f.state, j.Verdict = f.state.Apply(offset, j.Command)
+	var j clickhouse.Judged
+	f.state, j = clickhouse.Judge(f.state, offset, arrivedMS, value)
 	f.judged, f.states = append(f.judged, j), append(f.states, f.state)
 	return nil
 }
@@ -89,7 +126,7 @@ func (a *app) followRegistry(ctx context.Context, f *registryFold, each func() e
 func (a *app) keepRegistryLog(ctx context.Context) error {
 	var f registryFold
 	return a.followRegistry(ctx, &f, func() error {
-		err := recordVerdicts(ctx, clickhouse.NewRegistryLog(a.conn), f.judged)
+		err := recordVerdicts(ctx, a.registryLog(a.conn), f.judged)
 		f.judged, f.states = nil, nil
 		return err
 	})
@@ -147,11 +184,12 @@ func (a *app) giveCommands(ctx context.Context, plan func(state registry.State, 
 		if !o.Accepted {
 			continue
 		}
+		o.command.By = person()
 		payload, err := json.Marshal(o.command)
 		if err != nil {
 			return nil, err
 		}
-		offset, err := ingest.AppendLog(ctx, brokers, a.topic(schemas.TopicRegistry), o.Tenant, payload)
+		offset, err := ingest.AppendLog(ctx, brokers, a.topic(schemas.TopicRegistry), ingest.LogRecord{Key: o.Tenant, Value: payload})
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +205,7 @@ func (a *app) giveCommands(ctx context.Context, plan func(state registry.State, 
 			o.Accepted, o.Refusals = j.Verdict.Accepted, j.Verdict.Refusals
 		}
 	}
-	return outcomes, recordVerdicts(ctx, clickhouse.NewRegistryLog(conn), f.judged)
+	return outcomes, recordVerdicts(ctx, a.registryLog(conn), f.judged)
 }
 
 // recordVerdicts writes those of the commands to registry_log that it does not have yet.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 
-	"apportion/billing/clickhouse"
 	"apportion/ingest"
 	"apportion/schemas"
 )
@@ -14,7 +13,7 @@ func (a *app) sameRegistry(ctx context.Context) error {
 	if a.conn == nil {
 		return nil
 	}
-	offset, payload, err := clickhouse.NewRegistryLog(a.conn).Last(ctx)
+	offset, payload, err := a.registryLog(a.conn).Last(ctx)
 	if err != nil || offset < 0 {
 		return err
 	}

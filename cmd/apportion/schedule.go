@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
@@ -105,11 +104,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if err := s.registry.catchUp(ctx, s.a); err != nil {
 		return err
 	}
-	invoices := clickhouse.NewInvoices(s.conn)
-	issued, err := invoices.IssuedPeriods(ctx, 0) // those before s.from too: they may be corrected
-	if err != nil {
-		return err
-	}
+	issued := billing.IssuedPeriods(s.registry.state) // those before s.from too: they may be corrected
 	due, err := billing.DuePeriods(s.registry.state.Tenants(), issued, s.from, now, s.a.billingRules())
 	if err != nil {
 		return err
@@ -121,7 +116,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 		}
 		return err
 	}
-	biller := s.a.newBiller(s.conn, &s.registry, func(int, int) {})
+	biller := s.a.newBiller(s.conn, &s.registry, scheduled(), func(int, int) {})
 	stopped := map[string]int{}
 	if len(due) > 0 {
 		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
@@ -153,20 +148,18 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if s.a.cfg.Schedule.Out == "" {
 		return nil
 	}
-	return s.writeFiles(ctx, biller, invoices)
+	return s.writeFiles(ctx, biller)
 }
 
 // writeFiles writes the files of the periods that have more tenants issued than the files that this process wrote
 // last: after a start all of them, which leaves those alone that are there, whole and the same; later those that
 // this process or another has issued something of.
-func (s *schedule) writeFiles(ctx context.Context, biller *billing.Biller, invoices *clickhouse.Invoices) error {
-	issued, err := invoices.IssuedPeriods(ctx, s.from)
-	if err != nil {
-		return err
-	}
+func (s *schedule) writeFiles(ctx context.Context, biller *billing.Biller) error {
 	tenants := map[civil.Month]int{}
-	for k := range issued {
-		tenants[k.Period]++
+	for k := range billing.IssuedPeriods(biller.State) {
+		if k.Period >= s.from {
+			tenants[k.Period]++
+		}
 	}
 	for _, period := range slices.Sorted(maps.Keys(tenants)) {
 		if s.written[period] == tenants[period] {
@@ -175,6 +168,12 @@ func (s *schedule) writeFiles(ctx context.Context, biller *billing.Biller, invoi
 		run, err := biller.Issued(ctx, period)
 		if err != nil {
 			return err
+		}
+		if len(run.Stopped) > 0 {
+			for _, stop := range run.Stopped {
+				s.a.log.Error("no files written", "tenant", stop.Tenant, "period", period, "code", stop.Code, "rule", stop.Rule, "detail", stop.Detail, "advice", stop.Advice)
+			}
+			continue
 		}
 		if err := s.a.writeFiles(run, s.a.cfg.Schedule.Out); err != nil {
 			return fmt.Errorf("%s is issued, and its files are not written: %w", period, err)

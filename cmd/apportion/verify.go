@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"apportion/billing"
-	"apportion/billing/clickhouse"
 	"apportion/billing/export"
 	"apportion/schemas/civil"
 
@@ -86,16 +85,19 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 	return nil
 }
 
-// issued returns the invoices of a period that are issued; ClickHouse alone has them.
+// issued returns the invoices of a period that are issued, as they were.
 func (a *app) issued(ctx context.Context, period civil.Month) (*billing.Run, error) {
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err
 	}
-	ledger := clickhouse.NewInvoices(conn)
-	chains, err := ledger.Issues(ctx, nil)
+	state, err := a.loadRegistry(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading what is issued of %s: %w", period, err)
+		return nil, err
+	}
+	chains, err := billing.AllIssues(state, nil)
+	if err != nil {
+		return nil, err
 	}
 	var issues []billing.Issue
 	for _, chain := range chains {
@@ -105,9 +107,9 @@ func (a *app) issued(ctx context.Context, period civil.Month) (*billing.Run, err
 			}
 		}
 	}
-	invoices, err := ledger.Invoices(ctx, issues)
+	invoices, err := billing.IssuedInvoices(ctx, a.invoiceLines(conn), issues)
 	if err != nil {
-		return nil, fmt.Errorf("reading what is issued of %s: %w", period, err)
+		return nil, err
 	}
 	run := &billing.Run{Period: period}
 	for _, list := range invoices {

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS registry_log
     source     String COMMENT 'source; with tenant and command_id the identity of the command (R8)',
     command_id String COMMENT 'id of the command',
     command    LowCardinality(String) COMMENT 'what it does, such as put_tenant',
+    given_by   String COMMENT 'who gave it: the type and the id, such as user anna@host; empty where nobody said',
     accepted   Bool COMMENT 'whether it changed what stands; one that was judged before keeps the verdict of then',
     refusals   Array(Tuple(code String, field String, value String, message String)) COMMENT 'why it was refused, with the code of the rule',
     payload    String COMMENT 'the command as it came, byte for byte' CODEC(ZSTD(3))

@@ -1,32 +1,36 @@
 -- +goose Up
 
--- What has been issued, for good (R20). The issues of a tenant are a chain. Whoever issues a period has read the
--- issues in force, numbers its own one higher, writes its lines and then, with a row here, claims the number. Of
--- several rows with one number the one inserted first is in force: the one with the lowest _block_number. So of two
--- runs at once only one gets a number; the other finds that out by reading, and bills again after what is now in
--- force. A period is not issued twice, nor anything adjusted twice (R21), because whoever claims a number knew all
--- before it. Lines of an issue that has no row in force were left behind by a run that was killed or came too late,
--- and count for nothing. v_issued_periods and v_invoice_lines show what is in force.
+-- What has been issued, for good (R20). Whoever issues a period writes its lines to invoice_lines, under an id of its own,
+-- and then claims the period with a command on registry.commands.v1: the next number of the tenant's issues, the SHA-256 of
+-- the lines, and the hash of the issue before. The first claim of a number is accepted and in force, in the one order of
+-- that topic, and every other is refused. So a period is not issued twice, nor anything adjusted twice (R21), however many
+-- machines issue at once, and nothing that becomes of a table decides what is in force.
 --
--- It is safe because MergeTree gives an insert its block number under the lock under which its rows become visible: a
--- row that anybody has seen cannot be preceded by one inserted later. enable_block_number_column keeps the number
--- through merges.
+-- issued_periods is worked out from the topic, as registry_log is: whoever folds it writes the same rows, and `apportion
+-- registry rebuild` writes them all again. Nothing is billed from it. invoice_lines cannot be worked out again; each time
+-- that lines are read they are held against the hash on the log, and lines that have changed stop their tenant alone.
 --
--- On a replicated cluster a row must be seen by whoever reads after it was written, on any replica. So all writes and
--- reads of both tables have insert_quorum = 'auto', insert_quorum_parallel = 0 and select_sequential_consistency =
--- 1, which mean nothing to a table that is not replicated. A replicated table takes its block numbers a moment before
--- rows become visible, however, and two inserts could swap in that moment: there, let one machine issue at a time.
+-- On a replicated cluster a line must be seen by whoever reads after it was written, on any replica. So writes and reads of
+-- invoice_lines have insert_quorum = 'auto', insert_quorum_parallel = 0 and select_sequential_consistency = 1, which mean
+-- nothing to a table that is not replicated.
 --
 -- fsync_after_insert: what customers have been sent must outlast a loss of power.
 CREATE TABLE IF NOT EXISTS issued_periods
 (
     tenant               LowCardinality(String) COMMENT 'the tenant',
-    seq                  UInt32 COMMENT 'number of the issue in the tenant''s chain, from 1; of several rows with one number the first inserted is in force',
+    seq                  UInt32 COMMENT 'number of the issue in the tenant''s chain, from 1',
     period               LowCardinality(String) COMMENT 'the period issued, such as 2026-10 (R17)',
-    issue                UUID COMMENT 'id of the issue',
-    lines                UInt64 COMMENT 'how many lines invoice_lines has for it',
+    issue                UUID COMMENT 'id of the issue, and of the command that claimed it',
+    lines                UInt64 COMMENT 'how many lines it has in invoice_lines',
+    lines_hash           String COMMENT 'SHA-256 of the lines, in hex',
+    hash                 String COMMENT 'SHA-256 of the command as it stands on the topic, in hex; registry_log has it as payload',
+    previous             String COMMENT 'hash of the tenant''s issue before; empty for the first',
+    command_offset       Int64 COMMENT 'offset of the command on registry.commands.v1',
+    base                 Int64 COMMENT 'offset of the last command that had changed the tenant when it was billed',
+    issued_by            String COMMENT 'who issued it: the type and the id, such as user anna@host or system host',
+    issued_at            DateTime64(3, 'UTC') COMMENT 'when it was issued',
     issue_date           Date32 COMMENT 'date on which the grace was over, in the zone of the tenant',
-    registry_offset      Int64 COMMENT 'the next offset of the registry''s command log when it was billed',
+    registry_offset      Int64 COMMENT 'the offset after the last command that had changed any tenant when it was billed',
     pass                 UInt64 COMMENT 'the pass of aggregation that it rests on',
     positions            Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'what that pass had read of the ledger, by partition',
     rules                LowCardinality(String) COMMENT 'the rules as they were configured',
@@ -41,13 +45,11 @@ CREATE TABLE IF NOT EXISTS issued_periods
     unmapped             UInt64 COMMENT 'see usage_daily',
     open_sessions        UInt64 COMMENT 'see usage_daily',
     unknown_subscription UInt64 COMMENT 'see usage_daily',
-    conflicts            UInt64 COMMENT 'see usage_daily',
-    written_at           DateTime64(6, 'UTC') DEFAULT now64(6) COMMENT 'when it was issued'
+    conflicts            UInt64 COMMENT 'see usage_daily'
 )
-ENGINE = MergeTree
-ORDER BY (tenant, seq)
-SETTINGS enable_block_number_column = 1, fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'which periods of which tenants have been issued, and on what they rest (R20)';
+ENGINE = ReplacingMergeTree
+ORDER BY (tenant, seq, issue)
+COMMENT 'which periods of which tenants have been issued, and on what they rest (R20); read with FINAL';
 
 CREATE TABLE IF NOT EXISTS invoice_lines
 (
@@ -77,12 +79,12 @@ CREATE TABLE IF NOT EXISTS invoice_lines
 ENGINE = MergeTree
 ORDER BY (period, tenant, subscription, issue, line_no)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'invoice lines; those of an issue in force in issued_periods are issued (R18, R20)';
+COMMENT 'invoice lines; those of an issue in issued_periods are issued (R18, R20)';
 
 CREATE OR REPLACE VIEW v_issued_periods AS
-SELECT * FROM issued_periods ORDER BY tenant, seq, _block_number LIMIT 1 BY tenant, seq
-COMMENT 'issued_periods, those in force alone';
+SELECT * FROM issued_periods FINAL
+COMMENT 'issued_periods, each issue once';
 
 CREATE OR REPLACE VIEW v_invoice_lines AS
 SELECT * FROM invoice_lines WHERE issue IN (SELECT issue FROM v_issued_periods)
-COMMENT 'invoice_lines of the issues in force: what customers have been sent';
+COMMENT 'invoice_lines of what is issued: what customers have been sent';
