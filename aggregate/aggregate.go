@@ -172,14 +172,15 @@ type Figures struct {
 	Unproved map[string][]string
 }
 
-// Proof is what a date of a tenant has, counted from the deliveries as stored (R22).
+// Proof is what a date of a tenant has, counted from the deliveries as stored (R22). One with Faults alone may be of a
+// date of UTC, or of a tenant that the registry does not know.
 type Proof struct {
 	Tenant string
 	Date   civil.Date
 	// Deliveries are the distinct places on Kafka, Events those whose winner (R8) is on the date.
 	Deliveries, Events int64
-	// Missing says that no figures are in force, though a session lasts into the date.
-	Missing bool
+	// Faults say, in words, what is wrong with what is derived from the deliveries.
+	Faults []string
 }
 
 // Profile is the concurrency of a tenant as a whole over one date (R13): the picture behind a peak.

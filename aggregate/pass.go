@@ -67,6 +67,16 @@ func (p Pass) BehindOn(tenant string) (reason string, behind bool) {
 	return p.Behind[at].Reason, true
 }
 
+// rulesForm is how a pass writes its rules.
+const rulesForm = "open sessions %d h, %d IVR ports a seat, time zones %s"
+
+// OpenSessions returns the rules of open sessions that the pass rests on.
+func (p Pass) OpenSessions() Rules {
+	rules := DefaultRules()
+	fmt.Sscanf(p.Rules, rulesForm[:len("open sessions %d h")], &rules.OpenSessionHours)
+	return rules
+}
+
 // Fault is an error that comes from what is to be worked out, and not from where: it concerns the tenant alone whose
 // usage it is, while one that is no Fault may be over by itself.
 type Fault struct{ Err error }
@@ -121,7 +131,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		Run:            uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
-		Rules:          fmt.Sprintf("open sessions %d h, %d IVR ports a seat, time zones %s", rules.OpenSessionHours, registry.IVRPortFactor, civil.Edition()),
+		Rules:          fmt.Sprintf(rulesForm, rules.OpenSessionHours, registry.IVRPortFactor, civil.Edition()),
 	}
 	pass.Number = number(pass, last)
 	var changed []string

@@ -48,23 +48,25 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones m
 		dates[b.Tenant] = append(dates[b.Tenant], b.Date)
 	}
 	for _, p := range proofs {
-		if p.Missing {
-			found[p.Tenant] = append(found[p.Tenant], fmt.Sprintf("%s: a session lasts into the date, and no figures are in force for it", p.Date))
-			continue
-		}
 		stored[day{p.Tenant, p.Date}] = p
 		dates[p.Tenant] = append(dates[p.Tenant], p.Date)
 	}
 	for tenant, of := range dates {
 		slices.Sort(of)
 		for _, date := range slices.Compact(of) {
+			say := func(format string, args ...any) {
+				found[tenant] = append(found[tenant], date.String()+": "+fmt.Sprintf(format, args...))
+			}
 			figures, proof := days[day{tenant, date}], stored[day{tenant, date}]
 			if figures.Accepted != proof.Deliveries {
-				found[tenant] = append(found[tenant], fmt.Sprintf("%s: usage_events has %d deliveries, and the figures %d", date, proof.Deliveries, figures.Accepted))
+				say("usage_events has %d deliveries, and the figures %d", proof.Deliveries, figures.Accepted)
 			}
 			// What is held, for want of any subscription, is not sorted further.
 			if events := figures.Counted + figures.Voided + figures.Unallocated; figures.Held == 0 && events != proof.Events {
-				found[tenant] = append(found[tenant], fmt.Sprintf("%s: the deliveries are those of %d events, and the figures have %d", date, proof.Events, events))
+				say("the deliveries are those of %d events, and the figures have %d", proof.Events, events)
+			}
+			for _, fault := range proof.Faults {
+				say("%s", fault)
 			}
 		}
 	}

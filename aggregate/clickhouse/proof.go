@@ -3,9 +3,10 @@ package clickhouse
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -14,17 +15,13 @@ import (
 )
 
 // Proof counts the deliveries of the dates `[from, to)` as stored, up to the positions of a pass, of the tenants or,
-// with nil, of all, as far as they have a zone: in the order of tenant and date, those dates alone that have any. It reads usage_events and nothing
-// that is derived from it, and it shares no SQL with what works days out, so a fault of either shows (R22).
+// with nil, of all, and says what is wrong with the tables that are derived from them: in the order of tenant and date,
+// those dates alone that have any. What it counts it takes from usage_events alone, with no SQL of what works days out,
+// so a fault of either shows (R22).
 func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
-	known := known(aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled})
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
-		of, err := proof(ctx, shard, tenants, from, to, known, zones)
-		if err != nil {
-			return nil, err
-		}
-		missing, err := missing(ctx, shard, tenants, from, to, known, zones)
-		return append(of, missing...), err
+		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, zones: zones, proofs: map[tenantDay]*aggregate.Proof{}}
+		return p.prove(ctx)
 	})
 	all := slices.Concat(parts...)
 	slices.SortFunc(all, func(x, y aggregate.Proof) int {
@@ -33,136 +30,297 @@ func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date
 	return all, err
 }
 
-// An identity with one row is one event with one delivery. Of the others deliveries are counted by place, since a row
-// that came twice may not be merged yet, and the winner says on which date the event is, wherever its deliveries are.
-const proved = `WITH (
-		SELECT groupArray(identity) FROM (
-			SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM wanted) GROUP BY identity HAVING count() > 1)
-	) AS several
-	SELECT p.tenant AS tenant, c.date AS date,
-		toInt64(countIf(p.kind = 0) + uniqExactIf((p.topic, p.partition, p.offset), p.kind = 1)), toInt64(countIf(p.kind != 1))
-	FROM (
-		SELECT tenant, at_ms, topic, partition, offset, toUInt8(identity IN (SELECT arrayJoin(several))) AS kind FROM usage_events
-		WHERE tenant IN (SELECT tenant FROM wanted) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known
-		UNION ALL
-		SELECT tenant, argMax(u.at_ms, (u.revision, u.time_ms, u.content)) AS at_ms, '', 0, 0, 2 FROM usage_events AS u
-		WHERE tenant IN (SELECT tenant FROM wanted) AND identity IN (SELECT arrayJoin(several)) AND $known
-		GROUP BY tenant, source, id
-	) AS p
-	ASOF INNER JOIN dates AS c ON p.tenant = c.tenant AND p.at_ms >= c.from_ms
-	WHERE p.at_ms < c.to_ms
-	GROUP BY tenant, date`
+// prover makes the proofs of one shard.
+type prover struct {
+	shard    driver.Conn
+	tenants  []string
+	from, to civil.Date
+	pass     aggregate.Pass
+	zones    map[string]*civil.Zone
+	proofs   map[tenantDay]*aggregate.Proof
+}
 
-func proof(ctx context.Context, shard driver.Conn, tenants []string, from, to civil.Date, known string, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
-	lo, hi := civil.UTC.Start(from-1), civil.UTC.Start(to+1) // dates of a zone are never a day from those of UTC
-	within := newQuery(ctx)
-	within.parameter("lo", lo)
-	within.parameter("hi", hi)
-	q := newQuery(ctx)
-	q.parameter("lo", lo)
-	q.parameter("hi", hi)
-	wanted, dates := q.table("wanted", "tenant", "String"), q.table("dates", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
-	chosen := within.table("chosen", "tenant", "String")
-	for _, t := range tenants {
-		chosen(t)
+type tenantDay struct {
+	tenant string
+	day    civil.Date
+}
+
+// of returns the proof of a date.
+func (p *prover) of(tenant string, date civil.Date) *aggregate.Proof {
+	key := tenantDay{tenant, date}
+	if p.proofs[key] == nil {
+		p.proofs[key] = &aggregate.Proof{Tenant: tenant, Date: date}
 	}
-	of := ""
-	if tenants != nil {
-		of = ` AND tenant IN (SELECT tenant FROM chosen)`
+	return p.proofs[key]
+}
+
+func (p *prover) fault(tenant string, date civil.Date, format string, args ...any) {
+	proof := p.of(tenant, date)
+	proof.Faults = append(proof.Faults, fmt.Sprintf(format, args...))
+}
+
+func (p *prover) prove(ctx context.Context) ([]aggregate.Proof, error) {
+	lasting, stand, err := p.count(ctx)
+	if err != nil {
+		return nil, err
 	}
-	last := map[string]civil.Date{} // of the dates that were added
-	if err := within.each(shard, `SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day FROM usage_events
-		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`+of+` GROUP BY tenant, day ORDER BY tenant, day`, func(rows driver.Rows) error {
-		var tenant string
-		var n int64
-		if err := rows.Scan(&tenant, &n); err != nil {
-			return err
-		}
-		zone := zones[tenant]
-		if zone == nil {
-			return nil
-		}
-		after, known := last[tenant]
-		if !known {
-			wanted(tenant)
-			after = from - 1
-		}
-		// A date of UTC has parts of two of the zone.
-		first, end := max(after+1, zone.DateOf(n*day)), min(to, zone.DateOf(n*day+day-1)+1)
-		for _, d := range aggregate.Days(tenant, zone, first, end) {
-			dates(tenant, d.Date.Time(), d.FromMS, d.ToMS)
-		}
-		last[tenant] = max(after, end-1)
-		return nil
-	}); err != nil {
+	if err := p.places(ctx, stand); err != nil {
+		return nil, err
+	}
+	if err := p.inForce(ctx, lasting); err != nil {
 		return nil, err
 	}
 	var all []aggregate.Proof
-	err := q.each(shard, strings.ReplaceAll(proved, "$known", known), func(rows driver.Rows) error {
-		var p aggregate.Proof
-		var date time.Time
-		if err := rows.Scan(&p.Tenant, &date, &p.Deliveries, &p.Events); err != nil {
-			return err
-		}
-		p.Date = civil.DateOfTime(date)
-		all = append(all, p)
-		return nil
-	})
-	return all, err
+	for _, proof := range p.proofs {
+		all = append(all, *proof)
+	}
+	return all, nil
 }
 
-// missing returns the dates that a session of an earlier one lasts into, and that no figures are in force for. Such a date
-// need not have any delivery of its own.
-func missing(ctx context.Context, shard driver.Conn, tenants []string, from, to civil.Date, known string, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+// query returns one that has the parameters lo and hi, whole dates of UTC that have all of the dates asked for, and
+// fills in what SQL leaves open: $of stands for the tenants asked for, $known for the deliveries of the pass.
+func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	q := newQuery(ctx)
-	q.parameter("lo", civil.UTC.Start(from-1)-longest)
-	q.parameter("hi", civil.UTC.Start(to+1))
-	q.parameter("from", int64(from))
-	q.parameter("to", int64(to))
-	wanted := q.table("wanted", "tenant", "String")
-	for _, t := range tenants {
-		wanted(t)
+	q.parameter("from", int64(p.from))
+	q.parameter("to", int64(p.to))
+	q.parameter("lo", civil.UTC.Start(p.from-1)) // dates of a zone are never a day from those of UTC
+	q.parameter("hi", civil.UTC.Start(p.to+1))
+	q.parameter("open_ms", openMS(p.pass.OpenSessions()))
+	q.parameter("reach", max(longest, openMS(p.pass.OpenSessions())))
+	of := "true"
+	chosen := q.table("chosen", "tenant", "String")
+	if p.tenants != nil {
+		of = `tenant IN (SELECT tenant FROM chosen)`
 	}
-	of := ""
-	if tenants != nil {
-		of = ` AND tenant IN (SELECT tenant FROM wanted)`
+	for _, t := range p.tenants {
+		chosen(t)
 	}
-	type date struct {
-		tenant string
-		date   civil.Date
+	return q, strings.NewReplacer("$of", of, "$known", known(aggregate.Extent{Positions: p.pass.Positions, ArrivedBy: aggregate.Settled})).Replace(sql)
+}
+
+// An identity with one row is one event with one delivery: it is enough to count them. Of the others, which are few,
+// deliveries are counted by place, since a row that came twice may not be merged yet, and the winner says on which date
+// the event is, wherever its deliveries are. Grouped is by what has whole dates of every zone: by date of UTC, and by how
+// many instants at which a date begins anywhere lie before on it.
+const counted = `WITH (
+		SELECT groupArray(identity) FROM (SELECT identity FROM usage_events WHERE $of GROUP BY identity HAVING count() > 1)
+	) AS several
+	SELECT 'all' AS what, tenant, $day AS day, $class AS class, toInt64(count()) AS n, toInt64(0) AS events, max(` + until + `) AS last, emptyArrayUInt64() AS identities
+	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known GROUP BY tenant, day, class
+	UNION ALL
+	SELECT 'several', tenant, $day AS day, $class AS class, toInt64(uniqExact(topic, partition, offset)) - toInt64(count()), -toInt64(count()), 0, groupUniqArray(identity)
+	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND identity IN (SELECT arrayJoin(several)) AND $known GROUP BY tenant, day, class
+	UNION ALL
+	SELECT 'winners', tenant, $day AS day, $class AS class, 0, toInt64(count()), 0, []
+	FROM (
+		SELECT tenant, argMax(u.at_ms, (u.revision, u.time_ms, u.content)) AS at_ms FROM usage_events AS u
+		WHERE $of AND identity IN (SELECT arrayJoin(several)) AND $known
+		GROUP BY tenant, source, id)
+	WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
+	GROUP BY tenant, day, class
+	UNION ALL
+	SELECT 'not in usage_moved', tenant, day, 0, toInt64(count()), 0, 0, []
+	FROM (
+		SELECT tenant, identity, groupUniqArray($day) AS days FROM usage_events
+		WHERE $of AND identity IN (SELECT arrayJoin(several)) AND $known
+		GROUP BY tenant, identity
+		HAVING length(days) > 1 AND arrayExists(d -> d >= {from:Int64} AND d < {to:Int64}, days))
+	ARRAY JOIN days AS day
+	WHERE (tenant, identity, toInt32(day)) NOT IN (SELECT tenant, identity, day FROM usage_moved)
+	GROUP BY tenant, day
+	UNION ALL
+	SELECT 'before', tenant, 0, 0, 0, 0, max(` + until + `) AS last, []
+	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} - {reach:Int64} AND at_ms < {lo:Int64} AND ` + until + ` > {lo:Int64} AND $known
+	GROUP BY tenant`
+
+// count counts deliveries and events. It returns the dates that a session of an earlier one lasts into, which need not
+// have any delivery of their own, and how many identities stand on each date of UTC.
+func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand map[tenantDay]int64, err error) {
+	cuts, err := p.cuts(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	inForce, lasting := map[date]bool{}, map[date]bool{}
-	if err := q.each(shard, `SELECT DISTINCT tenant, date FROM usage_days
-		WHERE toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`+of, func(rows driver.Rows) error {
-		var tenant string
-		var at time.Time
-		err := rows.Scan(&tenant, &at)
-		inForce[date{tenant, civil.DateOfTime(at)}] = true
-		return err
-	}); err != nil {
-		return nil, err
+	class := "toUInt16(0"
+	for _, cut := range cuts[1:] {
+		class += fmt.Sprintf(" + (at_ms %% 86400000 >= %d)", cut)
 	}
-	// Of the sessions that begin in one quarter of an hour, as zones have them, the one that ends last tells.
-	err := q.each(shard, `SELECT tenant, max(at_ms), max(end_ms) FROM usage_events
-		WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND start_ms >= 0 AND end_ms > start_ms AND `+known+of+`
-		GROUP BY tenant, intDiv(at_ms, 900000)`, func(rows driver.Rows) error {
-		var tenant string
-		var first, last int64
-		if err := rows.Scan(&tenant, &first, &last); err != nil {
+	q, sql := p.query(ctx, strings.NewReplacer("$day", "toInt64(intDiv(at_ms, 86400000))", "$class", class+")").Replace(counted))
+	lasting, stand = map[tenantDay]bool{}, map[tenantDay]int64{}
+	lastsInto := func(tenant string, zone *civil.Zone, after civil.Date, until int64) {
+		for _, d := range aggregate.Days(tenant, zone, max(p.from, after+1), min(p.to, zone.DateOf(until-1)+1)) {
+			lasting[tenantDay{tenant, d.Date}] = true
+		}
+	}
+	several := map[tenantDay]map[uint64]bool{}
+	err = q.each(p.shard, sql, func(rows driver.Rows) error {
+		var what, tenant string
+		var n, events, last int64
+		var utc int64
+		var class uint16
+		var identities []uint64
+		if err := rows.Scan(&what, &tenant, &utc, &class, &n, &events, &last, &identities); err != nil {
 			return err
 		}
-		if zone := zones[tenant]; zone != nil {
-			for _, d := range aggregate.Days(tenant, zone, max(from, zone.DateOf(first)+1), min(to, zone.DateOf(last-1)+1)) {
-				lasting[date{tenant, d.Date}] = true
+		key, zone := tenantDay{tenant, civil.Date(utc)}, p.zones[tenant]
+		switch what {
+		case "not in usage_moved":
+			p.fault(tenant, key.day, "usage_moved lacks %d of the events that stand on several dates of UTC", n)
+			return nil
+		case "before":
+			if zone != nil {
+				lastsInto(tenant, zone, p.from-1, last)
+			}
+			return nil
+		case "all":
+			stand[key] += n
+			events = n
+		case "several":
+			stand[key] += events
+			if several[key] == nil {
+				several[key] = map[uint64]bool{}
+			}
+			for _, identity := range identities {
+				several[key][identity] = true
+			}
+		}
+		if zone == nil {
+			return nil
+		}
+		date := zone.DateOf(utc*day + cuts[class])
+		if what == "all" && last > utc*day {
+			lastsInto(tenant, zone, date, last)
+		}
+		if date >= p.from && date < p.to {
+			proof := p.of(tenant, date)
+			proof.Deliveries += n
+			proof.Events += events
+		}
+		return nil
+	})
+	for key, identities := range several {
+		stand[key] += int64(len(identities))
+	}
+	return lasting, stand, err
+}
+
+// cuts returns at which milliseconds of dates of UTC that have deliveries a date of any of the zones begins, in order,
+// from 0 on.
+func (p *prover) cuts(ctx context.Context) ([]int64, error) {
+	zones := map[*civil.Zone]bool{}
+	for _, zone := range p.zones {
+		zones[zone] = true
+	}
+	found := map[int64]bool{0: true}
+	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(at_ms, 86400000)) FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`)
+	err := q.each(p.shard, sql, func(rows driver.Rows) error {
+		var utc int64
+		if err := rows.Scan(&utc); err != nil {
+			return err
+		}
+		for zone := range zones {
+			for date := zone.DateOf(utc * day); date <= zone.DateOf(utc*day+day-1); date++ {
+				if start := zone.Start(date); start >= utc*day {
+					found[start-utc*day] = true
+				}
 			}
 		}
 		return nil
 	})
-	var all []aggregate.Proof
-	for d := range lasting {
-		if !inForce[d] {
-			all = append(all, aggregate.Proof{Tenant: d.tenant, Date: d.date, Missing: true})
+	return slices.Sorted(maps.Keys(found)), err
+}
+
+// places finds the dates of UTC on which usage_places has fewer events than stand there. Rows that came twice, or are of
+// deliveries that the pass does not know, only make it look closer.
+func (p *prover) places(ctx context.Context, stand map[tenantDay]int64) error {
+	suspects := map[string]bool{}
+	has := map[tenantDay]int64{}
+	look := func(count, and string) error {
+		q, sql := p.query(ctx, `SELECT tenant, toInt64(day), toInt64(`+count+`) FROM usage_places WHERE $of AND day >= {from:Int64} AND day < {to:Int64}`+and+` GROUP BY tenant, day`)
+		add := q.table("suspects", "tenant", "String")
+		for tenant := range suspects {
+			add(tenant)
+		}
+		return q.each(p.shard, sql, func(rows driver.Rows) error {
+			var tenant string
+			var utc, n int64
+			err := rows.Scan(&tenant, &utc, &n)
+			has[tenantDay{tenant, civil.Date(utc)}] = n
+			return err
+		})
+	}
+	if err := look("count()", ""); err != nil {
+		return err
+	}
+	for key, n := range stand {
+		if key.day >= p.from && key.day < p.to && has[key] != n {
+			suspects[key.tenant] = true
 		}
 	}
-	return all, err
+	if len(suspects) == 0 {
+		return nil
+	}
+	if err := look("uniqExact(identity)", ` AND tenant IN (SELECT tenant FROM suspects)`); err != nil {
+		return err
+	}
+	for key, n := range stand {
+		if key.day >= p.from && key.day < p.to && has[key] < n {
+			p.fault(key.tenant, key.day, "usage_places has %d of the %d events that stand on the date of UTC", has[key], n)
+		}
+	}
+	return nil
+}
+
+// inForce holds the days in force to what was written with them, and to the dates that have to have figures.
+func (p *prover) inForce(ctx context.Context, lasting map[tenantDay]bool) error {
+	const of = `$of AND toInt32(date) >= {from:Int64} AND toInt32(date) < {to:Int64}`
+	q, sql := p.query(ctx, `WITH days AS (
+			SELECT tenant, date, max((pass, run)) AS force, argMax((d.figures, d.checksum), (pass, run)) AS told FROM usage_days AS d WHERE `+of+` GROUP BY tenant, date)
+		SELECT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)), max(pass) AS pass, max(copied) AS copied,
+			max(told.1), max(figures), max(told) = (max(figures), max(checksum))
+		FROM (
+			SELECT tenant, date, force.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS figures, toUInt64(0) AS checksum FROM days
+			UNION ALL
+			SELECT tenant, date, 0, max(c.pass), (0, 0), 0, 0 FROM usage_days_copy AS c WHERE `+of+` GROUP BY tenant, date
+			UNION ALL
+			SELECT tenant, date, 0, 0, (0, 0), count(), sum(u.checksum) FROM usage_daily AS u
+			WHERE `+of+` AND (tenant, date, pass, run) IN (SELECT tenant, date, force.1, force.2 FROM days) GROUP BY tenant, date)
+		GROUP BY tenant, date`)
+	if err := q.each(p.shard, sql, func(rows driver.Rows) error {
+		var tenant string
+		var n int64
+		var pass, copied, told, figures uint64
+		var right bool
+		if err := rows.Scan(&tenant, &n, &pass, &copied, &told, &figures, &right); err != nil {
+			return err
+		}
+		date := civil.Date(n)
+		if pass > 0 {
+			delete(lasting, tenantDay{tenant, date})
+		}
+		switch {
+		case pass == 0 && !lasting[tenantDay{tenant, date}]:
+			p.fault(tenant, date, "no figures are in force, and those of pass %d were: usage_days has lost rows", copied)
+		case pass == 0:
+		case pass < copied:
+			p.fault(tenant, date, "the figures of pass %d are in force, and those of pass %d were: usage_days has lost rows", pass, copied)
+		case pass > copied:
+			p.fault(tenant, date, "the figures of pass %d are in force, and usage_days_copy does not have them: it has lost rows", pass)
+		case pass > p.pass.Number:
+			p.fault(tenant, date, "the figures of pass %d are in force, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Number)
+		}
+		switch {
+		case pass == 0 || right:
+		case figures != told:
+			p.fault(tenant, date, "usage_daily has %d rows, and %d were written", figures, told)
+		default:
+			p.fault(tenant, date, "usage_daily has other figures than were written")
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for d := range lasting {
+		p.fault(d.tenant, d.day, "a session lasts into the date, and no figures are in force for it")
+	}
+	return nil
 }

@@ -197,7 +197,14 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run) SELECT tenant, date`+stamp+` FROM days`)
+	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run, figures, checksum)
+		SELECT d.tenant, d.date`+stamp+`, f.figures, f.checksum
+		FROM days AS d
+		LEFT JOIN (
+			SELECT tenant, date, count() AS figures, sum(u.checksum) AS checksum FROM usage_daily AS u
+			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND run = toUUID('%s')", pass.Number, pass.Run)+`
+			GROUP BY tenant, date
+		) AS f ON d.tenant = f.tenant AND d.date = f.date`)
 }
 
 // hold counts the deliveries of months of tenants that the registry does not know (R22).
@@ -293,7 +300,7 @@ func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 }
 
 func drop(ctx context.Context, shard driver.Conn) error {
-	for _, table := range []string{"usage_daily", "usage_days"} {
+	for _, table := range []string{"usage_daily", "usage_days", "usage_days_copy"} {
 		// ClickHouse keeps the statement with the database before each table, so an alias must be no database's name.
 		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
 			SELECT tenant, date, pass FROM `+table+`

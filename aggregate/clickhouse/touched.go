@@ -83,7 +83,8 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 			return dates, err
 		}
 	}
-	return dates, q.each(shard, `SELECT DISTINCT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)) FROM usage_days WHERE `+which,
+	return dates, q.each(shard, `SELECT DISTINCT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date))
+		FROM (SELECT tenant, date FROM usage_days UNION ALL SELECT tenant, date FROM usage_days_copy) WHERE `+which,
 		func(rows driver.Rows) error {
 			var tenant string
 			var date int64

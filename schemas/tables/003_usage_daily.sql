@@ -52,11 +52,29 @@ CREATE TABLE IF NOT EXISTS usage_days
     tenant LowCardinality(String) COMMENT 'the tenant',
     date   Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
     pass   UInt64 COMMENT 'number of the pass that worked it out; the highest is in force',
-    run    UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is in force'
+    run    UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is in force',
+    figures  UInt64 COMMENT 'how many rows of usage_daily the day has',
+    checksum UInt64 COMMENT 'the sum of their checksums: a row that is lost, doubled or altered shows (R22)'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass, run)
 COMMENT 'which run of which pass is in force for a day: it comes into force, whole, with its row here';
+
+-- A lost row of usage_days would put figures of an earlier pass in force again, if there are any, and these are whole,
+-- too. So the rows are kept twice, and lost from one table they show by the other.
+CREATE TABLE IF NOT EXISTS usage_days_copy
+(
+    tenant   LowCardinality(String) COMMENT 'the tenant',
+    date     Date32 COMMENT 'that of usage_days',
+    pass     UInt64 COMMENT 'that of usage_days'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (tenant, date, pass)
+COMMENT 'the days of usage_days once more: what is lost from one of the tables shows by the other (R22)';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_days_copying TO usage_days_copy
+AS SELECT tenant, date, pass FROM usage_days
+COMMENT 'fills usage_days_copy: every insert into usage_days passes through it';
 
 CREATE TABLE IF NOT EXISTS usage_daily
 (
@@ -84,7 +102,10 @@ CREATE TABLE IF NOT EXISTS usage_daily
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts    UInt64 COMMENT 'events whose highest revision has several contents (R8)',
     pass         UInt64 COMMENT 'see usage_days',
-    run          UUID COMMENT 'see usage_days'
+    run          UUID COMMENT 'see usage_days',
+    checksum     UInt64 ALIAS cityHash64(tenant, date, meter, subscription, entitled, peak, peak_ms, begins_ms, changes, events, milliseconds,
+        units, finalizeAggregation(agents), accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions,
+        unknown_subscription, conflicts) COMMENT 'of the figures of the row, to be added up: see usage_days'
 )
 ENGINE = MergeTree
 PARTITION BY least(toYear(date), 2100)
