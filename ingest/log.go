@@ -100,7 +100,7 @@ func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, e
 	b := all[p]
 	switch {
 	case from < b.first:
-		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); restore it", p, from, b.first-1)
+		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); delete the topic, run `apportion migrate` and then `apportion registry restore`", p, from, b.first-1)
 	case from > b.end:
 		err = fmt.Errorf("%s was read up to offset %d but ends at %d: the topic was made anew", p, from-1, b.end-1)
 	default:
@@ -120,8 +120,8 @@ type OtherLogError struct{ topic, what string }
 
 func (e OtherLogError) Error() string {
 	return fmt.Sprintf("%s is not the topic that was read before: %s. It was made anew, cut or replaced, or belongs to another Kafka, "+
-		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database, or begin anew with another "+
-		"kafka.topicPrefix and another clickhouse.database: run `apportion migrate`, apply the registry's document and publish the deliveries there",
+		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database; or, if the topic was lost, "+
+		"write it again with `apportion registry restore`",
 		e.topic, e.what)
 }
 

@@ -76,6 +76,31 @@ func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, e
 	return offset, payload, nil
 }
 
+// Kept is a command as registry_log has it.
+type Kept struct {
+	Offset  int64
+	Tenant  string
+	Payload []byte
+}
+
+// Commands returns all commands in the log, by their offset.
+func (l *RegistryLog) Commands(ctx context.Context) ([]Kept, error) {
+	rows, err := l.conn.Query(ctx, `SELECT offset, tenant, payload FROM registry_log FINAL ORDER BY offset`)
+	if err != nil {
+		return nil, fmt.Errorf("reading registry_log: %w", err)
+	}
+	defer rows.Close()
+	var all []Kept
+	for rows.Next() {
+		var k Kept
+		if err := rows.Scan(&k.Offset, &k.Tenant, &k.Payload); err != nil {
+			return nil, err
+		}
+		all = append(all, k)
+	}
+	return all, rows.Err()
+}
+
 // Append writes the commands and what they issued, all or none; those that are there already stay as they are. To leave
 // no hole, it must be given all that follow LastOffset.
 func (l *RegistryLog) Append(ctx context.Context, commands []Judged) error {

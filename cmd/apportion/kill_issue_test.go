@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"apportion/billing/registry"
 	"apportion/ingest"
@@ -153,4 +154,68 @@ func TestIssueKilled(t *testing.T) {
 		previous = i.Hash
 	}
 	t.Logf("%d points, %d lines issued, %d left behind", len(points), lines, written-lines)
+}
+
+// TestIssuersAtOnce has several programs issue periods of the same tenants at once, some of which are killed around their
+// claims. Each period is issued once, everybody writes the same files of it, and the tenant's issues are one chain (R20).
+func TestIssuersAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a while")
+	}
+	s := startServers(t).scenario(t)
+	dir := t.TempDir()
+	registry, events := filepath.Join(dir, "registry.yaml"), filepath.Join(dir, "events.ndjson")
+	message := `{"specversion":"1.0","id":"m1","source":"test","type":"connect.usage","time":"2026-01-14T08:00:00Z","tenantid":"issued","data":{"channel":"sms","quantity":"2"}}` + "\n"
+	for path, text := range map[string]string{registry: priced(10), events: message} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.apportion("registry", "apply", "-f", registry)
+	s.apportion("publish", events)
+	s.apportion("ingest", "--until-caught-up")
+	issue := func(n int, period, point string) *process {
+		order, err := json.Marshal(orders{Point: point, Passing: 1, Signal: syscall.SIGKILL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return startProcess(t, "victim", string(order), "bill", "issue", "--period", period, "--as-of", "2027-06-01T00:00:00Z", "--allow-future",
+			"--out", filepath.Join(dir, fmt.Sprint(n)), "--config", s.config)
+	}
+	periods := []string{"2026-01", "2026-02"}
+	var all []*process
+	for n, point := range []string{"", "", "", "", "before claim", "after claim", "before issued periods"} {
+		all = append(all, issue(n, periods[n%2], point))
+	}
+	for n, p := range all {
+		select {
+		case <-p.exited:
+		case <-time.After(patience):
+			t.Fatalf("it lives after %v:\n%s", patience, &p.output)
+		}
+		// Who was to be killed may have found all done.
+		if code := p.cmd.ProcessState.ExitCode(); code != exitDone && n < 4 {
+			t.Fatalf("it left with %d:\n%s", code, &p.output)
+		}
+	}
+	written := map[string]string{}
+	for n := range 4 {
+		period := periods[n%2]
+		lines, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(n), period, "lines.csv"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := written[period]; ok && before != string(lines) {
+			t.Errorf("%s was written as\n%s\nand as\n%s", period, before, lines)
+		}
+		written[period] = string(lines)
+	}
+	chain := s.registry().Issues("issued")
+	if len(chain) != 2 || chain[0].Period == chain[1].Period || chain[1].Previous != chain[0].Hash {
+		t.Errorf("%+v; want a chain of two periods", chain)
+	}
+	if !strings.Contains(written["2026-01"], ",connect,connect.sms,2,unit,10,20.00,") || strings.Contains(written["2026-02"], "adjustment") && chain[0].Period.String() != "2026-01" {
+		t.Errorf("issued:\n%s\n%s", written["2026-01"], written["2026-02"])
+	}
+	s.apportion("reconcile", "--period", "2026-01")
 }

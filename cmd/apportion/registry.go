@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"time"
 
-	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/ingest"
@@ -31,40 +28,8 @@ each command is accepted or refused whole.`,
 		newRegistryLosingAccessCommand(a),
 		newRegistryChangeTelephonyCommand(a),
 		newRegistryRebuildCommand(a),
+		newRegistryRestoreCommand(a),
 	)
-}
-
-func newRegistryRebuildCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "rebuild",
-		Short: "Write the tables of the registry's log again from the topic",
-		Long: `Writes registry_log and issued_periods again from registry.commands.v1, and deletes issues
-that it does not have. The topic alone decides what stands and what is issued (R20):
-nothing is billed from the tables, so this is needed only when "reconcile" says that they
-differ, and safe at any time.`,
-		Example: `  apportion registry rebuild --config data/apportion.yaml`,
-		Args:    cobra.NoArgs,
-		RunE: a.command(func(ctx context.Context, _ []string) error {
-			conn, err := a.clickhouse(ctx)
-			if err != nil {
-				return err
-			}
-			var f registryFold
-			if err := f.catchUp(ctx, a); err != nil {
-				return err
-			}
-			if err := a.registryLog(conn).Rebuild(ctx, f.judged); err != nil {
-				return err
-			}
-			result := struct {
-				Commands int `json:"commands"`
-				Issued   int `json:"issued"`
-			}{len(f.judged), len(billing.IssuedPeriods(f.state))}
-			return a.print(result, func(w io.Writer) {
-				fmt.Fprintf(w, "written again: %d commands and %d issues\n", result.Commands, result.Issued)
-			})
-		}),
-	}
 }
 
 // registryFold follows the command topic: what it amounts to, and what became of each command.
