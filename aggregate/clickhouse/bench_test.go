@@ -30,7 +30,7 @@ const (
 )
 
 // BenchmarkMonth measures a month of sessions of 1,000 tenants, of which one has a quarter of all: worked out from
-// scratch, after one late event, and closed, and issued; and after the late event also the naive way, which reads the
+// scratch, after one late event, and closed, proved (R22), and issued; and after the late event also the naive way, which reads the
 // whole month again. Run it with -benchtime 1x. It ends with a table, and with the exponent by which the time from scratch
 // grows from the least number of sessions to the greatest: 1 is linear.
 func BenchmarkMonth(b *testing.B) {
@@ -56,11 +56,11 @@ func BenchmarkMonth(b *testing.B) {
 		})
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "sessions\tfrom scratch\tsessions/s\tClickHouse, peak\tlate event\tclose\tlate event and close\tnaive\tslower by\tissue\t")
+	fmt.Fprintln(w, "sessions\tfrom scratch\tsessions/s\tClickHouse, peak\tlate event\tclose\tlate event and close\tnaive\tslower by\tproof\tissue\t")
 	for _, m := range measured {
-		fmt.Fprintf(w, "%d\t%.2f s\t%.0f\t%d MiB\t%.0f ms\t%.0f ms\t%.0f ms\t%.2f s\t%.1f\t%.2f s\t\n", m.sessions, m.scratch.Seconds(),
+		fmt.Fprintf(w, "%d\t%.2f s\t%.0f\t%d MiB\t%.0f ms\t%.0f ms\t%.0f ms\t%.2f s\t%.1f\t%.2f s\t%.2f s\t\n", m.sessions, m.scratch.Seconds(),
 			float64(m.sessions)/m.scratch.Seconds(), m.memory>>20, 1000*m.late.Seconds(), 1000*m.closed.Seconds(), 1000*(m.late+m.closed).Seconds(),
-			m.naive.Seconds(), m.naive.Seconds()/(m.late+m.closed).Seconds(), m.issued.Seconds())
+			m.naive.Seconds(), m.naive.Seconds()/(m.late+m.closed).Seconds(), m.proved.Seconds(), m.issued.Seconds())
 	}
 	w.Flush()
 	if len(measured) > 1 {
@@ -72,9 +72,9 @@ func BenchmarkMonth(b *testing.B) {
 
 // month is what was measured of one.
 type month struct {
-	sessions                             int
-	scratch, late, closed, naive, issued time.Duration
-	memory                               int64 // bytes, at the most while it was worked out from scratch
+	sessions                                     int
+	scratch, late, closed, naive, proved, issued time.Duration
+	memory                                       int64 // bytes, at the most while it was worked out from scratch
 }
 
 func measureMonth(b *testing.B, sessions int) month {
@@ -103,6 +103,15 @@ func measureMonth(b *testing.B, sessions int) month {
 	}})
 	m.late = timed(refresh)
 	m.closed = timed(func() { closeMonth(b, store, state, sessions+1) })
+	pass, err := store.LastPass(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.proved = timed(func() {
+		if _, err := store.Proof(b.Context(), nil, period.First(), period.Next().First(), pass, snapshot.Timelines.Zones); err != nil {
+			b.Fatal(err)
+		}
+	})
 	m.issued = timed(func() { issueMonth(b, conn, store, state) })
 	m.naive = timed(func() {
 		var peaks int64

@@ -1,7 +1,8 @@
 -- +goose Up
 
 -- A pass of aggregation takes what the ledger covered when it began and what the registry said then, works out
--- the days that either has touched since the pass before, and is recorded here once all of them are in force.
+-- the days that either has touched since the pass before, and is recorded here once all of them are in force. They are on
+-- disk by then: a loss of power takes no day that a pass is thought to have worked out.
 CREATE TABLE IF NOT EXISTS usage_passes
 (
     pass            UInt64 COMMENT 'number of the pass: by the registry that it rests on, then by how much of the ledger, so that one that knows more has the higher',
@@ -14,6 +15,7 @@ CREATE TABLE IF NOT EXISTS usage_passes
 )
 ENGINE = ReplacingMergeTree(pass)
 ORDER BY toDate(finished_at)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the last complete pass of aggregation of each day; one that was cut short has no row, and is made again';
 
 -- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
@@ -58,6 +60,7 @@ CREATE TABLE IF NOT EXISTS usage_days
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass, run)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'which run of which pass is in force for a day: it comes into force, whole, with its row here';
 
 -- A lost row of usage_days would put figures of an earlier pass in force again, if there are any, and these are whole,
@@ -70,6 +73,7 @@ CREATE TABLE IF NOT EXISTS usage_days_copy
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, date, pass)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the days of usage_days once more: what is lost from one of the tables shows by the other (R22)';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_days_copying TO usage_days_copy
@@ -110,6 +114,7 @@ CREATE TABLE IF NOT EXISTS usage_daily
 ENGINE = MergeTree
 PARTITION BY least(toYear(date), 2100)
 ORDER BY (tenant, date, meter, subscription, pass, run)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'usage by tenant, date, meter and subscription, and what became of the deliveries (R9-R14, R22); it also has the figures of earlier passes, so read the views';
 
 -- Joined, and not looked up with IN, because a condition on tenant and date then reaches the keys of both tables. The
