@@ -33,7 +33,8 @@ const candidates = 8
 func errOther(p place, what string) error {
 	return fmt.Errorf("%s is not the topic that was taken in: %s. It was made anew or cut, or belongs to another Kafka, "+
 		"and nothing of the topic is taken in. Point kafka.brokers at the Kafka that belongs to this database, "+
-		"or take all of it in as new deliveries under another kafka.topicPrefix", p, what)
+		"or choose another kafka.topicPrefix, run `apportion migrate` and `apportion registry restore`, and have all deliveries "+
+		"published there", p, what)
 }
 
 // sameTopic compares the last deliveries that the ledger has of a partition with what Kafka has at their offsets.

@@ -55,7 +55,14 @@ func readLog(ctx context.Context, brokers Brokers, topic string, from int64, tai
 					return err
 				}
 			}
+			whole := false
 			after, err := c.visit(ctx, p, next, logFetchBytes, maxWait, func(r *record) error {
+				if !whole { // the topic may have gained partitions meanwhile
+					if err := c.checkLog(ctx, topic); err != nil {
+						return err
+					}
+					whole = true
+				}
 				if !tail && r.offset >= b.end {
 					return permanentError{ErrStop}
 				}
@@ -100,9 +107,9 @@ func (c *cluster) logBounds(ctx context.Context, p place, from int64) (bounds, e
 	b := all[p]
 	switch {
 	case from < b.first:
-		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); delete the topic, run `apportion migrate` and then `apportion registry restore`", p, from, b.first-1)
+		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); %s", p, from, b.first-1, fillAgain)
 	case from > b.end:
-		err = fmt.Errorf("%s was read up to offset %d but ends at %d: the topic was made anew", p, from-1, b.end-1)
+		err = OtherLogError{p.topic, fmt.Sprintf("it was read up to offset %d, and has %d records now", from-1, b.end)}
 	default:
 		return b, nil
 	}

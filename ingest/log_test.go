@@ -48,7 +48,7 @@ func testLog(t *testing.T, broker string) {
 		t.Fatalf("read up to %d, %d records, %v", next, len(got), err)
 	}
 
-	if _, err = ReadLog(t.Context(), brokers, topic, 9, collect); err == nil || !strings.Contains(err.Error(), "made anew") {
+	if _, err = ReadLog(t.Context(), brokers, topic, 9, collect); err == nil || !errors.As(err, new(OtherLogError)) {
 		t.Errorf("read from after the end: %v", err)
 	}
 	noise := make([]byte, maxMessageBytes)
@@ -126,6 +126,24 @@ func testTailLog(t *testing.T, broker string) {
 	cancel()
 	if got := <-ended; got != (end{5, nil}) {
 		t.Errorf("stopped by the context: %+v", got)
+	}
+
+	// A log that gains partitions is a log no more.
+	go tail(t.Context(), 5)
+	add("more")
+	<-seen
+	e.addPartition(schemas.TopicRegistry)
+	for {
+		e.produce(schemas.TopicRegistry, 0, message{value: []byte("more")})
+		select {
+		case <-seen:
+			continue // the client looks at the partitions now and then
+		case got := <-ended:
+			if got.err == nil || !strings.Contains(got.err.Error(), "has 2 partitions") {
+				t.Errorf("with two partitions: %+v", got)
+			}
+		}
+		break
 	}
 }
 

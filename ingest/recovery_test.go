@@ -460,13 +460,7 @@ func testPartitionAdded(t *testing.T, broker string) {
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	until(t, "10 deliveries are in", func() bool { return e.taken() == 10 })
-	c := newCluster(at(broker))
-	defer c.close()
-	response, err := c.client.CreatePartitions(t.Context(), &kafka.CreatePartitionsRequest{
-		Topics: []kafka.TopicPartitionsConfig{{Name: e.prefix + schemas.TopicAgent, Count: 2}}})
-	if err = errors.Join(err, response.Errors[e.prefix+schemas.TopicAgent]); err != nil {
-		t.Fatal(err)
-	}
+	e.addPartition(schemas.TopicAgent)
 	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(5)...)...)
 	until(t, "15 deliveries are in", func() bool { return e.taken() == 15 })
 	stop()
@@ -606,6 +600,21 @@ func (e *env) deleteTopic(topic string) {
 	remove.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
 	if code := request(e, remove).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode; code != 0 {
 		e.t.Fatal(kafka.Error(code))
+	}
+}
+
+// addPartition gives a topic of one partition a second one.
+func (e *env) addPartition(topic string) {
+	e.t.Helper()
+	c := newCluster(at(e.broker))
+	defer c.close()
+	response, err := c.client.CreatePartitions(e.t.Context(), &kafka.CreatePartitionsRequest{
+		Topics: []kafka.TopicPartitionsConfig{{Name: e.prefix + topic, Count: 2}}})
+	if err == nil {
+		err = response.Errors[e.prefix+topic]
+	}
+	if err != nil {
+		e.t.Fatal(err)
 	}
 }
 

@@ -214,6 +214,7 @@ func (c *cluster) checkTopics(ctx context.Context, topics []topic) (faults []Top
 
 // onePartition says what to do about a log that has several partitions.
 const onePartition = "its commands are in one order, which is that of partition 0, and what is on others is never read. " +
-	"Kafka cannot take partitions away: while nothing was applied yet, delete the topic and run `apportion migrate`; " +
-	"otherwise choose another kafka.topicPrefix and clickhouse.database, run `apportion migrate`, apply the registry's document " +
-	"and publish the deliveries there"
+	"Kafka cannot take partitions away: " + fillAgain
+
+// fillAgain says how a log gets its records back.
+const fillAgain = "delete the topic, run `apportion migrate` and then `apportion registry restore`"

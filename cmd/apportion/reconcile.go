@@ -102,6 +102,8 @@ type partitionBalance struct {
 	Accepted    uint64   `json:"accepted"`
 	Rejected    uint64   `json:"rejected"`
 	Differences []string `json:"differences,omitempty"`
+
+	holes int // that are among the differences
 }
 
 type tenantBalance struct {
@@ -232,7 +234,7 @@ func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]
 	}
 	all := []partitionBalance{}
 	add := func(b ingest.PartitionBalance) {
-		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences}
+		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences, holes: len(b.Holes)}
 		if kept, known := published[partition{b.Topic, b.Partition}]; known {
 			notRead := max(0, kept.End-max(kept.First, b.Offsets.Last+1)) // what is deleted is a hole
 			p.Published, p.NotRead = &kept.End, &notRead
@@ -265,9 +267,10 @@ func (r *reconciliation) differ(tenant, difference string) {
 
 // finding returns what does not balance, if anything does not.
 func (r *reconciliation) finding() error {
-	n := len(r.OtherTopics)
+	n, holes := len(r.OtherTopics), 0
 	for _, p := range r.Partitions {
 		n += len(p.Differences)
+		holes += p.holes
 	}
 	for _, t := range r.Tenants {
 		n += len(t.Differences)
@@ -278,7 +281,11 @@ func (r *reconciliation) finding() error {
 	if n == 0 {
 		return nil
 	}
-	return findings("unbalanced (R22): " + counted(n, "difference", "differences") + ", as listed above; what differs cannot be issued until the tables are whole again")
+	until := "until the tables are whole again"
+	if holes > 0 {
+		until += ", or what Kafka deleted is published again and the holes are accepted with `apportion ledger accept`"
+	}
+	return findings("unbalanced (R22): " + counted(n, "difference", "differences") + ", as listed above; what differs cannot be issued " + until)
 }
 
 // notRead is how many offsets are on Kafka and not taken in.
