@@ -139,3 +139,19 @@ func TestChainsOfClaims(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkClaims folds the issues of a tenant, with what they rest on as large as it gets: 36 partitions.
+func BenchmarkClaims(b *testing.B) {
+	s := standingState(b, acme)
+	var positions []string
+	for n := range 36 {
+		positions = append(positions, fmt.Sprintf(`{"topic":"usage.connect.v1","partition":%d,"lastOffset":%d}`, n, 1_000_000_000+n))
+	}
+	c := claiming(s, "x", 0)
+	c.Claim.Basis = json.RawMessage(`{"pass":"7","positions":[` + strings.Join(positions, ",") + `]}`)
+	record := asJSON(b, c)
+	b.SetBytes(int64(len(record)))
+	for b.Loop() {
+		s.Apply(9, DecodeCommand(record))
+	}
+}
