@@ -354,7 +354,10 @@ func (b *Biller) show(ctx context.Context, issues []Issue, chains map[string][]I
 		if err != nil {
 			return err
 		}
-		account := issue.account(tenant)
+		account, err := issue.account(tenant, b.Seller)
+		if err != nil {
+			return err
+		}
 		if account.TaxedAs, err = b.taxedAs(tenant, invoices[issue.ID], chains[issue.Tenant], documents); err != nil {
 			return err
 		}
@@ -403,8 +406,22 @@ func (b *Biller) billedSince(tenant *registry.Tenant, offset int64) (*registry.T
 	return &with, nil
 }
 
-func (i Issue) account(tenant *registry.Tenant) Account {
-	return Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion}
+// account returns what the issue's files show. Where it was issued without a seller whom they could show, there were none of
+// those files, and they are made with the seller of now.
+func (i Issue) account(tenant *registry.Tenant, now Seller) (Account, error) {
+	if i.Files > FilesVersion {
+		return Account{}, fmt.Errorf("%s of %s was issued in a form of files, %d, that this program does not know; write them with the release that issued it, or a later one", i.Period, i.Tenant, i.Files)
+	}
+	zone, err := civil.ReadZone(tenant.TimeZone, i.Zone)
+	if err != nil {
+		return Account{}, fmt.Errorf("%s of %s: %w", i.Period, i.Tenant, err)
+	}
+	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion,
+		Zone: zone, Seller: i.Seller}
+	if !a.Seller.shows() {
+		a.Seller = now
+	}
+	return a, nil
 }
 
 // Issued returns everything that has been issued of a period so far. Tenants whose stored lines are not what was issued

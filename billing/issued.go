@@ -73,7 +73,17 @@ type Basis struct {
 	Positions      []aggregate.Position `json:"positions"`
 	Rules          string               `json:"rules"`
 	TZVersion      string               `json:"tzVersion"`
+	// Zone is the tenant's zone in that data, as compiled: files show its clock.
+	Zone []byte `json:"zone,omitempty"`
+	// Seller is who sent the invoices.
+	Seller Seller `json:"seller"`
+	// Files is the version of the files' form, see [FilesVersion].
+	Files int `json:"files"`
 }
+
+// FilesVersion is the form in which files are written now. A change of what they show of an issue takes the next number, and
+// the files of what was issued before stay in theirs (R20).
+const FilesVersion = 1
 
 // Issues returns the periods of a tenant that are issued by the registry's log, in the order in which they were, without
 // their invoices.

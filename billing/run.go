@@ -35,9 +35,11 @@ type Usage interface {
 type Biller struct {
 	State registry.State
 	Rules Rules
-	Usage Usage
-	Lines Lines
-	Log   Log
+	// Seller is who sends what is issued from now on.
+	Seller Seller
+	Usage  Usage
+	Lines  Lines
+	Log    Log
 	// Behind are the partitions of which something published is not taken in yet, with how much; while there are
 	// any, nothing is issued (R22).
 	Behind []string
@@ -76,6 +78,9 @@ type Account struct {
 	RegistryOffset int64
 	Positions      []aggregate.Position
 	TZVersion      string
+	// Zone is the tenant's, in that data, and Seller who sends the invoices.
+	Zone   *civil.Zone
+	Seller Seller
 	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
 	TaxedAs map[civil.Month]*registry.Tax
 }
@@ -171,7 +176,10 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	documents := documents{}
 	for _, issue := range issues {
 		run.Invoices = append(run.Invoices, issue.Invoices...)
-		account := issue.account(b.State.Tenant(issue.Tenant))
+		account, err := issue.account(b.State.Tenant(issue.Tenant), b.Seller)
+		if err != nil {
+			return nil, err
+		}
 		if account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
 			return nil, err
 		}
@@ -225,6 +233,7 @@ func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
 // each bills the tenants one by one; one that stops is noted and the others go on (R19).
 func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
+	zones := on.snapshot.Timelines.Zones
 	var issues []Issue
 	for i, t := range tenants {
 		b.Progress(i, len(tenants))
@@ -240,7 +249,8 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
-				Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition},
+				Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
+				Zone: zones[t.ID].Data(), Seller: b.Seller, Files: FilesVersion},
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {

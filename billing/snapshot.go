@@ -11,11 +11,14 @@ import (
 )
 
 // Snapshot gives aggregation what it needs of the registry: the zones of the tenants and, as timelines that SQL
-// can look up, the answers of the rules.
-func Snapshot(state registry.State, rules Rules) (aggregate.Snapshot, error) {
+// can look up, the answers of the rules; of all tenants, or of those named.
+func Snapshot(state registry.State, rules Rules, only ...string) (aggregate.Snapshot, error) {
 	snapshot := aggregate.Snapshot{Offset: state.Version(), IVRPortFactor: rules.IVRPortFactor}
 	snapshot.Timelines.Zones = map[string]*civil.Zone{}
 	for _, tenant := range state.Tenants() {
+		if len(only) > 0 && !slices.Contains(only, tenant.ID) {
+			continue
+		}
 		zone, err := zoneOf(tenant, rules)
 		if err != nil {
 			return aggregate.Snapshot{}, err

@@ -36,7 +36,7 @@ func many(tenants int) *billing.Run {
 func BenchmarkWrite(b *testing.B) {
 	run := many(1000)
 	for b.Loop() {
-		_, refusals, err := Write(b.TempDir(), run, seller)
+		_, refusals, err := Write(b.TempDir(), run)
 		if err != nil || len(refusals) > 0 {
 			b.Fatalf("%v, %v", refusals, err)
 		}
@@ -48,7 +48,7 @@ func BenchmarkWrite(b *testing.B) {
 func BenchmarkWriteAgain(b *testing.B) {
 	run, dir := many(1000), b.TempDir()
 	for b.Loop() {
-		if _, _, err := Write(dir, run, seller); err != nil {
+		if _, _, err := Write(dir, run); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -14,75 +14,75 @@ import (
 // TestUBLRefusals: what no valid file can be made of is refused by its code and field, and nothing is written.
 func TestUBLRefusals(t *testing.T) {
 	line := billing.Line{Kind: billing.Overage, Meter: "ivr_port", Quantity: dec("1"), Unit: "port", UnitPrice: price("1"), Amount: dec("1")}
-	in := func(country string) func(s *Seller, b *registry.BillTo) {
-		return func(s *Seller, b *registry.BillTo) {
+	in := func(country string) func(s *billing.Seller, b *registry.BillTo) {
+		return func(s *billing.Seller, b *registry.BillTo) {
 			s.Address.Country, b.Address.Country, s.VATID, s.RegistrationID = country, country, country+"123", "1"
 		}
 	}
 	for _, c := range []struct {
 		name, currency string
-		change         func(s *Seller, b *registry.BillTo)
+		change         func(s *billing.Seller, b *registry.BillTo)
 		code, field    string
 	}{
 		{"three decimals", "KWD", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
 		{"four decimals", "CLF", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
 		{"not on the list", "STN", nil, "unsupported_currency", "subscriptions[Sub1].currency"},
-		{"no tax", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax = nil }, "missing_bill_to", "billTo.tax"},
-		{"no reference", "SEK", func(s *Seller, b *registry.BillTo) { b.Reference = " " }, "missing_bill_to", "billTo.reference"},
-		{"blank name", "SEK", func(s *Seller, b *registry.BillTo) { b.Name = "\u2003" }, "missing_bill_to", "billTo.name"},
-		{"no such country", "SEK", func(s *Seller, b *registry.BillTo) { b.Address.Country = "ZZ" }, "missing_bill_to", "billTo.address.country"},
-		{"VAT id without a country", "SEK", func(s *Seller, b *registry.BillTo) { b.VATID = "556036079301" }, "missing_bill_to", "billTo.vatId"},
-		{"reverse charge to nobody", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"no tax", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Tax = nil }, "missing_bill_to", "billTo.tax"},
+		{"no reference", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Reference = " " }, "missing_bill_to", "billTo.reference"},
+		{"blank name", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Name = "\u2003" }, "missing_bill_to", "billTo.name"},
+		{"no such country", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Address.Country = "ZZ" }, "missing_bill_to", "billTo.address.country"},
+		{"VAT id without a country", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.VATID = "556036079301" }, "missing_bill_to", "billTo.vatId"},
+		{"reverse charge to nobody", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			b.VATID, b.RegistrationID, b.Tax = "", "", registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge"}}
 		}, "missing_bill_to", "billTo.vatId"},
-		{"blank reason", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"blank reason", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "E", Reason: " "}}
 		}, "missing_bill_to", "billTo.tax.reason"},
-		{"O beside S", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"O beside S", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "O", Reason: "Outside the scope"}, {From: civil.NewDate(2026, 10, 1), Category: "S", Rate: dec("25")}}
 		}, "unsupported_tax", "billTo.tax"},
-		{"Swedish rate once", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"Swedish rate once", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			b.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("24")}, {From: civil.NewDate(2026, 10, 1), Category: "S", Rate: dec("25")}}
 		}, "missing_bill_to", "billTo.tax.rate"},
-		{"due never", "SEK", func(s *Seller, b *registry.BillTo) { days := int64(999999999); b.TermsDays = &days }, "missing_bill_to", "billTo.termsDays"},
-		{"endpoint scheme", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.Scheme = "7" }, "missing_bill_to", "billTo.endpoint.scheme"},
-		{"endpoint id", "SEK", func(s *Seller, b *registry.BillTo) { b.Endpoint.ID = "5560360794" }, "missing_bill_to", "billTo.endpoint.id"},
-		{"no name", "SEK", func(s *Seller, b *registry.BillTo) { s.Name = "" }, "missing_seller", "seller.name"},
-		{"no seller", "SEK", func(s *Seller, b *registry.BillTo) { *s = Seller{} }, "missing_seller", "seller.name"},
-		{"no country", "SEK", func(s *Seller, b *registry.BillTo) { s.Address.Country = "" }, "missing_seller", "seller.address.country"},
-		{"no VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "" }, "missing_seller", "seller.vatId"},
-		{"no registration id", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"due never", "SEK", func(s *billing.Seller, b *registry.BillTo) { days := int64(999999999); b.TermsDays = &days }, "missing_bill_to", "billTo.termsDays"},
+		{"endpoint scheme", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Endpoint.Scheme = "7" }, "missing_bill_to", "billTo.endpoint.scheme"},
+		{"endpoint id", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Endpoint.ID = "5560360794" }, "missing_bill_to", "billTo.endpoint.id"},
+		{"no name", "SEK", func(s *billing.Seller, b *registry.BillTo) { s.Name = "" }, "missing_seller", "seller.name"},
+		{"no seller", "SEK", func(s *billing.Seller, b *registry.BillTo) { *s = billing.Seller{} }, "missing_seller", "seller.name"},
+		{"no country", "SEK", func(s *billing.Seller, b *registry.BillTo) { s.Address.Country = "" }, "missing_seller", "seller.address.country"},
+		{"no VAT id", "SEK", func(s *billing.Seller, b *registry.BillTo) { s.VATID = "" }, "missing_seller", "seller.vatId"},
+		{"no registration id", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			s.RegistrationID, b.Tax = "", registry.Taxes{{From: civil.NoDate, Category: "O", Reason: "Outside the scope"}}
 		}, "missing_seller", "seller.registrationId"},
-		{"seller's endpoint", "SEK", func(s *Seller, b *registry.BillTo) {
+		{"seller's endpoint", "SEK", func(s *billing.Seller, b *registry.BillTo) {
 			s.Endpoint = &registry.Endpoint{Scheme: "0088", ID: "7300010000002"}
 		}, "missing_seller", "seller.endpoint.id"},
-		{"Swedish VAT id", "SEK", func(s *Seller, b *registry.BillTo) { s.VATID = "SE5566778899" }, "missing_seller", "seller.vatId"},
-		{"Swedish registration", "SEK", func(s *Seller, b *registry.BillTo) { s.RegistrationID = "556677-8899" }, "missing_seller", "seller.registrationId"},
-		{"Swedish rate", "SEK", func(s *Seller, b *registry.BillTo) { b.Tax[0].Rate = dec("20") }, "missing_bill_to", "billTo.tax.rate"},
+		{"Swedish VAT id", "SEK", func(s *billing.Seller, b *registry.BillTo) { s.VATID = "SE5566778899" }, "missing_seller", "seller.vatId"},
+		{"Swedish registration", "SEK", func(s *billing.Seller, b *registry.BillTo) { s.RegistrationID = "556677-8899" }, "missing_seller", "seller.registrationId"},
+		{"Swedish rate", "SEK", func(s *billing.Seller, b *registry.BillTo) { b.Tax[0].Rate = dec("20") }, "missing_bill_to", "billTo.tax.rate"},
 		{"Danish registration", "DKK", in("DK"), "missing_seller", "seller.registrationId"},
-		{"Danish buyer", "DKK", func(s *Seller, b *registry.BillTo) { in("DK")(s, b); s.RegistrationID = "12345674" }, "missing_bill_to", "billTo.registrationId"},
+		{"Danish buyer", "DKK", func(s *billing.Seller, b *registry.BillTo) { in("DK")(s, b); s.RegistrationID = "12345674" }, "missing_bill_to", "billTo.registrationId"},
 		{"Icelandic registration", "ISK", in("IS"), "missing_seller", "seller.registrationId"},
-		{"Icelandic address", "ISK", func(s *Seller, b *registry.BillTo) {
+		{"Icelandic address", "ISK", func(s *billing.Seller, b *registry.BillTo) {
 			in("IS")(s, b)
 			s.RegistrationID = "5501692829"
 			s.Address.Street = ""
 		}, "missing_seller", "seller.address"},
-		{"Icelandic buyer's address", "ISK", func(s *Seller, b *registry.BillTo) {
+		{"Icelandic buyer's address", "ISK", func(s *billing.Seller, b *registry.BillTo) {
 			in("IS")(s, b)
 			s.RegistrationID = "5501692829"
 			b.Address.Postcode = ""
 		}, "missing_bill_to", "billTo.address"},
-		{"Dutch address", "EUR", func(s *Seller, b *registry.BillTo) { in("NL")(s, b); s.Address.City = "" }, "missing_seller", "seller.address"},
+		{"Dutch address", "EUR", func(s *billing.Seller, b *registry.BillTo) { in("NL")(s, b); s.Address.City = "" }, "missing_seller", "seller.address"},
 		{"Dutch registration", "EUR", in("NL"), "missing_seller", "seller.registrationId"},
-		{"Dutch account", "EUR", func(s *Seller, b *registry.BillTo) {
+		{"Dutch account", "EUR", func(s *billing.Seller, b *registry.BillTo) {
 			in("NL")(s, b)
 			s.RegistrationID, b.RegistrationID, s.IBAN = "12345678", "", ""
 		}, "missing_seller", "seller.payment.iban"},
 		{"Germans", "EUR", in("DE"), "missing_seller", "seller.endpoint"},
-		{"Greeks", "EUR", func(s *Seller, b *registry.BillTo) { in("GR")(s, b); s.VATID = "EL123" }, "missing_seller", "seller.endpoint"},
+		{"Greeks", "EUR", func(s *billing.Seller, b *registry.BillTo) { in("GR")(s, b); s.VATID = "EL123" }, "missing_seller", "seller.endpoint"},
 		{"Norwegian VAT id", "NOK", in("NO"), "missing_seller", "seller.vatId"},
-		{"Italian address", "EUR", func(s *Seller, b *registry.BillTo) { in("IT")(s, b); s.Address.Street = "" }, "missing_seller", "seller.address"},
+		{"Italian address", "EUR", func(s *billing.Seller, b *registry.BillTo) { in("IT")(s, b); s.Address.Street = "" }, "missing_seller", "seller.address"},
 	} {
 		s, b := sellerAB(), acme()
 		if c.change != nil {
@@ -91,7 +91,7 @@ func TestUBLRefusals(t *testing.T) {
 		var out bytes.Buffer
 		a := account(b)
 		a.Tenant.Name = " " // which stands in for a name that the buyer has none of
-		err := UBL(&out, october(c.currency, line, corrections()[0]), a, s, false)
+		err := UBL(&out, october(c.currency, line, corrections()[0]), from(a, s), false)
 		var r *Refusal
 		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)
@@ -99,19 +99,19 @@ func TestUBLRefusals(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, r)
 		}
 	}
-	if err := UBL(&bytes.Buffer{}, october("KWD", line), account(nil), Seller{}, false); err == nil || !strings.Contains(err.Error(), "unsupported_currency") {
+	if err := UBL(&bytes.Buffer{}, october("KWD", line), from(account(nil), billing.Seller{}), false); err == nil || !strings.Contains(err.Error(), "unsupported_currency") {
 		t.Errorf("dinars to nobody: %v", err)
 	}
 	for name, a := range map[string]billing.Account{"nobody to bill": account(nil), "no tenant": {}} {
 		var r *Refusal
-		if err := UBL(&bytes.Buffer{}, october("SEK", line), a, sellerAB(), false); !errors.As(err, &r) || r.Code != "missing_bill_to" || r.Field != "billTo" {
+		if err := UBL(&bytes.Buffer{}, october("SEK", line), from(a, sellerAB()), false); !errors.As(err, &r) || r.Code != "missing_bill_to" || r.Field != "billTo" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
 func TestRefusalSaysAll(t *testing.T) {
-	err := UBL(&bytes.Buffer{}, october("SEK"), account(buyer(func(b *registry.BillTo) { b.Tax = nil })), sellerAB(), false)
+	err := UBL(&bytes.Buffer{}, october("SEK"), from(account(buyer(func(b *registry.BillTo) { b.Tax = nil })), sellerAB()), false)
 	const want = "acme: ubl/INV-Sub1-202610.xml left out: missing_bill_to: billTo.tax is not there; complete the registry document, apply it, and write the files again"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
@@ -121,17 +121,17 @@ func TestRefusalSaysAll(t *testing.T) {
 // TestPeppolOnlyWhenBothAreThere: an endpoint that cannot be used matters to Peppol alone.
 func TestPeppolOnlyWhenBothAreThere(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(s *Seller, b *registry.BillTo)
+		change func(s *billing.Seller, b *registry.BillTo)
 		peppol bool
 	}{
-		"both":       {func(s *Seller, b *registry.BillTo) {}, true},
-		"the buyer":  {func(s *Seller, b *registry.BillTo) { s.Endpoint, b.Endpoint.ID = nil, "no number" }, false},
-		"the seller": {func(s *Seller, b *registry.BillTo) { s.Endpoint.ID, b.Endpoint = "no number", nil }, false},
+		"both":       {func(s *billing.Seller, b *registry.BillTo) {}, true},
+		"the buyer":  {func(s *billing.Seller, b *registry.BillTo) { s.Endpoint, b.Endpoint.ID = nil, "no number" }, false},
+		"the seller": {func(s *billing.Seller, b *registry.BillTo) { s.Endpoint.ID, b.Endpoint = "no number", nil }, false},
 	} {
 		s, b := sellerAB(), acme()
 		c.change(&s, b)
 		var out bytes.Buffer
-		if err := UBL(&out, october("SEK", everyKind()...), account(b), s, false); err != nil {
+		if err := UBL(&out, october("SEK", everyKind()...), from(account(b), s), false); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := strings.Contains(out.String(), "peppol"); got != c.peppol || strings.Contains(out.String(), "EndpointID") != c.peppol {

@@ -29,7 +29,7 @@ import (
 // invoice that is there would have other bytes, or be gone (R20).
 //
 // A file that cannot be is left out; the refusals, which the manifest has too, say which and why.
-func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, error) {
+func Write(dir string, run *billing.Run) (string, []*Refusal, error) {
 	for _, i := range run.Invoices {
 		if _, ok := run.Accounts[i.Tenant]; !ok {
 			return "", nil, fmt.Errorf("writing the files: invoice %s is of tenant %s, of which the run has no account", i.ID, i.Tenant)
@@ -39,6 +39,9 @@ func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, err
 		if a.Tenant == nil {
 			return "", nil, fmt.Errorf("writing the files: the registry had no document of tenant %s when it was billed", id)
 		}
+		if a.Zone == nil {
+			return "", nil, fmt.Errorf("writing the files: nothing says which zone tenant %s was billed in", id)
+		}
 	}
 	var refusals []*Refusal
 	mayReplace := keep
@@ -46,7 +49,7 @@ func Write(dir string, run *billing.Run, seller Seller) (string, []*Refusal, err
 		mayReplace = nil
 	}
 	made, err := directory(dir, Name(run), func(f *Folder) (err error) {
-		refusals, err = writeFiles(f, run, seller)
+		refusals, err = writeFiles(f, run)
 		return err
 	}, mayReplace)
 	return made, refusals, err
@@ -63,14 +66,14 @@ func Name(run *billing.Run) string {
 // perInvoice are the formats that have a file for each invoice.
 var perInvoice = []struct {
 	folder, extension string
-	write             func(io.Writer, billing.Invoice, billing.Account, Seller, bool) error
+	write             func(io.Writer, billing.Invoice, billing.Account, bool) error
 }{
 	{"pdf", ".pdf", PDF},
 	{"ubl", ".xml", UBL},
 }
 
 // writeFiles writes what there is one of, and then the files of each invoice; the manifest at the end, since it names the others.
-func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) {
+func writeFiles(f *Folder, run *billing.Run) ([]*Refusal, error) {
 	type job struct {
 		path    string
 		content func(io.Writer) error
@@ -79,12 +82,12 @@ func writeFiles(f *Folder, run *billing.Run, seller Seller) ([]*Refusal, error) 
 		{"lines.csv", func(w io.Writer) error { return LinesCSV(w, run.Invoices, run.Draft) }},
 		{"invoices.json", func(w io.Writer) error { return InvoicesJSON(w, run) }},
 		{"invoices.xlsx", func(w io.Writer) error { return InvoicesXLSX(w, run) }},
-		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run, seller) }},
+		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run) }},
 	}
 	for _, i := range run.Invoices {
 		for _, format := range perInvoice {
 			jobs = append(jobs, job{format.folder + "/" + i.ID + format.extension, func(w io.Writer) error {
-				return format.write(w, i, run.Accounts[i.Tenant], seller, run.Draft)
+				return format.write(w, i, run.Accounts[i.Tenant], run.Draft)
 			}})
 		}
 	}

@@ -23,7 +23,7 @@ func issued() *billing.Run {
 func write(t *testing.T, dir string, run *billing.Run) string {
 	t.Helper()
 	plainly(t)
-	made, refusals, err := Write(dir, run, seller)
+	made, refusals, err := Write(dir, run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestWriteKeepsWhatMayHaveBeenSent(t *testing.T) {
 				}
 			}
 			before := read(t, filepath.Join(made, ManifestName))
-			_, _, err := Write(dir, again, seller)
+			_, _, err := Write(dir, again)
 			if c.want == "" {
 				if err != nil || read(t, filepath.Join(made, "lines.csv")) != read(t, "testdata/lines.csv") {
 					t.Errorf("%v, want all invoices there", err)
@@ -209,13 +209,13 @@ func TestWriteAfterOneThatWasKilled(t *testing.T) {
 func TestWriteWhereItCannot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	put(t, file)
-	if _, _, err := Write(file, issued(), seller); err == nil || !strings.Contains(err.Error(), file) {
+	if _, _, err := Write(file, issued()); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("%v, want an error that names %s", err, file)
 	}
 	// A file in the place of the directory is no invoice of ours, so it is not thrown away without a word.
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "2026-10"))
-	if _, _, err := Write(dir, issued(), seller); err == nil {
+	if _, _, err := Write(dir, issued()); err == nil {
 		t.Error("a file was taken for the directory")
 	}
 	wantEntries(t, dir, "2026-10")
@@ -229,7 +229,7 @@ func TestWriteWithoutAnAccount(t *testing.T) {
 	} {
 		dir, run := t.TempDir(), issued()
 		change(run)
-		if _, _, err := Write(dir, run, seller); err == nil {
+		if _, _, err := Write(dir, run); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		wantEntries(t, dir)
@@ -242,8 +242,8 @@ func TestWriteThatFails(t *testing.T) {
 	made := write(t, dir, issued())
 	before := read(t, filepath.Join(made, ManifestName))
 	plainly(t)
-	perInvoice[1].write = func(io.Writer, billing.Invoice, billing.Account, Seller, bool) error { return errors.New("no room") }
-	if _, _, err := Write(dir, issued(), seller); err == nil || !strings.Contains(err.Error(), "no room") {
+	perInvoice[1].write = func(io.Writer, billing.Invoice, billing.Account, bool) error { return errors.New("no room") }
+	if _, _, err := Write(dir, issued()); err == nil || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("%v, want the error", err)
 	}
 	wantEntries(t, dir, "2026-10")
@@ -259,7 +259,7 @@ func TestWriteAtOnce(t *testing.T) {
 	var writers errgroup.Group
 	for range 8 {
 		writers.Go(func() error {
-			made, _, err := Write(dir, issued(), seller)
+			made, _, err := Write(dir, issued())
 			if err != nil {
 				return err
 			}

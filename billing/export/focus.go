@@ -2,7 +2,6 @@ package export
 
 import (
 	"encoding/csv"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -37,8 +36,11 @@ const monthPlaces = 12
 
 // FocusCSV writes focus.csv: every line of the invoices as a charge of FOCUS 1.2. Without the seller's name, which
 // FOCUS needs, the error is a *Refusal.
-func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
-	if strings.TrimSpace(seller.Name) == "" {
+func FocusCSV(w io.Writer, run *billing.Run) error {
+	for _, i := range run.Invoices {
+		if strings.TrimSpace(run.Accounts[i.Tenant].Seller.Name) != "" {
+			continue
+		}
 		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Detail: "is not there, and FOCUS needs it",
 			Advice: "complete the configuration and write the files again"}
 	}
@@ -46,14 +48,12 @@ func FocusCSV(w io.Writer, run *billing.Run, seller Seller) error {
 	if err := out.Write(focusColumns); err != nil {
 		return err
 	}
-	issuer := guard(seller.Name)
 	for _, i := range run.Invoices {
 		account := run.Accounts[i.Tenant]
-		zone, err := civil.LoadZone(account.Tenant.TimeZone)
-		if err != nil {
-			return fmt.Errorf("tenant %s: %w", i.Tenant, err)
+		issuer := guard(account.Seller.Name)
+		start := func(d civil.Date) string {
+			return time.UnixMilli(account.Zone.Start(d)).UTC().Format("2006-01-02T15:04:05Z")
 		}
-		start := func(d civil.Date) string { return time.UnixMilli(zone.Start(d)).UTC().Format("2006-01-02T15:04:05Z") }
 		for _, l := range i.Lines {
 			c := chargeOf(i, l)
 			if err := out.Write([]string{

@@ -19,7 +19,7 @@ import (
 func focusRows(t *testing.T, run *billing.Run) []map[string]string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := FocusCSV(&b, run, seller); err != nil {
+	if err := FocusCSV(&b, run); err != nil {
 		t.Fatal(err)
 	}
 	records, err := csv.NewReader(&b).ReadAll()
@@ -39,10 +39,10 @@ func focusRows(t *testing.T, run *billing.Run) []map[string]string {
 
 // TestFocus compares with the file that was given to the FOCUS validator, version 2.2.1 with its model 1.2.0.1.
 func TestFocus(t *testing.T) {
-	golden(t, "testdata/focus.csv", func(b *bytes.Buffer) error { return FocusCSV(b, monthRun(), seller) })
+	golden(t, "testdata/focus.csv", func(b *bytes.Buffer) error { return FocusCSV(b, monthRun()) })
 	draft := monthRun()
 	draft.Draft = true
-	golden(t, "testdata/focus.draft.csv", func(b *bytes.Buffer) error { return FocusCSV(b, draft, seller) })
+	golden(t, "testdata/focus.draft.csv", func(b *bytes.Buffer) error { return FocusCSV(b, draft) })
 }
 
 // TestFocusModel holds the rows to what the model 1.2.0.1 demands of these columns.
@@ -136,7 +136,7 @@ func TestFocusNames(t *testing.T) {
 
 func TestFocusNeedsASeller(t *testing.T) {
 	var refusal *Refusal
-	if err := FocusCSV(&bytes.Buffer{}, monthRun(), Seller{Name: " "}); !errors.As(err, &refusal) || refusal.Code != "missing_seller" || refusal.Field != "seller.name" {
+	if err := FocusCSV(&bytes.Buffer{}, sentBy(monthRun(), billing.Seller{Name: " "})); !errors.As(err, &refusal) || refusal.Code != "missing_seller" || refusal.Field != "seller.name" {
 		t.Errorf("%v, want missing_seller", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestFocusValidator(t *testing.T) {
 	for name, run := range runs {
 		path := filepath.Join(t.TempDir(), "focus.csv")
 		var content bytes.Buffer
-		if err := FocusCSV(&content, run, seller); err != nil {
+		if err := FocusCSV(&content, run); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(path, content.Bytes(), 0o600); err != nil {

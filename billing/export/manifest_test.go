@@ -13,6 +13,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"apportion/aggregate"
+	"apportion/billing"
 )
 
 func manifestOf(t *testing.T, dir string) *Manifest {
@@ -58,7 +59,7 @@ func TestManifestSchema(t *testing.T) {
 	}
 	run := monthRun()
 	run.Accounts["acme"].Tenant.BillTo = nil
-	dir, refusals, err := Write(t.TempDir(), run, Seller{})
+	dir, refusals, err := Write(t.TempDir(), sentBy(run, billing.Seller{}))
 	if err != nil || len(refusals) != 5 {
 		t.Fatalf("%v, %v", refusals, err)
 	}
@@ -85,7 +86,7 @@ func TestLeftOut(t *testing.T) {
 	plainly(t)
 	run := monthRun()
 	run.Accounts["acme"].Tenant.BillTo = nil
-	made, refusals, err := Write(t.TempDir(), run, seller)
+	made, refusals, err := Write(t.TempDir(), run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +116,7 @@ func TestLeftOutForAll(t *testing.T) {
 	for _, a := range run.Accounts {
 		a.Tenant.BillTo = nil
 	}
-	made, refusals, err := Write(t.TempDir(), run, Seller{})
+	made, refusals, err := Write(t.TempDir(), sentBy(run, billing.Seller{}))
 	if err != nil || len(refusals) != 11 {
 		t.Fatalf("%d refusals, %v", len(refusals), err)
 	}

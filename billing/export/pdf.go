@@ -16,8 +16,8 @@ import (
 // PDF writes an invoice for people, a page of A4 where it fits: the parties, the lines, the total with its tax, how to
 // pay, what is behind an overage (R15, R16), and how usage is split (R18). The same invoice gives the same bytes. The
 // error is a *[Refusal] where the tenant or the configuration does not say who buys or who sells.
-func PDF(w io.Writer, invoice billing.Invoice, account billing.Account, seller Seller, draft bool) error {
-	doc, err := layOut(invoice, account, seller, draft)
+func PDF(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
+	doc, err := layOut(invoice, account, draft)
 	if err != nil {
 		return err
 	}
@@ -58,14 +58,15 @@ type sheet struct {
 	invoice billing.Invoice
 	account billing.Account
 	tenant  *registry.Tenant
-	seller  Seller
+	seller  billing.Seller
 	draft   bool
 	zone    *civil.Zone
 	page    *canvas
 	y       int // where the next thing goes
 }
 
-func layOut(invoice billing.Invoice, account billing.Account, seller Seller, draft bool) (*document, error) {
+func layOut(invoice billing.Invoice, account billing.Account, draft bool) (*document, error) {
+	seller := account.Seller
 	refuse := func(code, field, detail, advice string) error {
 		return &Refusal{Tenant: invoice.Tenant, Invoice: invoice.ID, File: "pdf/" + invoice.ID + ".pdf", Code: code, Field: field, Detail: detail, Advice: advice}
 	}
@@ -78,17 +79,13 @@ func layOut(invoice billing.Invoice, account billing.Account, seller Seller, dra
 			return nil, refuse(missingSeller, f.name, "is not there", "complete the configuration and write the files again")
 		}
 	}
-	zone, err := civil.LoadZone(tenant.TimeZone)
-	if err != nil {
-		return nil, fmt.Errorf("tenant %s: %w", tenant.ID, err)
-	}
 	title := "Invoice " + invoice.ID
 	if draft {
 		title = "Draft of invoice " + invoice.ID
 	}
 	s := &sheet{
 		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet()},
-		invoice:  invoice, account: account, tenant: tenant, seller: seller, draft: draft, zone: zone,
+		invoice:  invoice, account: account, tenant: tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()
 	due := account.IssueDate.Add(s.termsDays())

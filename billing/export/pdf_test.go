@@ -23,7 +23,7 @@ import (
 
 const peakMS = 1791966667_000 // 2026-10-14T08:31:07Z, in Stockholm 10:31
 
-var northwind = Seller{
+var northwind = billing.Seller{
 	Name: "Northwind Telecom AB", Address: registry.Address{Street: "Sveavägen 44", City: "Stockholm", Postcode: "111 34", Country: "SE"},
 	VATID: "SE556677889901", RegistrationID: "556677-8899", IBAN: "SE4550000000058398257466", TermsDays: 30,
 }
@@ -113,7 +113,7 @@ func renamed(buyer, department string) billing.Account {
 func render(t testing.TB, invoice billing.Invoice, account billing.Account, draft bool) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := PDF(&b, invoice, account, northwind, draft); err != nil {
+	if err := PDF(&b, invoice, from(account, northwind), draft); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -122,7 +122,7 @@ func render(t testing.TB, invoice billing.Invoice, account billing.Account, draf
 // pages returns what is written on each page, a string for each piece of text, as a reader copies it.
 func pages(t *testing.T, invoice billing.Invoice, account billing.Account, draft bool) [][]string {
 	t.Helper()
-	doc, err := layOut(invoice, account, northwind, draft)
+	doc, err := layOut(invoice, from(account, northwind), draft)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestPDFAsBefore(t *testing.T) {
 	var got strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(cases())) {
 		invoice, account, draft := cases()[name]()
-		doc, err := layOut(invoice, account, northwind, draft)
+		doc, err := layOut(invoice, from(account, northwind), draft)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func TestPDFSameBytes(t *testing.T) {
 			for name, c := range cases() {
 				invoice, account, draft := c()
 				var b bytes.Buffer
-				if err := PDF(&b, invoice, account, northwind, draft); err != nil || !bytes.Equal(b.Bytes(), want[name]) {
+				if err := PDF(&b, invoice, from(account, northwind), draft); err != nil || !bytes.Equal(b.Bytes(), want[name]) {
 					t.Errorf("%s: %v; %d bytes that differ from those of the first time", name, err, b.Len())
 				}
 			}
@@ -369,7 +369,7 @@ func TestPDFStaysOnThePage(t *testing.T) {
 	account := renamed(strings.Repeat("Donaudampfschiff", 12), "")
 	account.Tenant.BillTo.Reference = strings.Repeat("مرجع", 40)
 	account.Tenant.BillTo.Address.City = strings.Repeat("東京", 40)
-	doc, err := layOut(invoice, account, northwind, true)
+	doc, err := layOut(invoice, from(account, northwind), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,15 +404,15 @@ func TestPDFRefuses(t *testing.T) {
 	nobody.Tenant.BillTo = nil
 	for _, c := range []struct {
 		account     billing.Account
-		seller      Seller
+		seller      billing.Seller
 		code, field string
 	}{
 		{nobody, northwind, "missing_bill_to", "billTo"},
-		{acmeAB(), Seller{}, "missing_seller", "seller.name"},
-		{acmeAB(), Seller{Name: "Northwind"}, "missing_seller", "seller.address.country"},
+		{acmeAB(), billing.Seller{}, "missing_seller", "seller.name"},
+		{acmeAB(), billing.Seller{Name: "Northwind"}, "missing_seller", "seller.address.country"},
 	} {
 		var refusal *Refusal
-		err := PDF(io.Discard, pdfOctober(), c.account, c.seller, false)
+		err := PDF(io.Discard, pdfOctober(), from(c.account, c.seller), false)
 		if !errors.As(err, &refusal) || refusal.Code != c.code || refusal.Field != c.field {
 			t.Errorf("%v, want %s of %s", err, c.code, c.field)
 			continue
@@ -421,7 +421,7 @@ func TestPDFRefuses(t *testing.T) {
 			t.Errorf("%q, want %q", err, want)
 		}
 	}
-	if err := PDF(full{}, pdfOctober(), acmeAB(), northwind, false); err == nil {
+	if err := PDF(full{}, pdfOctober(), from(acmeAB(), northwind), false); err == nil {
 		t.Error("no error from a file that takes nothing")
 	}
 }
@@ -430,7 +430,7 @@ func BenchmarkPDF(b *testing.B) {
 	invoice, account := pdfOctober(), acmeAB()
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := PDF(io.Discard, invoice, account, northwind, false); err != nil {
+		if err := PDF(io.Discard, invoice, from(account, northwind), false); err != nil {
 			b.Fatal(err)
 		}
 	}

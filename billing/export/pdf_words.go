@@ -293,7 +293,7 @@ func iban(s string) string {
 
 // payment says what to pay, by when, where to and in whose name, of a draft once it is issued; of a credit and of
 // nothing that there is nothing to pay.
-func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller Seller, draft bool) string {
+func payment(invoice billing.Invoice, gross decimal.Decimal, due civil.Date, seller billing.Seller, draft bool) string {
 	amount := invoice.Currency + space + grouped(gross.Abs(), invoice.MinorUnits)
 	switch {
 	case gross.IsZero():

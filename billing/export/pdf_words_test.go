@@ -110,7 +110,7 @@ func TestPayment(t *testing.T) {
 		{"-1250", "SE45", false, "Nothing is to be paid: SEK 1 250.00 is credited to you."},
 		{"-1250", "SE45", true, "Nothing is to be paid: SEK 1 250.00 will be credited to you."},
 	} {
-		if got := plainSpaces(payment(invoice, dec(c.gross), due, Seller{IBAN: c.iban}, c.draft)); got != c.want {
+		if got := plainSpaces(payment(invoice, dec(c.gross), due, billing.Seller{IBAN: c.iban}, c.draft)); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}

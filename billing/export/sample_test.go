@@ -20,7 +20,7 @@ func plainly(t testing.TB) {
 	for n := range perInvoice {
 		format := &perInvoice[n]
 		folder, extension := format.folder, format.extension
-		format.write = func(w io.Writer, i billing.Invoice, account billing.Account, _ Seller, _ bool) error {
+		format.write = func(w io.Writer, i billing.Invoice, account billing.Account, _ bool) error {
 			if account.Tenant.BillTo == nil {
 				return &Refusal{Tenant: i.Tenant, Invoice: i.ID, File: folder + "/" + i.ID + extension, Code: "missing_bill_to", Field: "billTo",
 					Detail: "is not there", Advice: "add billTo to its registry document"}
@@ -31,7 +31,7 @@ func plainly(t testing.TB) {
 	}
 }
 
-var seller = Seller{
+var seller = billing.Seller{
 	Name: "Seller AB", Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
 	VATID: "SE556677889901", RegistrationID: "5566778899", IBAN: "SE4550000000058398257466", TermsDays: 30,
 }
@@ -50,7 +50,7 @@ func accounts() map[string]billing.Account {
 	early := []aggregate.Position{{Topic: "usage.ivr.v1", Partition: 0, LastOffset: 11}, {Topic: "usage.agent.v1", Partition: 1, LastOffset: 41}, {Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}}
 	late := []aggregate.Position{{Topic: "usage.agent.v1", Partition: 0, LastOffset: 90}}
 	issue := civil.NewDate(2026, 11, 4)
-	return map[string]billing.Account{
+	all := map[string]billing.Account{
 		"acme": {Tenant: tenant("acme", "Acme AB", "Europe/Stockholm", map[string]string{"Sub1": "Customer service", "Sub2": "=HYPERLINK(1)"}),
 			IssueDate: issue, RegistryOffset: 3, TZVersion: "2025c", Positions: early,
 			Balance: aggregate.Balance{Accepted: 100, Counted: 90, Duplicate: 4, Superseded: 3, Voided: 2, Unallocated: 1, Unmapped: 5, OpenSessions: 6, UnknownSubscription: 7, Conflicts: 8}},
@@ -59,6 +59,36 @@ func accounts() map[string]billing.Account {
 		"gamma": {Tenant: tenant("gamma", "Gamma", "America/New_York", map[string]string{"Named": "Heads", "Prepaid": "Paid ahead"}),
 			IssueDate: issue, RegistryOffset: 3, TZVersion: "2025c", Positions: early},
 	}
+	for id, a := range all {
+		a.Seller, a.Zone = seller, zoneOf(a.Tenant.TimeZone)
+		all[id] = a
+	}
+	return all
+}
+
+// sentBy is a run of what one seller sends.
+func sentBy(run *billing.Run, seller billing.Seller) *billing.Run {
+	for id, a := range run.Accounts {
+		run.Accounts[id] = from(a, seller)
+	}
+	return run
+}
+
+// from is an account of what a seller sends.
+func from(a billing.Account, seller billing.Seller) billing.Account {
+	a.Seller = seller
+	if a.Tenant != nil && a.Tenant.TimeZone != "" {
+		a.Zone = zoneOf(a.Tenant.TimeZone)
+	}
+	return a
+}
+
+func zoneOf(name string) *civil.Zone {
+	zone, err := civil.LoadZone(name)
+	if err != nil {
+		panic(err)
+	}
+	return zone
 }
 
 // monthRun is a run that has lines of every kind as billing makes them: prorated, prepaid, by heads, adjusted, in

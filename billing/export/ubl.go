@@ -18,8 +18,8 @@ import (
 // UBL writes an invoice as UBL 2.1 by EN 16931, and by Peppol BIS Billing 3.0 when the endpoints of seller and buyer
 // are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
 // is a *Refusal, with nothing written, when the buyer, the seller or the currency lets no valid file be made.
-func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, seller Seller, draft bool) error {
-	d, refusal := newDeal(invoice, account, seller)
+func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
+	d, refusal := newDeal(invoice, account)
 	if refusal != nil {
 		return refusal
 	}
@@ -65,7 +65,8 @@ type deal struct {
 }
 
 // newDeal puts seller and buyer together, or says what is missing for a valid file.
-func newDeal(invoice billing.Invoice, account billing.Account, seller Seller) (*deal, *Refusal) {
+func newDeal(invoice billing.Invoice, account billing.Account) (*deal, *Refusal) {
+	seller := account.Seller
 	refuse := func(code, field, detail, advice string) *Refusal {
 		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
 	}

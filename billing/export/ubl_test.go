@@ -24,8 +24,8 @@ import (
 )
 
 // sellerAB is the seller of the reference.
-func sellerAB() Seller {
-	return Seller{
+func sellerAB() billing.Seller {
+	return billing.Seller{
 		Name:    "Seller AB",
 		Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
 		VATID:   "SE556677889901", RegistrationID: "5566778899", Endpoint: &registry.Endpoint{Scheme: "0007", ID: "5566778899"},
@@ -103,7 +103,7 @@ type sampleFile struct {
 	name    string
 	invoice billing.Invoice
 	billTo  *registry.BillTo
-	seller  Seller
+	seller  billing.Seller
 	draft   bool
 }
 
@@ -157,7 +157,7 @@ func samples() []sampleFile {
 			b.Reference = "<&>"
 		}), sellerAB(), false},
 		{"words-plain", october("SEK", ten()...), &registry.BillTo{Address: registry.Address{Country: "US"}, Tax: registry.Taxes{{From: civil.NoDate, Category: "G", Reason: "-"}}},
-			Seller{Name: "a\x00\x1fb\r\nc]]>", Address: registry.Address{Country: "SE"}, VATID: "SE 556677 8899 01"}, false},
+			billing.Seller{Name: "a\x00\x1fb\r\nc]]>", Address: registry.Address{Country: "SE"}, VATID: "SE 556677 8899 01"}, false},
 	}
 	// Several taxes beside each other (R26).
 	september1, october1 := civil.NewDate(2026, 9, 1), civil.NewDate(2026, 10, 1)
@@ -203,7 +203,7 @@ func samples() []sampleFile {
 		"AU": {"AU51824753556", "51824753556", "0151", "51824753556"},
 		"AT": {"ATU12345675", "FN 1a", "9914", "ATU12345675"},
 	} {
-		seller := Seller{Name: country, Address: address(country), VATID: ids.vat, RegistrationID: ids.legal, Endpoint: &registry.Endpoint{Scheme: ids.scheme, ID: ids.endpoint}, IBAN: "DE89 3704 0044 0532 0130 00"}
+		seller := billing.Seller{Name: country, Address: address(country), VATID: ids.vat, RegistrationID: ids.legal, Endpoint: &registry.Endpoint{Scheme: ids.scheme, ID: ids.endpoint}, IBAN: "DE89 3704 0044 0532 0130 00"}
 		home := &registry.BillTo{Address: seller.Address, VATID: ids.vat, RegistrationID: ids.legal, Endpoint: seller.Endpoint, Reference: "x", Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("19.6")}}}
 		all = append(all,
 			sampleFile{country + "-home", october("EUR", ten()...), home, seller, false},
@@ -227,7 +227,7 @@ func samples() []sampleFile {
 func writeUBL(t testing.TB, dir string, s sampleFile) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := UBL(&b, s.invoice, account(s.billTo), s.seller, s.draft); err != nil {
+	if err := UBL(&b, s.invoice, from(account(s.billTo), s.seller), s.draft); err != nil {
 		t.Fatalf("%s: %v", s.name, err)
 	}
 	path := filepath.Join(dir, s.name+".xml")
@@ -270,7 +270,7 @@ func TestUBLIsDue(t *testing.T) {
 	none, ten := int64(0), int64(10)
 	for want, days := range map[string]*int64{"2026-12-04": nil, "2026-11-14": &ten, "2026-11-04": &none} {
 		var b bytes.Buffer
-		if err := UBL(&b, october("SEK", everyKind()...), account(buyer(func(b *registry.BillTo) { b.TermsDays = days })), sellerAB(), false); err != nil {
+		if err := UBL(&b, october("SEK", everyKind()...), from(account(buyer(func(b *registry.BillTo) { b.TermsDays = days })), sellerAB()), false); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(b.String(), "<cbc:DueDate>"+want+"</cbc:DueDate>") {
@@ -280,7 +280,7 @@ func TestUBLIsDue(t *testing.T) {
 }
 
 func TestUBLThatCannotBeWritten(t *testing.T) {
-	if err := UBL(full{}, october("SEK", everyKind()...), account(acme()), sellerAB(), false); !errors.Is(err, os.ErrClosed) {
+	if err := UBL(full{}, october("SEK", everyKind()...), from(account(acme()), sellerAB()), false); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("%v from a file that takes nothing", err)
 	}
 }
@@ -451,7 +451,7 @@ func TestUBLAddsUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSample(t)
 		var b bytes.Buffer
-		if err := UBL(&b, s.invoice, account(s.billTo), s.seller, s.draft); err != nil {
+		if err := UBL(&b, s.invoice, from(account(s.billTo), s.seller), s.draft); err != nil {
 			t.Fatal(err)
 		}
 		var got struct {

@@ -184,6 +184,7 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, by registry.Actor,
 	return &billing.Biller{
 		State:    fold.state,
 		Rules:    a.billingRules(),
+		Seller:   a.cfg.Seller.seller(),
 		Usage:    a.usage(conn),
 		Lines:    a.invoiceLines(conn),
 		Log:      issueLog{a, fold, conn, by},
@@ -317,7 +318,7 @@ func (a *app) writeFiles(run *billing.Run, out string) error {
 	if out == "" {
 		return nil
 	}
-	dir, leftOut, err := export.Write(out, run, a.cfg.Seller.seller())
+	dir, leftOut, err := export.Write(out, run)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ type evidenceOf struct {
 	tenant  *registry.Tenant
 	zone    *civil.Zone
 	issue   billing.Issue
+	rules   billing.Rules // as they were at the issue
 }
 
 func (a *app) evidence(ctx context.Context, invoice, out string) error {
@@ -59,7 +60,7 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 	dir, err := export.Directory(out, invoice, func(f *export.Folder) error {
 		if err := f.Write("deliveries.parquet", func(w io.Writer) error {
 			return writeParquet(w, of, &deliveries, func(each func(usage.DeliveryRow) error) error {
-				return store.ExportDeliveries(ctx, of.tenant.ID, of.zone.Start(from), of.zone.Start(to), of.issue.Positions, a.billingRules().Rules, each)
+				return store.ExportDeliveries(ctx, of.tenant.ID, of.zone.Start(from), of.zone.Start(to), of.issue.Positions, of.rules.Rules, each)
 			})
 		}); err != nil {
 			return err
@@ -113,9 +114,6 @@ func (a *app) issuedInvoice(ctx context.Context, invoice string) (of evidenceOf,
 		return of, fmt.Errorf("invoice %s: the registry has no subscription %s; `apportion registry show TENANT` lists a tenant's (R2)", invoice, subscription)
 	}
 	of.invoice = invoice
-	if of.zone, err = civil.LoadZone(of.tenant.TimeZone); err != nil {
-		return of, err
-	}
 	chain, err := billing.Issues(biller.State, of.tenant.ID)
 	if err != nil {
 		return of, err
@@ -128,7 +126,11 @@ func (a *app) issuedInvoice(ctx context.Context, invoice string) (of evidenceOf,
 	for _, issue := range issued {
 		if slices.ContainsFunc(invoices[issue.ID], func(i billing.Invoice) bool { return i.ID == invoice }) {
 			of.issue = issue
-			return of, nil
+			if of.rules, err = billing.ParseRules(issue.Rules); err != nil {
+				return of, err
+			}
+			of.zone, err = civil.ReadZone(of.tenant.TimeZone, issue.Zone)
+			return of, err
 		}
 	}
 	return of, fmt.Errorf("invoice %s is not issued; `apportion bill issue --period %s` issues what is due", invoice, period)

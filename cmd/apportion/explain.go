@@ -215,6 +215,11 @@ func (a *app) restOnIssue(ctx context.Context, explainer *billing.Explainer, res
 	if explainer.Rules, err = billing.ParseRules(issue.Rules); err != nil {
 		return fmt.Errorf("%s of %s is issued by rules that this program does not know: %w; use the release that issued it, or a later one", issue.Period, issue.Tenant, err)
 	}
+	zone, err := civil.ReadZone(explainer.Tenant.TimeZone, issue.Zone)
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", issue.Period, issue.Tenant, err)
+	}
+	explainer.Rules.Zones = civil.Only(issue.TZVersion, zone)
 	explainer.Extent = aggregate.Extent{Positions: issue.Positions, ArrivedBy: aggregate.Settled}
 	explainer.Now = aggregate.Settled
 	*rests = basis{Issued: true, Pass: issue.Pass, RegistryOffset: issue.RegistryOffset, Positions: positionsOf(issue.Positions), TimeZones: issue.TZVersion}

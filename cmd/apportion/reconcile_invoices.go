@@ -146,19 +146,15 @@ func (a *app) countedAt(ctx context.Context, issue billing.Issue, period civil.M
 	if err := a.restOnIssue(ctx, explainer, new(basis), issue); err != nil {
 		return nil, err
 	}
-	zone, err := civil.LoadZone(explainer.Tenant.TimeZone)
-	if err != nil {
-		return nil, err
-	}
 	state, err := a.registryUpTo(ctx, issue.RegistryOffset)
 	if err != nil {
 		return nil, err
 	}
-	snapshot, err := billing.Snapshot(state, explainer.Rules)
+	snapshot, err := billing.Snapshot(state, explainer.Rules, issue.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	days := aggregate.Days(issue.Tenant, zone, period.First(), period.Next().First())
+	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zones[issue.Tenant], period.First(), period.Next().First())
 	figures, err := store.Fresh(ctx, days, explainer.Extent, snapshot.Timelines, explainer.Rules.Rules, explainer.Now)
 	if err != nil {
 		return nil, fmt.Errorf("working out what %s of %s rested on: %w", period, issue.Tenant, err)

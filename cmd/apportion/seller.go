@@ -4,13 +4,13 @@ import (
 	"regexp"
 	"strings"
 
-	"apportion/billing/export"
+	"apportion/billing"
 	"apportion/billing/registry"
 )
 
 // seller returns who sends the invoices. What a format needs and the configuration lacks, the format refuses.
-func (c SellerConfig) seller() export.Seller {
-	s := export.Seller{
+func (c SellerConfig) seller() billing.Seller {
+	s := billing.Seller{
 		Name: c.Name, Address: registry.Address(c.Address), VATID: c.VATID, RegistrationID: c.RegistrationID,
 		IBAN: c.Payment.IBAN, TermsDays: c.Payment.TermsDays,
 	}

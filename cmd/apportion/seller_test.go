@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"testing"
 
-	"apportion/billing/export"
+	"apportion/billing"
 	"apportion/billing/registry"
 )
 
@@ -27,7 +27,7 @@ seller:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := export.Seller{
+	want := billing.Seller{
 		Name: "Seller AB", Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
 		VATID: "SE556677889901", RegistrationID: "5566778899", Endpoint: &registry.Endpoint{Scheme: "0007", ID: "5566778899"},
 		IBAN: "SE4550000000058398257466", TermsDays: 14,
@@ -35,7 +35,7 @@ seller:
 	if got := cfg.Seller.seller(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := DefaultConfig().Seller.seller(); !reflect.DeepEqual(got, export.Seller{TermsDays: 30}) {
+	if got := DefaultConfig().Seller.seller(); !reflect.DeepEqual(got, billing.Seller{TermsDays: 30}) {
 		t.Errorf("a seller that is not configured is %+v", got)
 	}
 }

@@ -152,6 +152,11 @@ func (d *Data) digest() string {
 	return "sha256-" + hex.EncodeToString(sum.Sum(nil))[:12]
 }
 
+// Only returns data of an edition that has one zone.
+func Only(edition string, zone *Zone) *Data {
+	return &Data{Edition: edition, files: map[string][]byte{zone.name: zone.data}, loaded: map[string]*Zone{zone.name: zone}}
+}
+
 // Names returns the names of the zones, in byte order.
 func (d *Data) Names() []string {
 	names := make([]string, 0, len(d.files))
@@ -178,11 +183,10 @@ func (d *Data) Load(name string) (*Zone, error) {
 	if content == nil {
 		return nil, fmt.Errorf("%w: %q is not an IANA name of edition %s, such as Europe/Stockholm", ErrUnknownZone, name, d.Edition)
 	}
-	location, err := time.LoadLocationFromTZData(name, content)
+	z, err := ReadZone(name, content)
 	if err != nil {
-		return nil, fmt.Errorf("time zone %s of edition %s: %w", name, d.Edition, err)
+		return nil, fmt.Errorf("edition %s: %w", d.Edition, err)
 	}
-	z := &Zone{name: name, location: location}
 	d.loaded[name] = z
 	return z, nil
 }

@@ -2,6 +2,7 @@ package civil
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -10,6 +11,7 @@ import (
 type Zone struct {
 	name     string
 	location *time.Location
+	data     []byte // as compiled, RFC 9636; nil for UTC below
 }
 
 // ErrUnknownZone says that a name is not one of the IANA zones of the data in use.
@@ -21,6 +23,21 @@ func LoadZone(name string) (*Zone, error) { return InUse().Load(name) }
 
 // UTC is the zone of what belongs to no known tenant (R22).
 var UTC = &Zone{name: "UTC", location: time.UTC}
+
+// ReadZone returns the zone that [Zone.Data] gave, whatever the data in use says by now.
+func ReadZone(name string, data []byte) (*Zone, error) {
+	if len(data) == 0 && name == UTC.name {
+		return UTC, nil
+	}
+	location, err := time.LoadLocationFromTZData(name, data)
+	if err != nil {
+		return nil, fmt.Errorf("time zone %s: %w", name, err)
+	}
+	return &Zone{name, location, data}, nil
+}
+
+// Data returns the zone as compiled (RFC 9636). It must not be changed.
+func (z *Zone) Data() []byte { return z.data }
 
 // Name returns the IANA name.
 func (z *Zone) Name() string { return z.name }
