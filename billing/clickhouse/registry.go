@@ -64,7 +64,8 @@ func (l *RegistryLog) LastOffset(ctx context.Context) (int64, error) {
 
 // Last returns the last command in the log as it came, by its offset; -1 for none.
 func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, err error) {
-	err = l.conn.QueryRow(ctx, `SELECT if(count() = 0, -1, max(offset)), argMax(payload, offset) FROM registry_log`).Scan(&offset, &payload)
+	err = l.conn.QueryRow(ctx, `SELECT if(count() = 0, -1, max(offset)), any(payload) FROM registry_log
+		WHERE offset = (SELECT max(offset) FROM registry_log)`).Scan(&offset, &payload)
 	if err != nil {
 		return 0, nil, fmt.Errorf("reading registry_log: %w", err)
 	}
