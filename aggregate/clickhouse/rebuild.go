@@ -21,7 +21,7 @@ func (s *Store) Refill(ctx context.Context, tenants []string) error {
 			wanted(t)
 		}
 		return struct{}{}, q.exec(shard, `INSERT INTO usage_places (tenant, identity, day)
-			SELECT DISTINCT tenant, identity, toInt32(intDiv(at_ms, 86400000)) FROM usage_events`+of)
+			SELECT tenant, identity, toInt32(intDiv(at_ms, 86400000)) FROM usage_events`+of)
 	})
 	return err
 }

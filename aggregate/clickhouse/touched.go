@@ -114,12 +114,11 @@ func noteMoved(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if after != nil {
 		of = `(tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE ` + arrived + `)`
 	}
-	// Grouping by one number, and by nothing but how often it is there, is much the quickest, and leaves little to look
-	// at. Where events of two tenants share a number, both are read for nothing.
-	repeated := `identity IN (SELECT identity FROM usage_places WHERE ` + of + ` GROUP BY identity HAVING count() > 1)`
+	// Grouping by one number is much the quickest, and leaves little to look at. Where events of two tenants share a number,
+	// both are read for nothing.
 	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_moved (tenant, identity, day)
 		SELECT tenant, identity, day FROM usage_places WHERE `+of+` AND identity IN (
-			SELECT identity FROM usage_places WHERE `+of+` AND `+repeated+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
+			SELECT identity FROM usage_places WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
 		return fmt.Errorf("recording the events that stand on several dates: %w", err)
 	}
 	return nil
