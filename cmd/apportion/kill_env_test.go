@@ -320,33 +320,39 @@ type place struct {
 	offset    int64
 }
 
-func (s *servers) scenario(t *testing.T) *scenario {
+// unmigrated is a scenario without tables and topics.
+func (s *servers) unmigrated(t *testing.T) *scenario {
 	t.Helper()
 	s.mu.Lock()
 	s.scenarios++
 	name := fmt.Sprintf("scenario%d", s.scenarios)
 	s.mu.Unlock()
 	c := &scenario{servers: s, t: t, config: filepath.Join(t.TempDir(), "apportion.yaml"), prefix: name + ".", acked: make(map[place]string)}
-	document := filepath.Join(t.TempDir(), "registry.yaml")
-	for file, text := range map[string]string{
-		c.config: fmt.Sprintf("kafka: {brokers: ['%s'], topicPrefix: %s, group: %s, partitions: %d}\nclickhouse: {addr: ['%s'], database: %[3]s}\n"+
-			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\n",
-			s.kafka, c.prefix, name, partitions, s.clickHouse.Addr),
-		document: registryDocument(),
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(c.config, fmt.Appendf(nil, "kafka: {brokers: ['%s'], topicPrefix: %s, group: %s, partitions: %d}\nclickhouse: {addr: ['%s'], database: %[3]s}\n"+
+		"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\n",
+		s.kafka, c.prefix, name, partitions, s.clickHouse.Addr), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	c.apportion("migrate")
-	c.apportion("registry", "apply", "-f", document)
-
 	var err error
 	c.db, err = clickhouse.Open(&clickhouse.Options{Addr: []string{s.clickHouse.Addr}, Auth: clickhouse.Auth{Database: name}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.db.Close() })
+	return c
+}
+
+func (s *servers) scenario(t *testing.T) *scenario {
+	t.Helper()
+	c := s.unmigrated(t)
+	document := filepath.Join(t.TempDir(), "registry.yaml")
+	if err := os.WriteFile(document, []byte(registryDocument()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.apportion("migrate")
+	c.apportion("registry", "apply", "-f", document)
+
+	var err error
 	c.client, err = kgo.NewClient(kgo.SeedBrokers(s.kafka), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		// It repeats what was not answered, and a delivery may come to be there twice, as from any platform.
 		kgo.DisableIdempotentWrite(), kgo.MetadataMinAge(50*time.Millisecond))
