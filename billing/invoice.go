@@ -9,6 +9,7 @@ package billing
 import (
 	"cmp"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -31,6 +32,10 @@ const (
 // order is the place of the kind on an invoice.
 func (k Kind) order() int {
 	return strings.Index("commitment usage connect overage adjustment", string(k))
+}
+
+func (k Kind) known() bool {
+	return slices.Contains([]Kind{Commitment, UsageKind, Connect, Overage, Adjustment}, k)
 }
 
 // Line is one line of an invoice (R18).

@@ -417,9 +417,10 @@ func (i Issue) account(tenant *registry.Tenant, now Seller) (Account, error) {
 		return Account{}, fmt.Errorf("%s of %s: %w", i.Period, i.Tenant, err)
 	}
 	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion,
-		Zone: zone, Seller: i.Seller}
+		Zone: zone, Seller: i.Seller, ItemCodes: i.ItemCodes}
 	if !a.Seller.shows() {
 		a.Seller = now
+		a.Seller.TermsDays = i.Seller.TermsDays // when it is due is said even where no document is
 	}
 	return a, nil
 }

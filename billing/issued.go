@@ -77,6 +77,8 @@ type Basis struct {
 	Zone []byte `json:"zone,omitempty"`
 	// Seller is who sent the invoices.
 	Seller Seller `json:"seller"`
+	// ItemCodes are those that finance's system had at the time.
+	ItemCodes ItemCodes `json:"itemCodes,omitempty"`
 	// Files is the version of the files' form, see [FilesVersion].
 	Files int `json:"files"`
 }

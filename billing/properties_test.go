@@ -124,7 +124,7 @@ func (w world) lines(t *testing.T, r *rapid.T, deliveries []schemas.Event) strin
 func csv(t *testing.T, invoices []billing.Invoice) string {
 	t.Helper()
 	var b bytes.Buffer
-	if err := export.LinesCSV(&b, invoices, false); err != nil {
+	if err := export.LinesCSV(&b, &billing.Run{Invoices: invoices}); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -159,7 +159,7 @@ func TestTenantsAreApart(t *testing.T) {
 		var ofAcme bytes.Buffer
 		run := bill(t, w.state, w.deliveries, w.period, billing.DefaultRules(), issue)
 		invoices := slices.DeleteFunc(run.invoices, func(i billing.Invoice) bool { return i.Tenant != "acme" })
-		if err := export.LinesCSV(&ofAcme, invoices, false); err != nil {
+		if err := export.LinesCSV(&ofAcme, &billing.Run{Invoices: invoices}); err != nil {
 			r.Fatal(err)
 		}
 		if got := alone.lines(t, r, own); got != ofAcme.String() {

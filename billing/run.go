@@ -37,9 +37,11 @@ type Biller struct {
 	Rules Rules
 	// Seller is who sends what is issued from now on.
 	Seller Seller
-	Usage  Usage
-	Lines  Lines
-	Log    Log
+	// ItemCodes are what its lines have.
+	ItemCodes ItemCodes
+	Usage     Usage
+	Lines     Lines
+	Log       Log
 	// Behind are the partitions of which something published is not taken in yet, with how much; while there are
 	// any, nothing is issued (R22).
 	Behind []string
@@ -79,8 +81,9 @@ type Account struct {
 	Positions      []aggregate.Position
 	TZVersion      string
 	// Zone is the tenant's, in that data, and Seller who sends the invoices.
-	Zone   *civil.Zone
-	Seller Seller
+	Zone      *civil.Zone
+	Seller    Seller
+	ItemCodes ItemCodes
 	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
 	TaxedAs map[civil.Month]*registry.Tax
 }
@@ -250,7 +253,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
 				Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
-				Zone: zones[t.ID].Data(), Seller: b.Seller, Files: FilesVersion},
+				Zone: zones[t.ID].Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {

@@ -70,14 +70,16 @@ func golden(t *testing.T, path string, write func(*bytes.Buffer) error) {
 // TestLinesCSV compares with the files that finance's import was made for.
 func TestLinesCSV(t *testing.T) {
 	for path, draft := range map[string]bool{"testdata/lines.csv": false, "testdata/lines.draft.csv": true} {
-		golden(t, path, func(b *bytes.Buffer) error { return LinesCSV(b, sample(), draft) })
+		run := issued()
+		run.Draft = draft
+		golden(t, path, func(b *bytes.Buffer) error { return LinesCSV(b, run) })
 	}
 }
 
 // TestLinesCSVReadsBack: what is written is RFC 4180, with as many fields on every line as the header has.
 func TestLinesCSVReadsBack(t *testing.T) {
 	var b bytes.Buffer
-	if err := LinesCSV(&b, sample(), false); err != nil {
+	if err := LinesCSV(&b, issued()); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := csv.NewReader(&b).ReadAll()
@@ -91,10 +93,10 @@ func TestLinesCSVReadsBack(t *testing.T) {
 
 func TestLinesCSVOfNothing(t *testing.T) {
 	var b bytes.Buffer
-	if err := LinesCSV(&b, nil, false); err != nil {
+	if err := LinesCSV(&b, &billing.Run{}); err != nil {
 		t.Fatal(err)
 	}
-	const want = "tenant_id,subscription_id,period,invoice_id,line_no,kind,meter,quantity,unit,unit_price,amount,currency,from,to,peak_at,corrects,note\n"
+	const want = "tenant_id,subscription_id,period,invoice_id,line_no,kind,meter,quantity,unit,unit_price,amount,currency,from,to,peak_at,corrects,note,item_code,tax_category,tax_rate\n"
 	if b.String() != want {
 		t.Errorf("%q, want the header alone", b.String())
 	}
@@ -106,7 +108,7 @@ type full struct{}
 func (full) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
 func TestLinesCSVThatCannotBeWritten(t *testing.T) {
-	if err := LinesCSV(full{}, sample(), false); err == nil {
+	if err := LinesCSV(full{}, issued()); err == nil {
 		t.Error("no error from a file that takes nothing")
 	}
 }

@@ -13,11 +13,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
 
+// issued is a run of the sample, of which acme's have item codes and taxes (R26).
 func issued() *billing.Run {
-	return &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample(), Accounts: accounts()}
+	run := &billing.Run{Period: civil.NewMonth(2026, 10), Invoices: sample(), Accounts: accounts()}
+	a := run.Accounts["acme"]
+	a.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("12.50")}, {From: run.Period.First(), Category: "S", Rate: dec("25")}}
+	a.ItemCodes = billing.ItemCodes{"overage": "4000", "overage.agent_standard": "4711", "connect": "Övrigt \"tal\""}
+	run.Accounts["acme"] = a
+	return run
 }
 
 func write(t *testing.T, dir string, run *billing.Run) string {
@@ -187,6 +194,28 @@ func TestWriteKeepsWhatMayHaveBeenSent(t *testing.T) {
 			}
 			wantEntries(t, dir, "2026-10")
 		})
+	}
+}
+
+// TestWriteWhatWasNotThereYet: taxes can follow an invoice that was issued to nobody, and no other cell can (R20).
+func TestWriteWhatWasNotThereYet(t *testing.T) {
+	dir, run := t.TempDir(), issued()
+	billTo := run.Accounts["acme"].Tenant.BillTo
+	run.Accounts["acme"].Tenant.BillTo = nil
+	plainly(t)
+	if _, _, err := Write(dir, run); err != nil {
+		t.Fatal(err)
+	}
+	run.Accounts["acme"].Tenant.BillTo = billTo
+	made := write(t, dir, run)
+	if got := read(t, filepath.Join(made, "lines.csv")); got != read(t, "testdata/lines.csv") {
+		t.Errorf("lines:\n%s", got)
+	}
+	a := run.Accounts["acme"]
+	a.ItemCodes = billing.ItemCodes{"commitment": "1", "overage": "4711", "connect": a.ItemCodes["connect"]}
+	run.Accounts["acme"] = a
+	if _, _, err := Write(dir, run); err == nil || !strings.Contains(err.Error(), "lines.csv says something else") {
+		t.Errorf("a code that was not there: %v", err)
 	}
 }
 

@@ -51,6 +51,7 @@ type (
 		Pool         []poolJSON   `json:"pool,omitempty"`
 		Corrects     string       `json:"corrects,omitempty"`
 		CorrectsKind billing.Kind `json:"corrects_kind,omitempty"`
+		ItemCode     string       `json:"item_code,omitempty"`
 		TaxCategory  string       `json:"tax_category,omitempty"`
 		TaxRate      string       `json:"tax_rate,omitempty"`
 		Note         string       `json:"note"`
@@ -102,7 +103,7 @@ func invoiceJSONOf(i billing.Invoice, account billing.Account, draft bool) invoi
 	for _, l := range i.Lines {
 		line := lineJSON{No: l.No, Kind: l.Kind, Meter: l.Meter, Quantity: l.Quantity.String(), Unit: l.Unit, UnitPrice: l.Price(),
 			Amount: i.Money(l.Amount), From: l.From, To: l.To, Days: l.Days, PeakAt: l.PeakAt(), Corrects: l.Corrects,
-			CorrectsKind: l.CorrectsKind, Note: note(l, draft)}
+			CorrectsKind: l.CorrectsKind, ItemCode: account.ItemCodes.Of(l), Note: note(l, draft)}
 		if l.Kind == billing.Overage {
 			line.Entitled = &l.Entitled
 		}

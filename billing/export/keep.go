@@ -14,8 +14,8 @@ import (
 )
 
 // keep refuses to replace a directory of issued files by one that says anything else of an invoice which is there
-// already: it may have been sent (R20). Invoices may be added, and so may files, and members of invoices.json, that an
-// invoice could not have before.
+// already: it may have been sent (R20). Invoices may be added, and so may files, members of invoices.json and cells of
+// [laterColumns], that an invoice could not have before.
 func keep(there, instead string) error {
 	refuse := func(invoice, file, how string) error {
 		return fmt.Errorf("%s has invoice %s already, and %s %s now; what has been sent must not change, so nothing was written: "+
@@ -25,7 +25,7 @@ func keep(there, instead string) error {
 	for _, of := range []struct {
 		file string
 		read func(path string) (map[string]any, error)
-	}{{"lines.csv", linesByInvoice}, {"invoices.json", entriesByInvoice}} {
+	}{{"lines.csv", rowsByInvoice}, {"invoices.json", entriesByInvoice}} {
 		old, err := of.read(filepath.Join(there, of.file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -74,8 +74,11 @@ func sortedKeys(m map[string]any) []string {
 	return keys
 }
 
-// linesByInvoice returns the rows of a lines.csv by their invoice.
-func linesByInvoice(path string) (map[string]any, error) {
+// laterColumns are empty until it is said whom to bill.
+var laterColumns = []string{"tax_category", "tax_rate"}
+
+// rowsByInvoice returns the rows of a CSV file by their invoice, each by its columns.
+func rowsByInvoice(path string) (map[string]any, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -94,7 +97,13 @@ func linesByInvoice(path string) (map[string]any, error) {
 		if before, ok := lines[row[column]]; ok {
 			of = before.([]any)
 		}
-		lines[row[column]] = append(of, strings.Join(row, "\x00"))
+		cells := map[string]any{}
+		for n, cell := range row {
+			if name := rows[0][n]; cell != "" || !slices.Contains(laterColumns, name) {
+				cells[name] = cell
+			}
+		}
+		lines[row[column]] = append(of, cells)
 	}
 	return lines, nil
 }

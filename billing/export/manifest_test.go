@@ -187,7 +187,7 @@ func TestVerifyLines(t *testing.T) {
 		"an amount":  {",30000,JPY", ",30001,JPY", []string{`lines.csv: line INV-Yen-202610/1 has amount "30001", and issued is "30000"`}},
 		"a line":     {"beta,Yen,2026-10,INV-Yen-202610,1,", "beta,Yen,2026-10,INV-Yen-202610,2,", []string{"lines.csv: line INV-Yen-202610/1 is issued and not in the file", "lines.csv: line INV-Yen-202610/2 is not issued"}},
 		"a quote":    {`2026-10,INV-Yen`, `2026-10,"INV-Yen`, []string{"lines.csv: cannot be read: "}},
-		"one, twice": {"beta,Yen,", "gamma,Prepaid,2026-10,INV-Prepaid-202610,1,usage,ivr_port,4,port,,0.00,USD,2026-10-01,2026-11-01,2026-10-14T08:31:07.000Z,,the rule and the figures\nbeta,Yen,", []string{"lines.csv: 12 lines, and issued are 11"}},
+		"one, twice": {"beta,Yen,", "gamma,Prepaid,2026-10,INV-Prepaid-202610,1,usage,ivr_port,4,port,,0.00,USD,2026-10-01,2026-11-01,2026-10-14T08:31:07.000Z,,the rule and the figures,,,\nbeta,Yen,", []string{"lines.csv: 12 lines, and issued are 11"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			made := write(t, t.TempDir(), monthRun())

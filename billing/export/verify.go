@@ -165,7 +165,7 @@ func VerifyLines(dir string, run *billing.Run) ([]Difference, error) {
 		return []Difference{{"lines.csv", "cannot be read: " + err.Error()}}, nil
 	}
 	var issued bytes.Buffer
-	if err := LinesCSV(&issued, run.Invoices, run.Draft); err != nil {
+	if err := LinesCSV(&issued, run); err != nil {
 		return nil, err
 	}
 	want, err := csv.NewReader(&issued).ReadAll()

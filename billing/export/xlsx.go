@@ -286,9 +286,10 @@ func invoicesSheet(run *billing.Run) table {
 func linesSheet(run *billing.Run) table {
 	t := table{
 		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price", "#Amount", "Currency",
-			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note", "Tax category", "#Tax rate %"),
+			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
+				a := run.Accounts[i.Tenant]
 				for _, l := range i.Lines {
 					var unitPrice, entitled cell
 					if l.UnitPrice.Valid {
@@ -298,12 +299,12 @@ func linesSheet(run *billing.Run) table {
 						entitled = figure(l.Entitled)
 					}
 					var category, rate cell
-					if tax := run.Accounts[i.Tenant].TaxOf(i, l); tax != nil {
+					if tax := a.TaxOf(i, l); tax != nil {
 						category, rate = text(tax.Category), plain(tax.Rate)
 					}
 					if !yield(text(i.Tenant), text(i.Subscription), text(i.ID), figure(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit),
 						unitPrice, money(l.Amount, i.MinorUnits), text(i.Currency), date(l.From), date(l.To), instant(l.PeakMS), entitled, text(l.Corrects),
-						text(note(l, run.Draft)), category, rate) {
+						text(note(l, run.Draft)), text(a.ItemCodes.Of(l)), category, rate) {
 						return
 					}
 				}

@@ -359,6 +359,12 @@ func pooled(meter string) bool    { return slices.Contains(pooledMeters, meter) 
 func committed(meter string) bool { return pooled(meter) || addonForm.MatchString(meter) }
 func channel(name string) bool    { return channelForm.MatchString(name) }
 
+// IsMeter reports whether invoice lines can be of a meter of this name.
+func IsMeter(name string) bool {
+	of, connect := strings.CutPrefix(name, "connect.")
+	return connect && channel(of) || committed(name)
+}
+
 // meters reads an object of one value a meter into dst; a name that is no meter here is refused with the code.
 func meters[V any](r *reader, dst *map[string]V, valid func(string) bool, code, want string, read func(*V) field) field {
 	return func(path string, n *yaml.Node) {

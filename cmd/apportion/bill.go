@@ -182,13 +182,14 @@ func (a *app) billerOn(ctx context.Context) (*billing.Biller, *registryFold, err
 // newBiller returns what bills on the registry as a fold has it, for somebody.
 func (a *app) newBiller(conn driver.Conn, fold *registryFold, by registry.Actor, progress func(done, total int)) *billing.Biller {
 	return &billing.Biller{
-		State:    fold.state,
-		Rules:    a.billingRules(),
-		Seller:   a.cfg.Seller.seller(),
-		Usage:    a.usage(conn),
-		Lines:    a.invoiceLines(conn),
-		Log:      issueLog{a, fold, conn, by},
-		Progress: progress,
+		State:     fold.state,
+		Rules:     a.billingRules(),
+		Seller:    a.cfg.Seller.seller(),
+		ItemCodes: a.cfg.Files.ItemCodes,
+		Usage:     a.usage(conn),
+		Lines:     a.invoiceLines(conn),
+		Log:       issueLog{a, fold, conn, by},
+		Progress:  progress,
 	}
 }
 

@@ -24,7 +24,8 @@ var changedSettings = map[string]string{
 	"seller.name":   "Other AB", "seller.address.street": "Nygatan 99", "seller.address.city": "Malmö", "seller.address.postcode": "211 11",
 	"seller.address.country": "NO", "seller.vatId": "SE556677889902", "seller.registrationId": "5566778800",
 	"seller.endpoint.scheme": "0192", "seller.endpoint.id": "974760673", "seller.payment.iban": "SE3550000000054910000003", "seller.payment.termsDays": "10",
-	"http.listen": "127.0.0.1:0", "log.level": "debug", "log.format": "json",
+	"files.itemCodes": "overage=4712,commitment=1",
+	"http.listen":     "127.0.0.1:0", "log.level": "debug", "log.format": "json",
 }
 
 // connecting begins the keys that say where everything is.
@@ -88,7 +89,7 @@ func TestIssuedFilesStay(t *testing.T) {
 	message := `{"specversion":"1.0","id":"m1","source":"/t","type":"connect.usage","time":"2026-09-14T08:00:00Z","tenantid":"northwind","data":{"channel":"sms","quantity":"1000"}}` + "\n"
 	sender := map[string]string{"seller.name": "Seller AB", "seller.address.street": "Gatan 1", "seller.address.city": "Stockholm", "seller.address.postcode": "111 22",
 		"seller.address.country": "SE", "seller.vatId": "SE556677889901", "seller.registrationId": "5566778899", "seller.payment.iban": "SE4550000000058398257466",
-		"seller.endpoint.scheme": "0007", "seller.endpoint.id": "5566778899"}
+		"seller.endpoint.scheme": "0007", "seller.endpoint.id": "5566778899", "files.itemCodes": "overage=4711,connect.connect.sms=S 1"}
 	settings := func(changed ...string) (flags []string) {
 		for _, key := range slices.Sorted(maps.Keys(sender)) {
 			if len(changed) == 0 || changed[0] != key {

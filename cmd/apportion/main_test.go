@@ -77,6 +77,8 @@ func TestEveryVariable(t *testing.T) {
 			value = "true"
 		} else if s.key == "kafka.sasl.mechanism" {
 			value = "SCRAM-SHA-512"
+		} else if s.key == "files.itemCodes" {
+			value = "overage=4000,overage.agent_standard=4711"
 		}
 		environ := []string{name + "=" + value}
 		// Some mean nothing without others.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"reflect"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"unicode"
 
+	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/ingest"
@@ -33,6 +35,7 @@ type Config struct {
 	Schedule   ScheduleConfig   `yaml:"schedule"`
 	Time       TimeConfig       `yaml:"time"`
 	Seller     SellerConfig     `yaml:"seller"`
+	Files      FilesConfig      `yaml:"files"`
 	HTTP       HTTPConfig       `yaml:"http"`
 	Log        LogConfig        `yaml:"log"`
 }
@@ -117,6 +120,11 @@ type SellerConfig struct {
 		IBAN      string `yaml:"iban"`
 		TermsDays int    `yaml:"termsDays"`
 	} `yaml:"payment"`
+}
+
+// FilesConfig has what finance's system wants in the files.
+type FilesConfig struct {
+	ItemCodes billing.ItemCodes `yaml:"itemCodes"` // of lines, by kind.meter or kind
 }
 
 // HTTPConfig says where health and metrics are served.
@@ -243,7 +251,7 @@ func (t TLSConfig) load(key string) (*tls.Config, error) {
 // setting is one value of a Config.
 type setting struct {
 	key    string
-	value  reflect.Value // a string, a bool, an int or a []string, which can be set
+	value  reflect.Value // a string, a bool, an int, a []string or item codes, which can be set
 	secret bool
 }
 
@@ -270,7 +278,14 @@ func (s setting) String() string {
 	if s.secret && s.value.Len() > 0 {
 		return "(hidden)"
 	}
-	if list, ok := s.value.Interface().([]string); ok {
+	switch value := s.value.Interface().(type) {
+	case []string:
+		return strings.Join(value, ",")
+	case billing.ItemCodes:
+		var list []string
+		for _, of := range slices.Sorted(maps.Keys(value)) {
+			list = append(list, of+"="+value[of])
+		}
 		return strings.Join(list, ",")
 	}
 	return fmt.Sprint(s.value.Interface())
@@ -311,15 +326,35 @@ func (s setting) assign(text string) error {
 		}
 		s.value.SetInt(int64(n))
 	case []string:
-		var list []string
-		for item := range strings.SplitSeq(text, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				list = append(list, item)
+		s.value.Set(reflect.ValueOf(listed(text)))
+	case billing.ItemCodes:
+		codes := billing.ItemCodes{}
+		for _, item := range listed(text) {
+			of, code, ok := strings.Cut(item, "=")
+			if !ok {
+				return fmt.Errorf("%s: %q has no code; write it as overage=4711", s.key, item)
 			}
+			if _, twice := codes[of]; twice {
+				return fmt.Errorf("%s: %s is given twice", s.key, of)
+			}
+			if err := billing.CheckItemCode(of, code); err != nil {
+				return fmt.Errorf("%s: %w", s.key, err)
+			}
+			codes[of] = code
 		}
-		s.value.Set(reflect.ValueOf(list))
+		s.value.Set(reflect.ValueOf(codes))
 	}
 	return nil
+}
+
+// listed returns the values that commas separate.
+func listed(text string) (list []string) {
+	for item := range strings.SplitSeq(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			list = append(list, item)
+		}
+	}
+	return list
 }
 
 // loader puts a configuration together and remembers where each value came from.
@@ -466,6 +501,19 @@ func (l *loader) readNode(file, key string, node *yaml.Node) error {
 				return fmt.Errorf("%s: %s must be a list of plain values", at, key)
 			}
 			items = append(items, item.Value)
+		}
+		text = strings.Join(items, ",")
+	case yaml.MappingNode:
+		if !slices.ContainsFunc(l.settings, func(s setting) bool { return s.key == key && s.value.Kind() == reflect.Map }) {
+			return fmt.Errorf("%s: %s must be a plain value", at, key)
+		}
+		var items []string
+		for i := 0; i < len(node.Content); i += 2 {
+			name, value := node.Content[i], node.Content[i+1]
+			if value.Kind != yaml.ScalarNode || strings.Contains(value.Value, ",") {
+				return fmt.Errorf("%s:%d: %s.%s must be a plain value without commas", file, name.Line, key, name.Value)
+			}
+			items = append(items, name.Value+"="+value.Value)
 		}
 		text = strings.Join(items, ",")
 	default:

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
-	"slices"
 
-	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/schemas/civil"
 
@@ -44,9 +41,16 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 	}
 	against := "its manifest"
 	if !offline && !manifest.Draft && len(a.cfg.ClickHouse.Addr) > 0 {
-		issued, err := a.issued(ctx, manifest.Period)
+		biller, err := a.biller(ctx)
 		if err != nil {
 			return err
+		}
+		issued, err := biller.Issued(ctx, manifest.Period)
+		if err != nil {
+			return err
+		}
+		if len(issued.Stopped) > 0 {
+			return issued.Stopped[0]
 		}
 		more, err := export.VerifyLines(dir, issued)
 		if err != nil {
@@ -83,40 +87,4 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 			dir, against, counted(len(found), "difference", "differences")))
 	}
 	return nil
-}
-
-// issued returns the invoices of a period that are issued, as they were.
-func (a *app) issued(ctx context.Context, period civil.Month) (*billing.Run, error) {
-	conn, err := a.clickhouse(ctx)
-	if err != nil {
-		return nil, err
-	}
-	state, err := a.loadRegistry(ctx)
-	if err != nil {
-		return nil, err
-	}
-	chains, err := billing.AllIssues(state, nil)
-	if err != nil {
-		return nil, err
-	}
-	var issues []billing.Issue
-	for _, chain := range chains {
-		for _, issue := range chain {
-			if issue.Period == period {
-				issues = append(issues, issue)
-			}
-		}
-	}
-	invoices, err := billing.IssuedInvoices(ctx, a.invoiceLines(conn), issues)
-	if err != nil {
-		return nil, err
-	}
-	run := &billing.Run{Period: period}
-	for _, list := range invoices {
-		run.Invoices = append(run.Invoices, list...)
-	}
-	slices.SortFunc(run.Invoices, func(x, y billing.Invoice) int {
-		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Subscription, y.Subscription))
-	})
-	return run, nil
 }
