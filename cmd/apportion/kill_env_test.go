@@ -255,7 +255,12 @@ func (s *servers) count(what string) {
 
 func startServers(t *testing.T) *servers {
 	t.Helper()
-	s := &servers{t: t, dir: t.TempDir(), killed: make(map[string]int)}
+	return startServersIn(t, t.TempDir())
+}
+
+func startServersIn(t *testing.T, dir string) *servers {
+	t.Helper()
+	s := &servers{t: t, dir: dir, killed: make(map[string]int)}
 	var err error
 	if s.clickHouse, err = embedded.StartClickHouse(t.Context(), embedded.Options{Data: s.dir, Progress: os.Stderr}); err != nil {
 		if os.Getenv("CI") == "true" {

@@ -14,11 +14,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"apportion/deploy/embedded"
 	"apportion/schemas/civil"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -58,9 +60,22 @@ func runApp(ctx context.Context, a *app, args []string) int {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted before it was done; run it again to go on")
 		}
-		fmt.Fprintf(a.stderr, "apportion: %v\n", err)
+		fmt.Fprintf(a.stderr, "apportion: %v%s\n", err, noRoom(err))
 	}
 	return code
+}
+
+// noRoom says what to do about a disk that is full, where that is what an error comes from.
+func noRoom(err error) string {
+	const notEnoughSpace = 243 // ClickHouse's code
+	var refused *clickhouse.Exception
+	switch {
+	case errors.As(err, &refused) && (refused.Code == notEnoughSpace || strings.Contains(refused.Message, "No space left on device")):
+		return "; the disk of ClickHouse is full: make room there, and run the same command again; nothing is lost"
+	case errors.Is(err, syscall.ENOSPC):
+		return "; make room there, and run the same command again; nothing is lost"
+	}
+	return ""
 }
 
 // newRoot returns the command tree, its subcommands in the order in which data flows.
