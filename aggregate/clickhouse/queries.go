@@ -1,5 +1,7 @@
 package clickhouse
 
+import "strings"
+
 // The queries read these tables, which every call sends along with them:
 //
 //	tenants(tenant, of)                            whose deliveries to read; of numbers the tenants
@@ -83,12 +85,12 @@ const settled = constants + `,
 		GROUP BY tenant, source, id, revision, content
 	),
 	settled AS (
-		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class,
+		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named
 			toUInt64(1) AS deliveries, true AS wins, false AS conflict
 		FROM usage_events
 		WHERE ` + inRange + ` AND identity NOT IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
-		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, deliveries,
+		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named deliveries,
 			row_number() OVER best_first = 1, leadInFrame(revision, 1, -1) OVER best_first = revision
 		FROM contents
 		-- The id comes first, since it alone tells most events apart, and quickly.
@@ -103,13 +105,8 @@ const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, sta
 // apart the same name in two. Hashing several strings into one number takes three times as long.
 func hashed(text string) string { return "reinterpretAsUInt128(sipHash128(" + text + "))" }
 
-// daily measures the wanted days: a row for each meter, of the tenant as a whole (an empty subscription) and of each
-// subscription. The balance (R22) stands on the rows of the whole; what counts for nothing is on a row without a
-// meter.
-//
-// Grouping by agent and day is where the time goes, and there each state of each group costs: so what is needed of
-// an event is packed into one number.
-var daily = settled + `,
+// allocated says of every event where it goes. $named and $looked are columns that a query may need besides.
+var allocated = settled + `,
 	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
 	looked_up AS (
@@ -118,7 +115,7 @@ var daily = settled + `,
 			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
 			e.wins AND NOT e.voided AND NOT c.held AS stands,
 			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
-			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms
+			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms, $looked
 		FROM (
 			SELECT *, transform(tenant, numbered.1, numbered.2, toUInt32(0)) AS of, ` + hashed("subscription") + ` + of AS naming,
 				` + hashed("if(type = 'ivr.session', entry_point, agent)") + ` AS name, name + 2 * of + (type = 'ivr.session') AS mapped
@@ -132,25 +129,47 @@ var daily = settled + `,
 	allocated AS (
 		SELECT *, multiIf(is_connect, payer, own, named, mapped != 0, mapped, payer) AS number, stands AND number != 0 AS counts
 		FROM looked_up
-	),
-	attributed AS (
-		SELECT day, day_ends, quantity, deliveries, number,
-			multiIf(NOT counts, toUInt16(0),
-				is_connect, transform(channel, channel_names, channel_meters, toUInt16(0)),
+	)`
+
+// What is to be reported of an event (R24), as aggregate.notes has it.
+const (
+	isUnallocated = `stands AND number = 0`
+	isUnmapped    = `stands AND is_agent AND NOT own AND mapped = 0 AND payer != 0`
+	isOpen        = `stands AND NOT is_connect AND end_ms < 0`
+	isUnknown     = `stands AND unknown`
+	isConflict    = `wins AND conflict AND NOT held`
+)
+
+// endsMS is when a session ceases to be live (R12).
+const endsMS = `if(end_ms >= 0, end_ms, greatest(start_ms, least({now:Int64}, start_ms + {open_ms:Int64})))`
+
+// meterNumber is 1 and 2 for agents, 3 for IVR, and the number of the channel from 4 on.
+const meterNumber = `multiIf(is_connect, transform(channel, channel_names, channel_meters, toUInt16(0)),
 				is_ivr, toUInt16(3),
 				class = 'premium' OR class = '' AND premium, toUInt16(2),
-				toUInt16(1)) AS meter,
+				toUInt16(1))`
+
+// daily measures the wanted days: a row for each meter, of the tenant as a whole (an empty subscription) and of each
+// subscription. The balance (R22) stands on the rows of the whole; what counts for nothing is on a row without a
+// meter.
+//
+// Grouping by agent and day is where the time goes, and there each state of each group costs: so what is needed of
+// an event is packed into one number.
+var daily = strings.NewReplacer("$named", "", ", $looked", "").Replace(allocated) + `,
+	attributed AS (
+		SELECT day, day_ends, quantity, deliveries, number,
+			if(NOT counts, toUInt16(0), ` + meterNumber + `) AS meter,
 			if(counts AND is_agent, name, toUInt128(if(counts, number, 0))) AS who,
 			  1 * (NOT wins AND NOT held)
 			+ 2 * (wins AND voided AND NOT held)
-			+ 4 * (stands AND number = 0)
+			+ 4 * (` + isUnallocated + `)
 			+ 8 * held
-			+ 16 * (stands AND is_agent AND NOT own AND mapped = 0 AND payer != 0)
-			+ 32 * (stands AND NOT is_connect AND end_ms < 0)
-			+ 64 * (stands AND unknown)
-			+ 128 * (wins AND conflict AND NOT held) AS notes,
+			+ 16 * (` + isUnmapped + `)
+			+ 32 * (` + isOpen + `)
+			+ 64 * (` + isUnknown + `)
+			+ 128 * (` + isConflict + `) AS notes,
 			if(counts AND NOT is_connect, start_ms, 0) AS from_ms,
-			multiIf(NOT counts OR is_connect, 0, end_ms >= 0, end_ms, greatest(start_ms, least({now:Int64}, start_ms + {open_ms:Int64}))) AS to_ms
+			if(NOT counts OR is_connect, 0, ` + endsMS + `) AS to_ms
 		FROM allocated
 	),
 	-- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut

@@ -251,8 +251,10 @@ const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_m
 	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
 // dailyOf returns the expression `daily` over the deliveries of an extent, as it suits the days of the inputs.
-func (q *query) dailyOf(extent aggregate.Extent) string {
-	sql := daily
+func (q *query) dailyOf(extent aggregate.Extent) string { return q.over(daily, extent) }
+
+// over returns an expression as it suits an extent, and the days of the inputs.
+func (q *query) over(sql string, extent aggregate.Extent) string {
 	if q.scattered {
 		sql = strings.NewReplacer(inRange, inDates, reachingRange, reachingDates).Replace(sql)
 	}

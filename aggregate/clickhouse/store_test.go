@@ -1,6 +1,7 @@
 package clickhouse_test
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"flag"
@@ -219,7 +220,7 @@ func (w world) drawEvent(t *rapid.T) schemas.Event {
 		e.Quantity = rapid.SampledFrom([]int64{1, 1_000_000, 1_500_000, 10_000_000, 999_999_999_999_999_999}).Draw(t, "quantity")
 		return e
 	}
-	who := rapid.SampledFrom([]string{"x", `"y\`, "z", "z!"}).Draw(t, "who")
+	who := rapid.SampledFrom([]string{"x", `"y\`, "z", "z!", "X", " x"}).Draw(t, "who")
 	if e.Type == schemas.AgentSession {
 		e.Agent, e.Class = who, rapid.SampledFrom([]string{"", "", "standard", "premium"}).Draw(t, "class")
 	} else {
@@ -331,6 +332,116 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 		t.Fatal(err)
 	}
 	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, w.registry.Timelines, w.days, rules, now)))
+}
+
+// TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says (R24).
+func TestNotesAgreeWithReference(t *testing.T) {
+	draws("8")
+	defer draws("25")
+	conn := open(t)
+	store := clickhouse.NewStore(conn)
+	rapid.Check(t, func(t *rapid.T) {
+		clear(t, conn)
+		checkNotes(t, conn, store)
+	})
+}
+
+func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
+	ctx := context.Background()
+	w := drawWorld(t)
+	rules, now := aggregate.DefaultRules(), w.from+(w.to-w.from)/2
+	deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 20, 60).Draw(t, "deliveries")
+	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
+	insert(t, conn, 0, deliveries)
+	positions, err := store.Positions(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+	usage, _ := aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
+	days := slices.DeleteFunc(slices.Clone(w.days), func(d aggregate.Day) bool { return d.Tenant == "unknown" })
+	noting := aggregate.Noting{Days: days, NowMS: now}
+	noted, err := store.Noted(ctx, noting, extent, w.registry.Timelines, rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference := func(deliveries []schemas.Event) (all []aggregate.Noted) {
+		for _, tenant := range []string{"a", "b"} {
+			own := aggregate.Noting{NowMS: now}
+			for _, d := range days {
+				if d.Tenant == tenant {
+					own.Days = append(own.Days, d)
+				}
+			}
+			all = append(all, aggregate.ReferenceNotes(deliveries, w.registry.Timelines, own)...)
+		}
+		return all
+	}
+	compare(t, "noted", rows(noted), rows(reference(deliveries)))
+
+	// Behind some positions: events that have a delivery there, with all of their deliveries.
+	if noting.After = []aggregate.Position{{Topic: "usage", LastOffset: int64(cut) - 1}}; cut > 0 {
+		behind := map[[3]string]bool{}
+		for _, d := range deliveries[cut:] {
+			behind[[3]string{d.Tenant, d.Source, d.ID}] = true
+		}
+		of := slices.DeleteFunc(slices.Clone(deliveries), func(d schemas.Event) bool { return !behind[[3]string{d.Tenant, d.Source, d.ID}] })
+		if noted, err = store.Noted(ctx, noting, extent, w.registry.Timelines, rules); err != nil {
+			t.Fatal(err)
+		}
+		compare(t, "noted since", rows(noted), rows(reference(of)))
+	}
+
+	var peaks []aggregate.PeakAt
+	var wanted []aggregate.AtPeak
+	lookup := aggregate.NewLookup(w.registry.Timelines)
+	for _, u := range usage {
+		if u.Subscription != "" || u.Peak == 0 {
+			continue
+		}
+		at := aggregate.AtPeak{PeakAt: aggregate.PeakAt{Tenant: u.Tenant, Meter: u.Meter, AtMS: u.PeakMS}}
+		peaks = append(peaks, at.PeakAt)
+		people := map[string][]string{}
+		for _, c := range aggregate.Settle(deliveries) {
+			a := lookup.Attribute(&c.Event)
+			if c.Tenant != u.Tenant || !c.Counts(a) || a.Meter != u.Meter {
+				continue
+			}
+			if from, to := rules.Live(&c.Event, now); from > u.PeakMS || u.PeakMS >= to {
+				continue
+			}
+			if person := strings.ToLower(strings.TrimSpace(c.Agent)); c.Type == schemas.AgentSession && !slices.Contains(people[person], c.Agent) {
+				people[person] = append(people[person], c.Agent)
+			}
+			if c.EndMS == schemas.Absent {
+				at.Open++
+				at.OpenEvents = append(at.OpenEvents, aggregate.EventName{Source: c.Source, ID: c.ID})
+			}
+		}
+		for _, agents := range people {
+			if len(agents) > 1 {
+				at.Agents = append(at.Agents, agents...)
+			}
+		}
+		slices.Sort(at.Agents)
+		slices.SortFunc(at.OpenEvents, aggregate.EventName.Compare)
+		if at.OpenEvents = at.OpenEvents[:min(len(at.OpenEvents), aggregate.MostNames)]; at.Open > 0 || len(at.Agents) > 0 {
+			wanted = append(wanted, at)
+		}
+	}
+	if len(peaks) == 0 {
+		return
+	}
+	found, err := store.AtPeaks(ctx, peaks, days, extent, w.registry.Timelines, rules, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := func(x, y aggregate.AtPeak) int {
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Meter, y.Meter), cmp.Compare(x.AtMS, y.AtMS))
+	}
+	slices.SortFunc(wanted, order)
+	slices.SortFunc(found, order)
+	compare(t, "at peaks", rows(found), rows(wanted))
 }
 
 func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules) {

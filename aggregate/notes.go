@@ -1,0 +1,122 @@
+package aggregate
+
+import (
+	"cmp"
+	"slices"
+
+	"apportion/schemas"
+)
+
+// The codes of what is noted of single events (R24).
+const (
+	NeverBilled         = "never_billed"         // unallocated: no invoice carries it (R10, R11)
+	Ahead               = "ahead"                // it starts after now
+	OpenSession         = "open_session"         // R12
+	Unmapped            = "unmapped"             // R10
+	UnknownSubscription = "unknown_subscription" // R10
+	Conflict            = "conflict"             // R8
+)
+
+// MostNames is how many events, or agents, are named of those that one thing is noted of.
+const MostNames = 10
+
+// EventName is the identity of an event of a known tenant (R8).
+type EventName struct{ Source, ID string }
+
+// Compare orders names by the bytes of source and id.
+func (n EventName) Compare(o EventName) int {
+	return cmp.Or(cmp.Compare(n.Source, o.Source), cmp.Compare(n.ID, o.ID))
+}
+
+// Noted are the events of a tenant of which one thing is to be said.
+type Noted struct {
+	Tenant, Code string
+	Count        int64
+	// Events are the first of them, in the order of source and id.
+	Events []EventName
+}
+
+// Noting says which events are looked at: those that start on the days and, where After is not nil, have a delivery
+// behind those positions. NowMS, in UTC epoch milliseconds, is what Ahead is ahead of.
+type Noting struct {
+	Days  []Day
+	After []Position
+	NowMS int64
+}
+
+// PeakAt is an instant at which a tenant's usage of a meter is at its peak, in UTC epoch milliseconds.
+type PeakAt struct {
+	Tenant, Meter string
+	AtMS          int64
+}
+
+// AtPeak is what is live at a peak that somebody should look at.
+type AtPeak struct {
+	PeakAt
+	// Agents are the live ones whose ids may differ from another's only in case or outer spaces.
+	Agents []string
+	// Open counts the live sessions that have no end (R12), and OpenEvents are the first of them.
+	Open       int64
+	OpenEvents []EventName
+}
+
+// Refused is a delivery that was refused, of an event that has an accepted one.
+type Refused struct {
+	Tenant string
+	EventName
+	// Accepted are the highest revision and the latest time, in UTC epoch milliseconds, that were accepted.
+	Revision int32
+	TimeMS   int64
+	Headers  []schemas.Header
+	Value    []byte
+	Place
+	Code, Field string
+}
+
+// notes are the codes of what is to be said of a settled event.
+func notes(c Content, a Attribution, nowMS int64) (codes []string) {
+	if !c.Wins || a.Held {
+		return nil
+	}
+	add := func(is bool, code string) {
+		if is {
+			codes = append(codes, code)
+		}
+	}
+	add(c.Conflict, Conflict)
+	stands := !c.Voided
+	add(stands && a.Subscription == "", NeverBilled)
+	add(stands && c.AtMS() > nowMS, Ahead)
+	add(stands && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, OpenSession)
+	add(stands && a.Unmapped, Unmapped)
+	add(stands && a.UnknownSubscription, UnknownSubscription)
+	return codes
+}
+
+// ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL does
+// and far more slowly: in the order of codes.
+func ReferenceNotes(deliveries []schemas.Event, timelines Timelines, noting Noting) []Noted {
+	lookup := NewLookup(timelines)
+	found := map[string]*Noted{}
+	for _, c := range Settle(deliveries) {
+		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.AtMS() && c.AtMS() < d.ToMS }) {
+			continue
+		}
+		for _, code := range notes(c, lookup.Attribute(&c.Event), noting.NowMS) {
+			if found[code] == nil {
+				found[code] = &Noted{Tenant: c.Tenant, Code: code}
+			}
+			n := found[code]
+			n.Count++
+			n.Events = append(n.Events, EventName{c.Source, c.ID})
+		}
+	}
+	var all []Noted
+	for _, n := range found {
+		slices.SortFunc(n.Events, EventName.Compare)
+		n.Events = n.Events[:min(len(n.Events), MostNames)]
+		all = append(all, *n)
+	}
+	slices.SortFunc(all, func(x, y Noted) int { return cmp.Compare(x.Code, y.Code) })
+	return all
+}
