@@ -25,6 +25,10 @@ type fakeUsage struct {
 	last       aggregate.Pass
 	finished   func(*aggregate.Pass) // what else happens as a pass ends
 
+	corrections []aggregate.Refused // what was refused
+	others      []aggregate.Noted
+	held        []string
+
 	seen    int // deliveries that the last pass had
 	changed map[string]map[civil.Month]uint64
 	stored  []civil.Month // whose figures were asked for
@@ -131,6 +135,56 @@ func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.E
 
 func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
 	return aggregate.ReferenceProfile(u.deliveries, timelines, days, rules, now), nil
+}
+
+// Noted finds everything, whatever it is behind.
+func (u *fakeUsage) Noted(_ context.Context, noting aggregate.Noting, _ aggregate.Extent, timelines aggregate.Timelines, _ aggregate.Rules) (all []aggregate.Noted, _ error) {
+	if noting.After != nil {
+		return nil, nil
+	}
+	for _, t := range u.snapshot.Tenants {
+		own := slices.DeleteFunc(slices.Clone(u.deliveries), func(d schemas.Event) bool { return d.Tenant != t.ID })
+		all = append(all, aggregate.ReferenceNotes(own, timelines, noting)...)
+	}
+	return all, nil
+}
+
+// Unbilled returns all dates, which does no harm.
+func (u *fakeUsage) Unbilled(_ context.Context, tenants []string, _ civil.Date) (map[string][]civil.Date, error) {
+	dates := map[string][]civil.Date{}
+	for _, d := range u.deliveries {
+		if date := civil.UTC.DateOf(d.AtMS()); slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], date) {
+			dates[d.Tenant] = append(dates[d.Tenant], date)
+			slices.Sort(dates[d.Tenant])
+		}
+	}
+	return dates, nil
+}
+
+func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused, []aggregate.Noted, error) {
+	return u.corrections, u.others, nil
+}
+
+func (u *fakeUsage) HeldTenants(context.Context) ([]string, error) { return u.held, nil }
+
+// AtPeaks finds what the reference has live there.
+func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {
+	lookup := aggregate.NewLookup(timelines)
+	for _, p := range peaks {
+		at := aggregate.AtPeak{PeakAt: p}
+		for _, c := range aggregate.Settle(u.deliveries) {
+			a := lookup.Attribute(&c.Event)
+			if from, to := rules.Live(&c.Event, now); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
+				at.Agents = append(at.Agents, c.Agent)
+				if c.EndMS == schemas.Absent {
+					at.Open++
+					at.OpenEvents = append(at.OpenEvents, aggregate.EventName{Source: c.Source, ID: c.ID})
+				}
+			}
+		}
+		all = append(all, at)
+	}
+	return all, nil
 }
 
 // fakeLedger is the registry's log, and the lines of what is issued on it, in memory.

@@ -75,7 +75,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 		if len(due) == 0 {
 			break
 		}
-		issues, again, err := b.billAll(ctx, due, chains, run, snapshot, taken)
+		issues, again, err := b.billAll(ctx, due, chains, run, snapshot, taken, now)
 		if err != nil {
 			return nil, err
 		}
@@ -90,6 +90,9 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 		for _, tenant := range again {
 			waiting = append(waiting, b.State.Tenant(tenant))
 		}
+	}
+	if err := b.withHeld(ctx, run); err != nil {
+		return nil, err
 	}
 	run.sort()
 	return run, nil
@@ -158,7 +161,7 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 // billAll bills the tenants that are due, on a pass of aggregation that knows all that was taken in by the given positions.
 // Tenants whose document or usage changed meanwhile are not billed, and returned to be tried again.
 func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot,
-	taken []aggregate.Position) (issues []Issue, again []string, err error) {
+	taken []aggregate.Position, now int64) (issues []Issue, again []string, err error) {
 	pass, err := b.refresh(ctx, snapshot)
 	if err != nil {
 		return nil, nil, err
@@ -183,12 +186,23 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	due, moved := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
 	again = append(again, moved...)
 	due = rerated.without(run, withoutBehind(run, due, pass))
-	issues, err = b.each(ctx, due, figures, rerated.periods, run, basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled})
+	on := basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled}
+	issues, err = b.each(ctx, due, figures, rerated.periods, run, on)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := b.notesOf(ctx, issues, figures, chains, on, now)
+	if err != nil {
+		return nil, nil, err
+	}
 	for n := range issues {
 		i := &issues[n]
 		chain := chains[i.Tenant]
 		i.ID, i.Seq, i.Base = uuid.New(), len(chain)+1, b.State.Base(i.Tenant)
 		i.LinesHash, i.Lines = HashLines(i.Invoices)
+		for _, f := range found[i.Tenant] {
+			i.Findings = append(i.Findings, Found{f.Code, f.Count, f.Names})
+		}
 		if len(chain) > 0 {
 			i.Previous = chain[len(chain)-1].Hash
 		}
@@ -418,6 +432,9 @@ func (i Issue) account(tenant *registry.Tenant, now Seller) (Account, error) {
 	}
 	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion,
 		Zone: zone, Seller: i.Seller, ItemCodes: i.ItemCodes}
+	for _, f := range i.Findings {
+		a.Findings = append(a.Findings, newFinding(f, i.Tenant, i.Period))
+	}
 	if !a.Seller.shows() {
 		a.Seller = now
 		a.Seller.TermsDays = i.Seller.TermsDays // when it is due is said even where no document is

@@ -79,6 +79,8 @@ type Basis struct {
 	Seller Seller `json:"seller"`
 	// ItemCodes are those that finance's system had at the time.
 	ItemCodes ItemCodes `json:"itemCodes,omitempty"`
+	// Findings are what was found then (R24).
+	Findings []Found `json:"findings,omitempty"`
 	// Files is the version of the files' form, see [FilesVersion].
 	Files int `json:"files"`
 }

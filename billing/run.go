@@ -27,6 +27,20 @@ type Usage interface {
 	// Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
 	// of the last such pass.
 	Changed(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
+	// Noted finds what is to be said of single events of the extent (R24), in the order of tenant and code.
+	Noted(ctx context.Context, noting aggregate.Noting, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error)
+	// AtPeaks finds what is live at the peaks that somebody should look at, of those alone that have any; the days are
+	// those that the peaks lie on.
+	AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error)
+	// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date
+	// on that have any usage, by tenant and date.
+	Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error)
+	// Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
+	// accepted delivery each refused one, in the order of events and places; of the others, by tenant, how many events
+	// there are, and the first of them.
+	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error)
+	// HeldTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+	HeldTenants(ctx context.Context) ([]string, error)
 	// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
 	Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
 }
@@ -63,6 +77,8 @@ type Run struct {
 	// Issued counts the tenants whose period this run has issued, those issued before left out; in what
 	// [Biller.Issued] returns, all of them.
 	Issued int
+	// Findings are what a person should look at, of the tenants billed and of all (R24), in the order of tenant and code.
+	Findings []Finding
 	// Accounts have, by tenant, what the files need besides the invoices.
 	Accounts map[string]Account
 }
@@ -84,6 +100,8 @@ type Account struct {
 	Zone      *civil.Zone
 	Seller    Seller
 	ItemCodes ItemCodes
+	// Findings are what a person should look at before the month is signed (R24).
+	Findings []Finding
 	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
 	TaxedAs map[civil.Month]*registry.Tax
 }
@@ -92,6 +110,10 @@ func (r *Run) sort() {
 	slices.SortFunc(r.Invoices, func(x, y Invoice) int {
 		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Subscription, y.Subscription))
 	})
+	for _, a := range r.Accounts {
+		r.Findings = append(r.Findings, a.Findings...)
+	}
+	sortFindings(r.Findings)
 	slices.SortFunc(r.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
 }
 
@@ -176,6 +198,15 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	if err != nil {
 		return nil, err
 	}
+	var found map[string][]Finding
+	if chains != nil {
+		if found, err = b.notesOf(ctx, issues, figures, chains, basis, now); err != nil {
+			return nil, err
+		}
+		if err := b.withHeld(ctx, run); err != nil {
+			return nil, err
+		}
+	}
 	documents := documents{}
 	for _, issue := range issues {
 		run.Invoices = append(run.Invoices, issue.Invoices...)
@@ -183,6 +214,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 		if err != nil {
 			return nil, err
 		}
+		account.Findings = found[issue.Tenant]
 		if account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
 			return nil, err
 		}

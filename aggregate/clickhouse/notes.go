@@ -170,6 +170,20 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 	return all, nil
 }
 
+// HeldTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+func (s *Store) HeldTenants(ctx context.Context) ([]string, error) {
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (tenants []string, err error) {
+		err = newQuery(ctx).each(shard, `SELECT DISTINCT tenant FROM v_usage_figures WHERE held > 0 ORDER BY tenant`, func(rows driver.Rows) error {
+			var tenant string
+			err := rows.Scan(&tenant)
+			tenants = append(tenants, tenant)
+			return err
+		})
+		return tenants, err
+	})
+	return slices.Sorted(slices.Values(slices.Concat(parts...))), err
+}
+
 // Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
 // accepted delivery each refused one, in the order of events and places; of the others how many events there are, and the
 // first of them (R24).

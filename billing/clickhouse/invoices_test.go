@@ -403,6 +403,20 @@ func (u *usage) Profile(context.Context, []aggregate.Day, aggregate.Extent, aggr
 	return nil, nil
 }
 
+func (u *usage) Noted(context.Context, aggregate.Noting, aggregate.Extent, aggregate.Timelines, aggregate.Rules) ([]aggregate.Noted, error) {
+	return nil, nil
+}
+func (u *usage) AtPeaks(context.Context, []aggregate.PeakAt, []aggregate.Day, aggregate.Extent, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.AtPeak, error) {
+	return nil, nil
+}
+func (u *usage) Unbilled(context.Context, []string, civil.Date) (map[string][]civil.Date, error) {
+	return map[string][]civil.Date{}, nil
+}
+func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused, []aggregate.Noted, error) {
+	return nil, nil, nil
+}
+func (u *usage) HeldTenants(context.Context) ([]string, error) { return nil, nil }
+
 // Changed says that all months have changed with the last pass.
 func (u *usage) Changed(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
 	changed := map[string]map[civil.Month]uint64{}

@@ -1,0 +1,356 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// The codes of findings (R24) that are not of single events; the others are aggregate's.
+const (
+	refusedCorrection = "refused_correction"
+	refused           = "refused"
+	unknownTenant     = "unknown_tenant"
+	openPeak          = "open_peak"
+	samePerson        = "same_person"
+)
+
+// Finding is something about a tenant that a person should look at before the month is signed. It stops nothing (R24).
+type Finding struct {
+	Code string `json:"code"`
+	// Tenant is empty where it is of all: usage of tenants that the registry lacks.
+	Tenant string      `json:"tenant_id"`
+	Period civil.Month `json:"period"`
+	// Count says of how many events, or names, it is; and Names are up to ten of them in byte order, events by source
+	// and id.
+	Count  int64    `json:"count"`
+	Names  []string `json:"names"`
+	Rule   string   `json:"rule"`
+	Advice string   `json:"advice"`
+	// Places are those on Kafka of what was refused. They depend on the order and number of deliveries, so files leave
+	// them out (R23).
+	Places []aggregate.Place `json:"-"`
+}
+
+// Found is a finding as it is recorded with an issue.
+type Found struct {
+	Code  string   `json:"code"`
+	Count int64    `json:"count"`
+	Names []string `json:"names"`
+}
+
+type kindOfFinding struct {
+	code, rule, what, advice string
+	// lacking says that a bill is known to lack something.
+	lacking bool
+}
+
+// kindsOfFinding has what there is to find, in the order in which it is shown.
+var kindsOfFinding = []kindOfFinding{
+	{refusedCorrection, "R22", "corrections were refused, and what they correct is billed", "have the source send them again as the event contract has it, with a revision as high", true},
+	{refused, "R22", "events were refused", "have the source send them again as the event contract has it, unless they were never meant to count", false},
+	{aggregate.NeverBilled, "R10", "events are on no invoice, since no subscription was active", "see whether a term or a cancellation is wrong; if none is, this usage is never charged", true},
+	{aggregate.Ahead, "R24", "events start after now", "look at the clock of the source; they count in the month that they start in", true},
+	{unknownTenant, "R10", "tenants have usage and are not in the registry", "add them to the registry, or have the source send the right tenantid", false},
+	{aggregate.OpenSession, "R12", "sessions have no end, and are taken to last as long as they may", "have the source send when they ended", false},
+	{aggregate.Unmapped, "R10", "sessions are of agents that no active subscription is mapped to", "map the agents; until then the primary has their usage", false},
+	{aggregate.UnknownSubscription, "R10", "events name a subscription that the tenant lacks", "correct the id at the source, or add the subscription", false},
+	{aggregate.Conflict, "R8", "events have several contents at their highest revision", "have the source send the right one with a higher revision", false},
+	{openPeak, "R15", "sessions without an end make the peak that is charged", "have the source send when they ended before this is signed", false},
+	{samePerson, "R13", "agents at a peak over the pool have ids that differ only in case or outer spaces", "if they are one person, have the source write the id in one way", false},
+}
+
+// kindOf returns what a code means, and its place in the list.
+func kindOf(code string) (kind kindOfFinding, place int) {
+	place = slices.IndexFunc(kindsOfFinding, func(k kindOfFinding) bool { return k.code == code })
+	if place < 0 {
+		return kindOfFinding{code: code, what: "are to be looked at"}, len(kindsOfFinding)
+	}
+	return kindsOfFinding[place], place
+}
+
+// newFinding returns a finding of a tenant's period, with the rule and the advice of its code.
+func newFinding(f Found, tenant string, period civil.Month) Finding {
+	kind, _ := kindOf(f.Code)
+	return Finding{Code: f.Code, Tenant: tenant, Period: period, Count: f.Count, Names: f.Names, Rule: kind.rule, Advice: kind.advice}
+}
+
+// Lacking reports whether a bill with this finding is known to lack something: an issue with one ends as done, with
+// findings (R24).
+func (f Finding) Lacking() bool {
+	kind, _ := kindOf(f.Code)
+	return kind.lacking
+}
+
+// String says the finding in one line.
+func (f Finding) String() string {
+	kind, _ := kindOf(f.Code)
+	names := strings.Join(f.Names, ", ")
+	if int64(len(f.Names)) < f.Count {
+		names += ", …"
+	}
+	return fmt.Sprintf("%s: %s (%s): %d %s (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()), f.Code, f.Rule, f.Count, kind.what, names, f.Advice)
+}
+
+// sortFindings puts findings in the order of tenant and code.
+func sortFindings(findings []Finding) {
+	slices.SortFunc(findings, func(x, y Finding) int {
+		_, a := kindOf(x.Code)
+		_, b := kindOf(y.Code)
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(a, b))
+	})
+}
+
+// notesOf looks at the tenants that issues were made for, and returns what is found, by tenant (R24). The chains have what
+// they were issued before; now, in UTC epoch milliseconds, is the clock.
+func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64) (map[string][]Finding, error) {
+	found := map[string][]Finding{}
+	if len(issues) == 0 {
+		return found, nil
+	}
+	add := func(tenant, code string, count int64, names []string, places ...aggregate.Place) {
+		f := newFinding(Found{code, count, names}, tenant, issues[0].Period)
+		f.Places = places
+		found[tenant] = append(found[tenant], f)
+	}
+	if err := b.noteOfPeriod(ctx, issues, figures, on, now, add); err != nil {
+		return nil, fmt.Errorf("finding the events to look at: %w", err)
+	}
+	if err := b.noteSince(ctx, issues, figures, chains, on, now, add); err != nil {
+		return nil, fmt.Errorf("finding what has come since the last issue: %w", err)
+	}
+	if err := b.noteOfPeaks(ctx, issues, on, add); err != nil {
+		return nil, fmt.Errorf("looking at who is live at the peaks: %w", err)
+	}
+	for _, findings := range found {
+		sortFindings(findings)
+	}
+	return found, nil
+}
+
+type addFinding func(tenant, code string, count int64, names []string, places ...aggregate.Place)
+
+// noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
+func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
+	of := map[string]bool{}
+	for _, i := range issues {
+		of[i.Tenant] = true
+	}
+	dates := map[string][]civil.Date{}
+	for _, d := range figures.Balances {
+		if of[d.Tenant] && d.Unmapped+d.OpenSessions+d.UnknownSubscription+d.Conflicts > 0 {
+			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
+		}
+	}
+	noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), NowMS: now}, on.extent, on.snapshot.Timelines, b.Rules.Rules)
+	for _, n := range noted {
+		if n.Code != aggregate.NeverBilled && n.Code != aggregate.Ahead {
+			add(n.Tenant, n.Code, n.Count, named(n.Events))
+		}
+	}
+	return err
+}
+
+// noteSince finds what has come since the tenants were issued before: what was refused, what no invoice will carry, and
+// what is ahead, whatever the month it is in.
+func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64, add addFinding) error {
+	// Those that were issued before by the same positions are looked at together.
+	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
+	for _, i := range issues {
+		var before []aggregate.Position
+		if chain := chains[i.Tenant]; len(chain) > 0 {
+			before = chain[len(chain)-1].Positions
+		}
+		key := fmt.Sprint(before)
+		after[key], groups[key] = before, append(groups[key], i.Tenant)
+	}
+	today := civil.UTC.DateOf(now).Add(-1)
+	var decoder schemas.Decoder
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		tenants := groups[key]
+		dates, err := b.Usage.Unbilled(ctx, tenants, today)
+		if err != nil {
+			return err
+		}
+		for _, d := range figures.Balances { // which may be fresher than what is stored
+			if d.Unallocated > 0 && slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], d.Date) {
+				dates[d.Tenant] = append(dates[d.Tenant], d.Date)
+				slices.Sort(dates[d.Tenant])
+			}
+		}
+		noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), After: after[key], NowMS: now}, on.extent, on.snapshot.Timelines, b.Rules.Rules)
+		if err != nil {
+			return err
+		}
+		for _, n := range noted {
+			if n.Code == aggregate.NeverBilled || n.Code == aggregate.Ahead {
+				add(n.Tenant, n.Code, n.Count, named(n.Events))
+			}
+		}
+		corrections, others, err := b.Usage.Refused(ctx, tenants, after[key], on.extent.Positions)
+		if err != nil {
+			return err
+		}
+		for _, n := range others {
+			add(n.Tenant, refused, n.Count, named(n.Events))
+		}
+		open := slices.DeleteFunc(corrections, func(r aggregate.Refused) bool { return answered(r, decoder.Order(0, r.Headers, r.Value)) })
+		for len(open) > 0 {
+			tenant := open[0].Tenant
+			var events []aggregate.EventName
+			var places []aggregate.Place
+			for len(open) > 0 && open[0].Tenant == tenant {
+				if name := open[0].EventName; len(events) == 0 || events[len(events)-1] != name {
+					events = append(events, name)
+				}
+				places, open = append(places, open[0].Place), open[1:]
+			}
+			add(tenant, refusedCorrection, int64(len(events)), named(events[:min(len(events), aggregate.MostNames)]), places...)
+		}
+	}
+	return nil
+}
+
+// answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or, where
+// the revision could not be read, a time as late.
+func answered(r aggregate.Refused, o schemas.Order) bool {
+	if o.HasRevision {
+		return r.Revision >= o.Revision
+	}
+	return o.HasTime && r.TimeMS >= o.TimeMS
+}
+
+// noteOfPeaks looks at who is live at the peaks that are charged.
+func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add addFinding) error {
+	charged := map[aggregate.PeakAt]Line{}
+	var peaks []aggregate.PeakAt
+	dates := map[string][]civil.Date{}
+	for _, issue := range issues {
+		zone := on.snapshot.Timelines.Zones[issue.Tenant]
+		for _, i := range issue.Invoices {
+			for _, l := range i.Lines {
+				if l.Kind == Overage && l.PeakMS != NoInstant {
+					at := aggregate.PeakAt{Tenant: issue.Tenant, Meter: l.Meter, AtMS: l.PeakMS}
+					charged[at], peaks = l, append(peaks, at)
+					if date := zone.DateOf(l.PeakMS); !slices.Contains(dates[issue.Tenant], date) {
+						dates[issue.Tenant] = append(dates[issue.Tenant], date)
+					}
+				}
+			}
+		}
+	}
+	if len(peaks) == 0 {
+		return nil
+	}
+	for _, of := range dates {
+		slices.Sort(of)
+	}
+	live, err := b.Usage.AtPeaks(ctx, peaks, on.daysOn(dates), on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	if err != nil {
+		return err
+	}
+	alike, open := map[string][]string{}, map[string][]aggregate.AtPeak{}
+	for _, at := range live {
+		for _, agents := range samePeople(at.Agents) {
+			alike[at.Tenant] = append(alike[at.Tenant], agents...)
+		}
+		if at.Open > 0 {
+			open[at.Tenant] = append(open[at.Tenant], at)
+		}
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(alike)) {
+		ids := alike[tenant]
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+		add(tenant, samePerson, int64(len(ids)), ids[:min(len(ids), aggregate.MostNames)])
+	}
+	return b.noteOpenPeaks(ctx, issues[0].Period, open, charged, on, add)
+}
+
+// noteOpenPeaks finds the peaks that are attained only with open sessions: without them the overage is smaller.
+func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map[string][]aggregate.AtPeak, charged map[aggregate.PeakAt]Line, on basis, add addFinding) error {
+	if len(open) == 0 {
+		return nil
+	}
+	var tenants []*registry.Tenant
+	for _, tenant := range slices.Sorted(maps.Keys(open)) {
+		tenants = append(tenants, b.State.Tenant(tenant))
+	}
+	ended := b.Rules
+	ended.OpenSessionHours = 0 // an open session ends as it begins, and is never live (R12)
+	without, err := b.Usage.Fresh(ctx, on.days(tenants, period), on.extent, on.snapshot.Timelines, ended.Rules, on.now)
+	if err != nil {
+		return err
+	}
+	usage := ByTenant(without)
+	for _, t := range tenants {
+		bill := newBill(t, on.snapshot.Timelines.Zones[t.ID], period, usage[t.ID], b.Rules)
+		var count int64
+		var events []aggregate.EventName
+		for _, at := range open[t.ID] {
+			if l := charged[at.PeakAt]; bill.overAtPeak(at.Meter).quantity < l.Quantity.IntPart() {
+				count, events = count+at.Open, append(events, at.OpenEvents...)
+			}
+		}
+		if count > 0 {
+			slices.SortFunc(events, aggregate.EventName.Compare)
+			add(t.ID, openPeak, count, named(events[:min(len(events), aggregate.MostNames)]))
+		}
+	}
+	return nil
+}
+
+// samePeople groups ids that differ only in case or outer spaces (R24).
+func samePeople(agents []string) (groups [][]string) {
+	people := map[string][]string{}
+	for _, a := range agents {
+		person := strings.ToLower(strings.TrimSpace(a))
+		if !slices.Contains(people[person], a) {
+			people[person] = append(people[person], a)
+		}
+	}
+	for _, person := range slices.Sorted(maps.Keys(people)) {
+		if len(people[person]) > 1 {
+			groups = append(groups, people[person])
+		}
+	}
+	return groups
+}
+
+func named(events []aggregate.EventName) (names []string) {
+	for _, e := range events {
+		names = append(names, e.Source+" "+e.ID)
+	}
+	return names
+}
+
+// daysOn returns the dates of tenants as stretches of time, in the order of tenants.
+func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
+	for _, tenant := range slices.Sorted(maps.Keys(dates)) {
+		for _, date := range dates[tenant] {
+			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zones[tenant], date, date+1)...)
+		}
+	}
+	return days
+}
+
+// withHeld adds to the findings of a run that the registry lacks tenants that have usage.
+func (b *Biller) withHeld(ctx context.Context, run *Run) error {
+	held, err := b.Usage.HeldTenants(ctx)
+	if err != nil {
+		return fmt.Errorf("reading which tenants the registry lacks: %w", err)
+	}
+	held = slices.DeleteFunc(slices.Clone(held), func(id string) bool { return b.State.Tenant(id) != nil })
+	if len(held) > 0 {
+		run.Findings = append(run.Findings, newFinding(Found{unknownTenant, int64(len(held)), held[:min(len(held), aggregate.MostNames)]}, "", run.Period))
+	}
+	return nil
+}
