@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -127,7 +128,13 @@ func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *
 	if v := &d.fields[fieldSpecversion]; v.kind != kindString || v.text() != "1.0" {
 		return d.notCloudEvents(mode, headers)
 	}
-	return d.event(topic, e)
+	r := d.event(topic, e)
+	if r != nil {
+		if cause := d.cause(r, mode, value); cause != "" {
+			r.Detail = cause + "; " + r.Detail
+		}
+	}
+	return r
 }
 
 // structured reads the whole event from the value, and returns how it is
@@ -448,6 +455,7 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 			mediaType = printable(h.Value)
 		}
 	}
+	http := slices.ContainsFunc(headers, func(h Header) bool { return equalFold(h.Key, "ce-specversion") })
 	var whole Decoder
 	if m == binaryMode {
 		whole.reset(d.src)
@@ -462,6 +470,8 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 	const send = "the whole event in the value with the header content-type: " + cloudEventJSON + " or none, or its attributes in ce_ headers"
 	detail := must + "; send CloudEvents 1.0"
 	switch {
+	case http && !found:
+		detail = "is in the header ce-specversion, as over HTTP, and on Kafka the headers begin with ce_; send " + send
 	case found && attributes:
 		detail = "is in the value and not in the headers, whose ce_ ones mean that the value is only the data; send " + send
 	case found:

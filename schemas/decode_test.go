@@ -378,9 +378,9 @@ func TestRejectionText(t *testing.T) {
 		value, text string
 	}{
 		{`"agent-17"`, "17", "17",
-			"invalid_field: agentId 17: must be a JSON string of 1 to 200 bytes without control characters or lone surrogates; correct it and send the event again"},
+			"invalid_field: agentId 17: is a number: write it in quotes; must be a JSON string of 1 to 200 bytes without control characters or lone surrogates; correct it and send the event again"},
 		{`"revision":1`, `"revision":"1"`, `"1"`,
-			`invalid_field: revision "1": must be a JSON number written with digits only, at most 2147483647; correct it and send the event again`},
+			`invalid_field: revision "1": is in quotes: write the number without; must be a JSON number written with digits only, at most 2147483647; correct it and send the event again`},
 		{`"2026-10-14T16:02:11Z"`, "1760428800", "1760428800",
 			"invalid_field: endTime 1760428800: must be RFC 3339 with a zone, such as 2026-10-14T08:00:03Z, of the years 1970 to 9999, " +
 				"or a JSON number of whole epoch milliseconds, at least 100000000000; 1760428800 reads as 2025-10-14T08:00:00Z if it is seconds: send milliseconds"},
@@ -527,6 +527,8 @@ func TestAdviceNamesTheCause(t *testing.T) {
 			"is in the value and not in the headers, whose ce_ ones mean that the value is only the data" + send},
 		{binaryHeaders("ce_specversion", ""), "{}",
 			`must be the string "1.0" in the header ce_specversion, as ce_ headers mean that the attributes are there` + send},
+		{[]Header{{"ce-specversion", []byte("1.0")}, {"content-type", []byte("application/json")}}, "{}",
+			"is in the header ce-specversion, as over HTTP, and on Kafka the headers begin with ce_" + send},
 	} {
 		var d Decoder
 		r := d.Decode(AgentSession, c.headers, []byte(c.value), new(Event))
