@@ -3,6 +3,7 @@ package billing
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,7 +38,7 @@ type Finding struct {
 	Advice string   `json:"advice"`
 	// Places are those on Kafka of what was refused. They depend on the order and number of deliveries, so files leave
 	// them out (R23).
-	Places []aggregate.Place `json:"-"`
+	Places []aggregate.Place `json:"places,omitempty"`
 }
 
 // Found is a finding as it is recorded with an issue.
@@ -98,6 +99,73 @@ func (f Finding) String() string {
 		names += ", …"
 	}
 	return fmt.Sprintf("%s: %s (%s): %d %s (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()), f.Code, f.Rule, f.Count, kind.what, names, f.Advice)
+}
+
+// Findings returns what there is to be looked at in a period of all tenants (R24): of those that are issued what was found
+// at the issue, and of the others what an issue would find now, by their figures as the pass has them. Now is in UTC epoch
+// milliseconds.
+func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggregate.Figures, pass aggregate.Pass, now int64) ([]Finding, error) {
+	snapshot, err := Snapshot(b.State, b.Rules)
+	if err != nil {
+		return nil, err
+	}
+	chains, err := AllIssues(b.State, nil)
+	if err != nil {
+		return nil, err
+	}
+	usage := ByTenant(figures)
+	run := &Run{Period: period}
+	var open []Issue
+	for _, t := range b.State.Tenants() {
+		if issue := issueOf(chains[t.ID], period); issue != nil {
+			for _, f := range issue.Findings {
+				run.Findings = append(run.Findings, newFinding(f, t.ID, period))
+			}
+			continue
+		}
+		// One that is stopped has no invoices to look at.
+		invoices, err := Bill(t, snapshot.Timelines.Zones[t.ID], period, usage[t.ID], b.Rules)
+		if err != nil && !errors.As(err, new(*Stop)) {
+			return nil, err
+		}
+		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
+	}
+	on := basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled}
+	found, err := b.notesOf(ctx, open, figures, chains, on, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, findings := range found {
+		run.Findings = append(run.Findings, findings...)
+	}
+	if err := b.withHeld(ctx, run); err != nil {
+		return nil, err
+	}
+	sortFindings(run.Findings)
+	return run.Findings, nil
+}
+
+// LastFindings counts, by code, what was found at the last issue of each tenant, and the tenants that the registry lacks.
+func (b *Biller) LastFindings(ctx context.Context) (map[string]int64, error) {
+	counts := map[string]int64{}
+	for _, kind := range kindsOfFinding {
+		counts[kind.code] = 0
+	}
+	chains, err := AllIssues(b.State, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, chain := range chains {
+		for _, f := range chain[len(chain)-1].Findings {
+			counts[f.Code]++
+		}
+	}
+	var run Run
+	err = b.withHeld(ctx, &run)
+	for _, f := range run.Findings {
+		counts[f.Code] = f.Count
+	}
+	return counts, err
 }
 
 // sortFindings puts findings in the order of tenant and code.

@@ -70,6 +70,7 @@ type (
 		RegistryOffset int64             `json:"registry_offset"`
 		TZVersion      string            `json:"tz_version"`
 		Ledger         []Position        `json:"ledger"`
+		Findings       []billing.Finding `json:"findings"`
 	}
 )
 
@@ -85,10 +86,20 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 	for n, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
 		a := run.Accounts[tenant]
 		b := basis(a)
-		out.item(n, accountJSON{tenant, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, b.RegistryOffset, b.TZVersion, b.Ledger})
+		out.item(n, accountJSON{tenant, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, b.RegistryOffset, b.TZVersion, b.Ledger, findingsOf(a)})
 	}
 	out.text("]}\n")
 	return out.err
+}
+
+// findingsOf returns what was found of a tenant (R24), without what depends on the order and number of deliveries (R23).
+func findingsOf(a billing.Account) []billing.Finding {
+	found := []billing.Finding{}
+	for _, f := range a.Findings {
+		f.Places = nil
+		found = append(found, f)
+	}
+	return found
 }
 
 func invoiceJSONOf(i billing.Invoice, account billing.Account, draft bool) invoiceJSON {

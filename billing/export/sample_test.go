@@ -59,6 +59,13 @@ func accounts() map[string]billing.Account {
 		"gamma": {Tenant: tenant("gamma", "Gamma", "America/New_York", map[string]string{"Named": "Heads", "Prepaid": "Paid ahead"}),
 			IssueDate: issue, RegistryOffset: 3, TZVersion: "2025c", Positions: early},
 	}
+	a := all["acme"]
+	a.Findings = []billing.Finding{
+		{Code: "unmapped", Tenant: "acme", Period: civil.NewMonth(2026, 10), Count: 5, Names: []string{"/t a", "/t b", "/t c", "/t d", "/t e"}, Rule: "R10", Advice: "map the agents",
+			Places: []aggregate.Place{{Topic: "usage.agent.v1", Offset: 7}}},
+		{Code: "open_session", Tenant: "acme", Period: civil.NewMonth(2026, 10), Count: 6, Names: []string{"/t f"}, Rule: "R12", Advice: "send the ends"},
+	}
+	all["acme"] = a
 	for id, a := range all {
 		a.Seller, a.Zone = seller, zoneOf(a.Tenant.TimeZone)
 		all[id] = a

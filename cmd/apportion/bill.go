@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/registry"
@@ -347,11 +348,27 @@ func (a *app) printRun(run *billing.Run) error {
 		Invoices []billing.Invoice `json:"invoices"`
 		Stopped  []*billing.Stop   `json:"stopped"`
 		LeftOut  []*export.Refusal `json:"left_out"`
-	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
+		Findings []billing.Finding `json:"findings"`
+	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
-	return errors.Join(stopped(run), a.leftOutFinding())
+	return errors.Join(stopped(run), a.leftOutFinding(), lacking(run))
+}
+
+// lacking returns the finding that bills are known to lack something (R24); a draft is still to be signed.
+func lacking(run *billing.Run) error {
+	tenants := map[string]bool{}
+	for _, f := range run.Findings {
+		if f.Lacking() && !run.Draft {
+			tenants[f.Tenant] = true
+		}
+	}
+	if len(tenants) == 0 {
+		return nil
+	}
+	return findings("done, with findings (R24): the bills of " + counted(len(tenants), "tenant", "tenants") + " are known to lack something, as listed above")
 }
 
 // stopped returns the finding that some tenants could not be billed, if there are any.
@@ -368,6 +385,20 @@ func counted(n int, one, several string) string {
 		return "1 " + one
 	}
 	return strconv.Itoa(n) + " " + several
+}
+
+// writeFindings writes findings for people, a line each.
+func writeFindings(w io.Writer, found []billing.Finding) {
+	for _, f := range found {
+		fmt.Fprintln(w, "finding:", f)
+		for n, p := range f.Places {
+			if n == aggregate.MostNames {
+				fmt.Fprintf(w, "  and %d more\n", len(f.Places)-n)
+				break
+			}
+			fmt.Fprintf(w, "  refused at %s/%d/%d\n", p.Topic, p.Partition, p.Offset)
+		}
+	}
 }
 
 // readable is how many invoice lines are shown one by one; of more, only the invoices are.
@@ -406,6 +437,7 @@ func writeInvoices(w io.Writer, run *billing.Run) {
 	if len(run.Invoices) == 0 {
 		fmt.Fprintf(w, "%s: no invoices\n", run.Period)
 	}
+	writeFindings(w, run.Findings)
 	for _, s := range run.Stopped {
 		fmt.Fprintln(w, "stopped:", s.Error())
 	}

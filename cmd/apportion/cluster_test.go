@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/billing"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest"
 
@@ -77,9 +78,9 @@ func TestCluster(t *testing.T) {
 	}
 
 	var balance struct {
-		Rejected           map[string]int `json:"rejected"`
-		RefusedCorrections []any          `json:"refused_corrections"`
-		Total              map[string]int `json:"total"`
+		Rejected map[string]int    `json:"rejected"`
+		Findings []billing.Finding `json:"findings"`
+		Total    map[string]int    `json:"total"`
 	}
 	if err := json.Unmarshal([]byte(over("reconcile", "--period", "2026-10", "--json")), &balance); err != nil {
 		t.Fatal(err)
@@ -91,8 +92,12 @@ func TestCluster(t *testing.T) {
 	if got, want := canonical(t, balance.Rejected), canonical(t, counts.Rejected); got != want {
 		t.Errorf("rejected: %s, want %s", got, want)
 	}
-	if n := len(balance.RefusedCorrections); n != 72 { // as many as on one server
-		t.Errorf("%d refused corrections, want 72", n)
+	found := map[string]int64{}
+	for _, f := range balance.Findings {
+		found[f.Code] += f.Count
+	}
+	if got := fmt.Sprint(found); got != "map[refused_correction:72]" { // as many as on one server
+		t.Errorf("found %s", got)
 	}
 	if stdout := over("rejected", "list", "--code", "too_large"); strings.Count(stdout, "too_large") < counts.Rejected["too_large"] {
 		t.Errorf("rejected list: %s", stdout)

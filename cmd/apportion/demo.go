@@ -176,8 +176,10 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		Invoices  []billing.Invoice `json:"invoices"`
 		Stopped   []*billing.Stop   `json:"stopped"`
 		LeftOut   []*export.Refusal `json:"left_out"`
+		Findings  []billing.Finding `json:"findings"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...)}
+		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, run)
 		balance.summarize(w)
@@ -191,7 +193,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}); err != nil {
 		return err
 	}
-	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run), a.leftOutFinding())
+	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run), a.leftOutFinding(), lacking(run))
 }
 
 // demoBill issues the period, or drafts it for all while the grace of any tenant goes on.

@@ -35,6 +35,7 @@ type metrics struct {
 	issueFailures   prometheus.Counter
 	issuedPeriods   prometheus.Counter
 	stopped         *prometheus.GaugeVec
+	findings        *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -86,6 +87,9 @@ func newMetrics() *metrics {
 		}),
 		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "apportion_stopped_periods", Help: "Periods of tenants that are due and were stopped when this process's schedule last fired, by code (held, missing_price, unbalanced).",
+		}, []string{"code"}),
+		findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "apportion_findings", Help: "Tenants whose last issue has a finding, as of the schedule's last firing, by code; of unknown_tenant, tenants that the registry lacks.",
 		}, []string{"code"}),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress, zoneDataAge{},

@@ -34,8 +34,8 @@ since the issue. --json has the meters by tenant.
 
 What does not balance is named down to the partition and its offsets, or to the tenant and the
 day, and the exit code is then 3. Figures are brought up to date first. Refused deliveries
-belong to no period, so all of them are counted by code; those that would have corrected an
-event of the period are listed.`,
+belong to no period, so all of them are counted by code. What a person should look at before
+the month is signed (R24) is listed, of a tenant that is issued as it was found then.`,
 		Example: `  apportion reconcile --config data/apportion.yaml --period 2026-10
   apportion reconcile --config data/apportion.yaml --period 2026-10 --json`,
 		Args: cobra.NoArgs,
@@ -64,6 +64,15 @@ event of the period are listed.`,
 			if err := a.followToInvoices(ctx, r, p); err != nil {
 				return err
 			}
+			biller, err := a.biller(ctx)
+			if err != nil {
+				return err
+			}
+			found, err := biller.Findings(ctx, p, r.figures, r.pass, a.now().UnixMilli())
+			if err != nil {
+				return err
+			}
+			r.Findings = append(r.Findings, found...)
 			if err := a.print(r, func(w io.Writer) { r.write(w) }); err != nil {
 				return err
 			}
@@ -84,10 +93,13 @@ type reconciliation struct {
 	Tenants     []tenantBalance `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
 	Rejected map[string]uint64 `json:"rejected"`
-	// RefusedCorrections are refused deliveries of events that count in the period by another delivery.
-	RefusedCorrections []ingest.RefusedCorrection `json:"refused_corrections"`
+	// Findings are what a person should look at (R24).
+	Findings []billing.Finding `json:"findings"`
 	// Total is the sum of the tenants.
 	Total aggregate.Balance `json:"total"`
+
+	figures *aggregate.Figures // that it is the balance of, by the pass
+	pass    aggregate.Pass
 }
 
 type partitionBalance struct {
@@ -117,7 +129,7 @@ type tenantBalance struct {
 
 func newReconciliation() *reconciliation {
 	return &reconciliation{Partitions: []partitionBalance{}, AcceptedHoles: []registry.AcceptedHole{}, Tenants: []tenantBalance{},
-		Rejected: map[string]uint64{}, RefusedCorrections: []ingest.RefusedCorrection{}}
+		Rejected: map[string]uint64{}, Findings: []billing.Finding{}}
 }
 
 // reconcile works out the balance of the dates `[from, to)`.
@@ -142,19 +154,16 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	if r.OtherTopics, err = ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn); err != nil {
 		return nil, err
 	}
-	figures, err := a.proved(ctx, conn, from, to)
+	figures, pass, err := a.proved(ctx, conn, from, to)
 	if err != nil {
 		return nil, err
 	}
+	r.figures, r.pass = figures, pass
 	byTenant, differences := billing.ByTenant(figures), billing.DifferencesByDay(figures)
 	for _, tenant := range slices.Sorted(maps.Keys(byTenant)) {
 		u := byTenant[tenant]
 		r.Tenants = append(r.Tenants, tenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.Counted(), Differences: differences[tenant]})
 		r.Total = r.Total.Add(u.Balance)
-	}
-	// The dates are those of each tenant's zone, which is never a day from UTC.
-	if r.RefusedCorrections, err = ingest.RefusedCorrections(ctx, conn, civil.UTC.Start(from-1), civil.UTC.Start(to+1)); err != nil {
-		return nil, err
 	}
 	rows, err := conn.Query(ctx, `SELECT code, uniqExact(topic, partition, offset) FROM rejected GROUP BY code`)
 	if err != nil {
@@ -174,38 +183,38 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 
 // proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
 // not prove. Passes go on meanwhile: where something differs it is looked at again, until no pass came in between.
-func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date) (*aggregate.Figures, error) {
+func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date) (*aggregate.Figures, aggregate.Pass, error) {
 	state, err := a.loadRegistry(ctx)
 	if err != nil {
-		return nil, err
+		return nil, aggregate.Pass{}, err
 	}
 	snapshot, err := billing.Snapshot(state, a.billingRules())
 	if err != nil {
-		return nil, err
+		return nil, aggregate.Pass{}, err
 	}
 	store := a.usage(conn)
 	for round := 1; ; round++ {
 		if _, err := aggregate.Refresh(ctx, store, snapshot, a.billingRules().Rules, func(int, int) {}); err != nil {
-			return nil, err
+			return nil, aggregate.Pass{}, err
 		}
 		pass, err := store.LastPass(ctx)
 		if err != nil {
-			return nil, err
+			return nil, aggregate.Pass{}, err
 		}
 		figures, err := billing.Proved(ctx, store, nil, from, to, pass, snapshot.Timelines.Zones)
 		if err != nil {
-			return nil, err
+			return nil, aggregate.Pass{}, err
 		}
 		if len(figures.Unproved) > 0 {
 			later, err := store.Changed(ctx, slices.Sorted(maps.Keys(figures.Unproved)), pass.Number)
 			if err != nil {
-				return nil, err
+				return nil, aggregate.Pass{}, err
 			}
 			if len(later) > 0 && round < 10 { // another pass is under way; the next look makes it too
 				continue
 			}
 		}
-		return figures, nil
+		return figures, pass, nil
 	}
 }
 
@@ -312,9 +321,7 @@ func (r *reconciliation) summarize(w io.Writer) {
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
 	}
-	if n := len(r.RefusedCorrections); n > 0 {
-		fmt.Fprintf(w, "Of those rejected %s of an event that was accepted in another delivery; `apportion reconcile` lists them.\n", counted(n, "is", "are"))
-	}
+
 }
 
 func (r *reconciliation) write(w io.Writer) {
@@ -355,14 +362,7 @@ func (r *reconciliation) write(w io.Writer) {
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
 	}
-	for i, c := range r.RefusedCorrections {
-		if i == readable {
-			fmt.Fprintf(w, "and %d more refused corrections; --json lists them all\n", len(r.RefusedCorrections)-i)
-			break
-		}
-		fmt.Fprintf(w, "refused correction: %s %s %s: %s (apportion rejected show %s/%d/%d)\n", c.Tenant, c.Source, c.ID,
-			strings.TrimSpace(c.Code+" "+c.Field), c.Topic, c.Partition, c.Offset)
-	}
+	writeFindings(w, r.Findings)
 	for _, h := range r.AcceptedHoles {
 		fmt.Fprintf(w, "accepted hole: %s/%d: the offsets %s: %s (command %d)\n", h.Topic, h.Partition, ingest.OffsetRange{First: h.First, Last: h.Last}, h.Reason, h.Offset)
 	}

@@ -59,7 +59,7 @@ func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) 
 	if err != nil {
 		return nil, usagef("schedule.issue: %w", err)
 	}
-	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped)
+	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped, m.findings)
 	return &schedule{a: a, brokers: brokers, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
 }
 
@@ -136,10 +136,20 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 			s.a.log.Info("issued", "period", d.Period, "tenants", run.Issued)
 			s.metrics.issuedPeriods.Add(float64(run.Issued))
 		}
+		for _, f := range run.Findings {
+			s.a.log.Warn("finding", "tenant", f.Tenant, "period", f.Period, "code", f.Code, "rule", f.Rule, "count", f.Count, "names", f.Names, "advice", f.Advice)
+		}
 		for _, stop := range run.Stopped {
 			stopped[stop.Code]++
 			s.a.log.Warn("stopped", "tenant", stop.Tenant, "period", stop.Period, "code", stop.Code, "rule", stop.Rule, "detail", stop.Detail, "advice", stop.Advice)
 		}
+	}
+	last, err := biller.LastFindings(ctx)
+	if err != nil {
+		return err
+	}
+	for code, n := range last {
+		s.metrics.findings.WithLabelValues(code).Set(float64(n))
 	}
 	s.metrics.stopped.Reset()
 	for code, n := range stopped {
