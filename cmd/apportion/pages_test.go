@@ -87,6 +87,30 @@ func TestPagesDoAsTheySay(t *testing.T) {
 	}
 }
 
+// TestDemoDoesAsItSays runs the demo on the shipped month, and holds what it prints to the tutorial's first block.
+func TestDemoDoesAsItSays(t *testing.T) {
+	servicetest.Kafka(t) // skips where no server can be had
+	servicetest.ClickHouse(t)
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "tutorial.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(text), "make demo\n```\n\n```\n")
+	want, _, ok := strings.Cut(after, "```")
+	if !ok {
+		t.Fatal("the tutorial does not show what make demo prints")
+	}
+	cmd := exec.CommandContext(t.Context(), "apportion", "demo")
+	cmd.Dir = t.TempDir()
+	got, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, got)
+	}
+	if line := differs(progressRE.ReplaceAllString(string(got), ""), progressRE.ReplaceAllString(want, "")); line != "" {
+		t.Errorf("the tutorial shows\n%s\nand the demo\n%s", line, got)
+	}
+}
+
 // differs returns the first line of what a page shows that does not come next in the output; "" when all do. Runs of
 // spaces are one, since the names of topics, and so the widths of columns, depend on the prefix.
 func differs(got, want string) string {
