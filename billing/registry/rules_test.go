@@ -265,3 +265,30 @@ func TestWarningsOfIDsThatSpreadsheetsChange(t *testing.T) {
 		t.Errorf("a subscription: %v", got)
 	}
 }
+
+// A tax without a date that takes the place of another is warned of, and a history is not (R26).
+func TestWarningsOfUndatedTax(t *testing.T) {
+	with := func(taxes ...Tax) *Tenant { return &Tenant{ID: "t", BillTo: &BillTo{Tax: taxes}} }
+	standard := func(rate int64, from civil.Date) Tax {
+		return Tax{From: from, Category: "S", Rate: decimal.NewFromInt(rate)}
+	}
+	old := with(standard(24, civil.NoDate))
+	for name, c := range map[string]struct {
+		before, after *Tenant
+		warned        bool
+	}{
+		"another rate":     {old, with(standard(25, civil.NoDate)), true},
+		"another category": {old, with(Tax{From: civil.NoDate, Category: "O"}), true},
+		"the same":         {old, with(standard(24, civil.NoDate)), false},
+		"a history":        {old, with(standard(24, civil.NoDate), standard(25, 20000)), false},
+		"its first entry":  {with(standard(24, civil.NoDate), standard(25, 20000)), with(standard(25, civil.NoDate)), true},
+		"the first tax":    {&Tenant{ID: "t"}, old, false},
+		"no tax any more":  {old, &Tenant{ID: "t"}, false},
+		"a new tenant":     {nil, old, false},
+	} {
+		got := ChangeWarnings(c.before, c.after)
+		if (len(got) > 0) != c.warned || c.warned && (got[0].Code != "undated_tax" || got[0].Field != "tenants[t].billTo.tax") {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -7,7 +7,7 @@ import (
 
 // Warning is something about a document that is taken. A missing_price is one that a line would need and the price list
 // lacks: a period that comes to need it is stopped with this code (R19). An id that looks_like_number is changed by
-// a spreadsheet that opens a file with it.
+// a spreadsheet that opens a file with it. An undated_tax takes the place of another in months before it changed (R26).
 type Warning struct {
 	Code    string `json:"code"`
 	Field   string `json:"field"`
@@ -19,6 +19,28 @@ func (w Warning) String() string { return w.Code + " " + w.Field + ": " + w.Mess
 
 // Warnings returns what to say of a tenant that is taken: prices that are missing, ids that spreadsheets change.
 func Warnings(t *Tenant) []Warning { return append(missingPrices(t), changedIDs(t)...) }
+
+// ChangeWarnings returns what to say of a change that is taken: a tax that was put in place of another without a date.
+func ChangeWarnings(before, after *Tenant) []Warning {
+	if before == nil || before.BillTo == nil || after.BillTo == nil || len(before.BillTo.Tax) == 0 || len(after.BillTo.Tax) == 0 {
+		return nil
+	}
+	old, now := before.BillTo.Tax[0], after.BillTo.Tax[0]
+	if old.Category == now.Category && old.Rate.Equal(now.Rate) {
+		return nil
+	}
+	return []Warning{{"undated_tax", tenantPath(after.ID) + ".billTo.tax", fmt.Sprintf(
+		"%s takes the place of %s in every month that is not issued yet, also in those before it changed (R26); if it applies from a date, leave the old entry first and add the new one with its from",
+		taxText(now), taxText(old))}}
+}
+
+// taxText shows a tax by its category and, where that has one, its rate.
+func taxText(t Tax) string {
+	if t.Rate.IsZero() {
+		return t.Category
+	}
+	return t.Category + " " + t.Rate.String()
+}
 
 // changedIDs returns the ids in files that a spreadsheet takes for numbers or dates, and shows and saves otherwise.
 func changedIDs(t *Tenant) []Warning {

@@ -114,7 +114,8 @@ type outcome struct {
 	Refusals []registry.Refusal `json:"refusals,omitempty"`
 	Event    *registry.Command  `json:"event,omitempty"` // the command itself, on a dry run
 
-	command registry.Command
+	command  registry.Command
+	warnings []registry.Warning // of what it changes
 }
 
 // rehearse finds out what would become of a command in a state. Those that would be refused are not given at all:
@@ -124,6 +125,7 @@ func rehearse(state registry.State, c registry.Command) (registry.State, *outcom
 	o := &outcome{Tenant: c.TenantID, Command: c.Command, Accepted: verdict.Accepted, Refusals: verdict.Refusals, command: c}
 	if tenant := next.Tenant(c.TenantID); o.Accepted && tenant != nil {
 		o.Changes = registry.Describe(state.Tenant(c.TenantID), tenant)
+		o.warnings = registry.ChangeWarnings(state.Tenant(c.TenantID), tenant)
 	}
 	return next, o
 }

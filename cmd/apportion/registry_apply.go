@@ -112,7 +112,7 @@ func rehearseDocument(state registry.State, doc *registry.Document, timeMS int64
 	return state, outcomes
 }
 
-// warnings returns the prices that the document's tenants lack (R19), those that a rule refuses left out.
+// warnings returns what to say of the document's tenants, those that a rule refuses left out, and of their changes.
 func warnings(doc *registry.Document, outcomes []*outcome) []registry.Warning {
 	all := []registry.Warning{}
 	for i := range doc.Tenants {
@@ -120,6 +120,9 @@ func warnings(doc *registry.Document, outcomes []*outcome) []registry.Warning {
 		if !slices.ContainsFunc(outcomes, func(o *outcome) bool { return o.Tenant == t.ID && !o.Accepted }) {
 			all = append(all, registry.Warnings(t)...)
 		}
+	}
+	for _, o := range outcomes {
+		all = append(all, o.warnings...)
 	}
 	return all
 }
