@@ -134,7 +134,7 @@ func (i Invoice) MarshalJSON() ([]byte, error) {
 		Subscription string      `json:"subscription_id"`
 		Period       civil.Month `json:"period"`
 		Currency     string      `json:"currency"`
-		Total        string      `json:"total"`
+		Net          string      `json:"net"`
 		Lines        []line      `json:"lines"`
 	}{i.ID, i.Tenant, i.Subscription, i.Period, i.Currency, i.Money(i.Total), lines})
 }

@@ -32,7 +32,7 @@ func TestInvoiceAsJSON(t *testing.T) {
  "subscription_id": "Sub1",
  "period": "2026-10",
  "currency": "SEK",
- "total": "0.50",
+ "net": "0.50",
  "lines": [
   {
    "line_no": 1,

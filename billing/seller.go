@@ -1,6 +1,12 @@
 package billing
 
-import "apportion/billing/registry"
+import (
+	"cmp"
+	"strings"
+
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
 
 // Seller is who sends the invoices. It is configured, and recorded with each issue: what is configured later changes
 // nothing of what was issued (R20).
@@ -16,3 +22,23 @@ type Seller struct {
 
 // shows reports whether there is a seller whom a document can show.
 func (s Seller) shows() bool { return s.Name != "" && s.Address.Country != "" }
+
+// Buyer is the name that the invoices are made out to, and nothing where the registry does not say whom to bill.
+func (a Account) Buyer() string {
+	if a.Tenant == nil || a.Tenant.BillTo == nil {
+		return ""
+	}
+	return cmp.Or(strings.TrimSpace(a.Tenant.BillTo.Name), a.Tenant.Name)
+}
+
+// DueDate is the date until which invoices are to be paid, by the terms of the buyer or else of the seller; NoDate where the
+// registry does not say whom to bill.
+func (a Account) DueDate() civil.Date {
+	if a.Tenant == nil || a.Tenant.BillTo == nil {
+		return civil.NoDate
+	}
+	if days := a.Tenant.BillTo.TermsDays; days != nil {
+		return a.IssueDate.Add(int(*days))
+	}
+	return a.IssueDate.Add(a.Seller.TermsDays)
+}

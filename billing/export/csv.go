@@ -7,6 +7,9 @@ import (
 	"encoding/csv"
 	"io"
 	"strconv"
+	"strings"
+
+	"github.com/shopspring/decimal"
 
 	"apportion/billing"
 )
@@ -37,4 +40,64 @@ func LinesCSV(w io.Writer, run *billing.Run) error {
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// invoicesColumns are those of invoices.csv, the heads for the same import.
+var invoicesColumns = []string{"tenant_id", "tenant_name", "subscription_id", "subscription_name", "period", "invoice_id", "issue_date", "due_date",
+	"currency", "net", "tax", "gross", "buyer_name", "buyer_vat_id", "reference", "lines", "corrections", "findings"}
+
+// InvoicesCSV writes invoices.csv: a row an invoice, in their order. The references of a draft say that it is one.
+func InvoicesCSV(w io.Writer, run *billing.Run) error {
+	out := csv.NewWriter(w)
+	if err := out.Write(invoicesColumns); err != nil {
+		return err
+	}
+	for _, i := range run.Invoices {
+		h := headOf(i, run)
+		if err := out.Write([]string{i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(subscriptionName(i, h.account)), i.Period.String(), i.ID,
+			h.account.IssueDate.String(), h.account.DueDate().String(), i.Currency, i.Money(i.Total), h.money(h.tax), h.money(h.gross),
+			guard(h.account.Buyer()), guard(h.vatID), guard(h.reference), strconv.Itoa(len(i.Lines)), strconv.Itoa(h.corrections), strconv.Itoa(len(h.account.Findings))}); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// head is what there is to say of an invoice besides its lines.
+type head struct {
+	invoice billing.Invoice
+	account billing.Account
+	// taxed says that the document states taxes; without, there are neither tax nor gross.
+	taxed            bool
+	tax, gross       decimal.Decimal
+	vatID, reference string
+	corrections      int // lines that are adjustments
+}
+
+func headOf(i billing.Invoice, run *billing.Run) head {
+	h := head{invoice: i, account: run.Accounts[i.Tenant]}
+	var taxes []billing.Subtotal
+	taxes, h.tax, h.gross = h.account.Taxes(i)
+	h.taxed = len(taxes) > 0
+	if b := h.account.Tenant.BillTo; b != nil {
+		h.vatID, h.reference = b.VATID, strings.TrimSpace(b.Reference)
+	}
+	if run.Draft {
+		h.reference = strings.TrimSpace("DRAFT. " + h.reference)
+	}
+	for _, l := range i.Lines {
+		if l.Kind == billing.Adjustment {
+			h.corrections++
+		}
+	}
+	return h
+}
+
+// money writes a tax or a gross total, and nothing where no tax is stated.
+func (h head) money(amount decimal.Decimal) string {
+	if !h.taxed {
+		return ""
+	}
+	return h.invoice.Money(amount)
 }

@@ -80,6 +80,7 @@ func writeFiles(f *Folder, run *billing.Run) ([]*Refusal, error) {
 	}
 	jobs := []job{
 		{"lines.csv", func(w io.Writer) error { return LinesCSV(w, run) }},
+		{"invoices.csv", func(w io.Writer) error { return InvoicesCSV(w, run) }},
 		{"invoices.json", func(w io.Writer) error { return InvoicesJSON(w, run) }},
 		{"invoices.xlsx", func(w io.Writer) error { return InvoicesXLSX(w, run) }},
 		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run) }},

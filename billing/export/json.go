@@ -22,7 +22,7 @@ type (
 		Period           civil.Month `json:"period"`
 		IssueDate        civil.Date  `json:"issue_date"`
 		Currency         string      `json:"currency"`
-		Total            string      `json:"total"`
+		Net              string      `json:"net"`
 		Tax              string      `json:"tax,omitempty"`
 		Gross            string      `json:"gross,omitempty"`
 		Taxes            []taxJSON   `json:"taxes,omitempty"`
@@ -104,7 +104,7 @@ func findingsOf(a billing.Account) []billing.Finding {
 
 func invoiceJSONOf(i billing.Invoice, account billing.Account, draft bool) invoiceJSON {
 	invoice := invoiceJSON{ID: i.ID, Tenant: i.Tenant, Subscription: i.Subscription, SubscriptionName: subscriptionName(i, account), Period: i.Period,
-		IssueDate: account.IssueDate, Currency: i.Currency, Total: i.Money(i.Total), Lines: []lineJSON{}}
+		IssueDate: account.IssueDate, Currency: i.Currency, Net: i.Money(i.Total), Lines: []lineJSON{}}
 	if taxes, tax, gross := account.Taxes(i); len(taxes) > 0 {
 		invoice.Tax, invoice.Gross = i.Money(tax), i.Money(gross)
 		for _, t := range taxes {

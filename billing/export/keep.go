@@ -25,7 +25,7 @@ func keep(there, instead string) error {
 	for _, of := range []struct {
 		file string
 		read func(path string) (map[string]any, error)
-	}{{"lines.csv", rowsByInvoice}, {"invoices.json", entriesByInvoice}} {
+	}{{"lines.csv", rowsByInvoice}, {"invoices.csv", rowsByInvoice}, {"invoices.json", entriesByInvoice}} {
 		old, err := of.read(filepath.Join(there, of.file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -75,7 +75,7 @@ func sortedKeys(m map[string]any) []string {
 }
 
 // laterColumns are empty until it is said whom to bill.
-var laterColumns = []string{"tax_category", "tax_rate"}
+var laterColumns = []string{"tax_category", "tax_rate", "due_date", "tax", "gross", "buyer_name", "buyer_vat_id", "reference"}
 
 // rowsByInvoice returns the rows of a CSV file by their invoice, each by its columns.
 func rowsByInvoice(path string) (map[string]any, error) {

@@ -32,13 +32,15 @@ type Manifest struct {
 	Files []File `json:"files"`
 }
 
-// Total is what the invoices in one currency come to.
+// Total is what the invoices in one currency come to. Sums have the decimals of the currency.
 type Total struct {
 	Currency string `json:"currency"`
 	Invoices int    `json:"invoices"`
 	Lines    int    `json:"lines"`
-	// Amount has the decimals of the currency.
-	Amount string `json:"amount"`
+	Net      string `json:"net"`
+	// Tax and Gross are of the invoices that have them: of those whose buyer's document states taxes.
+	Tax   string `json:"tax"`
+	Gross string `json:"gross"`
 }
 
 // Basis is what the invoices of some tenants rest on.
@@ -62,7 +64,7 @@ type Position struct {
 
 func newManifest(run *billing.Run, files []File, leftOut []*Refusal) *Manifest {
 	return &Manifest{
-		Period: run.Period, Draft: run.Draft, Totals: totals(run.Invoices), RestsOn: bases(run),
+		Period: run.Period, Draft: run.Draft, Totals: totals(run), RestsOn: bases(run),
 		LeftOut: append([]*Refusal{}, leftOut...), Files: files,
 	}
 }
@@ -75,44 +77,42 @@ func (m *Manifest) write(w io.Writer) error {
 }
 
 // totals adds the invoices up by currency.
-func totals(invoices []billing.Invoice) []Total {
+func totals(run *billing.Run) []Total {
 	t := tally{}
-	for _, i := range invoices {
-		for _, l := range i.Lines {
-			t.add(i.Currency, i.ID, l.Amount, i.MinorUnits)
+	for _, i := range run.Invoices {
+		h := headOf(i, run)
+		sum := t.of(i.Currency)
+		sum.invoices, sum.lines, sum.places = sum.invoices+1, sum.lines+len(i.Lines), i.MinorUnits
+		sum.net = sum.net.Add(i.Total)
+		if h.taxed {
+			sum.tax, sum.gross = sum.tax.Add(h.tax), sum.gross.Add(h.gross)
 		}
 	}
 	return t.totals()
 }
 
-// tally adds up lines by currency; the lines of an invoice come one after another.
+// tally adds up by currency.
 type tally map[string]*tallied
 
 type tallied struct {
 	invoices, lines int
-	last            string
-	amount          decimal.Decimal
+	net, tax, gross decimal.Decimal
 	places          int32
 }
 
-func (t tally) add(currency, invoice string, amount decimal.Decimal, places int32) {
-	sum, ok := t[currency]
-	if !ok {
-		sum = &tallied{}
-		t[currency] = sum
+func (t tally) of(currency string) *tallied {
+	if t[currency] == nil {
+		t[currency] = &tallied{}
 	}
-	if invoice != sum.last {
-		sum.invoices, sum.last = sum.invoices+1, invoice
-	}
-	sum.lines++
-	sum.amount, sum.places = sum.amount.Add(amount), places
+	return t[currency]
 }
 
 func (t tally) totals() []Total {
 	list := []Total{}
 	for _, currency := range slices.Sorted(maps.Keys(t)) {
 		sum := t[currency]
-		list = append(list, Total{currency, sum.invoices, sum.lines, sum.amount.StringFixed(sum.places)})
+		money := func(amount decimal.Decimal) string { return amount.StringFixed(sum.places) }
+		list = append(list, Total{currency, sum.invoices, sum.lines, money(sum.net), money(sum.tax), money(sum.gross)})
 	}
 	return list
 }

@@ -26,11 +26,11 @@ func manifestOf(t *testing.T, dir string) *Manifest {
 }
 
 func TestManifest(t *testing.T) {
-	made := write(t, t.TempDir(), monthRun())
+	made := write(t, t.TempDir(), taxedMonth())
 	m := manifestOf(t, made)
-	if got, err := json.Marshal(m.Totals); err != nil || string(got) != `[{"currency":"JPY","invoices":1,"lines":1,"amount":"30000"},`+
-		`{"currency":"KWD","invoices":1,"lines":1,"amount":"2.259"},{"currency":"SEK","invoices":1,"lines":7,"amount":"15003003.24"},`+
-		`{"currency":"USD","invoices":2,"lines":2,"amount":"0.00"}]` {
+	if got, err := json.Marshal(m.Totals); err != nil || string(got) != `[{"currency":"JPY","invoices":1,"lines":1,"net":"30000","tax":"0","gross":"0"},`+
+		`{"currency":"KWD","invoices":1,"lines":1,"net":"2.259","tax":"0.565","gross":"2.824"},{"currency":"SEK","invoices":1,"lines":7,"net":"15003003.24","tax":"3750893.81","gross":"18753897.05"},`+
+		`{"currency":"USD","invoices":2,"lines":2,"net":"0.00","tax":"0.00","gross":"0.00"}]` {
 		t.Errorf("the totals are %s, %v", got, err)
 	}
 	// Two tenants were billed at one moment and the third later.
@@ -40,7 +40,7 @@ func TestManifest(t *testing.T) {
 	if got := m.RestsOn[0].Ledger; len(got) != 3 || got[0] != (Position{"usage.agent.v1", 0, 40}) {
 		t.Errorf("the ledger is %v", got)
 	}
-	if len(m.Files) != 4+2*5 {
+	if len(m.Files) != 5+2*5 {
 		t.Errorf("%d files", len(m.Files))
 	}
 	for _, f := range m.Files {
@@ -68,7 +68,7 @@ func TestManifestSchema(t *testing.T) {
 		t.Error(err)
 	}
 	for what, change := range map[string][2]string{
-		"an amount that is a number": {`"amount": "30000"`, `"amount": 30000`},
+		"an amount that is a number": {`"net": "30000"`, `"net": 30000`},
 		"a hash of another kind":     {`"sha256": "`, `"sha256": "0`},
 		"a refusal without a code":   {`"code": "missing_bill_to",`, ``},
 		"no word on the draft":       {`"draft": false,`, ``},
@@ -123,7 +123,7 @@ func TestLeftOutForAll(t *testing.T) {
 	if got := refusals[0].Error(); !strings.HasPrefix(got, "focus.csv left out: missing_seller: seller.name is not there") {
 		t.Errorf("it says %s", got)
 	}
-	wantEntries(t, made, "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json")
+	wantEntries(t, made, "invoices.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json")
 }
 
 // TestManifestGroups: a difference in any of what invoices rest on is another group.
@@ -156,17 +156,22 @@ func TestVerify(t *testing.T) {
 			[]string{"ubl/INV-Yen-202610.xml: 11 bytes, and the manifest says 19"}},
 		"another content": {func(t *testing.T, dir string) { edit(t, dir, "focus.csv", "Acme AB", "Acme BA") }, []string{"focus.csv: changed: its SHA-256 is "}},
 		"an amount": {func(t *testing.T, dir string) { edit(t, dir, "lines.csv", ",30000,JPY", ",30001,JPY") },
-			[]string{"lines.csv: changed", "lines.csv: comes to 30001 JPY (invoices: 1, lines: 1), and the manifest says 30000 JPY (invoices: 1, lines: 1)"}},
+			[]string{"lines.csv: changed", "lines.csv: comes to net 30001 JPY (invoices: 1, lines: 1), and the manifest says net 30000 JPY (invoices: 1, lines: 1)"}},
 		"a currency": {func(t *testing.T, dir string) { edit(t, dir, "lines.csv", ",30000,JPY", ",30000,ISK") },
-			[]string{"lines.csv: changed", "lines.csv: comes to 30000 ISK (invoices: 1, lines: 1), and the manifest has nothing in ISK",
-				"lines.csv: has nothing in JPY, and the manifest says 30000 JPY (invoices: 1, lines: 1)"}},
+			[]string{"lines.csv: changed", "lines.csv: comes to net 30000 ISK (invoices: 1, lines: 1), and the manifest has nothing in ISK",
+				"lines.csv: has nothing in JPY, and the manifest says net 30000 JPY (invoices: 1, lines: 1)"}},
+		"a tax": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",3750893.81,", ",3750893.80,") },
+			[]string{"invoices.csv: changed", "invoices.csv: comes to net 15003003.24 SEK, tax 3750893.80, gross 18753897.05 (invoices: 1, lines: 7), and the manifest says net 15003003.24 SEK, tax 3750893.81,"}},
+		"a count": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",7,2,2", ",8,2,2") }, []string{"invoices.csv: changed", "invoices.csv: comes to net 15003003.24 SEK, tax 3750893.81, gross 18753897.05 (invoices: 1, lines: 8)"}},
+		"no number": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",18753897.05,", ",18 753 897.05,") },
+			[]string{"invoices.csv: 7", "invoices.csv: cannot be read: row 2: the gross \"18 753 897.05\" is no number"}},
 		"no lines": {func(t *testing.T, dir string) { put(t, filepath.Join(dir, "lines.csv")) }, []string{"lines.csv: 11 bytes", "lines.csv: cannot be read: the header is not "}},
-		"a total":  {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"2.259"`, `"2.258"`) }, []string{"lines.csv: comes to 2.259 KWD (invoices: 1, lines: 1)"}},
+		"a total":  {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"2.259"`, `"2.258"`) }, []string{"lines.csv: comes to net 2.259 KWD (invoices: 1, lines: 1)", "invoices.csv: comes to net 2.259 KWD, tax 0.565, gross 2.824 (invoices: 1, lines: 1), and the manifest says net 2.258 KWD"}},
 		"a path that leads away": {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"focus.csv"`, `"../x"`) },
 			[]string{"../x: missing", "focus.csv: not in the manifest"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			made := write(t, t.TempDir(), monthRun())
+			made := write(t, t.TempDir(), taxedMonth())
 			c.change(t, made)
 			found, err := manifestOf(t, made).Verify(made)
 			if err != nil {
@@ -177,8 +182,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyLines: what is issued is in the file, line by line and column by column.
-func TestVerifyLines(t *testing.T) {
+// TestVerifyIssued: what is issued is in the files, row by row and column by column.
+func TestVerifyIssued(t *testing.T) {
 	for name, c := range map[string]struct {
 		from, to string
 		want     []string
@@ -192,7 +197,7 @@ func TestVerifyLines(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			made := write(t, t.TempDir(), monthRun())
 			edit(t, made, "lines.csv", c.from, c.to)
-			found, err := VerifyLines(made, monthRun())
+			found, err := VerifyIssued(made, monthRun())
 			if err != nil {
 				t.Fatal(err)
 			}

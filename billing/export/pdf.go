@@ -88,7 +88,7 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) (*docu
 		invoice:  invoice, account: account, tenant: tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()
-	due := account.IssueDate.Add(s.termsDays())
+	due := account.DueDate()
 	s.begin()
 	s.letterhead()
 	s.parties(account.IssueDate, due)
@@ -98,21 +98,6 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) (*docu
 	s.usage()
 	s.footers()
 	return s.document, nil
-}
-
-func (s *sheet) termsDays() int {
-	if days := s.tenant.BillTo.TermsDays; days != nil {
-		return int(*days)
-	}
-	return s.seller.TermsDays
-}
-
-// buyer is the name that the invoice is made out to.
-func (s *sheet) buyer() string {
-	if name := s.tenant.BillTo.Name; name != "" {
-		return name
-	}
-	return s.tenant.Name
 }
 
 // block is text that is set and has a size and a colour.
@@ -220,7 +205,7 @@ func (s *sheet) parties(issued, due civil.Date) {
 	to := s.tenant.BillTo
 	end := max(
 		address("From", s.seller.Name, addressLines(s.seller.Address, s.seller.VATID, s.seller.RegistrationID), left),
-		address("Billed to", s.buyer(), addressLines(to.Address, to.VATID, to.RegistrationID), left+column+gap))
+		address("Billed to", s.account.Buyer(), addressLines(to.Address, to.VATID, to.RegistrationID), left+column+gap))
 
 	department := s.invoice.Subscription
 	if sub := s.tenant.Subscription(s.invoice.Subscription); sub != nil && sub.Name != "" {
@@ -388,7 +373,7 @@ func (s *sheet) totals(due civil.Date) {
 		if s.seller.IBAN != "" {
 			put("IBAN "+iban(s.seller.IBAN), fonts.Regular, ink)
 		}
-		if days := s.termsDays(); days > 0 {
+		if days := int(due - s.account.IssueDate); days > 0 {
 			put("Terms: "+count(decimal.NewFromInt(int64(days)), "day", "days")+" from the issue date", fonts.Regular, grey)
 		}
 	}

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"cmp"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -87,7 +86,7 @@ func newDeal(invoice billing.Invoice, account billing.Account) (*deal, *Refusal)
 	d := &deal{
 		invoice: invoice,
 		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
-		buyer:   newParty(cmp.Or(strings.TrimSpace(b.Name), account.Tenant.Name), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
+		buyer:   newParty(account.Buyer(), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
 		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), issued: account.IssueDate,
 		account: account, taxes: taxes, vat: vat, gross: gross,
 	}
@@ -96,10 +95,7 @@ func newDeal(invoice billing.Invoice, account billing.Account) (*deal, *Refusal)
 			"use the other files of this invoice")
 	}
 	d.peppol = d.seller.endpoint.ID != "" && d.buyer.endpoint.ID != ""
-	d.due = d.issued.Add(seller.TermsDays)
-	if b.TermsDays != nil {
-		d.due = d.issued.Add(int(*b.TermsDays))
-	}
+	d.due = account.DueDate()
 	if d.has(notSubject) { // which forbids them (BR-O-02)
 		d.seller.vatID, d.buyer.vatID = "", ""
 	}

@@ -48,7 +48,7 @@ func ReadManifest(dir string) (*Manifest, error) {
 }
 
 // Verify returns every difference between a directory and its manifest: files that are missing, changed or more than
-// there should be, and control totals that lines.csv does not come to.
+// there should be, and control totals that lines.csv or invoices.csv does not come to.
 func (m *Manifest) Verify(dir string) ([]Difference, error) {
 	there, err := walk(dir)
 	if err != nil {
@@ -77,10 +77,7 @@ func (m *Manifest) Verify(dir string) ([]Difference, error) {
 			found = append(found, Difference{path, "not in the manifest"})
 		}
 	}
-	if slices.Contains(there, "lines.csv") {
-		found = append(found, m.verifyTotals(filepath.Join(dir, "lines.csv"))...)
-	}
-	return found, nil
+	return slices.Concat(found, m.verifyLines(dir), m.verifyInvoices(dir)), nil
 }
 
 func measure(path string) (File, error) {
@@ -94,49 +91,104 @@ func measure(path string) (File, error) {
 	return File{path, size, hex.EncodeToString(sum.Sum(nil))}, err
 }
 
-// verifyTotals adds lines.csv up and compares.
-func (m *Manifest) verifyTotals(path string) []Difference {
-	f, err := os.Open(path)
+// verifyLines adds lines.csv up and compares: the taxes are not in it.
+func (m *Manifest) verifyLines(dir string) []Difference {
+	last := ""
+	return m.verifyTotals(dir, "lines.csv", linesColumns, func(sum *tallied, r *record) {
+		if id := r.cell("invoice_id"); id != last {
+			sum.invoices, last = sum.invoices+1, id
+		}
+		sum.lines++
+		r.add(&sum.net, "amount")
+		sum.places = -sum.net.Exponent()
+	})
+}
+
+// verifyInvoices adds invoices.csv up and compares.
+func (m *Manifest) verifyInvoices(dir string) []Difference {
+	return m.verifyTotals(dir, "invoices.csv", invoicesColumns, func(sum *tallied, r *record) {
+		lines := decimal.Zero
+		r.add(&lines, "lines")
+		sum.invoices, sum.lines = sum.invoices+1, sum.lines+int(lines.IntPart())
+		r.add(&sum.net, "net")
+		r.add(&sum.tax, "tax")
+		r.add(&sum.gross, "gross")
+		sum.places = -sum.net.Exponent()
+	})
+}
+
+// record is a row of a CSV file, below the header.
+type record struct {
+	columns, cells []string
+	err            error
+}
+
+func (r *record) cell(column string) string { return r.cells[slices.Index(r.columns, column)] }
+
+// add adds the number of a column, if there is one.
+func (r *record) add(sum *decimal.Decimal, column string) {
+	text := r.cell(column)
+	if text == "" {
+		return
+	}
+	value, err := decimal.NewFromString(text)
 	if err != nil {
-		return []Difference{{"lines.csv", err.Error()}}
+		r.err = fmt.Errorf("the %s %q is no number", column, text)
+	}
+	*sum = sum.Add(value)
+}
+
+// verifyTotals adds a CSV file up, row by row, and compares.
+func (m *Manifest) verifyTotals(dir, name string, columns []string, add func(sum *tallied, r *record)) []Difference {
+	f, err := os.Open(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // which its files tell
+	}
+	if err != nil {
+		return []Difference{{name, err.Error()}}
 	}
 	defer f.Close()
 	sums := tally{}
 	in := csv.NewReader(f)
 	in.ReuseRecord = true
 	for n := 1; ; n++ {
-		record, err := in.Read()
+		cells, err := in.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err == nil && n == 1 && !slices.Equal(record, linesColumns) {
-			err = fmt.Errorf("the header is not %s", strings.Join(linesColumns, ","))
+		if err == nil && n == 1 && !slices.Equal(cells, columns) {
+			err = fmt.Errorf("the header is not %s", strings.Join(columns, ","))
+		}
+		if err == nil && n > 1 {
+			r := &record{columns: columns, cells: cells}
+			if add(sums.of(r.cell("currency")), r); r.err != nil {
+				err = fmt.Errorf("row %d: %w", n, r.err)
+			}
 		}
 		if err != nil {
-			return []Difference{{"lines.csv", "cannot be read: " + err.Error()}}
+			return []Difference{{name, "cannot be read: " + err.Error()}}
 		}
-		if n == 1 {
-			continue
+	}
+	got, want := sums.totals(), slices.Clone(m.Totals)
+	if !slices.Contains(columns, "gross") {
+		for _, list := range [][]Total{got, want} {
+			for n := range list {
+				list[n].Tax, list[n].Gross = "", ""
+			}
 		}
-		amount, err := decimal.NewFromString(record[10])
-		if err != nil {
-			return []Difference{{"lines.csv", fmt.Sprintf("row %d has the amount %q", n, record[10])}}
-		}
-		sums.add(record[11], record[3], amount, -amount.Exponent())
 	}
 	var found []Difference
-	got, want := sums.totals(), m.Totals
 	for len(got)+len(want) > 0 {
 		switch {
 		case len(want) == 0 || len(got) > 0 && got[0].Currency < want[0].Currency:
-			found = append(found, Difference{"lines.csv", "comes to " + got[0].String() + ", and the manifest has nothing in " + got[0].Currency})
+			found = append(found, Difference{name, "comes to " + got[0].String() + ", and the manifest has nothing in " + got[0].Currency})
 			got = got[1:]
 		case len(got) == 0 || want[0].Currency < got[0].Currency:
-			found = append(found, Difference{"lines.csv", "has nothing in " + want[0].Currency + ", and the manifest says " + want[0].String()})
+			found = append(found, Difference{name, "has nothing in " + want[0].Currency + ", and the manifest says " + want[0].String()})
 			want = want[1:]
 		default:
 			if got[0] != want[0] {
-				found = append(found, Difference{"lines.csv", "comes to " + got[0].String() + ", and the manifest says " + want[0].String()})
+				found = append(found, Difference{name, "comes to " + got[0].String() + ", and the manifest says " + want[0].String()})
 			}
 			got, want = got[1:], want[1:]
 		}
@@ -144,15 +196,29 @@ func (m *Manifest) verifyTotals(path string) []Difference {
 	return found
 }
 
-// String says what a total is.
+// String says what a total is, as far as it goes.
 func (t Total) String() string {
-	return fmt.Sprintf("%s %s (invoices: %d, lines: %d)", t.Amount, t.Currency, t.Invoices, t.Lines)
+	s := fmt.Sprintf("net %s %s", t.Net, t.Currency)
+	if t.Gross != "" {
+		s += fmt.Sprintf(", tax %s, gross %s", t.Tax, t.Gross)
+	}
+	return s + fmt.Sprintf(" (invoices: %d, lines: %d)", t.Invoices, t.Lines)
 }
 
-// VerifyLines returns every difference between lines.csv of a directory and the invoices of a run: lines that are
-// missing, changed or more than there should be.
-func VerifyLines(dir string, run *billing.Run) ([]Difference, error) {
-	f, err := os.Open(filepath.Join(dir, "lines.csv"))
+// VerifyIssued returns every difference between the CSV files of a directory and the invoices of a run: lines and invoices
+// that are missing, changed or more than there should be.
+func VerifyIssued(dir string, run *billing.Run) ([]Difference, error) {
+	lines, err := verifyRows(dir, "lines.csv", "line", linesColumns, run, LinesCSV)
+	if err != nil {
+		return nil, err
+	}
+	invoices, err := verifyRows(dir, "invoices.csv", "invoice", invoicesColumns, run, InvoicesCSV)
+	return append(lines, invoices...), err
+}
+
+// verifyRows compares a CSV file, of one thing a row, with what would be written of a run.
+func verifyRows(dir, file, what string, columns []string, run *billing.Run, write func(io.Writer, *billing.Run) error) ([]Difference, error) {
+	f, err := os.Open(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // which the manifest tells
 	}
@@ -162,21 +228,25 @@ func VerifyLines(dir string, run *billing.Run) ([]Difference, error) {
 	defer f.Close()
 	got, err := csv.NewReader(f).ReadAll()
 	if err != nil {
-		return []Difference{{"lines.csv", "cannot be read: " + err.Error()}}, nil
+		return []Difference{{file, "cannot be read: " + err.Error()}}, nil
 	}
 	var issued bytes.Buffer
-	if err := LinesCSV(&issued, run); err != nil {
+	if err := write(&issued, run); err != nil {
 		return nil, err
 	}
 	want, err := csv.NewReader(&issued).ReadAll()
 	if err != nil {
 		return nil, err
 	}
+	id, number := slices.Index(columns, "invoice_id"), slices.Index(columns, "line_no")
 	name := func(record []string) string {
-		if len(record) < 5 {
+		switch {
+		case len(record) <= max(id, number):
 			return "row " + strings.Join(record, ",")
+		case number < 0:
+			return record[id]
 		}
-		return record[3] + "/" + record[4]
+		return record[id] + "/" + record[number]
 	}
 	inFile := map[string][]string{}
 	for _, record := range got {
@@ -187,23 +257,23 @@ func VerifyLines(dir string, run *billing.Run) ([]Difference, error) {
 		there, ok := inFile[name(record)]
 		delete(inFile, name(record))
 		if !ok {
-			found = append(found, Difference{"lines.csv", "line " + name(record) + " is issued and not in the file"})
+			found = append(found, Difference{file, what + " " + name(record) + " is issued and not in the file"})
 			continue
 		}
-		for i, column := range linesColumns {
+		for i, column := range columns {
 			if i < len(there) && there[i] != record[i] {
-				found = append(found, Difference{"lines.csv", fmt.Sprintf("line %s has %s %q, and issued is %q", name(record), column, there[i], record[i])})
+				found = append(found, Difference{file, fmt.Sprintf("%s %s has %s %q, and issued is %q", what, name(record), column, there[i], record[i])})
 			}
 		}
 	}
 	for _, record := range got {
 		if _, left := inFile[name(record)]; left {
-			found = append(found, Difference{"lines.csv", "line " + name(record) + " is not issued"})
+			found = append(found, Difference{file, what + " " + name(record) + " is not issued"})
 			delete(inFile, name(record))
 		}
 	}
 	if len(found) == 0 && len(got) != len(want) {
-		found = append(found, Difference{"lines.csv", fmt.Sprintf("%d lines, and issued are %d: some are there twice", len(got)-1, len(want)-1)})
+		found = append(found, Difference{file, fmt.Sprintf("%d %ss, and issued are %d: some are there twice", len(got)-1, what, len(want)-1)})
 	}
 	return found, nil
 }

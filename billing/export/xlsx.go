@@ -266,17 +266,22 @@ func invoicesSheet(run *billing.Run) table {
 		status = "DRAFT"
 	}
 	return table{
-		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "#Lines", "#Net total", "Currency", "#Tax", "#Gross total"),
-		height:  len(run.Invoices),
+		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "Due date", "#Lines",
+			"Currency", "#Net total", "#Tax", "#Gross total", "Buyer", "Buyer's VAT id", "Reference", "#Corrections", "#Findings"),
+		height: len(run.Invoices),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
-				a := run.Accounts[i.Tenant]
-				var tax, gross cell
-				if taxes, sum, whole := a.Taxes(i); len(taxes) > 0 {
-					tax, gross = money(sum, i.MinorUnits), money(whole, i.MinorUnits)
+				h := headOf(i, run)
+				var tax, gross, due cell
+				if h.taxed {
+					tax, gross = money(h.tax, i.MinorUnits), money(h.gross, i.MinorUnits)
 				}
-				if !yield(text(i.Tenant), text(a.Tenant.Name), text(i.Subscription), text(subscriptionName(i, a)), text(i.Period.String()), text(i.ID),
-					text(status), date(a.IssueDate), figure(len(i.Lines)), money(i.Total, i.MinorUnits), text(i.Currency), tax, gross) {
+				if d := h.account.DueDate(); d != civil.NoDate {
+					due = date(d)
+				}
+				if !yield(text(i.Tenant), text(h.account.Tenant.Name), text(i.Subscription), text(subscriptionName(i, h.account)), text(i.Period.String()), text(i.ID),
+					text(status), date(h.account.IssueDate), due, figure(len(i.Lines)), text(i.Currency), money(i.Total, i.MinorUnits), tax, gross,
+					text(h.account.Buyer()), text(h.vatID), text(h.reference), figure(h.corrections), figure(len(h.account.Findings))) {
 					return
 				}
 			}
@@ -286,7 +291,7 @@ func invoicesSheet(run *billing.Run) table {
 
 func linesSheet(run *billing.Run) table {
 	t := table{
-		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price", "#Amount", "Currency",
+		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price", "#Net amount", "Currency",
 			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
@@ -372,36 +377,39 @@ func reportedSheet(run *billing.Run) table {
 
 // controlSheet has the control totals of the manifest beside what the other sheets add up to.
 func controlSheet(run *billing.Run) table {
-	list := totals(run.Invoices)
+	list := totals(run)
 	lines := linesSheet(run).height
 	in := func(sheet, column string, count int) string {
 		return fmt.Sprintf("%s!$%s$2:$%s$%d", sheet, column, column, max(count, 1)+1)
 	}
-	invoiceCurrency, invoiceTotal := in("Invoices", "K", len(run.Invoices)), in("Invoices", "J", len(run.Invoices))
-	lineCurrency, lineAmount := in("Lines", "K", lines), in("Lines", "J", lines)
+	ofInvoices := func(column string) string { return in("Invoices", column, len(run.Invoices)) }
 	return table{
-		columns: titled("Currency", "#Invoices", "#Lines", "#Amount", "#Invoices, counted", "#Lines, counted", "#Totals, summed", "#Amounts, summed", "Agrees"),
-		height:  len(list),
+		columns: titled("Currency", "#Invoices", "#Lines", "#Net", "#Tax", "#Gross", "#Invoices, counted", "#Lines, counted",
+			"#Net of invoices", "#Tax of invoices", "#Gross of invoices", "#Net of lines", "Agrees"),
+		height: len(list),
 		rows: func(yield func(...cell) bool) {
 			for n, total := range list {
 				row := strconv.Itoa(n + 2)
-				amount := decimal.RequireFromString(total.Amount)
-				places := -amount.Exponent()
-				value := money(amount, places)
-				summed := func(currency, amounts string) cell {
-					c := value
+				places := -decimal.RequireFromString(total.Net).Exponent()
+				sum := func(amount string) cell { return money(decimal.RequireFromString(amount), places) }
+				summed := func(amount, currency, amounts string) cell {
+					c := sum(amount)
 					c.formula = "SUMIF(" + currency + ",A" + row + "," + amounts + ")"
 					return c
 				}
-				agrees := fmt.Sprintf(`IF(AND(B%[1]s=E%[1]s,C%[1]s=F%[1]s,ROUND(D%[1]s-G%[1]s,%[2]d)=0,ROUND(D%[1]s-H%[1]s,%[2]d)=0),"yes","NO")`, row, places)
-				if !yield(text(total.Currency), figure(total.Invoices), figure(total.Lines), value,
-					formula("COUNTIF("+invoiceCurrency+",A"+row+")", total.Invoices), formula("COUNTIF("+lineCurrency+",A"+row+")", total.Lines),
-					summed(invoiceCurrency, invoiceTotal), summed(lineCurrency, lineAmount), formula(agrees, "yes")) {
+				agrees := fmt.Sprintf("IF(AND(B%[1]s=G%[1]s,C%[1]s=H%[1]s,ROUND(D%[1]s-I%[1]s,%[2]d)=0,ROUND(E%[1]s-J%[1]s,%[2]d)=0,"+
+					`ROUND(F%[1]s-K%[1]s,%[2]d)=0,ROUND(D%[1]s-L%[1]s,%[2]d)=0),"yes","NO")`, row, places)
+				if !yield(text(total.Currency), figure(total.Invoices), figure(total.Lines), sum(total.Net), sum(total.Tax), sum(total.Gross),
+					formula("COUNTIF("+ofInvoices("K")+",A"+row+")", total.Invoices), formula("COUNTIF("+in("Lines", "K", lines)+",A"+row+")", total.Lines),
+					summed(total.Net, ofInvoices("K"), ofInvoices("L")), summed(total.Tax, ofInvoices("K"), ofInvoices("M")),
+					summed(total.Gross, ofInvoices("K"), ofInvoices("N")), summed(total.Net, in("Lines", "K", lines), in("Lines", "J", lines)),
+					formula(agrees, "yes")) {
 					return
 				}
 			}
 		},
-		notes: []string{"Invoices, lines and amount are the control totals of manifest.json; the columns beside them are worked out from the other sheets.",
-			"A spreadsheet keeps 15 digits of a number: longer ones are text here, and its sums leave them out. lines.csv and invoices.json have all digits."},
+		notes: []string{"Invoices, lines, net, tax and gross are the control totals of manifest.json; the columns beside them are worked out from the other sheets.",
+			"Tax and gross are of the invoices that have them.",
+			"A spreadsheet keeps 15 digits of a number: longer ones are text here, and its sums leave them out. The CSV files and invoices.json have all digits."},
 	}
 }

@@ -49,9 +49,9 @@ func TestXLSX(t *testing.T) {
 	if got := strings.Join(f.GetSheetList(), " "); got != "Invoices Lines Reported Findings Control" {
 		t.Errorf("the sheets are %s", got)
 	}
-	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|7|15,003,003.24|SEK")
-	wantCells(t, f, "Invoices", 3, false, "acme|Acme AB|Sub2|=HYPERLINK(1)|2026-10|INV-Sub2-202610|issued|2026-11-04|1|2.259|KWD")
-	wantCells(t, f, "Invoices", 4, false, "beta|Beta KK|Yen|Tokyo|2026-10|INV-Yen-202610|issued|2026-11-04|1|30,000|JPY")
+	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|2026-12-04|7|SEK|15,003,003.24|||Acme AB|||2|2")
+	wantCells(t, f, "Invoices", 3, false, "acme|Acme AB|Sub2|=HYPERLINK(1)|2026-10|INV-Sub2-202610|issued|2026-11-04|2026-12-04|1|KWD|2.259|||Acme AB|||0|2")
+	wantCells(t, f, "Invoices", 4, false, "beta|Beta KK|Yen|Tokyo|2026-10|INV-Yen-202610|issued|2026-11-04|2026-12-04|1|JPY|30,000|||Beta KK|||0|0")
 	wantCells(t, f, "Lines", 3, false, "acme|Sub1|INV-Sub1-202610|2|commitment|agent_standard|10|seat|900|2,903.23|SEK|2026-10-01|2026-10-11||||the rule and the figures")
 	// What stands in the file are the decimals; a date is a number, and what has more than 15 digits is text.
 	wantCells(t, f, "Lines", 5, true, "acme|Sub1|INV-Sub1-202610|4|connect|connect.sms|999999999999.999999|unit|0.000015|15000000|SEK|46296|46327||||the rule and the figures")
@@ -71,31 +71,34 @@ func TestXLSX(t *testing.T) {
 
 // TestXLSXControl: the totals are those of the manifest, and the formulas come to the same.
 func TestXLSXControl(t *testing.T) {
-	run := monthRun()
+	run := taxedMonth()
 	_, f := workbook(t, run)
-	for n, total := range totals(run.Invoices) {
+	for n, total := range totals(run) {
 		row := n + 2
 		got := cells(t, f, "Control", row, true)
-		if got[0] != total.Currency || !dec(got[3]).Equal(dec(total.Amount)) {
+		if got[0] != total.Currency || !dec(got[3]).Equal(dec(total.Net)) || !dec(got[4]).Equal(dec(total.Tax)) || !dec(got[5]).Equal(dec(total.Gross)) {
 			t.Errorf("row %d is %v, want %+v", row, got, total)
 		}
-		for i, column := range []string{"E", "F", "G", "H", "I"} {
+		for i, column := range []string{"G", "H", "I", "J", "K", "L", "M"} {
 			cell := column + string(rune('0'+row))
 			worked, err := f.CalcCellValue("Control", cell, excelize.Options{RawCellValue: true})
-			if err != nil || worked != got[4+i] {
-				t.Errorf("Control!%s is worked out as %q, %v, and was written as %q", cell, worked, err, got[4+i])
+			if err != nil || worked != got[6+i] {
+				t.Errorf("Control!%s is worked out as %q, %v, and was written as %q", cell, worked, err, got[6+i])
 			}
 		}
-		if got[8] != "yes" {
+		if got[12] != "yes" {
 			t.Errorf("%s does not agree", total.Currency)
 		}
 	}
-	// And they notice: a line that somebody changed.
-	if err := f.SetCellValue("Lines", "J3", 1); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := f.CalcCellValue("Control", "I4"); err != nil || got != "NO" {
-		t.Errorf("after a change of an amount in SEK the sheet says %q, %v", got, err)
+	// And they notice a cell that somebody changed.
+	for _, cell := range [][2]string{{"Lines", "J3"}, {"Invoices", "L2"}, {"Invoices", "M2"}, {"Invoices", "N2"}} {
+		_, f := workbook(t, run)
+		if err := f.SetCellValue(cell[0], cell[1], 1); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.CalcCellValue("Control", "M4"); err != nil || got != "NO" {
+			t.Errorf("after a change of %s in SEK the sheet says %q, %v", cell, got, err)
+		}
 	}
 }
 

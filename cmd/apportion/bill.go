@@ -421,17 +421,28 @@ func writeInvoices(w io.Writer, run *billing.Run) {
 			for _, l := range i.Lines {
 				rows = append(rows, []string{strconv.Itoa(l.No), string(l.Kind), l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.PeakAt(), l.Note})
 			}
-			rows = append(rows, []string{"", "total", "", "", "", i.Currency, i.Money(i.Total), "", ""})
+			sum := func(what, amount string) {
+				rows = append(rows, []string{"", what, "", "", "", i.Currency, amount, "", ""})
+			}
+			sum("net", i.Money(i.Total))
+			if taxes, tax, gross := run.Accounts[i.Tenant].Taxes(i); len(taxes) > 0 {
+				sum("tax", i.Money(tax))
+				sum("gross", i.Money(gross))
+			}
 			writeTable(w, []string{"LINE", "KIND", "METER", "QUANTITY", "UNIT", "PRICE", "AMOUNT", "PEAK AT", "NOTE"}, rows, 1, 4, 6, 7)
 			fmt.Fprintln(w)
 		}
 	} else {
 		var rows [][]string
 		for _, i := range run.Invoices {
-			rows = append(rows, []string{i.Tenant, i.Subscription, i.ID, strconv.Itoa(len(i.Lines)), i.Money(i.Total), i.Currency})
+			row := []string{i.Tenant, i.Subscription, i.ID, strconv.Itoa(len(i.Lines)), i.Money(i.Total), "", "", i.Currency}
+			if taxes, tax, gross := run.Accounts[i.Tenant].Taxes(i); len(taxes) > 0 {
+				row[5], row[6] = i.Money(tax), i.Money(gross)
+			}
+			rows = append(rows, row)
 		}
 		fmt.Fprintf(w, "%s%s\n\n", run.Period, what)
-		writeTable(w, []string{"TENANT", "SUBSCRIPTION", "INVOICE", "LINES", "TOTAL", ""}, rows, 4, 5)
+		writeTable(w, []string{"TENANT", "SUBSCRIPTION", "INVOICE", "LINES", "NET", "TAX", "GROSS", ""}, rows, 4, 5, 6, 7)
 		fmt.Fprintln(w)
 	}
 	if len(run.Invoices) == 0 {

@@ -185,7 +185,7 @@ func writeTotals(w io.Writer, totals []billing.Total, before, after string) {
 		money := func(d decimal.Decimal) string { return d.StringFixed(t.MinorUnits) }
 		name := t.Tenant
 		if name == "" {
-			name = "total"
+			name = "net total"
 		}
 		rows = append(rows, []string{name, money(t.Amount.Before), money(t.Amount.After), signed(t.Amount.Difference(), money), t.Currency})
 	}

@@ -17,9 +17,9 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify DIR",
 		Short: "Check the invoice files of a period against their manifest and what is issued",
 		Long: `Checks the directory of a period: that every file is there as its manifest says, and no other,
-and that lines.csv comes to the control totals. Where ClickHouse is configured, the lines of
-what is issued are compared with what is issued there, line by line. Every difference is
-listed, and the exit code is then 3.`,
+and that lines.csv and invoices.csv come to the control totals. Where ClickHouse is configured,
+both are compared with what is issued there, row by row. Every difference is listed, and the
+exit code is then 3.`,
 		Example: `  apportion verify --config data/apportion.yaml invoices/2026-10
   apportion verify --offline invoices/2026-10
   apportion verify --offline invoices/2026-10.draft --json`,
@@ -52,7 +52,7 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 		if len(issued.Stopped) > 0 {
 			return issued.Stopped[0]
 		}
-		more, err := export.VerifyLines(dir, issued)
+		more, err := export.VerifyIssued(dir, issued)
 		if err != nil {
 			return err
 		}
