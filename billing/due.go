@@ -68,9 +68,11 @@ const mostDue = 2
 
 // ClockSuspect returns an error if periods are due that only a clock that is ahead, or a long absence, can account
 // for: of a tenant that was issued before, more than two that are later than whatever was issued to anybody. Periods
-// of a tenant that is held or stopped while others were issued are none of these. The error's code is clock_suspect.
-func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool) error {
-	var latest civil.Month
+// of a tenant that is held or stopped while others were issued are none of these. Where nobody was issued yet, it is
+// more than two of any tenant that are later than the month in which the registry last changed, changed: what is
+// behind that is what schedule.from asks for. The error's code is clock_suspect.
+func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool, changed civil.Month) error {
+	latest, was := changed, "it is the last in which the registry changed"
 	before := map[string]bool{}
 	for i := range issued {
 		if len(before) == 0 || i.Period > latest {
@@ -78,8 +80,8 @@ func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool) error {
 		}
 		before[i.Tenant] = true
 	}
-	if len(before) == 0 {
-		return nil
+	if len(before) > 0 {
+		was = "it is the last that anybody was issued"
 	}
 	count := map[string]int{}
 	for _, d := range due {
@@ -87,10 +89,10 @@ func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool) error {
 			continue
 		}
 		for _, tenant := range d.Tenants {
-			if count[tenant]++; before[tenant] && count[tenant] > mostDue {
-				return fmt.Errorf("clock_suspect: %s and more periods of %s are due at once, and %s was the last that anybody was issued (R20); "+
+			if count[tenant]++; (before[tenant] || len(before) == 0) && count[tenant] > mostDue {
+				return fmt.Errorf("clock_suspect: after %s more than %d periods of %s are due at once, and %s (R20); "+
 					"is the clock ahead? If it is right, and nothing was issued for so long, set schedule.catchUp to true",
-					d.Period, tenant, latest)
+					latest, mostDue, tenant, was)
 			}
 		}
 	}

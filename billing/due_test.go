@@ -265,13 +265,18 @@ func TestFiringsAtAnyTime(t *testing.T) {
 }
 
 // TestClockSuspect: more than two periods due after the last that anybody was issued are a clock that is ahead, or a
-// long absence; before anything was issued, and of a tenant that is stopped beside others, they are neither.
+// long absence, and before anything was issued those after the registry's last change; of a tenant that is stopped
+// beside others they are neither.
 func TestClockSuspect(t *testing.T) {
 	for _, c := range []struct {
 		name, issued, due string
 		suspect           bool
 	}{
 		{"nothing issued yet", "", "a/2026-01 a/2026-02 a/2026-03", false},
+		{"nothing issued yet, two after the last change", "", "a/2026-05 a/2026-06 a/2026-07 a/2026-08", false},
+		{"nothing issued yet, three after the last change", "", "a/2026-06 a/2026-07 a/2026-08 a/2026-09", true},
+		{"issued after the last change", "a/2026-08", "a/2026-09 a/2026-10", false},
+		{"issued after the last change, and three", "a/2026-08", "a/2026-09 a/2026-10 a/2026-11", true},
 		{"two", "a/2026-01", "a/2026-02 a/2026-03", false},
 		{"three", "a/2026-01", "a/2026-02 a/2026-03 a/2026-04", true},
 		{"three of one that is new", "a/2026-01", "b/2026-02 b/2026-03 b/2026-04", false},
@@ -288,7 +293,7 @@ func TestClockSuspect(t *testing.T) {
 				tenant, period, _ := strings.Cut(d, "/")
 				due = append(due, billing.DuePeriod{Period: month(t, period), Tenants: []string{tenant}})
 			}
-			if err := billing.ClockSuspect(due, issued); (err != nil) != c.suspect || err != nil && !strings.HasPrefix(err.Error(), "clock_suspect: ") {
+			if err := billing.ClockSuspect(due, issued, month(t, "2026-06")); (err != nil) != c.suspect || err != nil && !strings.HasPrefix(err.Error(), "clock_suspect: ") {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas"
+	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
 )
@@ -46,6 +47,14 @@ func (f *registryFold) apply(offset, arrivedMS int64, value []byte) error {
 	f.state, j = clickhouse.Judge(f.state, offset, arrivedMS, value)
 	f.judged, f.states = append(f.judged, j), append(f.states, f.state)
 	return nil
+}
+
+// changed is the month in which the last command came, by Kafka's clock in UTC.
+func (f *registryFold) changed() civil.Month {
+	if len(f.judged) == 0 {
+		return 0
+	}
+	return civil.DateOfTime(time.UnixMilli(f.judged[len(f.judged)-1].ArrivedMS).UTC()).Month()
 }
 
 // catchUp takes what the topic has by now.

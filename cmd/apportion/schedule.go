@@ -109,7 +109,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if err != nil {
 		return err
 	}
-	if err := billing.ClockSuspect(due, issued); err != nil && !s.a.cfg.Schedule.CatchUp {
+	if err := billing.ClockSuspect(due, issued, s.registry.changed()); err != nil && !s.a.cfg.Schedule.CatchUp {
 		s.metrics.stopped.Reset()
 		for _, d := range due {
 			s.metrics.stopped.WithLabelValues("clock_suspect").Add(float64(len(d.Tenants)))
