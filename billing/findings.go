@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"apportion/aggregate"
@@ -56,24 +57,24 @@ type kindOfFinding struct {
 
 // kindsOfFinding has what there is to find, in the order in which it is shown.
 var kindsOfFinding = []kindOfFinding{
-	{refusedCorrection, "R22", "corrections were refused, and what they correct is billed", "have the source send them again as the event contract has it, with a revision as high", true},
-	{refused, "R22", "events were refused", "have the source send them again as the event contract has it, unless they were never meant to count", false},
-	{aggregate.NeverBilled, "R10", "events are on no invoice, since no subscription was active", "see whether a term or a cancellation is wrong; if none is, this usage is never charged", true},
-	{aggregate.Ahead, "R24", "events start after now", "look at the clock of the source; they count in the month that they start in", true},
-	{unknownTenant, "R10", "tenants have usage and are not in the registry", "add them to the registry, or have the source send the right tenantid", false},
-	{aggregate.OpenSession, "R12", "sessions have no end, and are taken to last as long as they may", "have the source send when they ended", false},
-	{aggregate.Unmapped, "R10", "sessions are of agents that no active subscription is mapped to", "map the agents; until then the primary has their usage", false},
-	{aggregate.UnknownSubscription, "R10", "events name a subscription that the tenant lacks", "correct the id at the source, or add the subscription", false},
-	{aggregate.Conflict, "R8", "events have several contents at their highest revision", "have the source send the right one with a higher revision", false},
-	{openPeak, "R15", "sessions without an end make the peak that is charged", "have the source send when they ended before this is signed", false},
-	{samePerson, "R13", "agents at a peak over the pool have ids that differ only in case or outer spaces", "if they are one person, have the source write the id in one way", false},
+	{refusedCorrection, "R22", "corrections that were refused, while what they correct is billed", "have the source send them again as the event contract has it, with a revision as high", true},
+	{refused, "R22", "events that were refused", "have the source send them again as the event contract has it, unless they were never meant to count", false},
+	{aggregate.NeverBilled, "R10", "events that no invoice carries, since no subscription was active", "see whether a term or a cancellation is wrong; if none is, this usage is never charged", true},
+	{aggregate.Ahead, "R24", "events that start after now", "look at the clock of the source; they count in the month that they start in", true},
+	{unknownTenant, "R10", "tenants that have usage and are not in the registry", "add them to the registry, or have the source send the right tenantid", false},
+	{aggregate.OpenSession, "R12", "sessions without an end, which are taken to last as long as they may", "have the source send when they ended", false},
+	{aggregate.Unmapped, "R10", "sessions of agents that no active subscription is mapped to", "map the agents; until then the primary has their usage", false},
+	{aggregate.UnknownSubscription, "R10", "events that name a subscription which the tenant lacks", "correct the id at the source, or add the subscription", false},
+	{aggregate.Conflict, "R8", "events with several contents at their highest revision", "have the source send the right one with a higher revision", false},
+	{openPeak, "R15", "sessions without an end that make the peak which is charged", "have the source send when they ended before this is signed", false},
+	{samePerson, "R13", "agents at a peak over the pool whose ids differ only in case or outer spaces", "if they are one person, have the source write the id in one way", false},
 }
 
 // kindOf returns what a code means, and its place in the list.
 func kindOf(code string) (kind kindOfFinding, place int) {
 	place = slices.IndexFunc(kindsOfFinding, func(k kindOfFinding) bool { return k.code == code })
 	if place < 0 {
-		return kindOfFinding{code: code, what: "are to be looked at"}, len(kindsOfFinding)
+		return kindOfFinding{code: code, what: "to be looked at"}, len(kindsOfFinding)
 	}
 	return kindsOfFinding[place], place
 }
@@ -94,11 +95,21 @@ func (f Finding) Lacking() bool {
 // String says the finding in one line.
 func (f Finding) String() string {
 	kind, _ := kindOf(f.Code)
-	names := strings.Join(f.Names, ", ")
-	if int64(len(f.Names)) < f.Count {
-		names += ", …"
+	return fmt.Sprintf("%s: %s (%s): %s: %d (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()), f.Code, f.Rule, kind.what, f.Count, f.Named(), f.Advice)
+}
+
+// Named lists the names, in quotes where outer spaces would be lost on the reader.
+func (f Finding) Named() string {
+	names := slices.Clone(f.Names)
+	for n, name := range names {
+		if strings.TrimSpace(name) != name {
+			names[n] = strconv.Quote(name)
+		}
 	}
-	return fmt.Sprintf("%s: %s (%s): %d %s (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()), f.Code, f.Rule, f.Count, kind.what, names, f.Advice)
+	if int64(len(names)) < f.Count {
+		names = append(names, "…")
+	}
+	return strings.Join(names, ", ")
 }
 
 // Findings returns what there is to be looked at in a period of all tenants (R24): of those that are issued what was found

@@ -137,9 +137,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		issuedBefore := slices.DeleteFunc(slices.Clone(chosen), func(t *registry.Tenant) bool {
 			return len(chains[t.ID]) == 0 || issueOf(chains[t.ID], period) != nil
 		})
-		if len(issuedBefore) == 0 {
-			return b.draft(ctx, snapshot, period, tenants, now, aggregate.Settled, reratings{}, chains)
-		}
+		// What was found of usage in other months is in the daily figures (R24).
 		pass, err := b.refresh(ctx, snapshot)
 		if err != nil {
 			return nil, err
