@@ -107,9 +107,13 @@ type Invoice struct {
 // Money writes an amount with the decimals of the invoice's currency.
 func (i Invoice) Money(amount decimal.Decimal) string { return amount.StringFixed(i.MinorUnits) }
 
-// MarshalJSON writes the invoice under the names of the columns of lines.csv, with quantities, prices and amounts
-// as strings, so that no reader takes them for binary fractions.
-func (i Invoice) MarshalJSON() ([]byte, error) {
+// MarshalJSON writes the invoice without taxes, see [Account.JSON].
+func (i Invoice) MarshalJSON() ([]byte, error) { return json.Marshal(Account{}.JSON(i)) }
+
+// JSON returns what an invoice is written as in JSON: under the names of the columns of lines.csv and invoices.csv, with
+// quantities, prices and amounts as strings, so that no reader takes them for binary fractions. Tax and gross are there where
+// taxes are stated.
+func (a Account) JSON(i Invoice) any {
 	type line struct {
 		No        int        `json:"line_no"`
 		Kind      Kind       `json:"kind"`
@@ -124,19 +128,24 @@ func (i Invoice) MarshalJSON() ([]byte, error) {
 		Corrects  string     `json:"corrects,omitempty"`
 		Note      string     `json:"note"`
 	}
-	lines := []line{}
-	for _, l := range i.Lines {
-		lines = append(lines, line{l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.From, l.To, l.PeakAt(), l.Corrects, l.Note})
-	}
-	return json.Marshal(struct {
+	invoice := struct {
 		ID           string      `json:"invoice_id"`
 		Tenant       string      `json:"tenant_id"`
 		Subscription string      `json:"subscription_id"`
 		Period       civil.Month `json:"period"`
 		Currency     string      `json:"currency"`
 		Net          string      `json:"net"`
+		Tax          string      `json:"tax,omitempty"`
+		Gross        string      `json:"gross,omitempty"`
 		Lines        []line      `json:"lines"`
-	}{i.ID, i.Tenant, i.Subscription, i.Period, i.Currency, i.Money(i.Total), lines})
+	}{ID: i.ID, Tenant: i.Tenant, Subscription: i.Subscription, Period: i.Period, Currency: i.Currency, Net: i.Money(i.Total), Lines: []line{}}
+	if taxes, tax, gross := a.Taxes(i); len(taxes) > 0 {
+		invoice.Tax, invoice.Gross = i.Money(tax), i.Money(gross)
+	}
+	for _, l := range i.Lines {
+		invoice.Lines = append(invoice.Lines, line{l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.From, l.To, l.PeakAt(), l.Corrects, l.Note})
+	}
+	return invoice
 }
 
 // InvoiceID is the id of a subscription's invoice for a period. Subscription ids are unique across tenants (R1),

@@ -174,6 +174,10 @@ func samples() []sampleFile {
 			offPeppol(history(registry.Tax{Category: "E", Reason: "Article 132"}, registry.Tax{From: october1, Category: "Z"})), sellerAB(), false},
 		sampleFile{"negative-two-rates", october("SEK", corrections()...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
 		sampleFile{"negative-two-rates-plain", october("EUR", corrections()...), offPeppol(history(standard("24", 0), standard("25.5", september1))), sellerAB(), false},
+		sampleFile{"negative-reverse-beside-standard", october("EUR", corrections()...),
+			history(standard("25", 0), registry.Tax{From: september1, Category: "AE", Reason: "Reverse charge"}), sellerAB(), false},
+		sampleFile{"negative-reverse-beside-standard-plain", october("EUR", corrections()...),
+			offPeppol(history(registry.Tax{Category: "AE", Reason: "Reverse charge"}, standard("24", september1))), sellerAB(), false},
 		sampleFile{"nothing-two-rates", october("SEK", zeros...), history(standard("12", 0), standard("25", october1)), sellerAB(), false})
 	for category, reason := range map[string]string{"S": "", "Z": "", "E": "Article 132", "AE": "Reverse charge", "G": "Export outside the EU", "O": "Not subject to VAT"} {
 		rate := "0"

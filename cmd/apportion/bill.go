@@ -340,16 +340,25 @@ func (a *app) leftOutFinding() error {
 	return findings("not all files could be written: " + counted(len(a.leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
 }
 
+// invoicesOf returns the invoices of a run as they are written in JSON.
+func invoicesOf(run *billing.Run) []any {
+	list := []any{}
+	for _, i := range run.Invoices {
+		list = append(list, run.Accounts[i.Tenant].JSON(i))
+	}
+	return list
+}
+
 // printRun prints invoices, and returns a finding if a tenant was stopped.
 func (a *app) printRun(run *billing.Run) error {
 	result := struct {
 		Period   civil.Month       `json:"period"`
 		Draft    bool              `json:"draft"`
-		Invoices []billing.Invoice `json:"invoices"`
+		Invoices []any             `json:"invoices"`
 		Stopped  []*billing.Stop   `json:"stopped"`
 		LeftOut  []*export.Refusal `json:"left_out"`
 		Findings []billing.Finding `json:"findings"`
-	}{run.Period, run.Draft, append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
 		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err

@@ -173,12 +173,12 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		Published int64             `json:"published"`
 		Refused   int               `json:"refused_commands"`
 		Balance   *reconciliation   `json:"balance"`
-		Invoices  []billing.Invoice `json:"invoices"`
+		Invoices  []any             `json:"invoices"`
 		Stopped   []*billing.Stop   `json:"stopped"`
 		LeftOut   []*export.Refusal `json:"left_out"`
 		Findings  []billing.Finding `json:"findings"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		append([]billing.Invoice{}, run.Invoices...), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+		invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
 		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, run)
