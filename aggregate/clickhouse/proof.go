@@ -64,7 +64,7 @@ func (p *prover) prove(ctx context.Context) ([]aggregate.Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.places(ctx, stand); err != nil {
+	if err := p.placed(ctx, stand); err != nil {
 		return nil, err
 	}
 	if err := p.inForce(ctx, lasting); err != nil {
@@ -98,40 +98,65 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	return q, strings.NewReplacer("$of", of, "$known", known(aggregate.Extent{Positions: p.pass.Positions, ArrivedBy: aggregate.Settled})).Replace(sql)
 }
 
+// What is counted of a date of a tenant, where `at` is the date of UTC times atDay, and of how many instants at which a date
+// begins anywhere lie before on it: with these, there are whole dates of every zone.
+const (
+	allRows   = iota // rows, and when the last session of these ends
+	rows             // of identities with several rows: the rows,
+	places           // the places on Kafka,
+	winners          // the events,
+	standing         // the identities, by date of UTC,
+	unnoted          // and those of them that usage_moved lacks
+	lastingOn        // when the last session of those that begin before all of the dates ends
+)
+
+const atDay = 128
+
 // An identity with one row is one event with one delivery: it is enough to count them. Of the others, which are few,
 // deliveries are counted by place, since a row that came twice may not be merged yet, and the winner says on which date
-// the event is, wherever its deliveries are. Grouped is by what has whole dates of every zone: by date of UTC, and by how
-// many instants at which a date begins anywhere lie before on it.
+// the event is, wherever its deliveries are.
 const counted = `WITH (
 		SELECT groupArray(identity) FROM (SELECT identity FROM usage_events WHERE $of GROUP BY identity HAVING count() > 1)
 	) AS several
-	SELECT 'all' AS what, tenant, $day AS day, $class AS class, toInt64(count()) AS n, toInt64(0) AS events, max(` + until + `) AS last, emptyArrayUInt64() AS identities
-	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known GROUP BY tenant, day, class
+	SELECT toUInt8($allRows) AS what, tenant, $at(at_ms) AS at, toInt64(count()) AS n, max(` + until + `) AS last
+	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known GROUP BY tenant, at
 	UNION ALL
-	SELECT 'several', tenant, $day AS day, $class AS class, toInt64(uniqExact(topic, partition, offset)) - toInt64(count()), -toInt64(count()), 0, groupUniqArray(identity)
-	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND identity IN (SELECT arrayJoin(several)) AND $known GROUP BY tenant, day, class
-	UNION ALL
-	SELECT 'winners', tenant, $day AS day, $class AS class, 0, toInt64(count()), 0, []
+	SELECT toUInt8(entry.1) AS what, tenant, entry.2 AS at, toInt64(if(what = $standing, uniqExact(identity), count())) AS n, 0
 	FROM (
-		SELECT tenant, argMax(u.at_ms, (u.revision, u.time_ms, u.content)) AS at_ms FROM usage_events AS u
-		WHERE $of AND identity IN (SELECT arrayJoin(several)) AND $known
-		GROUP BY tenant, source, id)
-	WHERE at_ms >= {lo:Int64} AND at_ms < {hi:Int64}
-	GROUP BY tenant, day, class
+		SELECT tenant, any(e.identity) AS identity,
+			argMax(e.at_ms, (e.revision, e.time_ms, e.content)) AS won, groupArray(e.at_ms) AS instants,
+			groupUniqArray((e.topic, e.partition, e.offset, e.at_ms)) AS delivered,
+			arrayDistinct(arrayMap(a -> intDiv(a, 86400000), instants)) AS dates,
+			arrayJoin(arrayConcat([($winners, $at(won))], arrayMap(a -> ($rows, $at(a)), instants), arrayMap(p -> ($places, $at(p.4)), delivered),
+				arrayMap(d -> ($standing, toUInt32(d * $day)), dates),
+				if(length(dates) > 1 AND arrayExists(d -> d >= {from:Int64} AND d < {to:Int64}, dates), arrayMap(d -> ($unnoted, toUInt32(d * $day)), dates), []))) AS entry
+		FROM usage_events AS e
+		WHERE $of AND e.identity IN (SELECT arrayJoin(several)) AND $known
+		GROUP BY tenant, source, id
+	)
+	WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (SELECT tenant, identity, day FROM usage_moved)
+	GROUP BY tenant, entry
 	UNION ALL
-	SELECT 'not in usage_moved', tenant, day, 0, toInt64(count()), 0, 0, []
-	FROM (
-		SELECT tenant, identity, groupUniqArray($day) AS days FROM usage_events
-		WHERE $of AND identity IN (SELECT arrayJoin(several)) AND $known
-		GROUP BY tenant, identity
-		HAVING length(days) > 1 AND arrayExists(d -> d >= {from:Int64} AND d < {to:Int64}, days))
-	ARRAY JOIN days AS day
-	WHERE (tenant, identity, toInt32(day)) NOT IN (SELECT tenant, identity, day FROM usage_moved)
-	GROUP BY tenant, day
-	UNION ALL
-	SELECT 'before', tenant, 0, 0, 0, 0, max(` + until + `) AS last, []
+	SELECT toUInt8($lastingOn), tenant, toUInt32(0), 0, max(` + until + `)
 	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} - {reach:Int64} AND at_ms < {lo:Int64} AND ` + until + ` > {lo:Int64} AND $known
 	GROUP BY tenant`
+
+// counting returns the query with the instants at which dates begin.
+func counting(cuts []int64) string {
+	sql := counted
+	for _, instant := range []string{"at_ms", "won", "a", "p.4"} {
+		at := fmt.Sprintf("toUInt32(intDiv(%s, 86400000) * %d", instant, atDay)
+		for _, cut := range cuts[1:] {
+			at += fmt.Sprintf(" + (%s %% 86400000 >= %d)", instant, cut)
+		}
+		sql = strings.ReplaceAll(sql, "$at("+instant+")", at+")")
+	}
+	for name, n := range map[string]int{"allRows": allRows, "rows": rows, "places": places, "winners": winners, "standing": standing,
+		"unnoted": unnoted, "lastingOn": lastingOn, "day": atDay} {
+		sql = strings.ReplaceAll(sql, "$"+name, fmt.Sprint(n))
+	}
+	return sql
+}
 
 // count counts deliveries and events. It returns the dates that a session of an earlier one lasts into, which need not
 // have any delivery of their own, and how many identities stand on each date of UTC.
@@ -140,66 +165,57 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 	if err != nil {
 		return nil, nil, err
 	}
-	class := "toUInt16(0"
-	for _, cut := range cuts[1:] {
-		class += fmt.Sprintf(" + (at_ms %% 86400000 >= %d)", cut)
-	}
-	q, sql := p.query(ctx, strings.NewReplacer("$day", "toInt64(intDiv(at_ms, 86400000))", "$class", class+")").Replace(counted))
+	q, sql := p.query(ctx, counting(cuts))
 	lasting, stand = map[tenantDay]bool{}, map[tenantDay]int64{}
 	lastsInto := func(tenant string, zone *civil.Zone, after civil.Date, until int64) {
 		for _, d := range aggregate.Days(tenant, zone, max(p.from, after+1), min(p.to, zone.DateOf(until-1)+1)) {
 			lasting[tenantDay{tenant, d.Date}] = true
 		}
 	}
-	several := map[tenantDay]map[uint64]bool{}
-	err = q.each(p.shard, sql, func(rows driver.Rows) error {
-		var what, tenant string
-		var n, events, last int64
-		var utc int64
-		var class uint16
-		var identities []uint64
-		if err := rows.Scan(&what, &tenant, &utc, &class, &n, &events, &last, &identities); err != nil {
+	err = q.each(p.shard, sql, func(result driver.Rows) error {
+		var what uint8
+		var tenant string
+		var at uint32
+		var n, last int64
+		if err := result.Scan(&what, &tenant, &at, &n, &last); err != nil {
 			return err
 		}
-		key, zone := tenantDay{tenant, civil.Date(utc)}, p.zones[tenant]
+		utc, zone := civil.Date(at/atDay), p.zones[tenant]
+		var deliveries, events int64
 		switch what {
-		case "not in usage_moved":
-			p.fault(tenant, key.day, "usage_moved lacks %d of the events that stand on several dates of UTC", n)
-			return nil
-		case "before":
+		case allRows:
+			deliveries, events = n, n
+			stand[tenantDay{tenant, utc}] += n
+		case rows:
+			deliveries, events = -n, -n
+			stand[tenantDay{tenant, utc}] -= n
+		case places:
+			deliveries = n
+		case winners:
+			events = n
+		case standing:
+			stand[tenantDay{tenant, utc}] += n
+		case unnoted:
+			p.fault(tenant, utc, "usage_moved lacks %d of the events that stand on several dates of UTC", n)
+		case lastingOn:
 			if zone != nil {
 				lastsInto(tenant, zone, p.from-1, last)
 			}
-			return nil
-		case "all":
-			stand[key] += n
-			events = n
-		case "several":
-			stand[key] += events
-			if several[key] == nil {
-				several[key] = map[uint64]bool{}
-			}
-			for _, identity := range identities {
-				several[key][identity] = true
-			}
 		}
-		if zone == nil {
+		if zone == nil || what > winners {
 			return nil
 		}
-		date := zone.DateOf(utc*day + cuts[class])
-		if what == "all" && last > utc*day {
+		date := zone.DateOf(civil.UTC.Start(utc) + cuts[at%atDay])
+		if what == allRows {
 			lastsInto(tenant, zone, date, last)
 		}
 		if date >= p.from && date < p.to {
 			proof := p.of(tenant, date)
-			proof.Deliveries += n
+			proof.Deliveries += deliveries
 			proof.Events += events
 		}
 		return nil
 	})
-	for key, identities := range several {
-		stand[key] += int64(len(identities))
-	}
 	return lasting, stand, err
 }
 
@@ -229,9 +245,9 @@ func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// places finds the dates of UTC on which usage_places has fewer events than stand there. Rows that came twice, or are of
+// placed finds the dates of UTC on which usage_places has fewer events than stand there. Rows that came twice, or are of
 // deliveries that the pass does not know, only make it look closer.
-func (p *prover) places(ctx context.Context, stand map[tenantDay]int64) error {
+func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 	suspects := map[string]bool{}
 	has := map[tenantDay]int64{}
 	look := func(count, and string) error {
