@@ -23,8 +23,8 @@ var (
 	arrivalRE = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`)
 )
 
-// TestPagesDoAsTheySay runs what the tutorial shows, and then what the page for publishers does with the same usage,
-// and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own.
+// TestPagesDoAsTheySay runs what the tutorial shows, and then what the pages for publishers and for finance do
+// with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own.
 func TestPagesDoAsTheySay(t *testing.T) {
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
 	const prefix = "pages."
@@ -48,7 +48,7 @@ func TestPagesDoAsTheySay(t *testing.T) {
 	if out, err := execute("apportion migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
-	for _, page := range []string{"tutorial.md", "how-to/publish-events.md"} {
+	for _, page := range []string{"tutorial.md", "how-to/publish-events.md", "how-to/import-invoices.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 		if err != nil {
 			t.Fatal(err)
