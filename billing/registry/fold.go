@@ -386,7 +386,7 @@ func changesRefused(old, next *Tenant) []Refusal {
 	}
 	immutable(path+".timeZone", old.TimeZone, next.TimeZone, "leave it as it is")
 	if old.Telephony != next.Telephony {
-		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); change it for all subscriptions at once with `apportion registry change-telephony %s %s`", old.Telephony, next.ID, next.Telephony)
+		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); change it for all subscriptions at once with `apportion registry change-telephony %s %s --reason …`", old.Telephony, next.ID, next.Telephony)
 	}
 	for i := range old.Subscriptions {
 		was := &old.Subscriptions[i]

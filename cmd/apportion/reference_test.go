@@ -119,13 +119,13 @@ func TestReferenceHasEveryCommand(t *testing.T) {
 // commandRE finds a command with its arguments, up to what ends it in a shell or in the text.
 var commandRE = regexp.MustCompile("(?:\\bbin/|[$`] ?|^)apportion ([a-z-][^`|>;#\n]*)")
 
-// Every command that a page shows is one, with flags that it has.
+// Every command that a page or a message of the program shows is one, with flags that it has.
 func TestPagesShowCommands(t *testing.T) {
 	root := newRoot(&app{})
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	pages := []string{"../../README.md", "../../docs/tutorial.md"}
-	for _, pattern := range []string{"../../docs/*/*.md", "../../deploy/*.y*ml"} {
+	for _, pattern := range []string{"../../docs/*/*.md", "../../deploy/*.y*ml", "../../*/*.go", "../../*/*/*.go"} {
 		more, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -134,6 +134,9 @@ func TestPagesShowCommands(t *testing.T) {
 	}
 	seen := 0
 	for _, page := range pages {
+		if strings.HasSuffix(page, "_test.go") {
+			continue
+		}
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -145,6 +148,14 @@ func TestPagesShowCommands(t *testing.T) {
 				if err != nil || cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 					t.Errorf("%s: %q is no command", page, usage[0])
 					continue
+				}
+				if len(rest) > 0 { // to be run as it is, not a name in passing
+					cmd.Flags().VisitAll(func(f *pflag.Flag) {
+						short := f.Shorthand != "" && strings.Contains(usage[0], " -"+f.Shorthand+" ")
+						if f.Annotations[cobra.BashCompOneRequiredFlag] != nil && !short && !strings.Contains(usage[0], "--"+f.Name) {
+							t.Errorf("%s: %q lacks --%s", page, usage[0], f.Name)
+						}
+					})
 				}
 				known := append(flagsOf(cmd.Flags()), "--help", "--version")
 				for c := cmd; c != nil; c = c.Parent() {
