@@ -131,7 +131,7 @@ func insert(t failer, conn driver.Conn, first int64, deliveries []schemas.Event)
 func clear(t failer, shards ...driver.Conn) {
 	t.Helper()
 	for _, shard := range shards {
-		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_passes", "usage_places", "usage_moved"} {
+		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_days_copy", "usage_passes", "usage_places", "usage_moved"} {
 			if err := shard.Exec(context.Background(), "TRUNCATE TABLE "+table); err != nil {
 				t.Fatal(err)
 			}
