@@ -328,13 +328,15 @@ func (s *sheet) totals(due civil.Date) {
 	sums := across/2 - gap/2
 	at := right - sums
 
-	title := "Amount due"
+	title := "To pay"
 	shown := gross
-	switch {
-	case gross.IsNegative():
-		title, shown = "Credit to you", gross.Abs()
-	case gross.IsZero():
-		title = "Total"
+	if gross.IsNegative() {
+		title, shown = "Credit", gross.Abs()
+	}
+	if len(taxes) > 0 {
+		title += ", gross"
+	} else {
+		title += ", net"
 	}
 	amount := func(d decimal.Decimal) string { return grouped(d, s.invoice.MinorUnits) }
 	total := s.block(s.invoice.Currency+space+amount(shown), fonts.SemiBoldFigures, 12*pt, 16*pt, 10*pageWidth, ink)

@@ -284,7 +284,7 @@ func TestPDFSaysAll(t *testing.T) {
 		"Standard seats, committed · 1–31 October 2026", "9 000.00", "Connect, SMS · 1–31 October 2026", "13 560", "units", "0.45", "6 102.00",
 		"Standard seats, overage · 1–31 October 2026", "Standard seats, correction of September 2026", "−1", "−1 100.00",
 		"Corrects what was charged as overage: invoice INV-Sub1-202609, line 3",
-		"Net total", "22 319.74", "VAT 25%", "5 579.94", "Amount due", "SEK 27 899.68", "IBAN SE45 5000 0000 0583 9825 7466",
+		"Net total", "22 319.74", "VAT 25%", "5 579.94", "To pay, gross", "SEK 27 899.68", "IBAN SE45 5000 0000 0583 9825 7466",
 		"Terms: 30 days from the issue date", "26 at 10:31", "25 included", "08:00", "How usage is split",
 		"IVR calls in progress at once, at the most", "18", "first at 10:31 on 14 October", "Page 1 of 1")
 	if text := strings.Join(all[0], " "); strings.Contains(text, "DRAFT") || !strings.Contains(text, "At 10:31 on 14 October, 26 agents were signed in at once;") {
@@ -316,8 +316,8 @@ func TestPDFPages(t *testing.T) {
 				t.Errorf("no amount %s", amount)
 			}
 		}
-		if lines > 1 && at["Amount due"] != 1 {
-			t.Errorf("the total is there %d times", at["Amount due"])
+		if lines > 1 && at["To pay, gross"] != 1 {
+			t.Errorf("the total is there %d times", at["To pay, gross"])
 		}
 	}
 }
@@ -328,16 +328,16 @@ func TestPDFOfCreditAndNothing(t *testing.T) {
 	credit := invoiceOf("KWD", 3, billing.Line{Kind: billing.Adjustment, Meter: "agent_standard", Quantity: dec("-3"), Unit: "seat",
 		Amount: dec("-1234567.891"), Corrects: "INV-Sub1-202609", From: civil.NewDate(2026, 9, 1), To: civil.NewDate(2026, 10, 1)})
 	page := pages(t, credit, exempt, false)[0]
-	has(t, page, "Credit to you", "KWD 1 234 567.891", "−1 234 567.891", "VAT, reverse charge", "0.000", "Reverse charge, article 196",
+	has(t, page, "Credit, gross", "KWD 1 234 567.891", "−1 234 567.891", "VAT, reverse charge", "0.000", "Reverse charge, article 196",
 		"Nothing to pay", "Corrects invoice INV-Sub1-202609")
-	if slices.Contains(page, "Amount due") || strings.Contains(strings.Join(page, " "), "IBAN") {
+	if slices.Contains(page, "To pay, gross") || strings.Contains(strings.Join(page, " "), "IBAN") {
 		t.Errorf("a credit asks for money: %q", page)
 	}
 
 	untaxed := acmeAB()
 	untaxed.Tenant.BillTo.Tax, untaxed.Tenant.BillTo.Name = nil, ""
 	page = pages(t, invoiceOf("JPY", 0, usageLine("agent_standard", "3")), untaxed, false)[0]
-	has(t, page, "Acme", "Nothing is charged for this period.", "Total", "JPY 0", "Nothing is to be paid.")
+	has(t, page, "Acme", "Nothing is charged for this period.", "To pay, net", "JPY 0", "Nothing is to be paid.")
 	if strings.Contains(strings.Join(page, " "), "Net total") {
 		t.Error("a tax is shown that nobody stated")
 	}

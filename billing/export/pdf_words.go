@@ -203,11 +203,11 @@ func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool)
 	overage += " of overage " + several(l.Quantity, "is", "are") + " charged"
 	switch {
 	case !pooled:
-		return fmt.Sprintf("%s; the subscription includes %s. %s (R15).", fact, included, overage)
+		return fmt.Sprintf("%s; the subscription includes %s. %s.", fact, included, overage)
 	case l.PeakMS == billing.NoInstant:
-		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest of those active at the end (R15, R16).", fact, included, overage)
+		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest of those active at the end.", fact, included, overage)
 	default:
-		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest active one (R15, R16).", fact, included, overage)
+		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest active one.", fact, included, overage)
 	}
 }
 

@@ -21,17 +21,17 @@ func TestWhy(t *testing.T) {
 		want                  string
 	}{
 		{"agent_standard", "seat", "1", 25, peakMS, true,
-			"At 10:31 on 14 October, 26 agents were signed in at once; the subscriptions together include 25. One seat of overage is charged to this subscription because it is the oldest active one (R15, R16)."},
+			"At 10:31 on 14 October, 26 agents were signed in at once; the subscriptions together include 25. One seat of overage is charged to this subscription because it is the oldest active one."},
 		{"agent_premium", "seat", "12", 1000, peakMS, false,
-			"At 10:31 on 14 October, 1 012 premium agents were signed in at once; the subscription includes 1 000. The 12 seats of overage are charged (R15)."},
+			"At 10:31 on 14 October, 1 012 premium agents were signed in at once; the subscription includes 1 000. The 12 seats of overage are charged."},
 		{"agent_standard", "seat", "1", 0, peakMS, false,
-			"At 10:31 on 14 October, 1 agent was signed in at once; the subscription includes none. One seat of overage is charged (R15)."},
+			"At 10:31 on 14 October, 1 agent was signed in at once; the subscription includes none. One seat of overage is charged."},
 		{"ivr_port", "port", "3", 50, peakMS, true,
-			"At 10:31 on 14 October, 53 IVR calls were in progress at once; the subscriptions together include 50. Three ports of overage are charged to this subscription because it is the oldest active one (R15, R16)."},
+			"At 10:31 on 14 October, 53 IVR calls were in progress at once; the subscriptions together include 50. Three ports of overage are charged to this subscription because it is the oldest active one."},
 		{"agent_standard", "seat", "2", 25, named, true,
-			"In October 2026, 27 different agents worked; the subscriptions together include 25. Two seats of overage are charged to this subscription because it is the oldest of those active at the end (R15, R16)."},
+			"In October 2026, 27 different agents worked; the subscriptions together include 25. Two seats of overage are charged to this subscription because it is the oldest of those active at the end."},
 		{"agent_premium", "seat", "2", 0, named, false,
-			"In October 2026, 2 different premium agents worked; the subscription includes none. Two seats of overage are charged (R15)."},
+			"In October 2026, 2 different premium agents worked; the subscription includes none. Two seats of overage are charged."},
 	} {
 		line := billing.Line{Kind: billing.Overage, Meter: c.meter, Unit: c.unit, Quantity: dec(c.quantity), Entitled: c.entitled, PeakMS: c.peakMS}
 		if got := plainSpaces(why(invoiceOf("SEK", 2), line, stockholm, c.pooled)); got != c.want {

@@ -266,7 +266,7 @@ func invoicesSheet(run *billing.Run) table {
 		status = "DRAFT"
 	}
 	return table{
-		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "Issue date", "Due date", "#Lines",
+		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status", "#Issue date", "#Due date", "#Lines",
 			"Currency", "#Net total", "#Tax", "#Gross total", "Buyer", "Buyer's VAT id", "Reference", "#Corrections", "#Findings"),
 		height: len(run.Invoices),
 		rows: func(yield func(...cell) bool) {
@@ -292,7 +292,7 @@ func invoicesSheet(run *billing.Run) table {
 func linesSheet(run *billing.Run) table {
 	t := table{
 		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price", "#Net amount", "Currency",
-			"From", "To (exclusive)", "Peak at (UTC)", "#Entitled", "Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
+			"#From", "#To (exclusive)", "#Peak at (UTC)", "#Entitled", "Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				a := run.Accounts[i.Tenant]
