@@ -27,8 +27,9 @@ func newReconcileCommand(a *app) *cobra.Command {
 		Use:   "reconcile --period P",
 		Short: "Show that nothing was lost between Kafka and the invoices (R22)",
 		Long: `Shows the balance of a period, from one end to the other: for every topic partition what was
-published, read, accepted and rejected, offsets without a hole; for every tenant what became of
-the deliveries accepted, and what is to be reported of them; for every meter what was counted,
+published, read, skipped by Kafka itself (markers of transactions, records of aborted ones,
+compaction), accepted and rejected, offsets without a hole; for every tenant what became of the
+deliveries accepted, and what is to be reported of them; for every meter what was counted,
 what is on subscriptions, and of Connect what is on invoices, not issued yet, or has come in
 since the issue. --json has the meters by tenant.
 

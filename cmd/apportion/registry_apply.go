@@ -28,8 +28,9 @@ get there, one for each tenant that differs, all or nothing per tenant. Tenants 
 document leaves out stay as they are. Applying a document again changes nothing.
 
 A command that a rule refuses is reported with the rule's code, the field, its value and
-what to do; the exit code is then 3. Prices that an invoice may come to need and that are
-missing are warned of (R19).`,
+what to do; the exit code is then 3. Warned of are prices that an invoice may come to need
+and that are missing (R19), ids that a spreadsheet takes for numbers, and a tax that takes
+the place of another without a date (R26).`,
 		Example: `  apportion registry apply --config data/apportion.yaml -f tenants.yaml
   apportion registry apply --config data/apportion.yaml -f tenants.yaml --dry-run --json`,
 		Args: cobra.NoArgs,
@@ -49,8 +50,9 @@ func newRegistryCheckCommand(a *app) *cobra.Command {
 		Short: "Check a registry document without changing anything",
 		Long: `Checks a registry document, YAML or JSON: by itself, and where Kafka is configured also
 against what stands. Everything that would be refused is reported with its code, field,
-value and what to do, and the exit code is then 3. Prices that an invoice may come to need
-and that are missing are warned of (R19).`,
+value and what to do, and the exit code is then 3. Warned of are prices that an invoice may
+come to need and that are missing (R19), ids that a spreadsheet takes for numbers, and a tax
+that takes the place of another without a date (R26).`,
 		Example: `  apportion registry check -f tenants.yaml
   apportion registry check --config data/apportion.yaml -f tenants.yaml --json`,
 		Args: cobra.NoArgs,
