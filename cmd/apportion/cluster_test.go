@@ -96,8 +96,8 @@ func TestCluster(t *testing.T) {
 	for _, f := range balance.Findings {
 		found[f.Code] += f.Count
 	}
-	if got := fmt.Sprint(found); got != "map[refused_correction:72]" { // as many as on one server
-		t.Errorf("found %s", got)
+	if got := fmt.Sprint(found); got != "map[conflict:138 never_billed:23 open_peak:3 open_session:21 refused:64 refused_correction:67 unknown_subscription:35 unknown_tenant:6 unmapped:71]" {
+		t.Errorf("found %s, and not what is found on one server", got)
 	}
 	if stdout := over("rejected", "list", "--code", "too_large"); strings.Count(stdout, "too_large") < counts.Rejected["too_large"] {
 		t.Errorf("rejected list: %s", stdout)
