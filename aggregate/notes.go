@@ -64,11 +64,13 @@ type AtPeak struct {
 type Refused struct {
 	Tenant string
 	EventName
-	// Accepted are the highest revision and the latest time, in UTC epoch milliseconds, that were accepted.
-	Revision int32
-	TimeMS   int64
-	Headers  []schemas.Header
-	Value    []byte
+	// Revision is the highest that was accepted, TimeMS the latest time, in UTC epoch milliseconds, and TimeRevision the
+	// highest revision that was accepted with that time.
+	Revision     int32
+	TimeMS       int64
+	TimeRevision int32
+	Headers      []schemas.Header
+	Value        []byte
 	Place
 	Code, Field string
 }

@@ -299,12 +299,13 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 }
 
 // answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or, where
-// the revision could not be read, a time as late.
+// the revision could not be read, a time as late. A first delivery, of revision 0, does not answer what corrects it: the
+// time of Connect usage is that of the usage itself, in its corrections too.
 func answered(r aggregate.Refused, o schemas.Order) bool {
 	if o.HasRevision {
 		return r.Revision >= o.Revision
 	}
-	return o.HasTime && r.TimeMS >= o.TimeMS
+	return o.HasTime && (r.TimeMS > o.TimeMS || r.TimeMS == o.TimeMS && r.TimeRevision > 0)
 }
 
 // noteOfPeaks looks at who is live at the peaks that are charged.

@@ -43,19 +43,22 @@ connect sms 2 at 08:00 id=early
 	s.usage.held = []string{"globex", "acme"}
 	s.usage.others = []aggregate.Noted{{Tenant: "acme", Count: 12, Events: []aggregate.EventName{{Source: "/t", ID: "x"}}}}
 	refused := func(id, value string) aggregate.Refused {
-		return aggregate.Refused{Tenant: "acme", EventName: aggregate.EventName{Source: "/t", ID: id}, Revision: 3, TimeMS: 1_791_993_600_000, Value: []byte(value)}
+		return aggregate.Refused{Tenant: "acme", EventName: aggregate.EventName{Source: "/t", ID: id}, Revision: 3, TimeMS: 1_791_993_600_000, TimeRevision: 3, Value: []byte(value)}
 	}
 	event := `{"specversion":"1.0","id":"x","source":"/t","type":"connect.usage","time":"%s","tenantid":"acme","data":{"channel":"sms","quantity":-1,"revision":%s}}`
+	original := refused("itself", fmt.Sprintf(event, "2026-10-14T16:00:00Z", `1.0`))
+	original.Revision, original.TimeRevision = 0, 0
 	s.usage.corrections = []aggregate.Refused{
 		refused("answered", fmt.Sprintf(event, "2026-10-14T17:00:00Z", "3")),
 		refused("higher", fmt.Sprintf(event, "2026-10-14T15:00:00Z", "4")),
 		refused("higher", fmt.Sprintf(event, "2026-10-14T15:00:00Z", "5")),
 		refused("earlier", fmt.Sprintf(event, "2026-10-14T16:00:00Z", `"1"`)),
+		original,
 		refused("later", fmt.Sprintf(event, "2026-10-14T16:00:00.001Z", `1.0`)),
 	}
 	want := []string{
 		"unknown_tenant 1 globex",
-		"acme refused_correction 2 /t higher,/t later",
+		"acme refused_correction 3 /t higher,/t itself,/t later",
 		"acme refused 12 /t x",
 		"acme never_billed 1 script early",
 		"acme unmapped 1 script line-a-4/eva/0",
@@ -85,7 +88,7 @@ connect sms 2 at 08:00 id=early
 	if lacking != 2 {
 		t.Errorf("%d findings say that the bill lacks something, want refused_correction and never_billed", lacking)
 	}
-	if got := draft.Accounts["acme"].Findings[0].Places; len(got) != 3 {
+	if got := draft.Accounts["acme"].Findings[0].Places; len(got) != 4 {
 		t.Errorf("%d places of refused corrections, want 3", len(got))
 	}
 }

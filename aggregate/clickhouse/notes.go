@@ -203,18 +203,18 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 				SELECT tenant, source, id, topic, partition, offset, code, field, payload, headers, cityHash64(tenant, source, id) AS identity FROM rejected FINAL
 				WHERE tenant IN (SELECT tenant FROM wanted) AND source != '' AND id != '' AND `+within(after, upTo)+`),
 			accepted AS (
-				SELECT tenant, source, id, max(e.revision) AS revision, max(e.time_ms) AS time_ms FROM usage_events AS e
+				SELECT tenant, source, id, max(e.revision) AS revision, max((e.time_ms, e.revision)) AS latest FROM usage_events AS e
 				WHERE tenant IN (SELECT tenant FROM wanted) AND identity IN (SELECT identity FROM refused) AND `+within(nil, upTo)+`
 				GROUP BY tenant, source, id)
 			`+sql, row)
 	}
-	err = ask(`SELECT r.tenant, r.source, r.id, a.revision, a.time_ms, r.topic, r.partition, r.offset, r.code, r.field, r.payload, r.headers.name, r.headers.value
+	err = ask(`SELECT r.tenant, r.source, r.id, a.revision, a.latest.1, a.latest.2, r.topic, r.partition, r.offset, r.code, r.field, r.payload, r.headers.name, r.headers.value
 		FROM refused AS r INNER JOIN accepted AS a ON r.tenant = a.tenant AND r.source = a.source AND r.id = a.id
 		ORDER BY r.tenant, r.source, r.id, r.topic, r.partition, r.offset`, func(rows driver.Rows) error {
 		var r aggregate.Refused
 		var payload string
 		var names, values []string
-		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.Topic, &r.Partition, &r.Offset, &r.Code, &r.Field, &payload, &names, &values); err != nil {
+		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.TimeRevision, &r.Topic, &r.Partition, &r.Offset, &r.Code, &r.Field, &payload, &names, &values); err != nil {
 			return err
 		}
 		r.Value = []byte(payload)
