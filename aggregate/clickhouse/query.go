@@ -207,8 +207,8 @@ func (q *query) context() context.Context {
 			"max_insert_threads":                            1024,
 			"max_insert_threads_min_free_memory_per_thread": 0,
 			// A date of a tenant is worked out whole, however much there is of it: what does not fit goes to the disk.
-			"max_bytes_ratio_before_external_group_by": 0.5,
-			"max_bytes_ratio_before_external_sort":     0.5,
+			"max_bytes_ratio_before_external_group_by": "0.5",
+			"max_bytes_ratio_before_external_sort":     "0.5",
 			// Usage may be of any dates, and so in any number of partitions.
 			"max_partitions_per_insert_block": 0,
 		}))
