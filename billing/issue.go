@@ -17,10 +17,10 @@ import (
 // them. Each time somebody else has got on, so even a few are not expected.
 const rounds = 100
 
-// errMoving is returned for the tenants that kept changing.
-func errMoving(period civil.Month, tenants []*registry.Tenant) error {
-	return fmt.Errorf("the documents, the usage or the issues of %d tenants, %s the first, kept changing while %s was being billed; run it again",
-		len(tenants), tenants[0].ID, period)
+// stopMoving is why a tenant is not issued that kept changing.
+func stopMoving(tenant string, period civil.Month) *Stop {
+	return &Stop{tenant, period, "unbalanced", "R22", "its document, its usage or what it is issued kept changing while it was billed",
+		"run it again; where that ends the same, `apportion reconcile --period " + period.String() + "` says whether a table was restored from elsewhere"}
 }
 
 // Issue bills and issues a period for the tenants named or else for all, as far as their grace is over at now
@@ -38,7 +38,10 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 	claimed := map[uuid.UUID]bool{}
 	for round, waiting := 0, b.choose(run, tenants); len(waiting) > 0; round++ {
 		if round == rounds {
-			return nil, errMoving(period, waiting)
+			for _, t := range waiting {
+				run.Stopped = append(run.Stopped, stopMoving(t.ID, period))
+			}
+			break
 		}
 		snapshot, err := Snapshot(b.State, b.Rules)
 		if err != nil {
