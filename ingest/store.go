@@ -156,9 +156,15 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	if err != nil {
 		return inserting("ingest_batches", err)
 	}
+	// Spelled out, they are found by the key.
+	var places []string
+	var values []any
+	for _, e := range entries {
+		places = append(places, "topic = ? AND partition = ? AND run = ? AND last_offset = ?")
+		values = append(values, e.topic, int32(e.partition), e.run, e.last)
+	}
 	var standing uint64
-	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches
-		WHERE (topic, partition, run, last_offset) IN arrayZip(?, ?, ?, ?)`, topics, partitions, run, last).Scan(&standing)
+	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches WHERE `+strings.Join(places, " OR "), values...).Scan(&standing)
 	if err != nil || standing == uint64(len(entries)) {
 		return explained(err)
 	}
