@@ -22,45 +22,14 @@ var named = strings.NewReplacer(
 			c.wanted AS wanted, e.tenant AS tenant, e.source AS source, e.id AS id, e.agent AS agent, e.at_ms AS at_ms`,
 ).Replace(allocated)
 
-// eachChunk does something with the queries that read the events of the days, shard by shard.
-func (s *Store) eachChunk(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
-	do func(shard driver.Conn, q *query) error) error {
-	if len(days) == 0 {
-		return nil
-	}
-	last, err := s.LastPass(ctx)
-	if err != nil {
-		return err
-	}
-	shards, err := s.shards(ctx)
-	if err != nil {
-		return err
-	}
-	for _, shard := range shards {
-		if err := s.catchUp(ctx, shard); err != nil {
-			return err
-		}
-		chunks, err := prepare(ctx, shard, last, days, extent)
-		if err != nil {
-			return err
-		}
-		for _, chunk := range chunks {
-			if err := do(shard, newQuery(ctx).inputs(chunk, timelines, rules, now)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // Noted finds what is to be said of single events of the extent (R24), in the order of tenant and code.
-func (s *Store) Noted(ctx context.Context, noting aggregate.Noting, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules) (all []aggregate.Noted, err error) {
+func (s *Store) Noted(ctx context.Context, noting aggregate.Noting, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error) {
 	arrived := "true"
 	if noting.After != nil {
 		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(noting.After, extent.Positions) + `)`
 	}
-	err = s.eachChunk(ctx, noting.Days, extent, timelines, rules, noting.NowMS, func(shard driver.Conn, q *query) error {
-		return q.each(shard, fmt.Sprintf(`WITH `+q.over(named, extent)+`
+	all, err := onPieces(ctx, s, noting.Days, extent, timelines, rules, noting.NowMS, func(shard driver.Conn, q *query) (some []aggregate.Noted, err error) {
+		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, extent)+`
 			SELECT tenant, code, toInt64(count()), groupArraySorted(%d)((source, id)) AS events, arrayMap(e -> e.1, events), arrayMap(e -> e.2, events)
 			FROM (
 				SELECT tenant, source, id, arrayJoin(arrayFilter(c -> c != '', [
@@ -78,9 +47,10 @@ func (s *Store) Noted(ctx context.Context, noting aggregate.Noting, extent aggre
 					return err
 				}
 				n.Events = eventNames(sources, ids)
-				all = append(all, n)
+				some = append(some, n)
 				return nil
 			})
+		return some, err
 	})
 	slices.SortStableFunc(all, func(x, y aggregate.Noted) int { return cmp.Compare(x.Tenant, y.Tenant) })
 	return all, err
@@ -95,14 +65,14 @@ func eventNames(sources, ids []string) (names []aggregate.EventName) {
 
 // AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days are
 // those that the peaks lie on.
-func (s *Store) AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, err error) {
+func (s *Store) AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error) {
 	meters := []string{"", aggregate.AgentStandard, aggregate.AgentPremium, aggregate.IVRPort} // by meterNumber
-	err = s.eachChunk(ctx, days, extent, timelines, rules, now, func(shard driver.Conn, q *query) error {
+	return onPieces(ctx, s, days, extent, timelines, rules, now, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
 		for _, p := range peaks {
 			wanted(p.Tenant, uint16(slices.Index(meters, p.Meter)), p.AtMS)
 		}
-		return q.each(shard, fmt.Sprintf(`WITH `+q.over(named, extent)+`,
+		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, extent)+`,
 			live AS (
 				SELECT a.tenant AS tenant, p.meter AS meter, p.peak_ms AS peak_ms, a.is_agent AS is_agent, a.agent AS agent, a.source AS source, a.id AS id, %s AS open,
 					lowerUTF8(replaceRegexpAll(agent, '^[\\s\\p{Z}]+|[\\s\\p{Z}]+$', '')) AS person
@@ -127,11 +97,11 @@ func (s *Store) AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []ag
 					return err
 				}
 				a.Meter, a.OpenEvents = meters[meter], eventNames(sources, ids)
-				all = append(all, a)
+				some = append(some, a)
 				return nil
 			})
+		return some, err
 	})
-	return all, err
 }
 
 // Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date on that

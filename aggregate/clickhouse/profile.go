@@ -15,13 +15,6 @@ import (
 
 // Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
 func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
-	if len(days) == 0 {
-		return nil, nil
-	}
-	last, err := s.LastPass(ctx)
-	if err != nil {
-		return nil, err
-	}
 	type tenantDate struct {
 		tenant string
 		date   civil.Date
@@ -30,34 +23,23 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 	for _, d := range days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (profiles []aggregate.Profile, err error) {
-		chunks, err := prepare(ctx, shard, last, days, extent)
-		if err != nil {
-			return nil, err
-		}
-		for _, chunk := range chunks {
-			q := newQuery(ctx).inputs(chunk, timelines, rules, now)
-			err := q.each(shard, `WITH `+q.dailyOf(extent)+`
-				SELECT tenant, date, meter, changes FROM daily
-				WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
-				var p aggregate.Profile
-				var date time.Time
-				var changes []uint32
-				if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
-					return err
-				}
-				p.Date = civil.DateOfTime(date)
-				p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
-				profiles = append(profiles, p)
-				return nil
-			})
-			if err != nil {
-				return nil, err
+	profiles, err := onPieces(ctx, s, days, extent, timelines, rules, now, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
+		err = q.each(shard, `WITH `+q.dailyOf(extent)+`
+			SELECT tenant, date, meter, changes FROM daily
+			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
+			var p aggregate.Profile
+			var date time.Time
+			var changes []uint32
+			if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
+				return err
 			}
-		}
-		return profiles, nil
+			p.Date = civil.DateOfTime(date)
+			p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
+			profiles = append(profiles, p)
+			return nil
+		})
+		return profiles, err
 	})
-	profiles := slices.Concat(parts...)
 	slices.SortStableFunc(profiles, func(a, b aggregate.Profile) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	return profiles, err
 }

@@ -342,18 +342,46 @@ func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregat
 		return nil, err
 	}
 	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
-		chunks, err := prepare(ctx, shard, last, days, extent)
-		if err != nil {
+		return eachPiece(ctx, shard, last, days, extent, timelines, rules, now, func(q *query) error {
+			return q.figures(shard, q.dailyOf(extent), f)
+		})
+	})
+}
+
+// onPieces does something, on every shard, with the queries that read the events of the days of the extent, a piece of
+// the days each, and returns what all came to.
+func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
+	do func(shard driver.Conn, q *query) ([]T, error)) ([]T, error) {
+	if len(days) == 0 {
+		return nil, nil
+	}
+	last, err := s.LastPass(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (all []T, err error) {
+		err = eachPiece(ctx, shard, last, days, extent, timelines, rules, now, func(q *query) error {
+			some, err := do(shard, q)
+			all = append(all, some...)
+			return err
+		})
+		return all, err
+	})
+	return slices.Concat(parts...), err
+}
+
+func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
+	do func(q *query) error) error {
+	pieces, err := prepare(ctx, shard, last, days, extent)
+	if err != nil {
+		return err
+	}
+	for _, piece := range pieces {
+		if err := do(newQuery(ctx).inputs(piece, timelines, rules, now)); err != nil {
 			return err
 		}
-		for _, chunk := range chunks {
-			q := newQuery(ctx).inputs(chunk, timelines, rules, now)
-			if err := q.figures(shard, q.dailyOf(extent), f); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // figures returns the figures that are added on every shard, those of each tenant together as one shard has them.
