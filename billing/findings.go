@@ -215,13 +215,20 @@ func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate
 	return found, nil
 }
 
+func tenantsOf(issues []Issue) (tenants []string) {
+	for _, i := range issues {
+		tenants = append(tenants, i.Tenant)
+	}
+	return tenants
+}
+
 type addFinding func(tenant, code string, count int64, names []string, places ...aggregate.Place)
 
 // noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
 func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
 	of := map[string]bool{}
-	for _, i := range issues {
-		of[i.Tenant] = true
+	for _, tenant := range tenantsOf(issues) {
+		of[tenant] = true
 	}
 	dates := map[string][]civil.Date{}
 	for _, d := range figures.Balances {
@@ -251,19 +258,22 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 		key := fmt.Sprint(before)
 		after[key], groups[key] = before, append(groups[key], i.Tenant)
 	}
-	today := civil.UTC.DateOf(now).Add(-1)
+	unbilled, err := b.Usage.Unbilled(ctx, tenantsOf(issues), civil.UTC.DateOf(now).Add(-1))
+	if err != nil {
+		return err
+	}
+	for _, d := range figures.Balances { // which may be fresher than what is stored
+		if d.Unallocated > 0 && !slices.Contains(unbilled[d.Tenant], d.Date) {
+			unbilled[d.Tenant] = append(unbilled[d.Tenant], d.Date)
+			slices.Sort(unbilled[d.Tenant])
+		}
+	}
 	var decoder schemas.Decoder
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		tenants := groups[key]
-		dates, err := b.Usage.Unbilled(ctx, tenants, today)
-		if err != nil {
-			return err
-		}
-		for _, d := range figures.Balances { // which may be fresher than what is stored
-			if d.Unallocated > 0 && slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], d.Date) {
-				dates[d.Tenant] = append(dates[d.Tenant], d.Date)
-				slices.Sort(dates[d.Tenant])
-			}
+		dates := map[string][]civil.Date{}
+		for _, tenant := range tenants {
+			dates[tenant] = unbilled[tenant]
 		}
 		noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), After: after[key], NowMS: now}, on.extent, on.snapshot.Timelines, b.Rules.Rules)
 		if err != nil {
@@ -310,30 +320,11 @@ func answered(r aggregate.Refused, o schemas.Order) bool {
 
 // noteOfPeaks looks at who is live at the peaks that are charged.
 func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add addFinding) error {
-	charged := map[aggregate.PeakAt]Line{}
-	var peaks []aggregate.PeakAt
-	dates := map[string][]civil.Date{}
-	for _, issue := range issues {
-		zone := on.snapshot.Timelines.Zones[issue.Tenant]
-		for _, i := range issue.Invoices {
-			for _, l := range i.Lines {
-				if l.Kind == Overage && l.PeakMS != NoInstant {
-					at := aggregate.PeakAt{Tenant: issue.Tenant, Meter: l.Meter, AtMS: l.PeakMS}
-					charged[at], peaks = l, append(peaks, at)
-					if date := zone.DateOf(l.PeakMS); !slices.Contains(dates[issue.Tenant], date) {
-						dates[issue.Tenant] = append(dates[issue.Tenant], date)
-					}
-				}
-			}
-		}
-	}
-	if len(peaks) == 0 {
+	charged, days := on.peaks(issues)
+	if len(charged) == 0 {
 		return nil
 	}
-	for _, of := range dates {
-		slices.Sort(of)
-	}
-	live, err := b.Usage.AtPeaks(ctx, peaks, on.daysOn(dates), on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	live, err := b.Usage.AtPeaks(ctx, slices.Collect(maps.Keys(charged)), days, on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
 		return err
 	}
@@ -356,7 +347,7 @@ func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add 
 }
 
 // noteOpenPeaks finds the peaks that are attained only with open sessions: without them the overage is smaller.
-func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map[string][]aggregate.AtPeak, charged map[aggregate.PeakAt]Line, on basis, add addFinding) error {
+func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map[string][]aggregate.AtPeak, charged map[aggregate.PeakAt]*Line, on basis, add addFinding) error {
 	if len(open) == 0 {
 		return nil
 	}

@@ -320,36 +320,19 @@ func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, 
 
 // draw gives every overage that has a peak instant the picture of that date.
 func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
+	charged, days := on.peaks(issues)
+	if len(charged) == 0 {
+		return nil
+	}
 	type picture struct {
 		tenant string
 		date   civil.Date
 		meter  string
 	}
-	zones := map[string]*civil.Zone{}
-	for _, t := range on.snapshot.Tenants {
-		zones[t.ID] = t.Zone
-	}
 	lines := map[picture]*Line{}
-	wanted := map[aggregate.Day]bool{}
-	for _, issue := range issues {
-		for _, i := range issue.Invoices {
-			for n := range i.Lines {
-				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
-					date := zones[i.Tenant].DateOf(l.PeakMS)
-					lines[picture{i.Tenant, date, l.Meter}] = l
-					for _, day := range aggregate.Days(i.Tenant, zones[i.Tenant], date, date+1) {
-						wanted[day] = true
-					}
-				}
-			}
-		}
+	for at, l := range charged {
+		lines[picture{at.Tenant, on.snapshot.Timelines.Zones[at.Tenant].DateOf(at.AtMS), at.Meter}] = l
 	}
-	if len(lines) == 0 {
-		return nil
-	}
-	days := slices.SortedFunc(maps.Keys(wanted), func(x, y aggregate.Day) int {
-		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(x.Date, y.Date))
-	})
 	profiles, err := b.Usage.Profile(ctx, days, on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
 		return fmt.Errorf("working out the days of the peaks: %w", err)
@@ -362,6 +345,27 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 		}
 	}
 	return nil
+}
+
+// peaks returns the overage lines that have a peak instant, by that instant, and the days that these lie on.
+func (b basis) peaks(issues []Issue) (map[aggregate.PeakAt]*Line, []aggregate.Day) {
+	charged := map[aggregate.PeakAt]*Line{}
+	dates := map[string][]civil.Date{}
+	for _, issue := range issues {
+		for _, i := range issue.Invoices {
+			for n := range i.Lines {
+				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
+					charged[aggregate.PeakAt{Tenant: i.Tenant, Meter: l.Meter, AtMS: l.PeakMS}] = l
+					dates[i.Tenant] = append(dates[i.Tenant], b.snapshot.Timelines.Zones[i.Tenant].DateOf(l.PeakMS))
+				}
+			}
+		}
+	}
+	for tenant, of := range dates {
+		slices.Sort(of)
+		dates[tenant] = slices.Compact(of)
+	}
+	return charged, b.daysOn(dates)
 }
 
 // ByTenant gives each tenant its own part of the figures.
