@@ -11,6 +11,7 @@ import (
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/schemas/civil"
+	"apportion/schemas/retry"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -55,7 +56,7 @@ or restored from elsewhere. Figures that were right come out the same.`,
 				if err != nil {
 					return err
 				}
-				return a.keep(ctx, "aggregate", a.withDatabase(a.newAggregator(conn, newMetrics()).Run))
+				return a.parts.Run(ctx, "aggregate", a.withDatabase(a.newAggregator(conn, newMetrics()).Run))
 			}
 			report, err := a.aggregate(ctx)
 			if err != nil {
@@ -210,7 +211,7 @@ func (g *aggregator) Run(ctx context.Context) error {
 				return err
 			}
 			// While deliveries pour in, the days that they touch are worked out half of the time at the most.
-			if !rest(ctx, time.Since(began)) {
+			if !retry.Sleep(ctx, time.Since(began)) {
 				return ctx.Err()
 			}
 			select {

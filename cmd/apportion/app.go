@@ -13,6 +13,7 @@ import (
 	"apportion/billing/export"
 	"apportion/ingest"
 	"apportion/schemas/civil"
+	"apportion/schemas/retry"
 	"apportion/schemas/tables"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -41,7 +42,7 @@ type app struct {
 
 	conn    driver.Conn // see clickhouse
 	opening sync.Mutex
-	failing failures // see keep
+	parts   retry.Supervisor // of run, and aggregate by itself
 	// warnOfPassword is done once a command.
 	warnOfPassword sync.Once
 	shards         []driver.Conn // see openShards
@@ -70,6 +71,7 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 		}
 		a.log = newLogger(a.stderr, a.cfg)
 		slog.SetDefault(a.log)
+		a.parts.Log, a.parts.Permanent = a.log, isPermanent
 		if name := a.cfg.Time.ZoneData; name != "" {
 			data, err := readZoneData(name)
 			if err != nil {
@@ -251,8 +253,8 @@ func (a *app) explain(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused) && (refused.Code == readonlyProfile || refused.Code == settingConstrained):
-		return lasting{fmt.Errorf("ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
-			"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another", a.cfg.ClickHouse.User, err)}
+		return retry.Permanent(fmt.Errorf("ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
+			"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another", a.cfg.ClickHouse.User, err))
 	case errors.As(err, &refused):
 		return err
 	}

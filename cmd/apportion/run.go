@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"apportion/ingest"
+	"apportion/schemas/retry"
 	"apportion/schemas/typo"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -72,7 +71,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	metrics := newMetrics()
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(part string, run func(context.Context) error) {
-		group.Go(func() error { return a.keep(ctx, part, run) })
+		group.Go(func() error { return a.parts.Run(ctx, part, run) })
 	}
 	if wanted("issue") { // the first, because its configuration may stop all
 		schedule, err := a.newSchedule(brokers, conn, metrics)
@@ -85,7 +84,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		start("http", func(ctx context.Context) error {
 			stop, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Listen, "127.0.0.1:8080"), conn, metrics)
 			if err != nil {
-				return lasting{err}
+				return retry.Permanent(err)
 			}
 			defer stop()
 			<-ctx.Done()
@@ -107,7 +106,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 				return err
 			}
 			if err := a.newIngester(brokers, false, metrics, takenIn).Run(ctx); err != nil {
-				return lasting{err} // it waits by itself for what waiting can mend
+				return retry.Permanent(err) // it waits by itself for what waiting can fix
 			}
 			return nil
 		})
@@ -115,59 +114,13 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	return group.Wait()
 }
 
-const (
-	firstPause = 250 * time.Millisecond
-	lastPause  = 30 * time.Second
-)
-
-// keep runs a part until ctx is done. One that fails is run again after a pause, which doubles as long as it goes
-// on failing; what trying again cannot mend is returned.
-func (a *app) keep(ctx context.Context, part string, run func(context.Context) error) error {
-	pause := firstPause
-	for {
-		began := time.Now()
-		err := run(ctx)
-		if ctx.Err() != nil || err == nil {
-			return nil
-		}
-		if lasts(err) {
-			return fmt.Errorf("%s: %w", part, err)
-		}
-		a.failing.add(part, began, time.Now(), err)
-		if time.Since(began) > goodRun {
-			pause = firstPause
-		}
-		a.log.Error(part+" failed and will be tried again", "error", err, "in", pause)
-		if !rest(ctx, pause) {
-			return nil
-		}
-		pause = min(2*pause, lastPause)
-	}
-}
-
-// rest reports whether the time passed before ctx was done.
-func rest(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
-// lasting is an error that is the same however often the part is tried again.
-type lasting struct{ error }
-
-func (e lasting) Unwrap() error { return e.error }
-
 // authenticationFailed is ClickHouse's code for a user or password that it does not know.
 const authenticationFailed = 516
 
-// lasts reports whether trying again cannot mend an error.
-func lasts(err error) bool {
+// isPermanent reports whether running a part again cannot fix an error.
+func isPermanent(err error) bool {
 	var refused *clickhouse.Exception
-	return errors.As(err, new(lasting)) || errors.As(err, new(usageError)) ||
-		errors.As(err, &refused) && refused.Code == authenticationFailed
+	return errors.As(err, new(usageError)) || errors.As(err, &refused) && refused.Code == authenticationFailed
 }
 
 // withDatabase has a part begin once ClickHouse answers and has the database.

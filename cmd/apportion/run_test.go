@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -75,31 +74,10 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// A part that fails is run again, later and later, until it is interrupted or fails for good.
-func TestKeep(t *testing.T) {
-	var said strings.Builder
-	a := &app{log: slog.New(slog.NewTextHandler(&said, nil))}
-	runs := 0
-	err := a.keep(t.Context(), "part", func(context.Context) error {
-		if runs++; runs < 3 {
-			return errors.New("away")
-		}
-		return usagef("not so")
-	})
-	if !errors.As(err, new(usageError)) || err.Error() != "part: not so" || runs != 3 {
-		t.Errorf("after %d runs: %v", runs, err)
-	}
-	for _, want := range []string{`msg="part failed and will be tried again" error=away in=250ms`, `in=500ms`} {
-		if !strings.Contains(said.String(), want) {
-			t.Errorf("the log lacks %s:\n%s", want, said.String())
-		}
-	}
-	if err := a.keep(t.Context(), "part", func(context.Context) error { return lasting{errors.New("address in use")} }); err == nil || a.exitCode(err) == exitDone {
-		t.Errorf("an error that lasts: %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	if err := a.keep(ctx, "part", func(ctx context.Context) error { cancel(); return ctx.Err() }); err != nil {
-		t.Errorf("interrupted: %v", err)
+// Running a part again cannot fix what the configuration says.
+func TestUsageErrorIsPermanent(t *testing.T) {
+	if !isPermanent(fmt.Errorf("issue: %w", usagef("schedule.from is not set"))) || isPermanent(errors.New("away")) {
+		t.Error("want wrong usage to end a part, and an error of the network not to")
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"apportion/billing"
 	"apportion/ingest"
 	"apportion/schemas/civil"
+	"apportion/schemas/retry"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/robfig/cron/v3"
@@ -85,7 +86,7 @@ func (s *schedule) wait(ctx context.Context) bool {
 		if sooner := s.timetable.Next(now); sooner.Before(next) {
 			next = sooner
 		}
-		if !rest(ctx, min(next.Sub(now), time.Minute)) {
+		if !retry.Sleep(ctx, min(next.Sub(now), time.Minute)) {
 			return false
 		}
 	}

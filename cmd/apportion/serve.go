@@ -62,7 +62,7 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 	}
 	monitor := ingest.NewMonitor(brokers, a.cfg.Kafka.TopicPrefix, conn, a.log)
 	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
-	trouble := func() []string { return append(monitor.Trouble(), a.failing.trouble(time.Now())...) }
+	trouble := func() []string { return append(monitor.Trouble(), a.parts.Failing(time.Now())...) }
 	server := &http.Server{Handler: healthHandler(trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)
