@@ -137,11 +137,11 @@ type Balance struct {
 	Superseded  int64 `json:"superseded"`
 	Voided      int64 `json:"voided"`
 	Unallocated int64 `json:"unallocated"`
-	Held        int64 `json:"unknown_tenant"`
+	Held        int64 `json:"unknownTenant"`
 
 	Unmapped            int64 `json:"unmapped"`
-	OpenSessions        int64 `json:"open_session"`
-	UnknownSubscription int64 `json:"unknown_subscription"`
+	OpenSessions        int64 `json:"openSession"`
+	UnknownSubscription int64 `json:"unknownSubscription"`
 	Conflicts           int64 `json:"conflicts"`
 }
 

@@ -121,17 +121,17 @@ type Counted struct {
 	Meter string `json:"meter"`
 	// Events are those of the tenant as a whole, OnSubscriptions the sum over its subscriptions; so with the others.
 	Events          int64 `json:"events"`
-	OnSubscriptions int64 `json:"events_on_subscriptions"`
+	OnSubscriptions int64 `json:"eventsOnSubscriptions"`
 	// Milliseconds of live sessions.
 	Milliseconds                int64           `json:"milliseconds"`
-	MillisecondsOnSubscriptions int64           `json:"milliseconds_on_subscriptions"`
+	MillisecondsOnSubscriptions int64           `json:"millisecondsOnSubscriptions"`
 	Units                       decimal.Decimal `json:"units"`
-	UnitsOnSubscriptions        decimal.Decimal `json:"units_on_subscriptions"`
+	UnitsOnSubscriptions        decimal.Decimal `json:"unitsOnSubscriptions"`
 	// Invoiced are the units on connect lines that are issued, with the adjustments of them; NotIssued those of
 	// periods that are not issued yet, and Since what has changed since the issue and is not adjusted yet.
-	Invoiced  decimal.Decimal `json:"units_invoiced"`
-	NotIssued decimal.Decimal `json:"units_not_issued"`
-	Since     decimal.Decimal `json:"units_since_issue"`
+	Invoiced  decimal.Decimal `json:"unitsInvoiced"`
+	NotIssued decimal.Decimal `json:"unitsNotIssued"`
+	Since     decimal.Decimal `json:"unitsSinceIssue"`
 }
 
 // IsConnect reports whether the meter counts units, which are charged one by one.

@@ -83,8 +83,8 @@ func fixed(places int32) func(decimal.Decimal) string {
 // MarshalJSON writes the change under the names of the columns of lines.csv.
 func (c Change) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Tenant       string   `json:"tenant_id"`
-		Subscription string   `json:"subscription_id"`
+		Tenant       string   `json:"tenantId"`
+		Subscription string   `json:"subscriptionId"`
 		Kind         Kind     `json:"kind"`
 		Meter        string   `json:"meter"`
 		Quantity     pairJSON `json:"quantity"`
@@ -96,7 +96,7 @@ func (c Change) MarshalJSON() ([]byte, error) {
 // MarshalJSON writes the total under the names of the columns of lines.csv.
 func (t Total) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Tenant   string   `json:"tenant_id,omitempty"`
+		Tenant   string   `json:"tenantId,omitempty"`
 		Currency string   `json:"currency"`
 		Amount   pairJSON `json:"amount"`
 	}{t.Tenant, t.Currency, t.Amount.json(fixed(t.MinorUnits))})

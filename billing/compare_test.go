@@ -41,10 +41,10 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"changes":[{"tenant_id":"acme","subscription_id":"Sub1","kind":"connect","meter":"connect.sms",` +
+	const want = `{"changes":[{"tenantId":"acme","subscriptionId":"Sub1","kind":"connect","meter":"connect.sms",` +
 		`"quantity":{"before":"2","after":"2","difference":"0"},"amount":{"before":"1.00","after":"3.00","difference":"2.00"},"currency":"SEK"}],` +
-		`"tenants":[{"tenant_id":"acme","currency":"SEK","amount":{"before":"1.00","after":"3.00","difference":"2.00"}},` +
-		`{"tenant_id":"beta","currency":"SEK","amount":{"before":"2.00","after":"2.00","difference":"0.00"}}],` +
+		`"tenants":[{"tenantId":"acme","currency":"SEK","amount":{"before":"1.00","after":"3.00","difference":"2.00"}},` +
+		`{"tenantId":"beta","currency":"SEK","amount":{"before":"2.00","after":"2.00","difference":"0.00"}}],` +
 		`"totals":[{"currency":"SEK","amount":{"before":"3.00","after":"5.00","difference":"2.00"}}]}`
 	if string(got) != want {
 		t.Errorf("compared\n%s\nwant\n%s", got, want)

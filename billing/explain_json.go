@@ -54,30 +54,30 @@ func (e *Explanation) MarshalJSON() ([]byte, error) {
 }
 
 type priceJSON struct {
-	Subscription string     `json:"subscription_id"`
+	Subscription string     `json:"subscriptionId"`
 	Version      civil.Date `json:"version"`
 	From         civil.Date `json:"from"`
 	To           civil.Date `json:"to"`
 	List         string     `json:"list"`
 	Name         string     `json:"name"`
-	UnitPrice    string     `json:"unit_price"`
+	UnitPrice    string     `json:"unitPrice"`
 }
 
 type prorationJSON struct {
 	Committed int64           `json:"committed"`
 	Days      int             `json:"days"`
-	MonthDays int             `json:"month_days"`
+	MonthDays int             `json:"monthDays"`
 	Terms     []registry.Term `json:"terms"`
 	Cancelled string          `json:"cancelled,omitempty"`
 }
 
 type memberJSON struct {
-	Subscription string     `json:"subscription_id"`
+	Subscription string     `json:"subscriptionId"`
 	Active       bool       `json:"active"`
-	FirstStart   civil.Date `json:"first_start"`
+	FirstStart   civil.Date `json:"firstStart"`
 	Version      string     `json:"version,omitempty"`
 	Seats        int64      `json:"seats,omitempty"`
-	Factor       int64      `json:"ports_per_seat,omitempty"`
+	Factor       int64      `json:"portsPerSeat,omitempty"`
 	Ports        int64      `json:"ports,omitempty"`
 	Entitled     int64      `json:"entitled"`
 	Used         int64      `json:"used"`
@@ -96,7 +96,7 @@ type instantJSON struct {
 type headsJSON struct {
 	Agents     int            `json:"agents"`
 	Entitled   int64          `json:"entitled"`
-	EntitledOn civil.Date     `json:"entitled_on"`
+	EntitledOn civil.Date     `json:"entitledOn"`
 	Closing    civil.Date     `json:"closing"`
 	Members    []memberJSON   `json:"subscriptions"`
 	Sessions   []evidenceJSON `json:"sessions"`
@@ -123,8 +123,8 @@ type correctionJSON struct {
 }
 
 type invoiceLineJSON struct {
-	Invoice  string `json:"invoice_id"`
-	No       int    `json:"line_no"`
+	Invoice  string `json:"invoiceId"`
+	No       int    `json:"lineNo"`
 	Kind     Kind   `json:"kind"`
 	Quantity string `json:"quantity"`
 	Amount   string `json:"amount"`
@@ -137,16 +137,16 @@ type evidenceJSON struct {
 	ID           string         `json:"id"`
 	Type         string         `json:"type"`
 	Agent        string         `json:"agent,omitempty"`
-	EntryPoint   string         `json:"entry_point,omitempty"`
+	EntryPoint   string         `json:"entryPoint,omitempty"`
 	Class        string         `json:"class,omitempty"`
-	Subscription string         `json:"subscription_id"`
-	By           aggregate.By   `json:"attributed_by"`
+	Subscription string         `json:"subscriptionId"`
+	By           aggregate.By   `json:"attributedBy"`
 	At           string         `json:"at"`
 	Until        string         `json:"until,omitempty"`
 	Open         bool           `json:"open,omitempty"`
 	Units        string         `json:"units,omitempty"`
 	Delivery     deliveryJSON   `json:"delivery"`
-	Others       []deliveryJSON `json:"other_deliveries"`
+	Others       []deliveryJSON `json:"otherDeliveries"`
 }
 
 type deliveryJSON struct {
@@ -154,7 +154,7 @@ type deliveryJSON struct {
 	Fate      string `json:"fate"`
 	Revision  int32  `json:"revision"`
 	Voided    bool   `json:"voided,omitempty"`
-	ArrivedAt string `json:"arrived_at"`
+	ArrivedAt string `json:"arrivedAt"`
 }
 
 func members(from []Member) []memberJSON {

@@ -206,17 +206,17 @@ agent d 10:00 11:00 for Sub1
 			At             string
 			Live, Entitled int
 			Subscriptions  []struct {
-				Subscription         string `json:"subscription_id"`
+				Subscription         string `json:"subscriptionId"`
 				Entitled, Used, Over int
 			}
 			Sessions []struct {
 				Agent    string
-				By       string `json:"attributed_by"`
+				By       string `json:"attributedBy"`
 				Delivery struct{ Offset int }
 				Others   []struct {
 					Offset int
 					Fate   string
-				} `json:"other_deliveries"`
+				} `json:"otherDeliveries"`
 			}
 		}
 	}
@@ -228,11 +228,11 @@ agent d 10:00 11:00 for Sub1
 	const want = `{"Sum":"2 × 10 = 20.00 SEK",` +
 		`"Payer":"Sub1 is the primary at the peak instant, on 2026-10-14 (R16): of those active then its first term began first, on 2024-01-01 (R4); that of Sub2 on 2025-01-01",` +
 		`"Instant":{"At":"2026-10-14T10:00:00.000Z","Live":4,"Entitled":2,` +
-		`"Subscriptions":[{"subscription_id":"Sub1","Entitled":1,"Used":2,"Over":1},{"subscription_id":"Sub2","Entitled":1,"Used":2,"Over":1}],` +
-		`"Sessions":[{"Agent":"a","attributed_by":"mapped","Delivery":{"Offset":0},"other_deliveries":[{"Offset":4,"Fate":"duplicate"}]},` +
-		`{"Agent":"b","attributed_by":"mapped","Delivery":{"Offset":1},"other_deliveries":[]},` +
-		`{"Agent":"c","attributed_by":"primary","Delivery":{"Offset":2},"other_deliveries":[]},` +
-		`{"Agent":"d","attributed_by":"own","Delivery":{"Offset":5},"other_deliveries":[{"Offset":3,"Fate":"superseded"}]}]}}`
+		`"Subscriptions":[{"subscriptionId":"Sub1","Entitled":1,"Used":2,"Over":1},{"subscriptionId":"Sub2","Entitled":1,"Used":2,"Over":1}],` +
+		`"Sessions":[{"Agent":"a","attributedBy":"mapped","Delivery":{"Offset":0},"otherDeliveries":[{"Offset":4,"Fate":"duplicate"}]},` +
+		`{"Agent":"b","attributedBy":"mapped","Delivery":{"Offset":1},"otherDeliveries":[]},` +
+		`{"Agent":"c","attributedBy":"primary","Delivery":{"Offset":2},"otherDeliveries":[]},` +
+		`{"Agent":"d","attributedBy":"own","Delivery":{"Offset":5},"otherDeliveries":[{"Offset":3,"Fate":"superseded"}]}]}}`
 	if string(got) != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
@@ -254,7 +254,7 @@ func TestPortsAreExplained(t *testing.T) {
 			Live, Entitled int
 			Subscriptions  []struct {
 				Seats, Ports, Entitled int
-				Factor                 int `json:"ports_per_seat"`
+				Factor                 int `json:"portsPerSeat"`
 			}
 		}
 	}

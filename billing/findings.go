@@ -29,7 +29,7 @@ const (
 type Finding struct {
 	Code string `json:"code"`
 	// Tenant is empty where it is of all: usage of tenants that the registry lacks.
-	Tenant string      `json:"tenant_id"`
+	Tenant string      `json:"tenantId"`
 	Period civil.Month `json:"period"`
 	// Count says of how many events, or names, it is; and Names are up to ten of them in byte order, events by source
 	// and id.

@@ -115,23 +115,23 @@ func (i Invoice) MarshalJSON() ([]byte, error) { return json.Marshal(Account{}.J
 // taxes are stated.
 func (a Account) JSON(i Invoice) any {
 	type line struct {
-		No        int        `json:"line_no"`
+		No        int        `json:"lineNo"`
 		Kind      Kind       `json:"kind"`
 		Meter     string     `json:"meter"`
 		Quantity  string     `json:"quantity"`
 		Unit      string     `json:"unit"`
-		UnitPrice string     `json:"unit_price,omitempty"`
+		UnitPrice string     `json:"unitPrice,omitempty"`
 		Amount    string     `json:"amount"`
 		From      civil.Date `json:"from"`
 		To        civil.Date `json:"to"`
-		PeakAt    string     `json:"peak_at,omitempty"`
+		PeakAt    string     `json:"peakAt,omitempty"`
 		Corrects  string     `json:"corrects,omitempty"`
 		Note      string     `json:"note"`
 	}
 	invoice := struct {
-		ID           string      `json:"invoice_id"`
-		Tenant       string      `json:"tenant_id"`
-		Subscription string      `json:"subscription_id"`
+		ID           string      `json:"invoiceId"`
+		Tenant       string      `json:"tenantId"`
+		Subscription string      `json:"subscriptionId"`
 		Period       civil.Month `json:"period"`
 		Currency     string      `json:"currency"`
 		Net          string      `json:"net"`

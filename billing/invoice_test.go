@@ -27,15 +27,15 @@ func TestInvoiceAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{
- "invoice_id": "INV-Sub1-202610",
- "tenant_id": "acme",
- "subscription_id": "Sub1",
+ "invoiceId": "INV-Sub1-202610",
+ "tenantId": "acme",
+ "subscriptionId": "Sub1",
  "period": "2026-10",
  "currency": "SEK",
  "net": "0.50",
  "lines": [
   {
-   "line_no": 1,
+   "lineNo": 1,
    "kind": "usage",
    "meter": "ivr_port",
    "quantity": "3",
@@ -43,16 +43,16 @@ func TestInvoiceAsJSON(t *testing.T) {
    "amount": "0.00",
    "from": "2026-10-01",
    "to": "2026-11-01",
-   "peak_at": "2026-10-14T08:31:07.000Z",
+   "peakAt": "2026-10-14T08:31:07.000Z",
    "note": "R18"
   },
   {
-   "line_no": 2,
+   "lineNo": 2,
    "kind": "connect",
    "meter": "connect.sms",
    "quantity": "1.1",
    "unit": "unit",
-   "unit_price": "0.45",
+   "unitPrice": "0.45",
    "amount": "0.50",
    "from": "2026-10-01",
    "to": "2026-11-01",

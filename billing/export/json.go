@@ -15,12 +15,12 @@ import (
 // Quantities, prices and amounts are strings, so that no reader takes them for binary fractions.
 type (
 	invoiceJSON struct {
-		ID               string      `json:"invoice_id"`
-		Tenant           string      `json:"tenant_id"`
-		Subscription     string      `json:"subscription_id"`
-		SubscriptionName string      `json:"subscription_name"`
+		ID               string      `json:"invoiceId"`
+		Tenant           string      `json:"tenantId"`
+		Subscription     string      `json:"subscriptionId"`
+		SubscriptionName string      `json:"subscriptionName"`
 		Period           civil.Month `json:"period"`
-		IssueDate        civil.Date  `json:"issue_date"`
+		IssueDate        civil.Date  `json:"issueDate"`
 		Currency         string      `json:"currency"`
 		Net              string      `json:"net"`
 		Tax              string      `json:"tax,omitempty"`
@@ -36,24 +36,24 @@ type (
 		Tax      string `json:"tax"`
 	}
 	lineJSON struct {
-		No           int          `json:"line_no"`
+		No           int          `json:"lineNo"`
 		Kind         billing.Kind `json:"kind"`
 		Meter        string       `json:"meter"`
 		Quantity     string       `json:"quantity"`
 		Unit         string       `json:"unit"`
-		UnitPrice    string       `json:"unit_price,omitempty"`
+		UnitPrice    string       `json:"unitPrice,omitempty"`
 		Amount       string       `json:"amount"`
 		From         civil.Date   `json:"from"`
 		To           civil.Date   `json:"to"`
 		Days         int          `json:"days,omitempty"`
-		PeakAt       string       `json:"peak_at,omitempty"`
+		PeakAt       string       `json:"peakAt,omitempty"`
 		Entitled     *int64       `json:"entitled,omitempty"`
 		Pool         []poolJSON   `json:"pool,omitempty"`
 		Corrects     string       `json:"corrects,omitempty"`
-		CorrectsKind billing.Kind `json:"corrects_kind,omitempty"`
-		ItemCode     string       `json:"item_code,omitempty"`
-		TaxCategory  string       `json:"tax_category,omitempty"`
-		TaxRate      string       `json:"tax_rate,omitempty"`
+		CorrectsKind billing.Kind `json:"correctsKind,omitempty"`
+		ItemCode     string       `json:"itemCode,omitempty"`
+		TaxCategory  string       `json:"taxCategory,omitempty"`
+		TaxRate      string       `json:"taxRate,omitempty"`
 		Note         string       `json:"note"`
 	}
 	poolJSON struct {
@@ -62,13 +62,13 @@ type (
 		Entitled int64  `json:"entitled"`
 	}
 	accountJSON struct {
-		Tenant         string            `json:"tenant_id"`
+		Tenant         string            `json:"tenantId"`
 		Name           string            `json:"name"`
-		TimeZone       string            `json:"time_zone"`
-		IssueDate      civil.Date        `json:"issue_date"`
+		TimeZone       string            `json:"timeZone"`
+		IssueDate      civil.Date        `json:"issueDate"`
 		Deliveries     aggregate.Balance `json:"deliveries"`
-		RegistryOffset int64             `json:"registry_offset"`
-		TZVersion      string            `json:"tz_version"`
+		RegistryOffset int64             `json:"registryOffset"`
+		TZVersion      string            `json:"tzVersion"`
 		Ledger         []Position        `json:"ledger"`
 		Findings       []billing.Finding `json:"findings"`
 	}

@@ -74,7 +74,7 @@ func TestR26_FilesSayTheTaxes(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"net":"15003003.24","tax":"3750893.81","gross":"18753897.05","taxes":[{"category":"S","rate":"25","net":"15004103.23","tax":"3751025.81"},{"category":"S","rate":"12","net":"-1099.99","tax":"-132.00"}]`,
-		`"corrects_kind":"overage","tax_category":"S","tax_rate":"12"`,
+		`"correctsKind":"overage","taxCategory":"S","taxRate":"12"`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("invoices.json lacks %s:\n%s", want, text)
@@ -96,11 +96,11 @@ func TestInvoicesJSONSchemaRefuses(t *testing.T) {
 		"an unknown kind":                  {`"kind":"connect"`, `"kind":"usag"`},
 		"an unknown field":                 {`"unit":"port"`, `"unit":"port","units":1`},
 		"an invoice without a currency":    {`"currency":"JPY",`, ``},
-		"a price on usage":                 {`"quantity":"26","unit":"seat",`, `"quantity":"26","unit":"seat","unit_price":"1",`},
-		"no price on a commitment":         {`"unit_price":"900",`, ``},
+		"a price on usage":                 {`"quantity":"26","unit":"seat",`, `"quantity":"26","unit":"seat","unitPrice":"1",`},
+		"no price on a commitment":         {`"unitPrice":"900",`, ``},
 		"an adjustment of nothing":         {`"corrects":"INV-Sub1-202609/3",`, ``},
 		"an overage without its pool":      {`"entitled":25,"pool"`, `"pool"`},
-		"an instant without a zone":        {`"peak_at":"2026-10-14T08:31:07.000Z"`, `"peak_at":"2026-10-14T08:31:07.000"`},
+		"an instant without a zone":        {`"peakAt":"2026-10-14T08:31:07.000Z"`, `"peakAt":"2026-10-14T08:31:07.000"`},
 		"a period that is none":            {`"period":"2026-10","draft"`, `"period":"2026-13","draft"`},
 		"no word on whether it is a draft": {`"draft":false,`, ``},
 		"a count below zero":               {`"counted":90`, `"counted":-90`},
@@ -117,7 +117,7 @@ func TestInvoicesJSONSchemaRefuses(t *testing.T) {
 func TestInvoicesJSONHasTheLines(t *testing.T) {
 	var document struct {
 		Invoices []struct {
-			ID    string           `json:"invoice_id"`
+			ID    string           `json:"invoiceId"`
 			Lines []map[string]any `json:"lines"`
 		} `json:"invoices"`
 	}

@@ -25,9 +25,9 @@ type Manifest struct {
 	// Totals are by currency, in byte order.
 	Totals []Total `json:"totals"`
 	// RestsOn has the tenants in groups that rest on the same, since they can be issued at different moments.
-	RestsOn []Basis `json:"rests_on"`
+	RestsOn []Basis `json:"basis"`
 	// LeftOut are the files that could not be written.
-	LeftOut []*Refusal `json:"left_out"`
+	LeftOut []*Refusal `json:"leftOut"`
 	// Files are all others in the directory, in the byte order of their paths.
 	Files []File `json:"files"`
 }
@@ -48,9 +48,9 @@ type Basis struct {
 	// Tenants are in byte order.
 	Tenants []string `json:"tenants"`
 	// RegistryOffset is the next offset of the registry's command log when they were billed.
-	RegistryOffset int64 `json:"registry_offset"`
+	RegistryOffset int64 `json:"registryOffset"`
 	// TZVersion is the edition of the IANA time zone data (R23).
-	TZVersion string `json:"tz_version"`
+	TZVersion string `json:"tzVersion"`
 	// Ledger is up to where deliveries had been taken in.
 	Ledger []Position `json:"ledger"`
 }
@@ -59,7 +59,7 @@ type Basis struct {
 type Position struct {
 	Topic      string `json:"topic"`
 	Partition  int32  `json:"partition"`
-	LastOffset int64  `json:"last_offset"`
+	LastOffset int64  `json:"lastOffset"`
 }
 
 func newManifest(run *billing.Run, files []File, leftOut []*Refusal) *Manifest {

@@ -356,7 +356,7 @@ func (a *app) printRun(run *billing.Run) error {
 		Draft    bool              `json:"draft"`
 		Invoices []any             `json:"invoices"`
 		Stopped  []*billing.Stop   `json:"stopped"`
-		LeftOut  []*export.Refusal `json:"left_out"`
+		LeftOut  []*export.Refusal `json:"leftOut"`
 		Findings []billing.Finding `json:"findings"`
 	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
 		append([]billing.Finding{}, run.Findings...)}

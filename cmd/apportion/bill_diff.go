@@ -112,8 +112,8 @@ func (a *app) billDiffZones(ctx context.Context, period civil.Month, tenants []s
 	}
 	result := struct {
 		Period civil.Month `json:"period"`
-		From   string      `json:"from_zone_data"`
-		To     string      `json:"to_zone_data"`
+		From   string      `json:"fromZoneData"`
+		To     string      `json:"toZoneData"`
 		comparisonJSON
 	}{period, civil.Edition(), other.Edition, resultOf(compared)}
 	return a.printDiff(compared, result, fmt.Sprintf("%s, by the time zone data %s and by %s", period, result.From, result.To), "by "+result.From, "by "+result.To)

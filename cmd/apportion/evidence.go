@@ -75,12 +75,12 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 		return err
 	}
 	result := struct {
-		Invoice    string      `json:"invoice_id"`
-		Tenant     string      `json:"tenant_id"`
+		Invoice    string      `json:"invoiceId"`
+		Tenant     string      `json:"tenantId"`
 		Period     civil.Month `json:"period"`
 		Files      string      `json:"files"`
 		Deliveries int64       `json:"deliveries"`
-		Days       int64       `json:"daily_rows"`
+		Days       int64       `json:"dailyRows"`
 	}{invoice, of.tenant.ID, of.issue.Period, dir, deliveries, days}
 	return a.print(result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s: %d deliveries of %s in %s\n", filepath.Join(dir, "deliveries.parquet"), deliveries, of.tenant.ID, of.issue.Period)

@@ -66,8 +66,8 @@ func TestParquet(t *testing.T) {
 	if len(opened.RowGroups()) != 3 {
 		t.Errorf("%d row groups, want 3", len(opened.RowGroups()))
 	}
-	for key, want := range map[string]string{"invoice_id": "INV-Sub1-202610", "tenant_id": "acme", "period": "2026-10", "time_zone": "UTC",
-		"ledger": `[{"topic":"usage","partition":1,"last_offset":7}]`} {
+	for key, want := range map[string]string{"invoiceId": "INV-Sub1-202610", "tenantId": "acme", "period": "2026-10", "timeZone": "UTC",
+		"ledger": `[{"topic":"usage","partition":1,"lastOffset":7}]`} {
 		if value, _ := opened.Lookup(key); value != want {
 			t.Errorf("%s is %q, want %q", key, value, want)
 		}

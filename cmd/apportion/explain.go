@@ -85,16 +85,16 @@ type basis struct {
 	// Issued is false for a line of a preview, which has no pass.
 	Issued         bool           `json:"issued"`
 	Pass           uint64         `json:"pass,omitempty"`
-	RegistryOffset int64          `json:"registry_offset"`
+	RegistryOffset int64          `json:"registryOffset"`
 	Positions      []positionJSON `json:"positions"`
-	TimeZones      string         `json:"time_zones"`
+	TimeZones      string         `json:"timeZones"`
 	Now            string         `json:"now,omitempty"`
 }
 
 type positionJSON struct {
 	Topic      string `json:"topic"`
 	Partition  int32  `json:"partition"`
-	LastOffset int64  `json:"last_offset"`
+	LastOffset int64  `json:"lastOffset"`
 }
 
 type verification struct {
@@ -105,7 +105,7 @@ type verification struct {
 
 // explained is the result of the command.
 type explained struct {
-	RestsOn     basis                `json:"rests_on"`
+	RestsOn     basis                `json:"basis"`
 	Explanation *billing.Explanation `json:"explanation"`
 	Verified    *verification        `json:"verified,omitempty"`
 

@@ -88,9 +88,9 @@ the month is signed (R24) is listed, of a tenant that is issued as it was found 
 type reconciliation struct {
 	Partitions []partitionBalance `json:"partitions"`
 	// AcceptedHoles are offsets that were never taken in, and why they stop nobody.
-	AcceptedHoles []registry.AcceptedHole `json:"accepted_holes"`
+	AcceptedHoles []registry.AcceptedHole `json:"acceptedHoles"`
 	// OtherTopics says which topics are not those that were taken in.
-	OtherTopics []string        `json:"other_topics,omitempty"`
+	OtherTopics []string        `json:"otherTopics,omitempty"`
 	Tenants     []tenantBalance `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
 	Rejected map[string]uint64 `json:"rejected"`
@@ -109,7 +109,7 @@ type partitionBalance struct {
 	// Published is the offset that Kafka gives the next record, and NotRead how many offsets ingest is behind that;
 	// nil for a partition that Kafka does not have under the configured prefix.
 	Published   *int64   `json:"published"`
-	NotRead     *int64   `json:"not_read"`
+	NotRead     *int64   `json:"notRead"`
 	Read        uint64   `json:"read"`
 	Skipped     uint64   `json:"skipped"` // offsets without a record: transactions' ends, aborted, compacted
 	Accepted    uint64   `json:"accepted"`
