@@ -42,7 +42,7 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 			continue
 		}
 		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Detail: "is not there, and FOCUS needs it",
-			Advice: "complete the configuration and write the files again"}
+			Advice: inConfiguration}
 	}
 	out := csv.NewWriter(w)
 	if err := out.Write(focusColumns); err != nil {

@@ -6,12 +6,15 @@ import "fmt"
 const (
 	missingBillTo       = "missing_bill_to"      // the registry lacks something about the buyer, or it cannot be used
 	missingSeller       = "missing_seller"       // the configuration lacks something about the seller, or it cannot be used
-	unsupportedTax      = "unsupported_tax"      // the format has no place for the taxes beside each other
-	unsupportedCurrency = "unsupported_currency" // the format has no place for the currency
+	unsupportedTax      = "unsupported_tax"      // the format cannot have the taxes beside each other
+	unsupportedCurrency = "unsupported_currency" // the format does not have the currency
 )
 
-// inRegistry is what to do about something that the registry lacks.
-const inRegistry = "complete the registry document, apply it, and write the files again"
+// What to do about something that the registry or the configuration lacks.
+const (
+	inRegistry      = "complete the registry document, apply it, and write the files again"
+	inConfiguration = "complete the configuration and write the files again"
+)
 
 // Refusal is why a file is left out. It is named in the manifest, and the other files are written.
 type Refusal struct {

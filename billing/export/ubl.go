@@ -18,11 +18,11 @@ import (
 // are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
 // is a *Refusal, with nothing written, when the buyer, the seller or the currency lets no valid file be made.
 func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
-	d, refusal := newDeal(invoice, account)
+	p, refusal := newInvoiceParties(invoice, account)
 	if refusal != nil {
 		return refusal
 	}
-	text, err := xml.MarshalIndent(d.document(draft), "", "  ")
+	text, err := xml.MarshalIndent(p.document(draft), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,8 @@ func newParty(name string, a registry.Address, vatID, registrationID string, end
 	p := party{
 		name:  strings.TrimSpace(name),
 		vatID: strings.Join(strings.Fields(vatID), ""), registrationID: strings.TrimSpace(registrationID),
-		address: registry.Address{Street: strings.TrimSpace(a.Street), City: strings.TrimSpace(a.City), Postcode: strings.TrimSpace(a.Postcode), Country: a.Country},
+		address: registry.Address{Street: strings.TrimSpace(a.Street), City: strings.TrimSpace(a.City),
+			Postcode: strings.TrimSpace(a.Postcode), Country: a.Country},
 	}
 	if endpoint != nil {
 		p.endpoint = registry.Endpoint{Scheme: strings.TrimSpace(endpoint.Scheme), ID: strings.TrimSpace(endpoint.ID)}
@@ -50,8 +51,8 @@ func newParty(name string, a registry.Address, vatID, registrationID string, end
 	return p
 }
 
-// deal is who sells what to whom, on which terms.
-type deal struct {
+// invoiceParties are who sells what to whom, on which terms.
+type invoiceParties struct {
 	invoice       billing.Invoice
 	seller, buyer party
 	peppol        bool
@@ -63,8 +64,8 @@ type deal struct {
 	issued, due   civil.Date
 }
 
-// newDeal puts seller and buyer together, or says what is missing for a valid file.
-func newDeal(invoice billing.Invoice, account billing.Account) (*deal, *Refusal) {
+// newInvoiceParties puts seller and buyer together, or says what is missing for a valid file.
+func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoiceParties, *Refusal) {
 	seller := account.Seller
 	refuse := func(code, field, detail, advice string) *Refusal {
 		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
@@ -72,39 +73,42 @@ func newDeal(invoice billing.Invoice, account billing.Account) (*deal, *Refusal)
 	// First, since no buyer would help.
 	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
 		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
-			fmt.Sprintf("is %s, for which EN 16931 has no place: it takes the codes of its own list, with at most two decimals", invoice.Currency),
+			fmt.Sprintf("is %s, which EN 16931 does not have: it takes the codes of its own list, with at most two decimals",
+				invoice.Currency),
 			"use the other files of this invoice")
 	}
 	if account.Tenant == nil || account.Tenant.BillTo == nil {
-		return nil, refuse(missingBillTo, "billTo", "is not there", inRegistry)
+		return nil, refuse(missingBillTo, "billTo", absent, inRegistry)
 	}
 	b := account.Tenant.BillTo
 	if b.Tax == nil {
-		return nil, refuse(missingBillTo, "billTo.tax", "is not there", inRegistry)
+		return nil, refuse(missingBillTo, "billTo.tax", absent, inRegistry)
 	}
 	taxes, vat, gross := account.Taxes(invoice)
-	d := &deal{
+	p := &invoiceParties{
 		invoice: invoice,
 		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
 		buyer:   newParty(account.Buyer(), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
-		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference), issued: account.IssueDate,
+		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference),
+		issued:  account.IssueDate,
 		account: account, taxes: taxes, vat: vat, gross: gross,
 	}
-	if d.has(notSubject) && len(taxes) > 1 {
-		return nil, refuse(unsupportedTax, "billTo.tax", "makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)",
+	if p.has(notSubject) && len(taxes) > 1 {
+		return nil, refuse(unsupportedTax, "billTo.tax",
+			"makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)",
 			"use the other files of this invoice")
 	}
-	d.peppol = d.seller.endpoint.ID != "" && d.buyer.endpoint.ID != ""
-	d.due = account.DueDate()
-	if d.has(notSubject) { // which forbids them (BR-O-02)
-		d.seller.vatID, d.buyer.vatID = "", ""
+	p.peppol = p.seller.endpoint.ID != "" && p.buyer.endpoint.ID != ""
+	p.due = account.DueDate()
+	if p.has(notSubject) { // which forbids them (BR-O-02)
+		p.seller.vatID, p.buyer.vatID = "", ""
 	}
-	if field, detail := d.lacks(); strings.HasPrefix(field, "seller.") {
-		return nil, refuse(missingSeller, field, detail, "complete the configuration")
+	if field, detail := p.missing(); strings.HasPrefix(field, "seller.") {
+		return nil, refuse(missingSeller, field, detail, inConfiguration)
 	} else if field != "" {
 		return nil, refuse(missingBillTo, field, detail, inRegistry)
 	}
-	return d, nil
+	return p, nil
 }
 
 // The elements of UBL, as far as they are used, in the order that its schema has them.
@@ -223,26 +227,26 @@ type ublLine struct {
 }
 
 // document makes the whole of it.
-func (d *deal) document(draft bool) *ublInvoice {
-	i := d.invoice
+func (p *invoiceParties) document(draft bool) *ublInvoice {
+	i := p.invoice
 	u := &ublInvoice{
 		Namespace:       "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2",
 		CAC:             "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
 		CBC:             "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
 		CustomizationID: "urn:cen.eu:en16931:2017",
-		ID:              i.ID, IssueDate: d.issued, DueDate: d.due,
+		ID:              i.ID, IssueDate: p.issued, DueDate: p.due,
 		TypeCode: "380", // also when what is corrected makes the total negative
-		Currency: i.Currency, BuyerReference: d.reference,
+		Currency: i.Currency, BuyerReference: p.reference,
 		Period:   *period(i.Period.First(), i.Period.Next().First()),
 		Contract: i.Subscription,
-		Seller:   d.party(d.seller), Buyer: d.party(d.buyer),
-		Tax:   ublTaxTotal{Amount: d.amount(d.vat)},
-		Total: ublTotal{d.amount(i.Total), d.amount(i.Total), d.amount(d.gross), d.amount(d.gross)},
+		Seller:   p.ublParty(p.seller), Buyer: p.ublParty(p.buyer),
+		Tax:   ublTaxTotal{Amount: p.amount(p.vat)},
+		Total: ublTotal{p.amount(i.Total), p.amount(i.Total), p.amount(p.gross), p.amount(p.gross)},
 	}
-	for _, s := range d.taxes {
-		u.Tax.Subtotals = append(u.Tax.Subtotals, ublTaxSubtotal{d.amount(s.Net), d.amount(s.Amount), category(s.Tax)})
+	for _, s := range p.taxes {
+		u.Tax.Subtotals = append(u.Tax.Subtotals, ublTaxSubtotal{p.amount(s.Net), p.amount(s.Amount), category(s.Tax)})
 	}
-	if d.peppol {
+	if p.peppol {
 		u.CustomizationID += "#compliant#urn:fdc:peppol.eu:2017:poacc:billing:3.0"
 		u.ProfileID = "urn:fdc:peppol.eu:2017:poacc:billing:01:1.0"
 	}
@@ -250,11 +254,11 @@ func (d *deal) document(draft bool) *ublInvoice {
 		u.ID = "DRAFT-" + u.ID
 		u.Note = "DRAFT. Not issued: the figures may still change, and nothing is to be paid."
 	}
-	if d.iban != "" {
-		u.Payment = &ublPayment{d.paymentCode(), u.ID, d.iban}
+	if p.iban != "" {
+		u.Payment = &ublPayment{p.paymentCode(), u.ID, p.iban}
 	}
 	for _, l := range i.Lines {
-		u.Lines = append(u.Lines, d.line(l))
+		u.Lines = append(u.Lines, p.line(l))
 		invoice, _, _ := strings.Cut(l.Corrects, "/")
 		if reference := (ublReference{invoice}); invoice != "" && !slices.Contains(u.Corrected, reference) {
 			u.Corrected = append(u.Corrected, reference)
@@ -264,36 +268,31 @@ func (d *deal) document(draft bool) *ublInvoice {
 }
 
 // paymentCode is a credit transfer, which Peppol lets Danes call by no name but SEPA's between themselves (DK-R-005).
-func (d *deal) paymentCode() string {
-	if d.seller.address.Country == "DK" && d.buyer.address.Country == "DK" {
+func (p *invoiceParties) paymentCode() string {
+	if p.seller.address.Country == "DK" && p.buyer.address.Country == "DK" {
 		return "58"
 	}
 	return "30"
 }
 
-func (d *deal) amount(a decimal.Decimal) ublAmount {
-	return ublAmount{d.invoice.Currency, d.invoice.Money(a)}
+func (p *invoiceParties) amount(a decimal.Decimal) ublAmount {
+	return ublAmount{p.invoice.Currency, p.invoice.Money(a)}
 }
 
 func period(from, to civil.Date) *ublPeriod { return &ublPeriod{from, to.Add(-1)} }
 
-func (d *deal) party(p party) ublParty {
-	u := ublParty{RegistrationName: p.name, Address: ublAddress(p.address)}
-	if d.peppol {
-		u.Endpoint = &ublID{p.endpoint.Scheme, p.endpoint.ID}
+func (p *invoiceParties) ublParty(of party) ublParty {
+	u := ublParty{RegistrationName: of.name, Address: ublAddress(of.address)}
+	if p.peppol {
+		u.Endpoint = &ublID{of.endpoint.Scheme, of.endpoint.ID}
 	}
-	if p.vatID != "" {
-		u.VAT = &ublVATID{p.vatID, "VAT"}
+	if of.vatID != "" {
+		u.VAT = &ublVATID{of.vatID, "VAT"}
 	}
-	if p.registrationID != "" {
-		u.RegistrationID = &ublID{p.legalScheme(), p.registrationID}
+	if of.registrationID != "" {
+		u.RegistrationID = &ublID{of.legalScheme(), of.registrationID}
 	}
 	return u
-}
-
-// has reports whether any of the invoice is of a category.
-func (d *deal) has(category string) bool {
-	return slices.ContainsFunc(d.taxes, func(s billing.Subtotal) bool { return s.Tax.Category == category })
 }
 
 // lineTax is the category of a line; what is not subject to tax has no rate (BR-O-05).
@@ -318,17 +317,17 @@ func category(of registry.Tax) ublTax {
 
 // line writes a line so that its amount is exactly quantity × price / base quantity, to whatever accuracy it is worked
 // out again: where rounding (R19) lets that be with no other price, the price of the whole quantity is the amount.
-func (d *deal) line(l billing.Line) ublLine {
+func (p *invoiceParties) line(l billing.Line) ublLine {
 	note := []string{l.Note}
 	if at := l.PeakAt(); at != "" {
 		note = append(note, "peak at "+at)
 	}
 	u := ublLine{
-		ID: l.No, Amount: d.amount(l.Amount), Period: period(l.From, l.To),
-		Name: itemName(l), Meter: l.Meter, Tax: lineTax(*d.account.TaxOf(d.invoice, l)),
+		ID: l.No, Amount: p.amount(l.Amount), Period: period(l.From, l.To),
+		Name: itemName(l), Meter: l.Meter, Tax: lineTax(*p.account.TaxOf(p.invoice, l)),
 	}
 	quantity, price, base := l.Quantity, l.UnitPrice.Decimal, decimal.NewFromInt(1)
-	switch days := d.invoice.Period.Days(); {
+	switch days := p.invoice.Period.Days(); {
 	case l.Kind == billing.Adjustment:
 		// A price cannot be negative (BR-27), and the dates are outside those of the invoice (PEPPOL-EN16931-R110).
 		quantity, price = decimal.NewFromInt(1), l.Amount.Abs()
@@ -348,7 +347,7 @@ func (d *deal) line(l billing.Line) ublLine {
 	}
 	u.Note = strings.Join(slices.DeleteFunc(note, func(s string) bool { return s == "" }), "; ")
 	u.Quantity = ublQuantity{"C62", quantity.String()}
-	u.Price = ublAmount{d.invoice.Currency, price.String()}
+	u.Price = ublAmount{p.invoice.Currency, price.String()}
 	if !base.Equal(decimal.NewFromInt(1)) {
 		u.BaseQuantity = &ublQuantity{"C62", base.String()}
 	}

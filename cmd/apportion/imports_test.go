@@ -32,8 +32,9 @@ var layers = []struct {
 	{"billing/registry", []string{"schemas/..."}, "the registry decides commands from commands alone"},
 	{"billing", []string{"billing/registry", "aggregate", "schemas/..."}, "the rules are pure: stores and files come after them"},
 	{"billing/clickhouse", []string{"billing", "billing/registry", "aggregate", "schemas/..."}, "a store keeps what billing decides and decides nothing"},
-	{"billing/export", []string{"billing", "billing/registry", "billing/export/fonts", "aggregate", "schemas/..."}, "files show invoices and never read a store"},
-	{"billing/export/fonts", nil, "it sets any text for a page and knows nothing of invoices"},
+	{"billing/export", []string{"billing", "billing/registry", "billing/export/pdf", "aggregate", "schemas/..."}, "files show invoices and never read a store"},
+	{"billing/export/pdf", []string{"billing", "billing/registry", "billing/export/pdf/fonts", "aggregate", "schemas/..."}, "a page shows one invoice, whatever other files there are of it"},
+	{"billing/export/pdf/fonts", nil, "it sets any text for a page and knows nothing of invoices"},
 	{"billing/web", []string{"billing", "billing/registry", "billing/export", "aggregate", "schemas/..."}, "handlers see stores through interfaces of their own"},
 	{"deploy/embedded", nil, "the local servers are servers like any other and know nothing of us"},
 	{"deploy/embedded/servicetest", []string{"deploy/embedded"}, "tests of every package share it"},
@@ -50,7 +51,7 @@ var confined = []struct {
 	{"github.com/ClickHouse/clickhouse-go", []string{"ingest", "aggregate/clickhouse", "billing/clickhouse", "cmd/apportion"}, "rules that know the database cannot be tested without it"},
 	{"github.com/twmb/franz-go", []string{"deploy/embedded"}, "it serves the embedded broker; clients use kafka-go, as against any other"},
 	{"github.com/ebitengine/purego", []string{"deploy/embedded"}, "only the child process that is ClickHouse loads a library"},
-	{"github.com/go-text/typesetting", []string{"billing/export/fonts"}, "a page asks for lines of text and does not care how glyphs are chosen"},
+	{"github.com/go-text/typesetting", []string{"billing/export/pdf/fonts"}, "a page asks for lines of text and does not care how glyphs are chosen"},
 	{"github.com/robfig/cron", []string{"cmd/apportion"}, "a billing run is a plain function of a period; when it runs is the program's business"},
 	{"github.com/parquet-go/parquet-go", []string{"cmd/apportion"}, "evidence streams from the database to a file, which only the program sees both of"},
 	{"github.com/xuri/excelize", []string{"billing/export"}, "it takes floats for numbers; only the file that knows which are exact may hand it any"},
@@ -71,7 +72,7 @@ var banned = []struct {
 		[]string{"billing/export/xlsx.go"}, // how wide columns are
 		"quantities and money are exact"},
 	{regexp.MustCompile(`^time\.(Now|Since|Until|Sleep|After|Tick|NewTimer|NewTicker|Local|LoadLocation)$`),
-		[]string{"schemas", "schemas/civil", "aggregate", "billing", "billing/registry", "billing/export"}, nil,
+		[]string{"schemas", "schemas/civil", "aggregate", "billing", "billing/registry", "billing/export", "billing/export/pdf"}, nil,
 		"time comes in as a value, and zones from the data that is embedded (R23)"},
 }
 

@@ -192,7 +192,7 @@ func (c *Config) check() (key, must string) {
 		{c.Seller.VATID != "" && !export.IsVATID(c.Seller.VATID), "seller.vatId", "begin with the code of the country that gave it, such as SE"},
 		{c.Seller.Endpoint.ID != "" && !registry.IsEndpointScheme(c.Seller.Endpoint.Scheme), "seller.endpoint.scheme", "be an identifier scheme of Peppol, such as 0007"},
 		{c.Seller.Endpoint.ID == "" && c.Seller.Endpoint.Scheme != "", "seller.endpoint.id", "not be empty with a seller.endpoint.scheme"},
-		{c.Seller.Payment.IBAN != "" && !isIBAN(c.Seller.Payment.IBAN), "seller.payment.iban", "be an IBAN, whose check digits agree with the rest of it"},
+		{c.Seller.Payment.IBAN != "" && !export.IsIBAN(c.Seller.Payment.IBAN), "seller.payment.iban", "be an IBAN, whose check digits agree with the rest of it"},
 		{c.Seller.Payment.TermsDays < 0 || c.Seller.Payment.TermsDays > 3660, "seller.payment.termsDays", "be from 0 to 3660 days"},
 		{c.HTTP.Listen != "" && notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level", "be debug, info, warn or error"},

@@ -1,4 +1,4 @@
-package export
+package pdf
 
 import (
 	"fmt"
@@ -9,10 +9,6 @@ import (
 )
 
 func TestWhy(t *testing.T) {
-	stockholm, err := civil.LoadZone("Europe/Stockholm")
-	if err != nil {
-		t.Fatal(err)
-	}
 	const named = billing.NoInstant
 	for _, c := range []struct {
 		meter, unit, quantity string
@@ -41,24 +37,24 @@ func TestWhy(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	pdfOctober, september := civil.NewMonth(2026, 10), civil.NewMonth(2026, 9)
+	october, september := civil.NewMonth(2026, 10), civil.NewMonth(2026, 9)
 	for _, c := range []struct {
 		line       billing.Line
 		what, more string
 	}{
-		{billing.Line{Kind: billing.Commitment, Meter: "agent_standard", From: pdfOctober.First(), To: pdfOctober.Next().First(), Days: 31},
+		{billing.Line{Kind: billing.Commitment, Meter: "agent_standard", From: october.First(), To: october.Next().First(), Days: 31},
 			"Standard seats, committed · 1–31 October 2026", ""},
-		{billing.Line{Kind: billing.Commitment, Meter: "ivr_port", From: civil.NewDate(2026, 10, 31), To: pdfOctober.Next().First(), Days: 1},
+		{billing.Line{Kind: billing.Commitment, Meter: "ivr_port", From: civil.NewDate(2026, 10, 31), To: october.Next().First(), Days: 1},
 			"IVR ports, committed · 31 October 2026", "1 of the 31 days of the month, at the price of a month"},
-		{billing.Line{Kind: billing.Connect, Meter: "connect.whatsapp", From: pdfOctober.First(), To: civil.NewDate(2026, 10, 3)},
+		{billing.Line{Kind: billing.Connect, Meter: "connect.whatsapp", From: october.First(), To: civil.NewDate(2026, 10, 3)},
 			"Connect, WhatsApp · 1–2 October 2026", ""},
-		{billing.Line{Kind: billing.Connect, Meter: "connect.fax-2", From: pdfOctober.First(), To: civil.NewDate(2026, 10, 3)},
+		{billing.Line{Kind: billing.Connect, Meter: "connect.fax-2", From: october.First(), To: civil.NewDate(2026, 10, 3)},
 			"Connect, fax-2 · 1–2 October 2026", ""},
-		{billing.Line{Kind: billing.Overage, Meter: "agent_premium", From: pdfOctober.First(), To: pdfOctober.Next().First()},
+		{billing.Line{Kind: billing.Overage, Meter: "agent_premium", From: october.First(), To: october.Next().First()},
 			"Premium seats, overage · 1–31 October 2026", ""},
-		{billing.Line{Kind: billing.Adjustment, Meter: "addon.wfo", From: september.First(), To: pdfOctober.First(), Corrects: "INV-S-202609/3", CorrectsKind: billing.Commitment},
+		{billing.Line{Kind: billing.Adjustment, Meter: "addon.wfo", From: september.First(), To: october.First(), Corrects: "INV-S-202609/3", CorrectsKind: billing.Commitment},
 			"Add-on wfo, correction of September 2026", "Corrects what was charged as committed: invoice INV-S-202609, line 3"},
-		{billing.Line{Kind: billing.Adjustment, Meter: "connect.sms", From: september.First(), To: pdfOctober.First(), Corrects: "INV-S-202609", CorrectsKind: billing.Connect},
+		{billing.Line{Kind: billing.Adjustment, Meter: "connect.sms", From: september.First(), To: october.First(), Corrects: "INV-S-202609", CorrectsKind: billing.Connect},
 			"Connect, SMS, correction of September 2026", "Corrects invoice INV-S-202609"},
 	} {
 		if what, more := describe(invoiceOf("SEK", 2), c.line); what != c.what || more != c.more {

@@ -1,4 +1,4 @@
-package export
+package pdf
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"apportion/billing/export/fonts"
+	"apportion/billing/export/pdf/fonts"
 )
 
 // The general PDF libraries for Go place one glyph for each character of the Basic Multilingual Plane, which leaves
@@ -98,7 +98,7 @@ func (c *canvas) box(x, y, width, height int, fill colour) {
 	c.op("f")
 }
 
-// point is a place on a page.
+// point is a position on a page.
 type point struct{ x, y int }
 
 // area fills a polygon.
@@ -166,9 +166,10 @@ func (c *canvas) text(line fonts.Line, x, y, size int, fill colour) {
 	c.op("ET")
 }
 
-// glyphs shows a run. The place of each glyph is reckoned from the beginning of the run, so that no rounding adds up.
+// glyphs shows a run. Each glyph is positioned from the beginning of the run, so that no rounding
+// adds up.
 func (c *canvas) glyphs(run fonts.Run, size int) {
-	place, pen, rise := 0, 0, 0 // where the glyph belongs and where the viewer is, in units of fonts.Em; and the rise
+	origin, pen, rise := 0, 0, 0 // where the glyph belongs and where the viewer is, in units of fonts.Em; and the rise
 	open, together := false, 0
 	shut := func() {
 		if open {
@@ -189,14 +190,14 @@ func (c *canvas) glyphs(run fonts.Run, size int) {
 		if !open {
 			c.content, open = append(c.content, "[<"...), true
 		}
-		if back := pen - place - g.Right; back != 0 {
+		if back := pen - origin - g.Right; back != 0 {
 			// A number in TJ is in thousandths of an em, and moves back.
 			c.content = append(c.content, '>')
 			c.content = append(number(c.content, back*1000/64), '<')
 		}
 		c.content = fmt.Appendf(c.content, "%04x", g.Code)
-		pen = place + g.Right + run.Font.Width(g.Code)
-		place += g.Advance
+		pen = origin + g.Right + run.Font.Width(g.Code)
+		origin += g.Advance
 		if together--; together == 0 {
 			shut()
 			c.op("EMC")

@@ -1,6 +1,6 @@
 // Package fonts sets text of any script for PDF: it chooses a face for each character, shapes and wraps the text,
 // and cuts out of the faces what a document uses. The faces are embedded here; the text comes from the invoices of
-// billing/export, which puts the lines on its pages and the cut faces into its files.
+// billing/export/pdf, which puts the lines on its pages and the cut faces into its files.
 package fonts
 
 import (

@@ -1,0 +1,153 @@
+package pdf
+
+import (
+	"apportion/billing"
+	"apportion/billing/export/pdf/fonts"
+	"apportion/schemas/civil"
+)
+
+const (
+	chartWidth  = across - 196*pt - 24*pt
+	chartHeight = 116 * pt
+)
+
+// plot is the part of a chart that has the curves, with what an instant and a number are on it.
+type plot struct {
+	x0, y0, x1, y1 int // its lower left and upper right corners
+	start, end     int64
+	ceiling        int64
+}
+
+func (p plot) x(ms int64) int { return p.x0 + int((ms-p.start)*int64(p.x1-p.x0)/(p.end-p.start)) }
+func (p plot) y(n int64) int  { return p.y0 - int(n*int64(p.y0-p.y1)/p.ceiling) }
+
+// The type of a chart's labels is smaller than the text beside it.
+const chartType = 6_800
+
+// chart draws, with its top left corner at x and y, the concurrency around the peak of an overage against what was
+// included (R14, R15), on the tenant's clock.
+func (s *sheet) chart(l billing.Line, x, y int) {
+	pool := l.Pool
+	// The last stretch has no next one to end it, so it is as long as the one before.
+	start, end := pool[0].AtMS, 2*pool[len(pool)-1].AtMS-pool[len(pool)-2].AtMS
+	if end <= start {
+		return
+	}
+	used := l.Quantity.IntPart() + l.Entitled
+	most := used
+	for _, p := range pool {
+		most = max(most, p.Live, p.Entitled)
+	}
+	step, ceiling := scale(most)
+
+	// The plot has numbers on its left, what is included on its right, hours below and the peak's label above.
+	const numbers, names, hours, above = 22 * pt, 52 * pt, 16 * pt, 14 * pt
+	last := pool[len(pool)-1].Entitled
+	included := s.label(whole(last)+" included", fonts.Regular, chartType, ink)
+	p := plot{x + numbers, y + chartHeight - hours, x + chartWidth - max(names, included.width()+4*pt), y + above, start, end, ceiling}
+
+	for n := int64(0); n <= ceiling; n += step {
+		if n > 0 {
+			s.hairline(p.y(n), p.x0, p.x1, 300, hairlineGrey)
+		}
+		s.draw(s.label(whole(n), fonts.Figures, chartType, grey), p.x0-5*pt, p.y(n)-leading/2, true)
+	}
+	s.curves(p, pool)
+	s.hairline(p.y0, p.x0, p.x1, 500, grey)
+	s.draw(included, p.x1+4*pt, p.y(last)-leading/2, false)
+	s.hours(p)
+
+	at := min(max(p.x(l.PeakMS), p.x0), p.x1)
+	s.page.dot(at, p.y(used), 2_200, rust)
+	b := s.label(whole(used)+" at "+s.zone.Time(l.PeakMS).Format("15:04"), fonts.SemiBold, chartType, rust)
+	from, height := min(max(at-b.width()/2, p.x0), p.x1-b.width()), 9*pt
+	s.page.box(from-2*pt, p.y(used)-4*pt-height, b.width()+4*pt, height, white)
+	s.draw(b, from, p.y(used)-4*pt-height/2-leading/2, false)
+}
+
+// curves draws the concurrency, what of it is over, and what was included.
+func (s *sheet) curves(p plot, pool []billing.PoolPoint) {
+	live, over, included := []point{{p.x0, p.y0}}, [][]point(nil), []point(nil)
+	for i, at := range pool {
+		from, to := p.x(at.AtMS), p.x1
+		if i+1 < len(pool) {
+			to = p.x(pool[i+1].AtMS)
+		}
+		up, limit := p.y(at.Live), p.y(at.Entitled)
+		live = append(live, point{from, up}, point{to, up})
+		included = append(included, point{from, limit}, point{to, limit})
+		if at.Live > at.Entitled {
+			over = append(over, []point{{from, limit}, {from, up}, {to, up}, {to, limit}})
+		}
+	}
+	s.page.area(append(live, point{p.x1, p.y0}), sky)
+	for _, area := range over {
+		s.page.area(area, peach)
+	}
+	s.page.line(live[1:], 900, 0, blue)
+	s.page.line(included, 900, 2_400, ink)
+}
+
+// hours marks round times below a plot, and labels those that there is space for.
+func (s *sheet) hours(p plot) {
+	free := p.x0 - pt // what the labels have left free
+	for _, t := range ticks(s.zone, p.start, p.end) {
+		at := p.x(t.at)
+		s.page.line([]point{{at, p.y0}, {at, p.y0 + 2_500}}, 500, 0, grey)
+		b := s.label(t.label, fonts.Regular, chartType, grey)
+		if from := at - b.width()/2; from >= free {
+			s.draw(b, from, p.y0+3*pt, false)
+			free = from + b.width() + 6*pt
+		}
+	}
+}
+
+// scale returns the distance of the lines of a chart, and where it ends, for values up to most.
+func scale(most int64) (step, ceiling int64) {
+	for power := int64(1); ; power *= 10 {
+		for _, digit := range []int64{1, 2, 5} {
+			step = digit * power
+			if most <= 4*step {
+				return step, (most + step - 1) / step * step
+			}
+		}
+	}
+}
+
+// tick is an instant that has a mark below a chart.
+type tick struct {
+	at    int64
+	label string
+}
+
+// ticks returns seven marks or fewer where the zone's clock reads a round time.
+func ticks(zone *civil.Zone, start, end int64) []tick {
+	const minute, oneDay = 60_000, 1440
+	step := int64(0) // minutes
+	for _, step = range []int64{1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720,
+		oneDay, 2 * oneDay, 5 * oneDay, 10 * oneDay} {
+		if (end-start)/(step*minute) < 7 {
+			break
+		}
+	}
+	// The clocks of all zones in use differ by quarters of an hour.
+	stride := int64(minute)
+	if step >= 15 {
+		stride = 15 * minute
+	}
+	var marks []tick
+	for at := (start + stride - 1) / stride * stride; at <= end; at += stride {
+		t := zone.Time(at)
+		clock := int64(t.Hour()*60 + t.Minute())
+		onDay := step <= oneDay || int64(t.YearDay())%(step/oneDay) == 0
+		if clock%min(step, oneDay) != 0 || !onDay {
+			continue
+		}
+		label := t.Format("15:04")
+		if clock == 0 {
+			label = t.Format("2 Jan")
+		}
+		marks = append(marks, tick{at, label})
+	}
+	return marks
+}
