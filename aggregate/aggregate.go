@@ -129,15 +129,15 @@ type Usage struct {
 }
 
 // Balance says what became of deliveries, and what is to be reported of their events (R22). Each delivery is
-// in exactly one of Counted, Duplicate, Superseded, Voided, Unallocated and Held.
+// in exactly one of Counted, Duplicate, Superseded, Voided, Unallocated and UnknownTenant.
 type Balance struct {
-	Accepted    int64 `json:"accepted"`
-	Counted     int64 `json:"counted"`
-	Duplicate   int64 `json:"duplicate"`
-	Superseded  int64 `json:"superseded"`
-	Voided      int64 `json:"voided"`
-	Unallocated int64 `json:"unallocated"`
-	Held        int64 `json:"unknownTenant"`
+	Accepted      int64 `json:"accepted"`
+	Counted       int64 `json:"counted"`
+	Duplicate     int64 `json:"duplicate"`
+	Superseded    int64 `json:"superseded"`
+	Voided        int64 `json:"voided"`
+	Unallocated   int64 `json:"unallocated"`
+	UnknownTenant int64 `json:"unknownTenant"`
 
 	Unmapped            int64 `json:"unmapped"`
 	OpenSessions        int64 `json:"openSession"`
@@ -149,7 +149,7 @@ type Balance struct {
 func (b Balance) Add(o Balance) Balance {
 	return Balance{
 		b.Accepted + o.Accepted, b.Counted + o.Counted, b.Duplicate + o.Duplicate, b.Superseded + o.Superseded,
-		b.Voided + o.Voided, b.Unallocated + o.Unallocated, b.Held + o.Held,
+		b.Voided + o.Voided, b.Unallocated + o.Unallocated, b.UnknownTenant + o.UnknownTenant,
 		b.Unmapped + o.Unmapped, b.OpenSessions + o.OpenSessions, b.UnknownSubscription + o.UnknownSubscription,
 		b.Conflicts + o.Conflicts,
 	}
@@ -157,7 +157,7 @@ func (b Balance) Add(o Balance) Balance {
 
 // Difference is how many deliveries are accepted and in none of the other classes: 0 when it balances (R22).
 func (b Balance) Difference() int64 {
-	return b.Accepted - b.Counted - b.Duplicate - b.Superseded - b.Voided - b.Unallocated - b.Held
+	return b.Accepted - b.Counted - b.Duplicate - b.Superseded - b.Voided - b.Unallocated - b.UnknownTenant
 }
 
 // Figures are usage and balance of some dates of some tenants.

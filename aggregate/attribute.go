@@ -22,8 +22,8 @@ type Attribution struct {
 	// Subscription is empty where the event is unallocated (R10, R11), and so is By.
 	Subscription string
 	By           By
-	// Held: the registry does not know the tenant, so nothing else is said of the event.
-	Held bool
+	// UnknownTenant: the registry does not know the tenant, so nothing else is said of the event.
+	UnknownTenant bool
 	// Unmapped: an agent session that went to the primary for want of a mapping.
 	Unmapped bool
 	// UnknownSubscription: the event names a subscription that its tenant lacks.
@@ -70,10 +70,10 @@ func at[S any](steps []S, from func(S) int64, ms int64) (step S, known bool) {
 
 // Attribute gives an event its meter (R9) and its subscription (R10, R11), decided at its start.
 func (l *Lookup) Attribute(e *schemas.Event) Attribution {
-	ms := e.AtMS()
+	ms := e.OccurredMS()
 	primary, known := at(l.primary[e.Tenant], func(s PrimaryStep) int64 { return s.FromMS }, ms)
 	if !known {
-		return Attribution{Held: true}
+		return Attribution{UnknownTenant: true}
 	}
 	own, has := at(l.active[[2]string{e.Tenant, e.Subscription}], func(s ActiveStep) int64 { return s.FromMS }, ms)
 	a := Attribution{UnknownSubscription: e.Subscription != "" && !has}

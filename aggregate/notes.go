@@ -77,7 +77,7 @@ type Refused struct {
 
 // notes are the codes of what is to be said of a settled event.
 func notes(c Content, a Attribution, nowMS int64) (codes []string) {
-	if !c.Wins || a.Held {
+	if !c.Wins || a.UnknownTenant {
 		return nil
 	}
 	add := func(is bool, code string) {
@@ -88,7 +88,7 @@ func notes(c Content, a Attribution, nowMS int64) (codes []string) {
 	add(c.Conflict, Conflict)
 	stands := !c.Voided
 	add(stands && a.Subscription == "", NeverBilled)
-	add(stands && c.AtMS() > nowMS, Ahead)
+	add(stands && c.OccurredMS() > nowMS, Ahead)
 	add(stands && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, OpenSession)
 	add(stands && a.Unmapped, Unmapped)
 	add(stands && a.UnknownSubscription, UnknownSubscription)
@@ -101,7 +101,7 @@ func ReferenceNotes(deliveries []schemas.Event, timelines Timelines, noting Noti
 	lookup := NewLookup(timelines)
 	found := map[string]*Noted{}
 	for _, c := range Settle(deliveries) {
-		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.AtMS() && c.AtMS() < d.ToMS }) {
+		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
 			continue
 		}
 		for _, code := range notes(c, lookup.Attribute(&c.Event), noting.NowMS) {

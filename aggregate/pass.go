@@ -45,8 +45,8 @@ type Pass struct {
 	// Number orders passes by what they rest on. A pass that knows more has the higher number and wins the days
 	// that both work out, whichever is done first: see number.
 	Number uint64
-	// Run tells apart two passes of one number, and two attempts at a pass.
-	Run            uuid.UUID
+	// Attempt distinguishes two passes of one number, and two attempts at a pass.
+	Attempt        uuid.UUID
 	RegistryOffset int64
 	Positions      []Position
 	Rules          string
@@ -97,7 +97,7 @@ type Store interface {
 	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
 	// WorkOut works out days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
 	// positions, and puts them in force. The days of each tenant are in order. Of a tenant that the registry does not
-	// know a day is a whole month of UTC, whose deliveries are counted as held (R22). The error is a *[Fault] where the
+	// know a day is a whole month of UTC, whose deliveries are counted as of an unknown tenant (R22). The error is a *[Fault] where the
 	// days themselves are at fault.
 	WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
@@ -128,7 +128,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		return Report{}, fmt.Errorf("reading the ledger: %w", err)
 	}
 	pass := Pass{
-		Run:            uuid.New(),
+		Attempt:        uuid.New(),
 		RegistryOffset: registry.Offset,
 		Positions:      positions,
 		Rules:          fmt.Sprintf(rulesForm, rules.OpenSessionHours, registry.IVRPortFactor, civil.Edition()),
@@ -190,7 +190,7 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 				behind, err := workOut(days, func(days []Day) error {
 					// What an attempt that failed has left of a day must not be taken for the next one's.
 					attempt := pass
-					attempt.Run = uuid.New()
+					attempt.Attempt = uuid.New()
 					return store.WorkOut(ctx, shard, attempt, days, timelines, rules)
 				})
 				if err != nil {

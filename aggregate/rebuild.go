@@ -84,7 +84,7 @@ func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
 		return nil
 	}
 	slices.SortFunc(pass.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
-	pass.Number, pass.Run = pass.Number+1, uuid.New()
+	pass.Number, pass.Attempt = pass.Number+1, uuid.New()
 	return store.Finish(ctx, pass)
 }
 
@@ -108,7 +108,7 @@ func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules)
 	if highest = max(highest, pass.Number); highest > math.MaxUint64-2*aboveOthers {
 		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; delete its rows")
 	}
-	pass.Number, pass.Run = highest+aboveOthers, uuid.New()
+	pass.Number, pass.Attempt = highest+aboveOthers, uuid.New()
 	if err := store.Finish(ctx, pass); err != nil {
 		return Pass{}, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}

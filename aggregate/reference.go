@@ -66,7 +66,7 @@ func (m *Measurement) Add(c Content) {
 		who = c.Source + "\x00" + c.ID
 	}
 	for _, day := range m.days[c.Tenant] {
-		starts := day.FromMS <= c.AtMS() && c.AtMS() < day.ToMS
+		starts := day.FromMS <= c.OccurredMS() && c.OccurredMS() < day.ToMS
 		if starts {
 			m.balance[day] = m.balance[day].Add(classify(c, attribution))
 		}
@@ -129,7 +129,7 @@ func (m *Measurement) Figures() *Figures {
 
 // Counts reports whether a content counts as usage: it wins, voids nothing, and goes to a subscription.
 func (c Content) Counts(a Attribution) bool {
-	return c.Wins && !c.Voided && !a.Held && a.Subscription != ""
+	return c.Wins && !c.Voided && !a.UnknownTenant && a.Subscription != ""
 }
 
 // ReferenceProfile works out the profiles of some days from all deliveries of their tenants, in the order of tenant,
@@ -171,8 +171,8 @@ type DayBalance struct {
 // classify says what became of the deliveries of one content (R22).
 func classify(c Content, a Attribution) Balance {
 	b := Balance{Accepted: c.Deliveries}
-	if a.Held {
-		b.Held = c.Deliveries
+	if a.UnknownTenant {
+		b.UnknownTenant = c.Deliveries
 		return b
 	}
 	b.Duplicate = c.Deliveries - 1

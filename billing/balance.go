@@ -62,7 +62,7 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones m
 				say("usage_events has %d deliveries, and the figures %d", proof.Deliveries, figures.Accepted)
 			}
 			// What is held, for want of any subscription, is not sorted further.
-			if events := figures.Counted + figures.Voided + figures.Unallocated; figures.Held == 0 && events != proof.Events {
+			if events := figures.Counted + figures.Voided + figures.Unallocated; figures.UnknownTenant == 0 && events != proof.Events {
 				say("the deliveries are those of %d events, and the figures have %d", proof.Events, events)
 			}
 			for _, fault := range proof.Faults {

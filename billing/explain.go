@@ -386,7 +386,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 			}
 		}
 		v := lookup.Settled(event, x.Rules.Rules, x.Now)
-		if at := v.Winner.AtMS(); !v.Counts() || v.To.Meter != l.Meter || at < from || at >= to || l.Kind == UsageKind && v.To.Subscription != s.ID {
+		if at := v.Winner.OccurredMS(); !v.Counts() || v.To.Meter != l.Meter || at < from || at >= to || l.Kind == UsageKind && v.To.Subscription != s.ID {
 			return nil
 		}
 		met[v.Winner.Agent] = true
@@ -427,7 +427,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 }
 
 func earlier(a, b *aggregate.Evidence) bool {
-	return cmp.Or(cmp.Compare(a.Winner.AtMS(), b.Winner.AtMS()), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID)) < 0
+	return cmp.Or(cmp.Compare(a.Winner.OccurredMS(), b.Winner.OccurredMS()), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID)) < 0
 }
 
 func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
@@ -437,7 +437,7 @@ func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *
 	events, err := x.gather(ctx, zone, l.Meter,
 		aggregate.Wanted{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Channel: channel},
 		func(v *aggregate.Evidence) bool {
-			at := v.Winner.AtMS()
+			at := v.Winner.OccurredMS()
 			return from <= at && at < to && v.To.Subscription == s.ID
 		})
 	if err != nil {
@@ -452,7 +452,7 @@ func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *
 	c := &ConnectUnits{Events: events}
 	var units decimal.Decimal
 	for i := range events {
-		date := zone.DateOf(events[i].Winner.AtMS())
+		date := zone.DateOf(events[i].Winner.OccurredMS())
 		if n := len(c.Days); n == 0 || c.Days[n-1].Date != date {
 			c.Days = append(c.Days, ConnectDay{Date: date})
 		}

@@ -170,7 +170,7 @@ func evidence(from []aggregate.Evidence) []evidenceJSON {
 	for i := range from {
 		e := &from[i]
 		j := evidenceJSON{Source: e.Winner.Source, ID: e.Winner.ID, Type: e.Winner.Type.String(), Agent: e.Winner.Agent, EntryPoint: e.Winner.EntryPoint,
-			Class: e.Winner.Class, Subscription: e.To.Subscription, By: e.To.By, At: civil.FormatMillis(e.Winner.AtMS()), Others: []deliveryJSON{}}
+			Class: e.Winner.Class, Subscription: e.To.Subscription, By: e.To.By, At: civil.FormatMillis(e.Winner.OccurredMS()), Others: []deliveryJSON{}}
 		if e.Winner.Type == schemas.ConnectUsage {
 			j.Units = decimal.New(e.Winner.Quantity, -6).String()
 		} else {

@@ -35,13 +35,13 @@ func (m memory) Events(_ context.Context, extent aggregate.Extent, w aggregate.W
 		key := identity{d.Source, d.ID}
 		events[key] = append(events[key], aggregate.Delivery{Event: d, Place: aggregate.Place{Topic: "usage", Offset: int64(offset)}})
 		switch {
-		case !slices.Contains(w.Types, d.Type), d.AtMS() < w.FromMS, d.AtMS() >= w.ToMS,
+		case !slices.Contains(w.Types, d.Type), d.OccurredMS() < w.FromMS, d.OccurredMS() >= w.ToMS,
 			w.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *w.LiveAt,
 			w.Channel != "" && d.Channel != w.Channel,
 			w.Class != "" && d.Class != "" && d.Class != w.Class,
 			w.Agents != nil && !slices.Contains(w.Agents, d.Agent):
 		case w.OneEach:
-			if other, ok := first[d.Agent]; !d.Voided && (!ok || d.AtMS() < other.AtMS()) {
+			if other, ok := first[d.Agent]; !d.Voided && (!ok || d.OccurredMS() < other.OccurredMS()) {
 				first[d.Agent] = d
 			}
 		default:

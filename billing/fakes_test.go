@@ -59,7 +59,7 @@ func (u *fakeUsage) Finish(_ context.Context, pass aggregate.Pass) error {
 			if d.Tenant != e.Tenant || d.Source != e.Source || d.ID != e.ID {
 				continue
 			}
-			from, to := d.AtMS(), max(d.AtMS()+24*3600_000, d.EndMS)
+			from, to := d.OccurredMS(), max(d.OccurredMS()+24*3600_000, d.EndMS)
 			for month := civil.UTC.DateOf(from).Add(-1).Month(); month <= civil.UTC.DateOf(to).Add(1).Month(); month++ {
 				u.touch(d.Tenant, month, pass.Number)
 			}
@@ -115,7 +115,7 @@ func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Da
 		if !slices.Contains(tenants, c.Event.Tenant) {
 			continue
 		}
-		date := zones[c.Event.Tenant].DateOf(c.Event.AtMS())
+		date := zones[c.Event.Tenant].DateOf(c.Event.OccurredMS())
 		if date < from || date >= to {
 			continue
 		}
@@ -153,7 +153,7 @@ func (u *fakeUsage) Noted(_ context.Context, noting aggregate.Noting, _ aggregat
 func (u *fakeUsage) Unbilled(_ context.Context, tenants []string, _ civil.Date) (map[string][]civil.Date, error) {
 	dates := map[string][]civil.Date{}
 	for _, d := range u.deliveries {
-		if date := civil.UTC.DateOf(d.AtMS()); slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], date) {
+		if date := civil.UTC.DateOf(d.OccurredMS()); slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], date) {
 			dates[d.Tenant] = append(dates[d.Tenant], date)
 			slices.Sort(dates[d.Tenant])
 		}
@@ -165,7 +165,7 @@ func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []a
 	return u.corrections, u.others, nil
 }
 
-func (u *fakeUsage) HeldTenants(context.Context) ([]string, error) { return u.held, nil }
+func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u.held, nil }
 
 // AtPeaks finds what the reference has live there.
 func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {

@@ -415,7 +415,7 @@ func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
 
 // withHeld adds to the findings of a run that the registry lacks tenants that have usage.
 func (b *Biller) withHeld(ctx context.Context, run *Run) error {
-	held, err := b.Usage.HeldTenants(ctx)
+	held, err := b.Usage.UnknownTenants(ctx)
 	if err != nil {
 		return fmt.Errorf("reading which tenants the registry lacks: %w", err)
 	}

@@ -403,7 +403,7 @@ func reported(b aggregate.Balance) string {
 		n    int64
 	}{
 		{"duplicate", b.Duplicate}, {"superseded", b.Superseded}, {"voided", b.Voided}, {"unallocated", b.Unallocated},
-		{"unknown_tenant", b.Held}, {"unmapped", b.Unmapped}, {"open_session", b.OpenSessions},
+		{"unknown_tenant", b.UnknownTenant}, {"unmapped", b.Unmapped}, {"open_session", b.OpenSessions},
 		{"unknown_subscription", b.UnknownSubscription}, {"conflict", b.Conflicts},
 	} {
 		if c.n != 0 {

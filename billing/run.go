@@ -39,8 +39,8 @@ type Usage interface {
 	// accepted delivery each refused one, in the order of events and places; of the others, by tenant, how many events
 	// there are, and the first of them.
 	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error)
-	// HeldTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
-	HeldTenants(ctx context.Context) ([]string, error)
+	// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+	UnknownTenants(ctx context.Context) ([]string, error)
 	// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
 	Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
 }

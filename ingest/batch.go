@@ -18,15 +18,15 @@ import (
 // share no memory with what they were decoded from, and keep theirs when they
 // are reset.
 type rows struct {
-	tenant, source, id         text
-	agent, entryPoint, channel text
-	subscription               text
-	typs, class                []int8
-	revision                   []int32
-	voided                     []bool
-	timeMS, atMS, start, end   []int64
-	quantity                   []int64 // millionths
-	offset, arrived            []int64
+	tenant, source, id             text
+	agent, entryPoint, channel     text
+	subscription                   text
+	typs, class                    []int8
+	revision                       []int32
+	voided                         []bool
+	timeMS, occurredMS, start, end []int64
+	quantity                       []int64 // millionths
+	offset, arrived                []int64
 }
 
 // chunkRows is how many rows there are at most in one piece.
@@ -60,7 +60,7 @@ func (r *rows) texts() [7]*text {
 }
 
 func (r *rows) numbers() [7]*[]int64 {
-	return [...]*[]int64{&r.timeMS, &r.atMS, &r.start, &r.end, &r.quantity, &r.offset, &r.arrived}
+	return [...]*[]int64{&r.timeMS, &r.occurredMS, &r.start, &r.end, &r.quantity, &r.offset, &r.arrived}
 }
 
 func (r *rows) len() int { return len(r.offset) }
@@ -76,7 +76,7 @@ func (r *rows) append(e *schemas.Event, from *record) {
 	r.revision = append(r.revision, e.Revision)
 	r.voided = append(r.voided, e.Voided)
 	r.timeMS = append(r.timeMS, e.TimeMS)
-	r.atMS = append(r.atMS, e.AtMS())
+	r.occurredMS = append(r.occurredMS, e.OccurredMS())
 	r.start = append(r.start, e.StartMS)
 	r.end = append(r.end, e.EndMS)
 	r.agent.append(e.Agent)
@@ -190,7 +190,7 @@ var eventColumns = []eventColumn{
 	numberColumn("revision", func(r *rows) []int32 { return r.revision }),
 	numberColumn("type", func(r *rows) []int8 { return r.typs }),
 	numberColumn("time_ms", func(r *rows) []int64 { return r.timeMS }),
-	numberColumn("at_ms", func(r *rows) []int64 { return r.atMS }),
+	numberColumn("occurred_ms", func(r *rows) []int64 { return r.occurredMS }),
 	numberColumn("start_ms", func(r *rows) []int64 { return r.start }),
 	numberColumn("end_ms", func(r *rows) []int64 { return r.end }),
 	numberColumn("offset", func(r *rows) []int64 { return r.offset }),

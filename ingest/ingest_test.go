@@ -32,7 +32,7 @@ func testPublishAndIngest(t *testing.T, broker string) {
 	began := time.Now()
 	e.ingest(e.config(), e.deps())
 	t.Logf("caught up after %v", time.Since(began))
-	got := e.rows(`SELECT tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
+	got := e.rows(`SELECT tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms, agent, entry_point,
 		channel, quantity, subscription, class FROM usage_events ORDER BY id`)
 	want := []string{
 		`('acme','agent.session','/test','a1',0,false,1791968400000,1791964800000,1791964800000,1791968400000,'agent-1','','',0,'','')`,

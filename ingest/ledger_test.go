@@ -194,7 +194,7 @@ func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 		"'twice', 0, 4, 5, 5, 0, 0", "'twice', 0, 4, 5, 5, 0, 0",
 		"'torn', 0, 4, 5, 5, 0, 0", "'torn', 10, 14, 5, 5, 0, 0",
 	} {
-		exec(conn, `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected, run, written_at)
+		exec(conn, `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset, written_at)
 			SELECT r.1, 0, r.2, r.3, r.4, r.5, r.6, r.7, toDateTime64('2026-10-14 09:00:00', 3, 'UTC') FROM (SELECT tuple(`+row+`) AS r)`)
 	}
 	want := map[string]*PartitionBalance{

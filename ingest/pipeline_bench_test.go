@@ -234,7 +234,7 @@ func (p *pipeline) engine(as string) taken {
 				licenceClass String, revision Int32, voided Bool, subscriptionId String))') AS e,
 			toUnixTimestamp64Milli(parseDateTime64BestEffort(e.data.startTime, 3, 'UTC')) AS start
 		SELECT e.tenantid AS tenant, 'agent.session' AS type, e.source AS source, e.id AS id, e.data.revision AS revision, e.data.voided AS voided,
-			toUnixTimestamp64Milli(parseDateTime64BestEffort(e.time, 3, 'UTC')) AS time_ms, start AS at_ms, start AS start_ms,
+			toUnixTimestamp64Milli(parseDateTime64BestEffort(e.time, 3, 'UTC')) AS time_ms, start AS occurred_ms, start AS start_ms,
 			toUnixTimestamp64Milli(parseDateTime64BestEffort(e.data.endTime, 3, 'UTC')) AS end_ms, e.data.agentId AS agent,
 			e.data.subscriptionId AS subscription, e.data.licenceClass AS class,
 			_topic AS topic, _partition AS partition, _offset AS offset, toUnixTimestamp64Milli(assumeNotNull(_timestamp_ms)) AS arrived_ms

@@ -42,7 +42,7 @@ const insertTimeout = time.Minute
 // the order of rows that replace each other is nothing to them; they do so when
 // parts are merged, because looking for them in every insert costs more than the
 // rest of it. An insert that is made again is never left out for having been seen,
-// since usage_placing may not have seen it. The server turns strings into LowCardinality faster than the driver.
+// since event_days_mv may not have seen it. The server turns strings into LowCardinality faster than the driver.
 var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 	"max_partitions_per_insert_block":        0,
 	"insert_quorum_parallel":                 1,
@@ -143,10 +143,10 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
 	}
 	err := s.conn.Exec(ctx, `INSERT INTO ingest_batches
-			(topic, partition, first_offset, last_offset, read, accepted, rejected, run)
-		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run FROM (
+			(topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset)
+		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset FROM (
 			SELECT toString(e.1) AS topic, toInt32(e.2) AS partition, toInt64(e.3) AS first_offset, toInt64(e.4) AS last_offset,
-				e.5 AS read, e.6 AS accepted, e.7 AS rejected, toInt64(e.8) AS run
+				e.5 AS read, e.6 AS accepted, e.7 AS rejected, toInt64(e.8) AS run_offset
 			FROM (SELECT arrayJoin(arrayZip(?, ?, ?, ?, ?, ?, ?, ?)) AS e)) AS entries
 		LEFT ANY JOIN (
 			SELECT toString(topic) AS topic, partition, last_offset + 1 AS next FROM v_ingest_partitions
@@ -160,7 +160,7 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var places []string
 	var values []any
 	for _, e := range entries {
-		places = append(places, "topic = ? AND partition = ? AND run = ? AND last_offset = ?")
+		places = append(places, "topic = ? AND partition = ? AND run_offset = ? AND last_offset = ?")
 		values = append(values, e.topic, int32(e.partition), e.run, e.last)
 	}
 	var standing uint64

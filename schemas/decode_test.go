@@ -134,8 +134,8 @@ func TestDecodedEvent(t *testing.T) {
 			if got != c.want {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
-			if got.AtMS() != c.atMS {
-				t.Errorf("placed at %d, want %d", got.AtMS(), c.atMS)
+			if got.OccurredMS() != c.atMS {
+				t.Errorf("placed at %d, want %d", got.OccurredMS(), c.atMS)
 			}
 		})
 	}

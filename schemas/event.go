@@ -78,10 +78,10 @@ type Event struct {
 	Quantity int64
 }
 
-// AtMS returns the instant whose period the event belongs to (R22), in UTC
+// OccurredMS returns the instant whose period the event belongs to (R22), in UTC
 // epoch milliseconds: its start; for Connect, and for a void without a start,
 // its time.
-func (e *Event) AtMS() int64 {
+func (e *Event) OccurredMS() int64 {
 	if e.StartMS == Absent {
 		return e.TimeMS
 	}

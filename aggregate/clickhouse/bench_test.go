@@ -254,7 +254,7 @@ func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 	if err := conn.Exec(ch.Context(b.Context(), ch.WithParameters(ch.Parameters{
 		"n": fmt.Sprint(sessions), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
 	})), `
-		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms,
+		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
 		SELECT concat('tenant-', toString(tenant)), if(ivr, 'ivr.session', 'agent.session'), '/wxcc/eu1', lower(hex(sipHash128(event))), number >= {n:UInt64}, false,
 			started + lasted, started, started, started + lasted, if(ivr, '', concat('agent-', toString(agent))),
@@ -275,7 +275,7 @@ func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 		}
 	}
 	// What ingest leaves is merged as it grows.
-	for _, table := range []string{"usage_events", "usage_places"} {
+	for _, table := range []string{"usage_events", "event_days"} {
 		if err := conn.Exec(b.Context(), "OPTIMIZE TABLE "+table); err != nil {
 			b.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 func TestChanged(t *testing.T) {
 	conn := open(t)
 	store := clickhouse.NewStore(conn)
-	if err := conn.Exec(t.Context(), `INSERT INTO usage_days (tenant, date, pass, run)
+	if err := conn.Exec(t.Context(), `INSERT INTO usage_days (tenant, date, pass, attempt)
 		SELECT c1, toDate32(c2), c3, generateUUIDv4() FROM VALUES(
 			('acme', '2026-09-30', 7), ('acme', '2026-09-30', 9), ('acme', '2026-09-01', 8), ('acme', '2026-10-01', 7),
 			('beta', '2026-10-01', 8), ('gamma', '2026-10-01', 9))`); err != nil {

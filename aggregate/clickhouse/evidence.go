@@ -76,7 +76,7 @@ func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) strin
 	q.parameters["tenant"] = wanted.Tenant
 	q.parameter("from_ms", wanted.FromMS)
 	q.parameter("to_ms", wanted.ToMS)
-	where := `tenant = {tenant:String} AND at_ms >= {from_ms:Int64} AND at_ms < {to_ms:Int64} AND type IN (`
+	where := `tenant = {tenant:String} AND occurred_ms >= {from_ms:Int64} AND occurred_ms < {to_ms:Int64} AND type IN (`
 	for i, t := range wanted.Types {
 		if i > 0 {
 			where += ", "
@@ -106,8 +106,8 @@ func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) strin
 	if wanted.OneEach {
 		// One that came later than the extent must not stand in for one that is in it.
 		where += ` AND NOT voided`
-		return `SELECT identity FROM usage_events PREWHERE ` + where + ` WHERE (agent, at_ms) IN (
-			SELECT agent, min(at_ms) FROM usage_events PREWHERE ` + where + `
+		return `SELECT identity FROM usage_events PREWHERE ` + where + ` WHERE (agent, occurred_ms) IN (
+			SELECT agent, min(occurred_ms) FROM usage_events PREWHERE ` + where + `
 			WHERE offset <= ` + q.lastOffset(extent) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
 	}
 	return `SELECT identity FROM usage_events PREWHERE ` + where

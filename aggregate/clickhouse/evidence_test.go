@@ -70,7 +70,7 @@ func TestEventsAreWhole(t *testing.T) {
 		}
 		for key, event := range all {
 			for _, d := range event {
-				if !slices.Contains(wanted.Types, d.Type) || d.AtMS() < wanted.FromMS || d.AtMS() >= wanted.ToMS ||
+				if !slices.Contains(wanted.Types, d.Type) || d.OccurredMS() < wanted.FromMS || d.OccurredMS() >= wanted.ToMS ||
 					wanted.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *wanted.LiveAt ||
 					wanted.Channel != "" && d.Channel != wanted.Channel || wanted.Agents != nil && !slices.Contains(wanted.Agents, d.Agent) ||
 					wanted.OneEach && (d.Voided || d.Class == "standard") {

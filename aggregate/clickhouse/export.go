@@ -73,7 +73,7 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 		FROM known
 		WHERE (source, id) IN (
 			SELECT source, id FROM known
-			WHERE at_ms >= {from_ms:Int64} AND at_ms < {to_ms:Int64}
+			WHERE occurred_ms >= {from_ms:Int64} AND occurred_ms < {to_ms:Int64}
 				OR type != 'connect.usage' AND start_ms >= {lo:Int64} AND start_ms < {from_ms:Int64}
 					AND if(end_ms < 0, start_ms + {open_ms:Int64}, end_ms) > {from_ms:Int64})
 		ORDER BY topic, partition, offset

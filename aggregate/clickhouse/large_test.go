@@ -87,7 +87,7 @@ var largeDay = civil.NewDate(2026, 10, 14)
 func fillDay(t *testing.T, conn driver.Conn, n int) {
 	t.Helper()
 	if err := conn.Exec(ch.Context(t.Context(), ch.WithParameters(ch.Parameters{"n": fmt.Sprint(n), "from": fmt.Sprint(civil.UTC.Start(largeDay))})), `
-		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms,
+		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
 		SELECT 'acme', if(ivr, 'ivr.session', 'agent.session'), '/wxcc/eu1', lower(hex(sipHash128(event))), number >= {n:UInt64}, false,
 			started + lasted, started, started, started + lasted, if(ivr, '', concat('agent-', toString(cityHash64(event) % intDiv({n:UInt64}, 5)))),

@@ -19,7 +19,7 @@ import (
 var named = strings.NewReplacer(
 	"$named", "source, id,",
 	"$looked", `
-			c.wanted AS wanted, e.tenant AS tenant, e.source AS source, e.id AS id, e.agent AS agent, e.at_ms AS at_ms`,
+			c.wanted AS wanted, e.tenant AS tenant, e.source AS source, e.id AS id, e.agent AS agent, e.occurred_ms AS occurred_ms`,
 ).Replace(allocated)
 
 // Noted finds what is to be said of single events of the extent (R24), in the order of tenant and code.
@@ -33,7 +33,7 @@ func (s *Store) Noted(ctx context.Context, noting aggregate.Noting, extent aggre
 			SELECT tenant, code, toInt64(count()), groupArraySorted(%d)((source, id)) AS events, arrayMap(e -> e.1, events), arrayMap(e -> e.2, events)
 			FROM (
 				SELECT tenant, source, id, arrayJoin(arrayFilter(c -> c != '', [
-					if(%s, '%s', ''), if(stands AND at_ms > {now:Int64}, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', '')])) AS code
+					if(%s, '%s', ''), if(stands AND occurred_ms > {now:Int64}, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', '')])) AS code
 				FROM allocated WHERE wanted)
 			WHERE %s
 			GROUP BY tenant, code ORDER BY tenant, code`, aggregate.MostNames,
@@ -115,7 +115,7 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 			wanted(t)
 		}
 		dates := map[string][]civil.Date{}
-		err := q.each(shard, `SELECT tenant, date FROM v_usage_figures
+		err := q.each(shard, `SELECT tenant, date FROM v_usage_current
 			WHERE tenant IN (SELECT tenant FROM wanted) AND subscription = '' AND (unallocated > 0 OR toInt32(date) >= {from:Int32} AND accepted > 0)
 			GROUP BY tenant, date ORDER BY tenant, date`, func(rows driver.Rows) error {
 			var tenant string
@@ -140,10 +140,10 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 	return all, nil
 }
 
-// HeldTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
-func (s *Store) HeldTenants(ctx context.Context) ([]string, error) {
+// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (tenants []string, err error) {
-		err = newQuery(ctx).each(shard, `SELECT DISTINCT tenant FROM v_usage_figures WHERE held > 0 ORDER BY tenant`, func(rows driver.Rows) error {
+		err = newQuery(ctx).each(shard, `SELECT DISTINCT tenant FROM v_usage_current WHERE unknown_tenant > 0 ORDER BY tenant`, func(rows driver.Rows) error {
 			var tenant string
 			err := rows.Scan(&tenant)
 			tenants = append(tenants, tenant)

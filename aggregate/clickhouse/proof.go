@@ -67,7 +67,7 @@ func (p *prover) prove(ctx context.Context) ([]aggregate.Proof, error) {
 	if err := p.placed(ctx, stand); err != nil {
 		return nil, err
 	}
-	if err := p.inForce(ctx, lasting); err != nil {
+	if err := p.current(ctx, lasting); err != nil {
 		return nil, err
 	}
 	var all []aggregate.Proof
@@ -106,7 +106,7 @@ const (
 	places           // the places on Kafka,
 	winners          // the events,
 	standing         // the identities, by date of UTC,
-	unnoted          // and those of them that usage_moved lacks
+	unnoted          // and those of them that events_on_several_days lacks
 	lastingOn        // when the last session of those that begin before all of the dates ends
 )
 
@@ -118,14 +118,14 @@ const atDay = 128
 const counted = `WITH (
 		SELECT groupArray(identity) FROM (SELECT identity FROM usage_events WHERE $of GROUP BY identity HAVING count() > 1)
 	) AS several
-	SELECT toUInt8($allRows) AS what, tenant, $at(at_ms) AS at, toInt64(count()) AS n, max(` + until + `) AS last
-	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND $known GROUP BY tenant, at
+	SELECT toUInt8($allRows) AS what, tenant, $at(occurred_ms) AS at, toInt64(count()) AS n, max(` + until + `) AS last
+	FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND $known GROUP BY tenant, at
 	UNION ALL
 	SELECT toUInt8(entry.1) AS what, tenant, entry.2 AS at, toInt64(if(what = $standing, uniqExact(identity), count())) AS n, 0
 	FROM (
 		SELECT tenant, any(e.identity) AS identity,
-			argMax(e.at_ms, (e.revision, e.time_ms, e.content)) AS won, groupArray(e.at_ms) AS instants,
-			groupUniqArray((e.topic, e.partition, e.offset, e.at_ms)) AS delivered,
+			argMax(e.occurred_ms, (e.revision, e.time_ms, e.content)) AS won, groupArray(e.occurred_ms) AS instants,
+			groupUniqArray((e.topic, e.partition, e.offset, e.occurred_ms)) AS delivered,
 			arrayDistinct(arrayMap(a -> intDiv(a, 86400000), instants)) AS dates,
 			arrayJoin(arrayConcat([($winners, $at(won))], arrayMap(a -> ($rows, $at(a)), instants), arrayMap(p -> ($places, $at(p.4)), delivered),
 				arrayMap(d -> ($standing, toUInt32(d * $day)), dates),
@@ -134,17 +134,17 @@ const counted = `WITH (
 		WHERE $of AND e.identity IN (SELECT arrayJoin(several)) AND $known
 		GROUP BY tenant, source, id
 	)
-	WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (SELECT tenant, identity, day FROM usage_moved)
+	WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (SELECT tenant, identity, day FROM events_on_several_days)
 	GROUP BY tenant, entry
 	UNION ALL
 	SELECT toUInt8($lastingOn), tenant, toUInt32(0), 0, max(` + until + `)
-	FROM usage_events WHERE $of AND at_ms >= {lo:Int64} - {reach:Int64} AND at_ms < {lo:Int64} AND ` + until + ` > {lo:Int64} AND $known
+	FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} - {reach:Int64} AND occurred_ms < {lo:Int64} AND ` + until + ` > {lo:Int64} AND $known
 	GROUP BY tenant`
 
 // counting returns the query with the instants at which dates begin.
 func counting(cuts []int64) string {
 	sql := counted
-	for _, instant := range []string{"at_ms", "won", "a", "p.4"} {
+	for _, instant := range []string{"occurred_ms", "won", "a", "p.4"} {
 		at := fmt.Sprintf("toUInt32(intDiv(%s, 86400000) * %d", instant, atDay)
 		for _, cut := range cuts[1:] {
 			at += fmt.Sprintf(" + (%s %% 86400000 >= %d)", instant, cut)
@@ -196,7 +196,7 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 		case standing:
 			stand[tenantDay{tenant, utc}] += n
 		case unnoted:
-			p.fault(tenant, utc, "usage_moved lacks %d of the events that stand on several dates of UTC", n)
+			p.fault(tenant, utc, "events_on_several_days lacks %d of the events that stand on several dates of UTC", n)
 		case lastingOn:
 			if zone != nil {
 				lastsInto(tenant, zone, p.from-1, last)
@@ -227,7 +227,7 @@ func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 		zones[zone] = true
 	}
 	found := map[int64]bool{0: true}
-	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(at_ms, 86400000)) FROM usage_events WHERE $of AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64}`)
+	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(occurred_ms, 86400000)) FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64}`)
 	err := q.each(p.shard, sql, func(rows driver.Rows) error {
 		var utc int64
 		if err := rows.Scan(&utc); err != nil {
@@ -245,13 +245,13 @@ func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// placed finds the dates of UTC on which usage_places has fewer events than stand there. Rows that came twice, or are of
+// placed finds the dates of UTC on which event_days has fewer events than stand there. Rows that came twice, or are of
 // deliveries that the pass does not know, only make it look closer.
 func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 	suspects := map[string]bool{}
 	has := map[tenantDay]int64{}
 	look := func(count, and string) error {
-		q, sql := p.query(ctx, `SELECT tenant, toInt64(day), toInt64(`+count+`) FROM usage_places WHERE $of AND day >= {from:Int64} AND day < {to:Int64}`+and+` GROUP BY tenant, day`)
+		q, sql := p.query(ctx, `SELECT tenant, toInt64(day), toInt64(`+count+`) FROM event_days WHERE $of AND day >= {from:Int64} AND day < {to:Int64}`+and+` GROUP BY tenant, day`)
 		add := q.table("suspects", "tenant", "String")
 		for tenant := range suspects {
 			add(tenant)
@@ -280,26 +280,26 @@ func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 	}
 	for key, n := range stand {
 		if key.day >= p.from && key.day < p.to && has[key] < n {
-			p.fault(key.tenant, key.day, "usage_places has %d of the %d events that stand on the date of UTC", has[key], n)
+			p.fault(key.tenant, key.day, "event_days has %d of the %d events that stand on the date of UTC", has[key], n)
 		}
 	}
 	return nil
 }
 
-// inForce holds the days in force to what was written with them, and to the dates that have to have figures.
-func (p *prover) inForce(ctx context.Context, lasting map[tenantDay]bool) error {
+// current compares the current days with what was written with them, and to the dates that have to have figures.
+func (p *prover) current(ctx context.Context, lasting map[tenantDay]bool) error {
 	const of = `$of AND toInt32(date) >= {from:Int64} AND toInt32(date) < {to:Int64}`
 	q, sql := p.query(ctx, `WITH days AS (
-			SELECT tenant, date, max((pass, run)) AS force, argMax((d.figures, d.checksum), (pass, run)) AS told FROM usage_days AS d WHERE `+of+` GROUP BY tenant, date)
+			SELECT tenant, date, max((pass, attempt)) AS newest, argMax((d.row_count, d.checksum), (pass, attempt)) AS told FROM usage_days AS d WHERE `+of+` GROUP BY tenant, date)
 		SELECT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)), max(pass) AS pass, max(copied) AS copied,
-			max(told.1), max(figures), max(told) = (max(figures), max(checksum))
+			max(told.1), max(row_count), max(told) = (max(row_count), max(checksum))
 		FROM (
-			SELECT tenant, date, force.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS figures, toUInt64(0) AS checksum FROM days
+			SELECT tenant, date, newest.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS row_count, toUInt64(0) AS checksum FROM days
 			UNION ALL
 			SELECT tenant, date, 0, max(c.pass), (0, 0), 0, 0 FROM usage_days_copy AS c WHERE `+of+` GROUP BY tenant, date
 			UNION ALL
 			SELECT tenant, date, 0, 0, (0, 0), count(), sum(u.checksum) FROM usage_daily AS u
-			WHERE `+of+` AND (tenant, date, pass, run) IN (SELECT tenant, date, force.1, force.2 FROM days) GROUP BY tenant, date)
+			WHERE `+of+` AND (tenant, date, pass, attempt) IN (SELECT tenant, date, newest.1, newest.2 FROM days) GROUP BY tenant, date)
 		GROUP BY tenant, date`)
 	if err := q.each(p.shard, sql, func(rows driver.Rows) error {
 		var tenant string
@@ -315,14 +315,14 @@ func (p *prover) inForce(ctx context.Context, lasting map[tenantDay]bool) error 
 		}
 		switch {
 		case pass == 0 && !lasting[tenantDay{tenant, date}]:
-			p.fault(tenant, date, "no figures are in force, and those of pass %d were: usage_days has lost rows", copied)
+			p.fault(tenant, date, "no figures are current, and those of pass %d were: usage_days has lost rows", copied)
 		case pass == 0:
 		case pass < copied:
-			p.fault(tenant, date, "the figures of pass %d are in force, and those of pass %d were: usage_days has lost rows", pass, copied)
+			p.fault(tenant, date, "the figures of pass %d are current, and those of pass %d were: usage_days has lost rows", pass, copied)
 		case pass > copied:
-			p.fault(tenant, date, "the figures of pass %d are in force, and usage_days_copy does not have them: it has lost rows", pass)
+			p.fault(tenant, date, "the figures of pass %d are current, and usage_days_copy does not have them: it has lost rows", pass)
 		case pass > p.pass.Number:
-			p.fault(tenant, date, "the figures of pass %d are in force, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Number)
+			p.fault(tenant, date, "the figures of pass %d are current, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Number)
 		}
 		switch {
 		case pass == 0 || right:
@@ -336,7 +336,7 @@ func (p *prover) inForce(ctx context.Context, lasting map[tenantDay]bool) error 
 		return err
 	}
 	for d := range lasting {
-		p.fault(d.tenant, d.day, "a session lasts into the date, and no figures are in force for it")
+		p.fault(d.tenant, d.day, "a session lasts into the date, and no figures are current for it")
 	}
 	return nil
 }

@@ -29,22 +29,22 @@ const constants = `
 	arrayConcat([''], channels) AS channel_names, arrayMap(n -> toUInt16(n + 3), arrayEnumerate(channel_names)) AS channel_meters`
 
 // until is when the session of a delivery ends at the latest; a void without a start lasts nowhere.
-const until = `multiIf(start_ms < 0, at_ms, end_ms < 0, start_ms + {open_ms:Int64}, end_ms)`
+const until = `multiIf(start_ms < 0, occurred_ms, end_ms < 0, start_ms + {open_ms:Int64}, end_ms)`
 
 // inRange is true of the deliveries to read: of whole dates, and of those that reach into the first day from before.
 // All of an event's on one date in UTC are, or none is.
 const (
-	inRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {to:Int64}
-			AND (at_ms >= {from:Int64} OR identity IN (SELECT identity FROM reaching))`
-	reachingRange = `tenant IN (SELECT tenant FROM tenants) AND at_ms >= {lo:Int64} AND at_ms < {from:Int64} AND ` + until + ` > {first:Int64}`
+	inRange = `tenant IN (SELECT tenant FROM tenants) AND occurred_ms >= {lo:Int64} AND occurred_ms < {to:Int64}
+			AND (occurred_ms >= {from:Int64} OR identity IN (SELECT identity FROM reaching))`
+	reachingRange = `tenant IN (SELECT tenant FROM tenants) AND occurred_ms >= {lo:Int64} AND occurred_ms < {from:Int64} AND ` + until + ` > {first:Int64}`
 )
 
 // inDates and reachingDates are the same where the days are scattered: of the dates that are listed, and of those that
 // end on another date than they begin.
 const (
-	inDates = `((tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
-			OR (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND identity IN (SELECT identity FROM reaching))`
-	reachingDates = `(tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND intDiv(` + until + `, 86400000) > intDiv(at_ms, 86400000)`
+	inDates = `((tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates)
+			OR (tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND identity IN (SELECT identity FROM reaching))`
+	reachingDates = `(tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND intDiv(` + until + `, 86400000) > intDiv(occurred_ms, 86400000)`
 )
 
 // settled has one row for each revision and content of every event that may touch the wanted days: how many
@@ -53,13 +53,13 @@ const (
 // Nearly every event stands on one date in UTC, so reading whole dates finds all of its deliveries; and nearly
 // every one of these has a single delivery, which wins. The few others are settled apart. Those with more than
 // one delivery are in several, also where it is one delivery in rows that are not merged yet (R23). Those that
-// stand on more than one date are in usage_moved, and are read wherever they stand.
+// stand on more than one date are in events_on_several_days, and are read wherever they stand.
 const settled = constants + `,
 	reaching AS (
 		SELECT identity FROM usage_events
 		WHERE ` + reachingRange + `
 	),
-	moved AS (SELECT tenant, identity, day FROM usage_moved WHERE tenant IN (SELECT tenant FROM tenants)),
+	moved AS (SELECT tenant, identity, day FROM events_on_several_days WHERE tenant IN (SELECT tenant FROM tenants)),
 	(
 		SELECT groupArray(identity) FROM (
 			SELECT identity FROM (SELECT identity FROM usage_events WHERE ` + inRange + `) GROUP BY identity HAVING count() > 1
@@ -72,12 +72,12 @@ const settled = constants + `,
 		WHERE ` + inRange + ` AND identity IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
 		SELECT ` + columns + ` FROM usage_events
-		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM moved)
+		WHERE (tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM moved)
 			AND identity IN (SELECT identity FROM moved) AND $known
 	),
 	contents AS (
 		SELECT tenant, source, id, revision, content, count() AS deliveries,
-			any(d.type) AS type, any(d.voided) AS voided, any(d.time_ms) AS time_ms, any(d.at_ms) AS at_ms,
+			any(d.type) AS type, any(d.voided) AS voided, any(d.time_ms) AS time_ms, any(d.occurred_ms) AS occurred_ms,
 			any(d.start_ms) AS start_ms, any(d.end_ms) AS end_ms, any(d.agent) AS agent, toLowCardinality(any(d.entry_point)) AS entry_point,
 			toLowCardinality(any(d.channel)) AS channel, any(d.quantity) AS quantity, toLowCardinality(any(d.subscription)) AS subscription,
 			any(d.class) AS class
@@ -85,19 +85,19 @@ const settled = constants + `,
 		GROUP BY tenant, source, id, revision, content
 	),
 	settled AS (
-		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named
+		SELECT tenant, type, voided, occurred_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named
 			toUInt64(1) AS deliveries, true AS wins, false AS conflict
 		FROM usage_events
 		WHERE ` + inRange + ` AND identity NOT IN (SELECT arrayJoin(several)) AND $known
 		UNION ALL
-		SELECT tenant, type, voided, at_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named deliveries,
+		SELECT tenant, type, voided, occurred_ms, start_ms, end_ms, agent, entry_point, channel, quantity, subscription, class, $named deliveries,
 			row_number() OVER best_first = 1, leadInFrame(revision, 1, -1) OVER best_first = revision
 		FROM contents
 		-- The id comes first, since it alone tells most events apart, and quickly.
 		WINDOW best_first AS (PARTITION BY id, source, tenant ORDER BY revision DESC, time_ms DESC, content DESC ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING)
 	)`
 
-const columns = `tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point,
+const columns = `tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms, agent, entry_point,
 			channel, quantity, subscription, class, content, topic, partition, offset`
 
 // hashed is a number of 128 bits for a string, since joining and grouping by strings is slow. That two of a hundred
@@ -110,10 +110,10 @@ var allocated = settled + `,
 	-- Where the usage goes (R9, R10, R11), and what is to be reported. Meters are numbers: 1 and 2 for agents, 3 for
 	-- IVR, from 4 on the channels, and 0 for what counts for nothing. Who is what R13 counts once.
 	looked_up AS (
-		SELECT c.day AS day, c.to_ms AS day_ends, c.held AS held, c.payer AS payer, m.number AS mapped, m.premium AS premium,
+		SELECT c.day AS day, c.to_ms AS day_ends, c.unknown_tenant AS unknown_tenant, c.payer AS payer, m.number AS mapped, m.premium AS premium,
 			e.subscription != '' AND s.number = 0 AS unknown, s.active AS own, s.number AS named, e.name AS name,
 			e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
-			e.wins AND NOT e.voided AND NOT c.held AS stands,
+			e.wins AND NOT e.voided AND NOT c.unknown_tenant AS stands,
 			e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
 			e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms, $looked
 		FROM (
@@ -121,10 +121,10 @@ var allocated = settled + `,
 				` + hashed("if(type = 'ivr.session', entry_point, agent)") + ` AS name, name + 2 * of + (type = 'ivr.session') AS mapped
 			FROM settled
 		) AS e
-		ASOF INNER JOIN calendar AS c ON e.of = c.of AND e.at_ms >= c.from_ms
-		ASOF LEFT JOIN (SELECT *, ` + hashed("subscription") + ` + of AS naming FROM subscriptions) AS s ON e.naming = s.naming AND e.at_ms >= s.from_ms
-		ASOF LEFT JOIN (SELECT *, ` + hashed("name") + ` + 2 * of + is_ivr AS mapped FROM mappings) AS m ON e.mapped = m.mapped AND e.at_ms >= m.from_ms
-		WHERE e.at_ms < c.to_ms
+		ASOF INNER JOIN calendar AS c ON e.of = c.of AND e.occurred_ms >= c.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("subscription") + ` + of AS naming FROM subscriptions) AS s ON e.naming = s.naming AND e.occurred_ms >= s.from_ms
+		ASOF LEFT JOIN (SELECT *, ` + hashed("name") + ` + 2 * of + is_ivr AS mapped FROM mappings) AS m ON e.mapped = m.mapped AND e.occurred_ms >= m.from_ms
+		WHERE e.occurred_ms < c.to_ms
 	),
 	allocated AS (
 		SELECT *, multiIf(is_connect, payer, own, named, mapped != 0, mapped, payer) AS number, stands AND number != 0 AS counts
@@ -137,7 +137,7 @@ const (
 	isUnmapped    = `stands AND is_agent AND NOT own AND mapped = 0 AND payer != 0`
 	isOpen        = `stands AND NOT is_connect AND end_ms < 0`
 	isUnknown     = `stands AND unknown`
-	isConflict    = `wins AND conflict AND NOT held`
+	isConflict    = `wins AND conflict AND NOT unknown_tenant`
 )
 
 // endsMS is when a session ceases to be live (R12).
@@ -160,10 +160,10 @@ var daily = strings.NewReplacer("$named", "", ", $looked", "").Replace(allocated
 		SELECT day, day_ends, quantity, deliveries, number,
 			if(NOT counts, toUInt16(0), ` + meterNumber + `) AS meter,
 			if(counts AND is_agent, name, toUInt128(if(counts, number, 0))) AS who,
-			  1 * (NOT wins AND NOT held)
-			+ 2 * (wins AND voided AND NOT held)
+			  1 * (NOT wins AND NOT unknown_tenant)
+			+ 2 * (wins AND voided AND NOT unknown_tenant)
 			+ 4 * (` + isUnallocated + `)
-			+ 8 * held
+			+ 8 * unknown_tenant
 			+ 16 * (` + isUnmapped + `)
 			+ 32 * (` + isOpen + `)
 			+ 64 * (` + isUnknown + `)
@@ -242,7 +242,7 @@ var daily = strings.NewReplacer("$named", "", ", $looked", "").Replace(allocated
 			sum(arrayCount(n -> bitTest(n, 0), odd)) AS superseded,
 			sum(arrayCount(n -> bitTest(n, 1), odd)) AS voided,
 			sum(arrayCount(n -> bitTest(n, 2), odd)) AS unallocated,
-			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), c, 0), copies, odd))) AS held,
+			sum(arraySum(arrayMap((c, n) -> if(bitTest(n, 3), c, 0), copies, odd))) AS unknown_tenant,
 			sum(arrayCount(n -> bitTest(n, 4), odd)) AS unmapped,
 			sum(arrayCount(n -> bitTest(n, 5), odd)) AS open_sessions,
 			sum(arrayCount(n -> bitTest(n, 6), odd)) AS unknown_subscription,
@@ -261,7 +261,7 @@ var daily = strings.NewReplacer("$named", "", ", $looked", "").Replace(allocated
 			n.subscription AS subscription, e.quantity AS entitled,
 			d.peak AS peak, if(d.peak = 0, 0, c.from_ms + d.peak_at) AS peak_ms, c.from_ms AS begins_ms, d.changes AS changes, d.events AS events, d.milliseconds AS milliseconds, d.units AS units, d.agents AS agents,
 			d.accepted AS accepted, d.duplicate AS duplicate, d.superseded AS superseded, d.voided AS voided, d.unallocated AS unallocated,
-			d.held AS held, d.unmapped AS unmapped, d.open_sessions AS open_sessions, d.unknown_subscription AS unknown_subscription, d.conflicts AS conflicts
+			d.unknown_tenant AS unknown_tenant, d.unmapped AS unmapped, d.open_sessions AS open_sessions, d.unknown_subscription AS unknown_subscription, d.conflicts AS conflicts
 		FROM measured AS d
 		INNER JOIN calendar AS c ON d.day = c.day
 		LEFT JOIN names AS n ON d.scope = n.number

@@ -107,7 +107,7 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 
 	read := q.table("tenants", "tenant", "String", "of", "UInt32")
 	calendar := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
-		"wanted", "Bool", "held", "Bool", "payer", "UInt64")
+		"wanted", "Bool", "unknown_tenant", "Bool", "payer", "UInt64")
 	type date struct {
 		tenant string
 		day    civil.Date

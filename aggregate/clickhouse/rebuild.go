@@ -7,8 +7,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Refill records in usage_places again on which dates in UTC the deliveries stand. Rows that come twice change nothing;
-// Touched, asked from the beginning, fills usage_moved from it.
+// Refill records in event_days again on which dates in UTC the deliveries stand. Rows that come twice change nothing;
+// Touched, asked from the beginning, fills events_on_several_days from it.
 func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
 		q := newQuery(ctx)
@@ -20,8 +20,8 @@ func (s *Store) Refill(ctx context.Context, tenants []string) error {
 		for _, t := range tenants {
 			wanted(t)
 		}
-		return struct{}{}, q.exec(shard, `INSERT INTO usage_places (tenant, identity, day)
-			SELECT tenant, identity, toInt32(intDiv(at_ms, 86400000)) FROM usage_events`+of)
+		return struct{}{}, q.exec(shard, `INSERT INTO event_days (tenant, identity, day)
+			SELECT tenant, identity, toInt32(intDiv(occurred_ms, 86400000)) FROM usage_events`+of)
 	})
 	return err
 }

@@ -70,7 +70,7 @@ func TestScatteredDates(t *testing.T) {
 	if acme, want := sum["acme"], (aggregate.Balance{Accepted: n + 1, Counted: n, Duplicate: 1}); acme != want {
 		t.Errorf("acme has %+v, want %+v", acme, want)
 	}
-	if nobody, want := sum["nobody"], (aggregate.Balance{Accepted: n + 1, Held: n + 1}); nobody != want {
+	if nobody, want := sum["nobody"], (aggregate.Balance{Accepted: n + 1, UnknownTenant: n + 1}); nobody != want {
 		t.Errorf("nobody has %+v, want %+v", nobody, want)
 	}
 
@@ -92,8 +92,8 @@ func TestScatteredDates(t *testing.T) {
 // inForce sums up the balances of all days of each tenant.
 func inForce(t *testing.T, conn driver.Conn) map[string]aggregate.Balance {
 	t.Helper()
-	rows, err := conn.Query(t.Context(), `SELECT tenant, toInt64(sum(accepted)), toInt64(sum(events)), toInt64(sum(duplicate)), toInt64(sum(held))
-		FROM v_usage_figures WHERE subscription = '' GROUP BY tenant`)
+	rows, err := conn.Query(t.Context(), `SELECT tenant, toInt64(sum(accepted)), toInt64(sum(events)), toInt64(sum(duplicate)), toInt64(sum(unknown_tenant))
+		FROM v_usage_current WHERE subscription = '' GROUP BY tenant`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func inForce(t *testing.T, conn driver.Conn) map[string]aggregate.Balance {
 	for rows.Next() {
 		var tenant string
 		var b aggregate.Balance
-		if err := rows.Scan(&tenant, &b.Accepted, &b.Counted, &b.Duplicate, &b.Held); err != nil {
+		if err := rows.Scan(&tenant, &b.Accepted, &b.Counted, &b.Duplicate, &b.UnknownTenant); err != nil {
 			t.Fatal(err)
 		}
 		sums[tenant] = b

@@ -99,7 +99,7 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 	}
 	var tables []string
 	if err := shard.QueryRow(ctx, `SELECT groupArray(name) FROM system.tables
-		WHERE database = currentDatabase() AND engine LIKE 'Replicated%' AND name LIKE 'usage%'`).Scan(&tables); err != nil {
+		WHERE database = currentDatabase() AND engine LIKE 'Replicated%' AND (name LIKE 'usage%' OR name LIKE 'event%')`).Scan(&tables); err != nil {
 		return err
 	}
 	for _, table := range tables {
@@ -114,10 +114,10 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 // where the passes are lost, above that of all days, so that the next wins over them.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 	rows, err := s.conn.Query(ctx, `
-		SELECT pass, run, registry_offset, rules,
+		SELECT pass, attempt, registry_offset, rules,
 			arrayMap(p -> p.1, positions), arrayMap(p -> p.2, positions), arrayMap(p -> p.3, positions),
 			arrayMap(b -> b.1, behind), arrayMap(b -> b.2, behind)
-		FROM usage_passes ORDER BY pass DESC, run DESC LIMIT 1`)
+		FROM usage_passes ORDER BY pass DESC, attempt DESC LIMIT 1`)
 	if err != nil {
 		return aggregate.Pass{}, err
 	}
@@ -128,7 +128,7 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 		var partitions []int32
 		var offsets []int64
 		var behind, reasons []string
-		if err := rows.Scan(&pass.Number, &pass.Run, &pass.RegistryOffset, &pass.Rules, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
+		if err := rows.Scan(&pass.Number, &pass.Attempt, &pass.RegistryOffset, &pass.Rules, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
 			return aggregate.Pass{}, err
 		}
 		for i := range behind {
@@ -166,7 +166,7 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 
 // WorkOut writes the usage and the balance of the days and then puts them in force.
 func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
-	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS run", pass.Number, pass.Run)
+	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS attempt", pass.Number, pass.Attempt)
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return err
@@ -182,13 +182,13 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	}
 	if len(known) > 0 {
 		q := newQuery(ctx).inputs(known, timelines, rules, aggregate.Settled)
-		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, run)
+		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, attempt)
 			WITH `+q.dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
 			return fault(err)
 		}
 	}
 	if len(unknown) > 0 {
-		if err := hold(ctx, shards[shard], unknown, extent, stamp); err != nil {
+		if err := countUnknown(ctx, shards[shard], unknown, extent, stamp); err != nil {
 			return err
 		}
 	}
@@ -197,18 +197,18 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, run, figures, checksum)
-		SELECT d.tenant, d.date`+stamp+`, f.figures, f.checksum
+	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, attempt, row_count, checksum)
+		SELECT d.tenant, d.date`+stamp+`, f.row_count, f.checksum
 		FROM days AS d
 		LEFT JOIN (
-			SELECT tenant, date, count() AS figures, sum(u.checksum) AS checksum FROM usage_daily AS u
-			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND run = toUUID('%s')", pass.Number, pass.Run)+`
+			SELECT tenant, date, count() AS row_count, sum(u.checksum) AS checksum FROM usage_daily AS u
+			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND attempt = toUUID('%s')", pass.Number, pass.Attempt)+`
 			GROUP BY tenant, date
 		) AS f ON d.tenant = f.tenant AND d.date = f.date`)
 }
 
-// hold counts the deliveries of months of tenants that the registry does not know (R22).
-func hold(ctx context.Context, shard driver.Conn, months []aggregate.Day, extent aggregate.Extent, stamp string) error {
+// countUnknown counts the deliveries of months of tenants that the registry does not know (R22).
+func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, extent aggregate.Extent, stamp string) error {
 	q := newQuery(ctx)
 	add := q.table("months", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
 	lo, hi := months[0].FromMS, months[0].ToMS
@@ -218,14 +218,14 @@ func hold(ctx context.Context, shard driver.Conn, months []aggregate.Day, extent
 	}
 	q.parameter("lo", lo)
 	q.parameter("hi", hi)
-	return q.exec(shard, `INSERT INTO usage_daily (tenant, date, begins_ms, accepted, held, pass, run)
-		SELECT m.tenant, m.date, any(m.from_ms), uniqExact(e.topic, e.partition, e.offset) AS accepted, accepted AS held`+stamp+`
+	return q.exec(shard, `INSERT INTO usage_daily (tenant, date, begins_ms, accepted, unknown_tenant, pass, attempt)
+		SELECT m.tenant, m.date, any(m.from_ms), uniqExact(e.topic, e.partition, e.offset) AS accepted, accepted AS unknown_tenant`+stamp+`
 		FROM (
-			SELECT toString(tenant) AS tenant, at_ms, topic, partition, offset FROM usage_events
-			WHERE tenant IN (SELECT tenant FROM months) AND at_ms >= {lo:Int64} AND at_ms < {hi:Int64} AND `+known(extent)+`
+			SELECT toString(tenant) AS tenant, occurred_ms, topic, partition, offset FROM usage_events
+			WHERE tenant IN (SELECT tenant FROM months) AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND `+known(extent)+`
 		) AS e
-		ASOF INNER JOIN months AS m ON e.tenant = m.tenant AND e.at_ms >= m.from_ms
-		WHERE e.at_ms < m.to_ms
+		ASOF INNER JOIN months AS m ON e.tenant = m.tenant AND e.occurred_ms >= m.from_ms
+		WHERE e.occurred_ms < m.to_ms
 		GROUP BY m.tenant, m.date`)
 }
 
@@ -248,7 +248,7 @@ func fault(err error) error {
 
 // figureColumns are those of daily and usage_daily alike.
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
-	accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
+	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
 // dailyOf returns the expression `daily` over the deliveries of an extent, as it suits the days of the inputs.
 func (q *query) dailyOf(extent aggregate.Extent) string { return q.over(daily, extent) }
@@ -271,12 +271,12 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	for i, b := range pass.Behind {
 		behind[i] = []any{b.Tenant, b.Reason}
 	}
-	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, run, registry_offset, positions, rules, behind)`)
+	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, attempt, registry_offset, positions, rules, behind)`)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := batch.Append(pass.Number, pass.Run, pass.RegistryOffset, positions, pass.Rules, behind); err != nil {
+	if err := batch.Append(pass.Number, pass.Attempt, pass.RegistryOffset, positions, pass.Rules, behind); err != nil {
 		return err
 	}
 	if err := batch.Send(); err != nil {
@@ -291,11 +291,11 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 // clear deletes what lower passes have left behind of days that a higher one has put in force. Nobody reads
 // it any more, and a pass that is still under way with such a number has lost the day already.
 func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
-	var rows, inForce uint64
-	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &inForce); err != nil {
+	var rows, current uint64
+	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &current); err != nil {
 		return err
 	}
-	if rows <= 2*inForce+spare {
+	if rows <= 2*current+spare {
 		return nil
 	}
 	return drop(ctx, shard)
@@ -306,8 +306,8 @@ func drop(ctx context.Context, shard driver.Conn) error {
 		// ClickHouse keeps the statement with the database before each table, so an alias must be no database's name.
 		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
 			SELECT tenant, date, pass FROM `+table+`
-			INNER JOIN (SELECT tenant, date, max(pass) AS force FROM usage_days GROUP BY tenant, date) AS "in force" USING (tenant, date)
-			WHERE pass < force)`); err != nil {
+			INNER JOIN (SELECT tenant, date, max(pass) AS newest FROM usage_days GROUP BY tenant, date) AS "current days" USING (tenant, date)
+			WHERE pass < newest)`); err != nil {
 			return fmt.Errorf("clearing %s: %w", table, err)
 		}
 	}
@@ -330,7 +330,7 @@ func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Dat
 		for _, t := range tenants {
 			wanted(t)
 		}
-		return q.figures(shard, `daily AS (SELECT * FROM v_usage_figures`+where+`)`, f)
+		return q.figures(shard, `daily AS (SELECT * FROM v_usage_current`+where+`)`, f)
 	})
 }
 
@@ -447,7 +447,7 @@ func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) er
 	return q.each(conn, `WITH `+daily+`
 		SELECT tenant, meter, subscription, grouping(date) = 0 AS dated, date, max(peak), max(peak_ms), sum(events), sum(milliseconds), sum(units),
 			uniqExactMerge(agents), toInt64(sum(accepted)), toInt64(sum(duplicate)), toInt64(sum(superseded)), toInt64(sum(voided)),
-			toInt64(sum(unallocated)), toInt64(sum(held)), toInt64(sum(unmapped)), toInt64(sum(open_sessions)),
+			toInt64(sum(unallocated)), toInt64(sum(unknown_tenant)), toInt64(sum(unmapped)), toInt64(sum(open_sessions)),
 			toInt64(sum(unknown_subscription)), toInt64(sum(conflicts))
 		FROM daily
 		GROUP BY GROUPING SETS ((tenant, meter, subscription, date), (tenant, meter, subscription))
@@ -458,7 +458,7 @@ func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) er
 		var date time.Time
 		var peak, events, agents uint64
 		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds, &u.Units, &agents,
-			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.Held, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription,
+			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription,
 			&b.Conflicts); err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 		dates[tenant][civil.Date(date)] += deliveries
 	}
 	err := q.each(shard, `
-		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
+		SELECT tenant, toInt64(intDiv(occurred_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
 		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)
 		GROUP BY tenant, first, last`,
 		func(rows driver.Rows) error {
@@ -98,10 +98,10 @@ func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Pos
 
 // ofArrived is true of every delivery of an event that has one among those that arrived.
 const ofArrived = `(tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived)
-	AND (tenant, intDiv(at_ms, 86400000)) IN (
-		SELECT tenant, intDiv(at_ms, 86400000) FROM usage_events WHERE $arrived
+	AND (tenant, intDiv(occurred_ms, 86400000)) IN (
+		SELECT tenant, intDiv(occurred_ms, 86400000) FROM usage_events WHERE $arrived
 		UNION ALL
-		SELECT tenant, day FROM usage_moved WHERE (tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived))`
+		SELECT tenant, day FROM events_on_several_days WHERE (tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived))`
 
 // noteMoved records which events of new deliveries stand on more than one date in UTC. Rows that come twice change
 // nothing.
@@ -116,9 +116,9 @@ func noteMoved(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	}
 	// Grouping by one number is much the quickest, and leaves little to look at. Where events of two tenants share a number,
 	// both are read for nothing.
-	if err := newQuery(ctx).exec(shard, `INSERT INTO usage_moved (tenant, identity, day)
-		SELECT tenant, identity, day FROM usage_places WHERE `+of+` AND identity IN (
-			SELECT identity FROM usage_places WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
+	if err := newQuery(ctx).exec(shard, `INSERT INTO events_on_several_days (tenant, identity, day)
+		SELECT tenant, identity, day FROM event_days WHERE `+of+` AND identity IN (
+			SELECT identity FROM event_days WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
 		return fmt.Errorf("recording the events that stand on several dates: %w", err)
 	}
 	return nil
@@ -134,8 +134,8 @@ func weigh(ctx context.Context, shard driver.Conn, dates map[string]map[civil.Da
 		}
 	}
 	return q.each(shard, `
-		SELECT tenant, toInt64(intDiv(at_ms, 86400000)) AS day, toInt64(count()) FROM usage_events
-		WHERE (tenant, intDiv(at_ms, 86400000)) IN (SELECT tenant, day FROM dates)
+		SELECT tenant, toInt64(intDiv(occurred_ms, 86400000)) AS day, toInt64(count()) FROM usage_events
+		WHERE (tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates)
 		GROUP BY tenant, day`, func(rows driver.Rows) error {
 		var tenant string
 		var date, n int64

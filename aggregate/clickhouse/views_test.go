@@ -39,7 +39,7 @@ func TestViewsAgreeWithReference(t *testing.T) {
 		compare(t, "v_usage_daily", selected(t, conn, `
 			SELECT tenant, meter, subscription, sum(events), uniqExactMerge(agents) FROM v_usage_daily GROUP BY tenant, meter, subscription`), used.heads())
 		compare(t, "v_usage_balance_monthly", selected(t, conn, `
-			SELECT tenant, period, accepted, counted, duplicate, superseded, voided, unallocated, held, difference,
+			SELECT tenant, period, accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant, difference,
 				unmapped, open_sessions, unknown_subscription, conflicts
 			FROM v_usage_balance_monthly WHERE accepted > 0`), months(deliveries, w, days))
 		compare(t, "v_concurrency", selected(t, conn, `
@@ -110,7 +110,7 @@ func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 	lookup := aggregate.NewLookup(w.registry.Timelines)
 	for _, c := range aggregate.Settle(deliveries) {
 		a := lookup.Attribute(&c.Event)
-		if !c.Wins || c.Voided || a.Held || a.Subscription == "" {
+		if !c.Wins || c.Voided || a.UnknownTenant || a.Subscription == "" {
 			continue
 		}
 		who := cmp.Or(c.Agent, c.Source+" "+c.ID)
@@ -119,7 +119,7 @@ func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 			from, to = aggregate.DefaultRules().Live(&c.Event, aggregate.Settled)
 		}
 		for _, day := range days {
-			starts := day.FromMS <= c.AtMS() && c.AtMS() < day.ToMS
+			starts := day.FromMS <= c.OccurredMS() && c.OccurredMS() < day.ToMS
 			part := aggregate.Interval{Who: who, From: max(from, day.FromMS), To: min(to, day.ToMS)}
 			if day.Tenant != c.Tenant || !starts && part.From >= part.To {
 				continue
@@ -167,7 +167,7 @@ func months(deliveries []schemas.Event, w world, days []aggregate.Day) (lines []
 	}
 	for of, b := range by {
 		lines = append(lines, fmt.Sprint(of, " ", b.Accepted, " ", b.Counted, " ", b.Duplicate, " ", b.Superseded, " ", b.Voided, " ", b.Unallocated, " ",
-			b.Held, " ", b.Difference(), " ", b.Unmapped, " ", b.OpenSessions, " ", b.UnknownSubscription, " ", b.Conflicts))
+			b.UnknownTenant, " ", b.Difference(), " ", b.Unmapped, " ", b.OpenSessions, " ", b.UnknownSubscription, " ", b.Conflicts))
 	}
 	return sorted(lines)
 }

@@ -415,7 +415,7 @@ func (u *usage) Unbilled(context.Context, []string, civil.Date) (map[string][]ci
 func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused, []aggregate.Noted, error) {
 	return nil, nil, nil
 }
-func (u *usage) HeldTenants(context.Context) ([]string, error) { return nil, nil }
+func (u *usage) UnknownTenants(context.Context) ([]string, error) { return nil, nil }
 
 // Changed says that all months have changed with the last pass.
 func (u *usage) Changed(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {

@@ -120,8 +120,8 @@ func (l *RegistryLog) at(point string) {
 }
 
 func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error {
-	batch, err := l.conn.PrepareBatch(ctx, `INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset, base,
-		issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, held,
+	batch, err := l.conn.PrepareBatch(ctx, `INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset, tenant_version,
+		issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant,
 		unmapped, open_sessions, unknown_subscription, conflicts)`)
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error
 		b := i.Balance
 		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(i.Lines), i.LinesHash, i.Hash, i.Previous, c.Verdict.Offset, i.Base,
 			i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass, positions, i.Rules, i.TZVersion}
-		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.Held,
+		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
 			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
 			row = append(row, uint64(n))
 		}

@@ -360,7 +360,7 @@ func reportedSheet(run *billing.Run) table {
 					found = append(found, fmt.Sprintf("%s: %d", f.Code, f.Count))
 				}
 				if !yield(text(tenant), text(a.Tenant.Name), figure(b.Accepted), figure(b.Counted), figure(b.Duplicate), figure(b.Superseded), figure(b.Voided),
-					figure(b.Unallocated), figure(b.Held), figure(b.Difference()), figure(b.Unmapped), figure(b.OpenSessions), figure(b.UnknownSubscription),
+					figure(b.Unallocated), figure(b.UnknownTenant), figure(b.Difference()), figure(b.Unmapped), figure(b.OpenSessions), figure(b.UnknownSubscription),
 					figure(b.Conflicts), text(strings.Join(found, "; "))) {
 					return
 				}

@@ -571,7 +571,7 @@ func (s *scenario) check() {
 				why.Tenant, why.Source, why.ID, string(r.Key), string(r.Value), strings.Join(text, ",")}
 			continue
 		}
-		events[at] = storedEvent{e.Tenant, e.Type.String(), e.Source, e.ID, e.Revision, e.Voided, e.TimeMS, e.AtMS(), e.StartMS, e.EndMS,
+		events[at] = storedEvent{e.Tenant, e.Type.String(), e.Source, e.ID, e.Revision, e.Voided, e.TimeMS, e.OccurredMS(), e.StartMS, e.EndMS,
 			e.Agent, e.EntryPoint, e.Channel, e.Quantity, e.Subscription, e.Class, r.Timestamp.UnixMilli()}
 	}
 	if len(s.acked) > 0 {
@@ -600,7 +600,7 @@ func (s *scenario) check() {
 	}
 
 	compare(s.t, "usage_events", events, rows(s, `SELECT DISTINCT topic, partition, offset, tenant, toString(type), source, id, revision,
-		voided, time_ms, at_ms, start_ms, end_ms, agent, entry_point, channel, toInt64(quantity * 1000000), subscription, toString(class), arrived_ms
+		voided, time_ms, occurred_ms, start_ms, end_ms, agent, entry_point, channel, toInt64(quantity * 1000000), subscription, toString(class), arrived_ms
 		FROM usage_events`, func(e *storedEvent) []any {
 		return []any{&e.Tenant, &e.Type, &e.Source, &e.ID, &e.Revision, &e.Voided, &e.Time, &e.At, &e.Start, &e.End,
 			&e.Agent, &e.EntryPoint, &e.Channel, &e.Quantity, &e.Subscription, &e.Class, &e.Arrived}
@@ -751,7 +751,7 @@ func expectedBalance(events map[place]storedEvent) aggregate.Balance {
 	var b aggregate.Balance
 	for _, e := range events {
 		if b.Accepted++; e.Tenant == tenants[len(tenants)-1] {
-			b.Held++
+			b.UnknownTenant++
 			continue
 		}
 		id := identity{e.Tenant, e.Source, e.ID}

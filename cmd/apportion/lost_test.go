@@ -94,7 +94,7 @@ func TestLost(t *testing.T) {
 	apportion(t, exitDone, "ingest", "--until-caught-up")
 	apportion(t, exitDone, "aggregate", "--until-caught-up")
 	sources := []string{"usage_events", "ingest_batches", "rejected"}
-	derived := []string{"usage_places", "usage_moved", "usage_passes", "usage_days", "usage_days_copy", "usage_daily"}
+	derived := []string{"event_days", "events_on_several_days", "usage_passes", "usage_days", "usage_days_copy", "usage_daily"}
 	keep := func(prefix string, tables []string) {
 		for _, table := range tables {
 			sql(t, "CREATE TABLE "+prefix+table+" AS "+table)
@@ -122,12 +122,12 @@ func TestLost(t *testing.T) {
 		says        string
 	}{
 		{"usage_days", "a date's last row", lose("usage_days", "tenant = 'acme' AND date = '2026-10-15' AND pass = (SELECT max(pass) FROM usage_days)"),
-			`acme: 2026-10-15: the figures of pass \d+ are in force, and those of pass \d+ were: usage_days has lost rows`},
-		{"usage_days", "a date", lose("usage_days", "tenant = 'acme' AND date = '2026-10-15'"), `acme: 2026-10-15: no figures are in force, and those of pass \d+ were`},
+			`acme: 2026-10-15: the figures of pass \d+ are current, and those of pass \d+ were: usage_days has lost rows`},
+		{"usage_days", "a date", lose("usage_days", "tenant = 'acme' AND date = '2026-10-15'"), `acme: 2026-10-15: no figures are current, and those of pass \d+ were`},
 		{"usage_days", "the day after an open session's start", append(lose("usage_days", "tenant = 'acme' AND date = '2026-10-21'"), lose("usage_days_copy", "tenant = 'acme' AND date = '2026-10-21'")...),
-			`acme: 2026-10-21: a session lasts into the date, and no figures are in force for it`},
+			`acme: 2026-10-21: a session lasts into the date, and no figures are current for it`},
 		{"usage_days", "a part", detach("usage_days"), `acme: 2026-10-\d\d: .*usage_days has lost rows`},
-		{"usage_days", "an older copy", older("usage_days"), `acme: 2026-10-15: the figures of pass \d+ are in force, and those of pass \d+ were`},
+		{"usage_days", "an older copy", older("usage_days"), `acme: 2026-10-15: the figures of pass \d+ are current, and those of pass \d+ were`},
 		{"usage_days", "doubled", double("usage_days"), nothing},
 		{"usage_days", "altered", []string{"ALTER TABLE usage_days UPDATE checksum = checksum + 1 WHERE tenant = 'acme' AND date = '2026-10-15' SETTINGS mutations_sync = 2"},
 			`acme: 2026-10-15: usage_daily has other figures than were written`},
@@ -142,14 +142,14 @@ func TestLost(t *testing.T) {
 		{"usage_daily", "doubled", []string{"INSERT INTO usage_daily SELECT * FROM usage_daily WHERE tenant = 'acme' AND date = '2026-10-18'"}, `acme: 2026-10-18: usage_daily has 4 rows, and 2 were written`},
 		{"usage_daily", "another peak", []string{"ALTER TABLE usage_daily UPDATE peak = peak + 1 WHERE tenant = 'acme' AND date = '2026-10-18' SETTINGS mutations_sync = 2"},
 			`acme: 2026-10-18: usage_daily has other figures than were written`},
-		{"usage_places", "a date", lose("usage_places", "tenant = 'acme' AND toDate32(day) = '2026-10-15'"), `acme: 2026-10-15: usage_places has 0 of the 2 events`},
-		{"usage_places", "a part", detach("usage_places"), `acme: 2026-10-\d\d: usage_places has \d of the \d events`},
-		{"usage_places", "doubled", double("usage_places"), nothing},
-		{"usage_moved", "a date", lose("usage_moved", "tenant = 'acme' AND toDate32(day) = '2026-10-25'"), `acme: 2026-10-25: usage_moved lacks 1 of the events`},
-		{"usage_moved", "a part", detach("usage_moved"), `acme: 2026-10-(14|25): usage_moved lacks 1 of the events`},
-		{"usage_moved", "doubled", double("usage_moved"), nothing},
+		{"event_days", "a date", lose("event_days", "tenant = 'acme' AND toDate32(day) = '2026-10-15'"), `acme: 2026-10-15: event_days has 0 of the 2 events`},
+		{"event_days", "a part", detach("event_days"), `acme: 2026-10-\d\d: event_days has \d of the \d events`},
+		{"event_days", "doubled", double("event_days"), nothing},
+		{"events_on_several_days", "a date", lose("events_on_several_days", "tenant = 'acme' AND toDate32(day) = '2026-10-25'"), `acme: 2026-10-25: events_on_several_days lacks 1 of the events`},
+		{"events_on_several_days", "a part", detach("events_on_several_days"), `acme: 2026-10-(14|25): events_on_several_days lacks 1 of the events`},
+		{"events_on_several_days", "doubled", double("events_on_several_days"), nothing},
 		{"usage_passes", "all", []string{"TRUNCATE TABLE usage_passes"}, nothing}, // the pass is made again
-		{"usage_passes", "an older copy, from before a rebuild", older("usage_passes"), `acme: 2026-10-15: the figures of pass \d+ are in force, and the last pass that was finished is \d+`},
+		{"usage_passes", "an older copy, from before a rebuild", older("usage_passes"), `acme: 2026-10-15: the figures of pass \d+ are current, and the last pass that was finished is \d+`},
 		{"usage_passes", "doubled", double("usage_passes"), nothing},
 		{"usage_events", "a row", lose("usage_events", "tenant = 'acme' AND id = 'a2'"), `usage.connect.v1/0: of the batch \S+ neither usage_events nor rejected has the offsets 1\n(.|\n)*acme: 2026-10-15: usage_events has 1 deliveries, and the figures 2`},
 		{"usage_events", "a part", detach("usage_events"), `usage.connect.v1/0: the ledger says that \d were accepted, but usage_events has \d|usage.agent.v1/0: `},

@@ -318,7 +318,7 @@ func (r *reconciliation) summarize(w io.Writer) {
 	t := r.Total
 	fmt.Fprintf(w, "%d deliveries read: %d accepted, %d rejected.\n", read, t.Accepted, rejected)
 	fmt.Fprintf(w, "Accepted: %d counted, %d duplicate, %d superseded, %d voided, %d unallocated, %d held for an unknown tenant (R8, R10, R22).\n",
-		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.Held)
+		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.UnknownTenant)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
 	}
@@ -344,7 +344,7 @@ func (r *reconciliation) write(w io.Writer) {
 	rows = nil
 	row := func(tenant string, b aggregate.Balance) []string {
 		cells := []string{tenant}
-		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.Held,
+		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
 			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
 			cells = append(cells, number(n))
 		}

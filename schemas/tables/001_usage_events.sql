@@ -1,9 +1,9 @@
 -- +goose Up
 
--- Every accepted delivery, one row each (R8, R22). The key ends in the delivery's place on Kafka: inserting the
+-- Every accepted delivery, one row each (R8, R22). The key ends in topic, partition and offset: inserting the
 -- same records again, in whatever batches, changes nothing once rows are merged, and readers do not wait for
--- that (they take one row a place). No revision, duplicate or conflict is ever merged away: which delivery
--- wins is worked out when the events are read. Before the place, the sessions of an agent and date stand together,
+-- that (they take one row for each offset). No revision, duplicate or conflict is ever merged away: which delivery
+-- wins is computed when the events are read. The key begins so that the sessions of an agent and date are together,
 -- as they are counted.
 --
 -- Instants are UTC epoch milliseconds in Int64, because the event contract reaches to the year 9999 and
@@ -14,10 +14,11 @@
 -- partition.
 --
 -- Ingest pays for each insert and merge: so there are no statistics, which nobody asks, and LZ4, which takes a
--- tenth more room than ZSTD. The index of places costs nothing to speak of: aggregation finds by it what is new.
+-- tenth more room than ZSTD. The index of offsets costs next to nothing: aggregation finds by it what is new.
 --
--- `content` is worked out when it is read. It orders and tells apart contents exactly as the canonical form of
--- R8 does; its times are 15 digits of epoch milliseconds, which sort as the form's RFC 3339 does.
+-- `content` repeats schemas/canonical.go in SQL: whoever changes one changes the other, and the tests of
+-- aggregate/clickhouse compare them. It is computed when it is read, and it sorts and distinguishes contents exactly as the
+-- canonical form of R8 does; its times are 15 digits of epoch milliseconds, which sort as the form's RFC 3339 does.
 CREATE TABLE IF NOT EXISTS usage_events
 (
     tenant       LowCardinality(String) COMMENT 'tenantid: the customer organisation (R1), known to the registry or not',
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS usage_events
     revision     Int32 COMMENT 'of the deliveries of an identity the highest revision wins (R8)',
     voided       Bool COMMENT 'when this delivery wins, the event counts for nothing (R8)',
     time_ms      Int64 COMMENT 'time of the event; for Connect, when the usage happened' CODEC(Delta, LZ4),
-    at_ms        Int64 COMMENT 'what places the delivery in a period: its start; its time for Connect, and for a void without a start (R22)' CODEC(Delta, LZ4),
+    occurred_ms        Int64 COMMENT 'when the usage happened, which decides its period: its start; its time for Connect, and for a void without a start (R22)' CODEC(Delta, LZ4),
     start_ms     Int64 COMMENT 'start of the session; -1 absent' CODEC(Delta, LZ4),
     end_ms       Int64 COMMENT 'end of the session; -1 while it is open (R12), or absent' CODEC(Delta, LZ4),
     agent        String COMMENT 'agentId of an agent session',
@@ -54,12 +55,12 @@ CREATE TABLE IF NOT EXISTS usage_events
         '"time":', leftPad(toString(time_ms), 15, '0'), ',"type":"', toString(type), '"',
         if(voided, ',"voided":true}', '}'))
         COMMENT 'what R8 compares: sorts, and is equal, as the canonical form does',
-    INDEX places (topic, partition, offset) TYPE minmax
+    INDEX offsets (topic, partition, offset) TYPE minmax
 )
 ENGINE = ReplacingMergeTree
-PARTITION BY if(at_ms > arrived_ms - 34214400000 AND at_ms < arrived_ms + 2678400000,
-    toYYYYMM(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC')),
-    toYear(fromUnixTimestamp64Milli(least(at_ms, 4102444800000), 'UTC')))
-ORDER BY (tenant, type, intDiv(at_ms, 86400000), agent, topic, partition, offset)
+PARTITION BY if(occurred_ms > arrived_ms - 34214400000 AND occurred_ms < arrived_ms + 2678400000,
+    toYYYYMM(fromUnixTimestamp64Milli(least(occurred_ms, 4102444800000), 'UTC')),
+    toYear(fromUnixTimestamp64Milli(least(occurred_ms, 4102444800000), 'UTC')))
+ORDER BY (tenant, type, intDiv(occurred_ms, 86400000), agent, topic, partition, offset)
 SETTINGS auto_statistics_types = ''
 COMMENT 'every accepted delivery, one row each (R8, R22); one that came twice is two rows until they are merged, so read with FINAL';

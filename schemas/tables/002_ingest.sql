@@ -2,8 +2,8 @@
 
 -- The ledger: which offsets of a partition have been taken in, and what became of them. A consumer resumes
 -- from here, and R22 balances against it. It stays small by itself: batches that one consumer entered in the same
--- minute, without a hole between them, become one row when ClickHouse merges parts, and every column adds up. Those
--- of another run stay apart, so that a hole keeps its place. What all positions, sums and the cover need
+-- minute, without a hole between them, become one row when ClickHouse merges parts, and every column adds up. Batches
+-- after a hole are rows of their own, so that the hole stays visible. What all positions and sums need
 -- is a projection: a row a partition in each part, written with it and lost with it, so it never says
 -- anything else than the rows.
 CREATE TABLE IF NOT EXISTS ingest_batches
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
     read         SimpleAggregateFunction(sum, UInt64) COMMENT 'records that were there; fewer than the offsets where Kafka skips some',
     accepted     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to usage_events',
     rejected     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to rejected',
-    run          Int64 DEFAULT first_offset COMMENT 'offset where the consumer began that entered this and, without a hole, all until here',
+    run_offset   Int64 DEFAULT first_offset COMMENT 'offset where the consumer began that entered this and, without a hole, all until here',
     written_at   SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3) COMMENT 'when the last of the batches was done',
     minute       DateTime('UTC') MATERIALIZED toStartOfMinute(written_at) COMMENT 'the minute of it',
     covered      SimpleAggregateFunction(sum, UInt64) MATERIALIZED last_offset - first_offset + 1 COMMENT 'offsets of all batches together',
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
         GROUP BY topic, partition)
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (topic, partition, run, minute)
+ORDER BY (topic, partition, run_offset, minute)
 SETTINGS deduplicate_merge_projection_mode = 'rebuild', lightweight_mutation_projection_mode = 'rebuild',
     fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the ledger of what ingest has taken in (R22); a consumer resumes from here';

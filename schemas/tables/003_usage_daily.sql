@@ -1,27 +1,27 @@
 -- +goose Up
 
--- A pass of aggregation takes what the ledger covered when it began and what the registry said then, works out
--- the days that either has touched since the pass before, and is recorded here once all of them are in force. They are on
--- disk by then: a loss of power takes no day that a pass is thought to have worked out.
+-- A pass of aggregation takes what the ledger covered when it began and what the registry said then, computes
+-- the days that either has changed since the pass before, and is recorded here once all of them are current. They are on
+-- disk by then: a loss of power takes no day that a pass is thought to have computed.
 CREATE TABLE IF NOT EXISTS usage_passes
 (
-    pass            UInt64 COMMENT 'number of the pass: by the registry that it rests on, then by how much of the ledger, so that one that knows more has the higher',
-    run             UUID COMMENT 'tells apart attempts at a pass',
+    pass            UInt64 COMMENT 'number of the pass: by the registry that it is based on, then by how much of the ledger, so that one that knows more has the higher',
+    attempt         UUID COMMENT 'distinguishes attempts at a pass',
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
     positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
-    rules           String COMMENT 'the configured rules that the figures rest on: a change of them touches every day',
-    behind          Array(Tuple(tenant String, reason String)) COMMENT 'tenants whose days could not be worked out, and why: their figures are older, and each later pass tries again',
-    finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day came into force'
+    rules           String COMMENT 'the configured rules that the figures are based on: after a change of them every day is computed again',
+    behind          Array(Tuple(tenant String, reason String)) COMMENT 'tenants whose days could not be computed, and why: their figures are older, and each later pass tries again',
+    finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day became current'
 )
 ENGINE = ReplacingMergeTree(pass)
 ORDER BY toDate(finished_at)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'the last complete pass of aggregation of each day; one that was cut short has no row, and is made again';
+COMMENT 'the last complete pass of aggregation of each day; one that was cut short has no row, and is repeated';
 
--- The dates in UTC on which the deliveries of each event stand. An event that a revision has moved stands on several:
--- those are in usage_moved, which is empty as a rule. An event goes by the number of its identity. Where two share
+-- The dates in UTC of the deliveries of each event. An event that a revision has moved has several: those are in
+-- events_on_several_days, which is empty as a rule. An event is identified by the number of its identity. Where two share
 -- one, more is read, and nothing is mistaken.
-CREATE TABLE IF NOT EXISTS usage_places
+CREATE TABLE IF NOT EXISTS event_days
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',
     identity UInt64 COMMENT 'that of usage_events' CODEC(NONE),
@@ -29,14 +29,14 @@ CREATE TABLE IF NOT EXISTS usage_places
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, identity, day)
-COMMENT 'on which dates in UTC the deliveries of an event stand';
+COMMENT 'the dates in UTC of the deliveries of each event';
 
--- An insert has succeeded only when its places are written too; until then it is not in the ledger, and is made again.
-CREATE MATERIALIZED VIEW IF NOT EXISTS usage_placing TO usage_places
-AS SELECT tenant, identity, toInt32(intDiv(at_ms, 86400000)) AS day FROM usage_events
-COMMENT 'fills usage_places: every insert into usage_events passes through it';
+-- An insert has succeeded only when its dates are written too; until then it is not in the ledger, and is repeated.
+CREATE MATERIALIZED VIEW IF NOT EXISTS event_days_mv TO event_days
+AS SELECT tenant, identity, toInt32(intDiv(occurred_ms, 86400000)) AS day FROM usage_events
+COMMENT 'fills event_days: every insert into usage_events passes through it';
 
-CREATE TABLE IF NOT EXISTS usage_moved
+CREATE TABLE IF NOT EXISTS events_on_several_days
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',
     identity UInt64 COMMENT 'that of usage_events' CODEC(NONE),
@@ -44,27 +44,27 @@ CREATE TABLE IF NOT EXISTS usage_moved
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, identity, day)
-COMMENT 'the events that stand on several dates in UTC, with each of the dates';
+COMMENT 'the events whose deliveries are on several dates in UTC, with each of the dates';
 
--- A day of a tenant is worked out as a whole, by one run of one pass, into usage_daily, and comes into force with
+-- A day of a tenant is computed as a whole, by one attempt at one pass, into usage_daily, and becomes current with
 -- its row in usage_days: a crash before that leaves the old figures, and no reader ever sees a part of a day.
--- The views show what is in force.
+-- The views show what is current.
 CREATE TABLE IF NOT EXISTS usage_days
 (
-    tenant LowCardinality(String) COMMENT 'the tenant',
-    date   Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
-    pass   UInt64 COMMENT 'number of the pass that worked it out; the highest is in force',
-    run    UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is in force',
-    figures  UInt64 COMMENT 'how many rows of usage_daily the day has',
-    checksum UInt64 COMMENT 'the sum of their checksums: a row that is lost, doubled or altered shows (R22)'
+    tenant    LowCardinality(String) COMMENT 'the tenant',
+    date      Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
+    pass      UInt64 COMMENT 'number of the pass that computed it; the highest is current',
+    attempt   UUID COMMENT 'the attempt at the pass; of two attempts at one pass the greater is current',
+    row_count UInt64 COMMENT 'how many rows of usage_daily the day has',
+    checksum  UInt64 COMMENT 'the sum of their checksums: a row that is lost, doubled or altered shows (R22)'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (tenant, date, pass, run)
+ORDER BY (tenant, date, pass, attempt)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'which run of which pass is in force for a day: it comes into force, whole, with its row here';
+COMMENT 'which attempt at which pass is current for a day: the day becomes current, whole, with its row here';
 
--- A lost row of usage_days would put figures of an earlier pass in force again, if there are any, and these are whole,
--- too. So the rows are kept twice, and lost from one table they show by the other.
+-- A lost row of usage_days would make figures of an earlier pass current again, if there are any, and these are whole,
+-- too. So the rows are kept twice, and what is lost from one table shows by the other.
 CREATE TABLE IF NOT EXISTS usage_days_copy
 (
     tenant   LowCardinality(String) COMMENT 'the tenant',
@@ -76,7 +76,7 @@ ORDER BY (tenant, date, pass)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the days of usage_days once more: what is lost from one of the tables shows by the other (R22)';
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS usage_days_copying TO usage_days_copy
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_days_copy_mv TO usage_days_copy
 AS SELECT tenant, date, pass FROM usage_days
 COMMENT 'fills usage_days_copy: every insert into usage_days passes through it';
 
@@ -100,31 +100,31 @@ CREATE TABLE IF NOT EXISTS usage_daily
     superseded   UInt64 COMMENT 'deliveries that another revision or content of their event wins over (R8)',
     voided       UInt64 COMMENT 'winners that void their event (R8)',
     unallocated  UInt64 COMMENT 'winners that belong to no subscription (R10, R11)',
-    held         UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
-    unmapped     UInt64 COMMENT 'agent sessions that went to the primary for want of a mapping (R10)',
+    unknown_tenant       UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
+    unmapped     UInt64 COMMENT 'agent sessions that went to the primary without a mapping (R10)',
     open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts    UInt64 COMMENT 'events whose highest revision has several contents (R8)',
     pass         UInt64 COMMENT 'see usage_days',
-    run          UUID COMMENT 'see usage_days',
+    attempt      UUID COMMENT 'see usage_days',
     checksum     UInt64 ALIAS cityHash64(tenant, date, meter, subscription, entitled, peak, peak_ms, begins_ms, changes, events, milliseconds,
-        units, finalizeAggregation(agents), accepted, duplicate, superseded, voided, unallocated, held, unmapped, open_sessions,
-        unknown_subscription, conflicts) COMMENT 'of the figures of the row, to be added up: see usage_days'
+        units, finalizeAggregation(agents), accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions,
+        unknown_subscription, conflicts) COMMENT 'of the figures of the row, to be summed: see usage_days'
 )
 ENGINE = MergeTree
 PARTITION BY least(toYear(date), 2100)
-ORDER BY (tenant, date, meter, subscription, pass, run)
+ORDER BY (tenant, date, meter, subscription, pass, attempt)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'usage by tenant, date, meter and subscription, and what became of the deliveries (R9-R14, R22); it also has the figures of earlier passes, so read the views';
 
 -- Joined, and not looked up with IN, because a condition on tenant and date then reaches the keys of both tables. The
--- days come first, so that whoever reads while a day comes into force sees its figures: they were written before.
-CREATE OR REPLACE VIEW v_usage_figures AS
-SELECT * EXCEPT (pass, run, force)
-FROM (SELECT tenant, date, max((pass, run)) AS force FROM usage_days GROUP BY tenant, date) AS "in force"
+-- days come first, so that whoever reads while a day becomes current sees its figures: they were written before.
+CREATE OR REPLACE VIEW v_usage_current AS
+SELECT * EXCEPT (pass, attempt, newest)
+FROM (SELECT tenant, date, max((pass, attempt)) AS newest FROM usage_days GROUP BY tenant, date) AS "current days"
 INNER JOIN usage_daily USING (tenant, date)
-WHERE (pass, run) = force
-COMMENT 'usage_daily without the figures that are no longer in force, and without pass and run: the other views rest on it';
+WHERE (pass, attempt) = newest
+COMMENT 'usage_daily without superseded figures, and without pass and attempt: the other views are based on it';
 
 CREATE OR REPLACE VIEW v_usage_daily
 (
@@ -141,9 +141,9 @@ CREATE OR REPLACE VIEW v_usage_daily
     agents       AggregateFunction(uniqExact, UInt128) COMMENT 'the distinct agents with a session that starts on the date (R15): uniqExactMerge counts those of several dates'
 )
 AS SELECT tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents
-FROM v_usage_figures
+FROM v_usage_current
 WHERE meter != ''
-COMMENT 'usage by tenant, date, meter and subscription, as it is in force (R9-R14)';
+COMMENT 'usage by tenant, date, meter and subscription, current figures (R9-R14)';
 
 CREATE OR REPLACE VIEW v_usage_balance
 (
@@ -155,16 +155,16 @@ CREATE OR REPLACE VIEW v_usage_balance
     superseded  UInt64 COMMENT 'deliveries that another revision or content of their event wins over (R8)',
     voided      UInt64 COMMENT 'winners that void their event (R8)',
     unallocated UInt64 COMMENT 'winners that belong to no subscription (R10, R11)',
-    held        UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
-    unmapped    UInt64 COMMENT 'agent sessions that went to the primary for want of a mapping (R10)',
+    unknown_tenant       UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
+    unmapped    UInt64 COMMENT 'agent sessions that went to the primary without a mapping (R10)',
     open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts   UInt64 COMMENT 'events whose highest revision has several contents (R8)'
 )
 AS SELECT tenant, date, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
-    sum(voided) AS voided, sum(unallocated) AS unallocated, sum(held) AS held, sum(unmapped) AS unmapped,
+    sum(voided) AS voided, sum(unallocated) AS unallocated, sum(unknown_tenant) AS unknown_tenant, sum(unmapped) AS unmapped,
     sum(open_sessions) AS open_sessions, sum(unknown_subscription) AS unknown_subscription, sum(conflicts) AS conflicts
-FROM v_usage_figures
+FROM v_usage_current
 WHERE subscription = ''
 GROUP BY tenant, date
 COMMENT 'what became of the deliveries of each date (R22)';
@@ -179,16 +179,16 @@ CREATE OR REPLACE VIEW v_usage_balance_monthly
     superseded  UInt64 COMMENT 'deliveries that another revision or content of their event wins over (R8)',
     voided      UInt64 COMMENT 'winners that void their event (R8)',
     unallocated UInt64 COMMENT 'winners that belong to no subscription (R10, R11)',
-    held        UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
+    unknown_tenant       UInt64 COMMENT 'deliveries of a tenant that the registry does not know (R10)',
     difference  Int64 COMMENT 'accepted less all of these: other than 0, the period does not balance and is not issued',
-    unmapped    UInt64 COMMENT 'agent sessions that went to the primary for want of a mapping (R10)',
+    unmapped    UInt64 COMMENT 'agent sessions that went to the primary without a mapping (R10)',
     open_sessions        UInt64 COMMENT 'sessions without an end (R12)',
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts   UInt64 COMMENT 'events whose highest revision has several contents (R8)'
 )
 AS SELECT tenant, formatDateTime(date, '%Y-%m') AS period, sum(b.accepted) AS accepted, sum(b.counted) AS counted, sum(b.duplicate) AS duplicate,
-    sum(b.superseded) AS superseded, sum(b.voided) AS voided, sum(b.unallocated) AS unallocated, sum(b.held) AS held,
-    toInt64(accepted) - toInt64(counted + duplicate + superseded + voided + unallocated + held) AS difference,
+    sum(b.superseded) AS superseded, sum(b.voided) AS voided, sum(b.unallocated) AS unallocated, sum(b.unknown_tenant) AS unknown_tenant,
+    toInt64(accepted) - toInt64(counted + duplicate + superseded + voided + unallocated + unknown_tenant) AS difference,
     sum(b.unmapped) AS unmapped, sum(b.open_sessions) AS open_sessions, sum(b.unknown_subscription) AS unknown_subscription,
     sum(b.conflicts) AS conflicts
 FROM v_usage_balance AS b
@@ -210,7 +210,7 @@ CREATE OR REPLACE VIEW v_concurrency
 AS SELECT tenant, date, meter, subscription, fromUnixTimestamp64Second(60 * number, 'UTC') AS minute, toUInt64(max(level)) AS peak, entitled
 FROM (
     SELECT tenant, date, meter, subscription, entitled, level, begins_ms + intDiv(change, 2) AS from_ms, begins_ms + intDiv(next, 2) AS to_ms
-    FROM v_usage_figures
+    FROM v_usage_current
     ARRAY JOIN changes AS change, arrayShiftLeft(changes, 1, changes[-1]) AS next,
         arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS level
     WHERE from_ms < to_ms
@@ -219,8 +219,8 @@ ARRAY JOIN range(intDiv(from_ms, 60000), intDiv(to_ms - 1, 60000) + 1) AS number
 GROUP BY tenant, date, meter, subscription, entitled, number
 COMMENT 'concurrency by minute, for charts (R13); outside the minutes that it has for a date nobody is live';
 
--- What is entitled changes at midnights alone (R3), so the greatest excess of a date is at its peak. Whether there is a
--- primary, without which R15 counts nothing, is not to be seen here: a date on which nothing is entitled and no session
+-- What is entitled changes only at midnight (R3), so the greatest excess of a date is at its peak. Whether there is a
+-- primary, without which R15 counts nothing, cannot be seen here: a date on which nothing is entitled and no session
 -- starts is taken to have none. There only sessions are live that have outlasted the last subscription.
 CREATE OR REPLACE VIEW v_overage_by_department
 (
@@ -240,10 +240,10 @@ AS SELECT tenant, period, meter, top.3 AS date, -top.2 AS peak_ms, top.4 AS live
     arraySum(c -> if(c > 2 * (peak_ms - begins_ms) + 1, 0, if(c % 2 = 1, 1, -1)), changes) AS contributed, entitled AS committed
 FROM (
     SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, max((toInt64(peak) - entitled, -peak_ms, date, peak, entitled)) AS top
-    FROM v_usage_figures
+    FROM v_usage_current
     WHERE subscription = '' AND peak > entitled AND (entitled > 0 OR events > 0)
     GROUP BY tenant, period, meter
 ) AS whole
-INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM v_usage_figures WHERE subscription != '') AS own
+INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM v_usage_current WHERE subscription != '') AS own
     ON whole.tenant = own.tenant AND whole.meter = own.meter AND whole.top.3 = own.date
-COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant goes by heads, not by this: the view cannot tell licence models apart';
+COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant counts distinct agents instead: the view does not know licence models';

@@ -2,13 +2,13 @@
 
 -- What has been issued, for good (R20). Whoever issues a period writes its lines to invoice_lines, under an id of its own,
 -- and then claims the period with a command on registry.commands.v1: the next number of the tenant's issues, the SHA-256 of
--- the lines, and the hash of the issue before. The first claim of a number is accepted and in force, in the one order of
+-- the lines, and the hash of the issue before. The first claim of a number is accepted, in the one order of
 -- that topic, and every other is refused. So a period is not issued twice, nor anything adjusted twice (R21), however many
--- machines issue at once, and nothing that becomes of a table decides what is in force.
+-- machines issue at once, and whatever happens to a table does not change what is issued.
 --
--- issued_periods is worked out from the topic, as registry_log is: whoever folds it writes the same rows, and `apportion
--- registry rebuild` writes them all again. Nothing is billed from it. invoice_lines cannot be worked out again; each time
--- that lines are read they are held against the hash on the log, and lines that have changed stop their tenant alone.
+-- issued_periods is computed from the topic, as registry_log is: whoever folds it writes the same rows, and `apportion
+-- registry rebuild` writes them all again. Nothing is billed from it. invoice_lines cannot be computed again; each time
+-- that lines are read they are compared with the hash on the log, and lines that have changed stop their tenant alone.
 --
 -- On a replicated cluster a line must be seen by whoever reads after it was written, on any replica. So writes and reads of
 -- invoice_lines have insert_quorum = 'auto', insert_quorum_parallel = 0 and select_sequential_consistency = 1, which mean
@@ -23,15 +23,15 @@ CREATE TABLE IF NOT EXISTS issued_periods
     issue                UUID COMMENT 'id of the issue, and of the command that claimed it',
     lines                UInt64 COMMENT 'how many lines it has in invoice_lines',
     lines_hash           String COMMENT 'SHA-256 of the lines, in hex',
-    hash                 String COMMENT 'SHA-256 of the command as it stands on the topic, in hex; registry_log has it as payload',
+    hash                 String COMMENT 'SHA-256 of the command as it is on the topic, in hex; registry_log has it as payload',
     previous             String COMMENT 'hash of the tenant''s issue before; empty for the first',
     command_offset       Int64 COMMENT 'offset of the command on registry.commands.v1',
-    base                 Int64 COMMENT 'offset of the last command that had changed the tenant when it was billed',
+    tenant_version       Int64 COMMENT 'offset of the last command that had changed the tenant when it was billed',
     issued_by            String COMMENT 'who issued it: the type and the id, such as user anna@host or system host',
     issued_at            DateTime64(3, 'UTC') COMMENT 'when it was issued',
     issue_date           Date32 COMMENT 'date on which the grace was over, in the zone of the tenant',
     registry_offset      Int64 COMMENT 'the offset after the last command that had changed any tenant when it was billed',
-    pass                 UInt64 COMMENT 'the pass of aggregation that it rests on',
+    pass                 UInt64 COMMENT 'the pass of aggregation that it is based on',
     positions            Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'what that pass had read of the ledger, by partition',
     rules                LowCardinality(String) COMMENT 'the rules as they were configured',
     tz_version           LowCardinality(String) COMMENT 'edition of the IANA time zone data in use (R23)',
@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS issued_periods
     superseded           UInt64 COMMENT 'see usage_daily',
     voided               UInt64 COMMENT 'see usage_daily',
     unallocated          UInt64 COMMENT 'see usage_daily',
-    held                 UInt64 COMMENT 'see usage_daily',
+    unknown_tenant       UInt64 COMMENT 'see usage_daily',
     unmapped             UInt64 COMMENT 'see usage_daily',
     open_sessions        UInt64 COMMENT 'see usage_daily',
     unknown_subscription UInt64 COMMENT 'see usage_daily',
@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS issued_periods
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, seq, issue)
-COMMENT 'which periods of which tenants have been issued, and on what they rest (R20); read with FINAL';
+COMMENT 'which periods of which tenants have been issued, and what they are based on (R20); read with FINAL';
 
 CREATE TABLE IF NOT EXISTS invoice_lines
 (

@@ -24,13 +24,13 @@ import (
 // goes. All rows of a tenant's usage are on one, so that a shard works its tenants out alone; and all rows of a
 // place on Kafka, which replace each other. The other tables are small, and are on the first shard.
 var shardedBy = map[string]string{
-	"usage_events":    "cityHash64(tenant)",
-	"usage_places":    "cityHash64(tenant)",
-	"usage_moved":     "cityHash64(tenant)",
-	"usage_days":      "cityHash64(tenant)",
-	"usage_days_copy": "cityHash64(tenant)",
-	"usage_daily":     "cityHash64(tenant)",
-	"rejected":        "cityHash64(topic, partition, offset)",
+	"usage_events":           "cityHash64(tenant)",
+	"event_days":             "cityHash64(tenant)",
+	"events_on_several_days": "cityHash64(tenant)",
+	"usage_days":             "cityHash64(tenant)",
+	"usage_days_copy":        "cityHash64(tenant)",
+	"usage_daily":            "cityHash64(tenant)",
+	"rejected":               "cityHash64(topic, partition, offset)",
 }
 
 // ShardDatabase returns the name of the database that has on each node of a cluster what its shard has of a database.

@@ -42,7 +42,7 @@ All of them are in one ClickHouse database and are made by [schemas/tables](../.
 columns that end in ` + "`_ms`" + ` are epoch milliseconds. Dates are in the tenant's zone. ` + "`goose_db_version`" + ` belongs to the
 migrations. On a cluster there are [two databases](../how-to/run-on-a-cluster.md#what-is-where) on every node.
 
-A usage figure is in force from when its whole day is. The views show what is in force, and are what
+A usage figure becomes current together with its whole day. The views show current figures, and are what
 [questions](#questions) are asked of; they are cheap for whoever names the tenant, and cheaper with the date and the
 meter. A period such as ` + "`2026-10`" + ` can be named in place of dates, and reads all dates of the tenant.
 `
@@ -173,7 +173,7 @@ func schema(t *testing.T, conn driver.Conn) string {
 				}
 				kind := "`" + c[1] + "`"
 				if c[2] == "ALIAS" {
-					kind += ", worked out when read"
+					kind += ", computed when read"
 				}
 				fmt.Fprintf(&body, "| `%s` | %s | %s |\n", c[0], kind, cell(c[3]))
 			}

@@ -2,7 +2,7 @@
 -- 10 and 15 are committed; a night over the end of summer time; and one of everything that needs looking at.
 
 -- On the 14th and the 15th agents start a minute after each other, and leave in the order in which they came.
-INSERT INTO usage_events (tenant, type, source, id, time_ms, at_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
 WITH arrayJoin([('2026-10-14', 12, 14), ('2026-10-15', 9, 11)]) AS day, arrayJoin(range(day.2 + day.3)) AS n,
     toUnixTimestamp64Milli(toDateTime64(concat(day.1, ' 06:00:00'), 3, 'UTC')) + n * 60000 AS start, start + 28800000 AS end
 SELECT 'acme', 'agent.session', '/acd', concat(day.1, '-', toString(n)), end, start, start, end,
@@ -10,20 +10,20 @@ SELECT 'acme', 'agent.session', '/acd', concat(day.1, '-', toString(n)), end, st
     'usage', 1000 * (day.1 = '2026-10-15') + n, end + 2000;
 
 -- A night of three, from the 24th to the 25th, which has 25 hours.
-INSERT INTO usage_events (tenant, type, source, id, time_ms, at_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
 WITH toUnixTimestamp64Milli(toDateTime64('2026-10-24 20:00:00', 3, 'UTC')) AS start, start + 32400000 AS end
 SELECT 'acme', 'agent.session', '/acd', concat('night-', toString(number)), end, start, start, end, concat('bert-', toString(number)), 'Sub2',
     'usage', 2000 + number, end + 2000
 FROM numbers(3);
 
 -- Calls in the voice menu on the 14th, one every 20 seconds, two minutes each.
-INSERT INTO usage_events (tenant, type, source, id, time_ms, at_ms, start_ms, end_ms, entry_point, topic, offset, arrived_ms)
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, entry_point, topic, offset, arrived_ms)
 WITH toUnixTimestamp64Milli(toDateTime64('2026-10-14 07:00:00', 3, 'UTC')) + number * 20000 AS start, start + 120000 AS end
 SELECT 'acme', 'ivr.session', '/acd', concat('call-', toString(number)), end, start, start, end, 'Support', 'usage', 3000 + number, end + 500
 FROM numbers(180);
 
 -- Connect: fifty messages on the last evening of September, a hundred in October; three of these arrive days later.
-INSERT INTO usage_events (tenant, type, source, id, time_ms, at_ms, start_ms, end_ms, channel, quantity, topic, offset, arrived_ms)
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, channel, quantity, topic, offset, arrived_ms)
 WITH toUnixTimestamp64Milli(toDateTime64('2026-09-30 21:10:00', 3, 'UTC')) + number * 60000 AS at
 SELECT 'acme', 'connect.usage', '/crm', concat('message-', toString(number)), at, at, -1, -1, if(number % 5 = 0, 'email', 'sms'),
     if(number % 5 = 0, 2.5, 1), 'usage', 4000 + number, at + if(number >= 147, 200000000 + number * 40000, 1000)
@@ -31,7 +31,7 @@ FROM numbers(150);
 
 -- The last session of the 15th comes again as it was, and then longer; another is withdrawn, one is open, and one is of
 -- a tenant that nobody knows. They arrive a day and two hours after each other.
-INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, at_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
+INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms, agent, subscription, topic, offset, arrived_ms)
 WITH toUnixTimestamp64Milli(toDateTime64('2026-10-15 06:19:00', 3, 'UTC')) AS last, toUnixTimestamp64Milli(toDateTime64('2026-10-16 06:00:00', 3, 'UTC')) AS next
 SELECT r.1, 'agent.session', '/acd', r.2, r.3, r.4, greatest(r.5, r.6), r.5, r.5, r.6, r.7, 'Sub2', 'usage', 5000 + r.8, next + r.8 * 93600000
 FROM (SELECT arrayJoin([
