@@ -31,7 +31,7 @@ func TestSASL(t *testing.T) {
 			if cfg.Brokers.SASL, err = SASL(mechanism, user, "guess"); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 			defer cancel()
 			err = New(cfg, e.deps()).Run(ctx)
 			if err == nil || !strings.Contains(err.Error(), "check the credentials") || !strings.Contains(err.Error(), addr) {

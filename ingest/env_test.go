@@ -3,24 +3,21 @@ package ingest
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"fmt"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/segmentio/kafka-go"
 
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
-	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +35,7 @@ type env struct {
 	db     string
 	broker string
 	prefix string
-	log    *logBuffer
+	log    *servicetest.Log
 }
 
 var (
@@ -59,11 +56,11 @@ func newEnvOn(t testing.TB, broker string, partitions int) *env {
 	e := &env{
 		t:      t,
 		broker: broker,
-		conn:   connect(t, addr, database),
+		conn:   tablestest.OpenIn(t, addr, database),
 		addr:   addr,
 		db:     database,
 		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
-		log:    new(logBuffer),
+		log:    new(servicetest.Log),
 	}
 	e.createTopics(partitions)
 	return e
@@ -82,7 +79,7 @@ func (e *env) createTopics(partitions int) {
 	for _, t := range schemas.Types {
 		topics = append(topics, e.prefix+t.Topic())
 	}
-	until(e.t, "the topics have leaders", func() bool {
+	servicetest.Until(e.t, "the topics have leaders", func() bool {
 		places, err := c.partitions(e.t.Context(), topics...)
 		if err == nil {
 			_, err = c.bounds(e.t.Context(), places)
@@ -109,28 +106,6 @@ func topicsOf(broker, prefix string, partitions int) Topics {
 	return Topics{Brokers: at(broker), Prefix: prefix, Partitions: partitions, Retention: 24 * time.Hour * DefaultRetentionDays}
 }
 
-// connect opens a migrated database.
-func connect(t testing.TB, addr, database string) driver.Conn {
-	t.Helper()
-	options := func() *clickhouse.Options {
-		return &clickhouse.Options{
-			Addr: []string{addr},
-			Auth: clickhouse.Auth{Database: database}, Settings: tables.Settings(),
-		}
-	}
-	db := clickhouse.OpenDB(options())
-	defer db.Close()
-	if _, err := tables.Migrate(t.Context(), (*sql.DB)(db)); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := clickhouse.Open(options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
 func (e *env) config() Config {
 	cfg := DefaultConfig()
 	cfg.Brokers = at(e.broker)
@@ -147,7 +122,7 @@ func (e *env) deps() Deps {
 // ingest runs one Ingester until it has caught up.
 func (e *env) ingest(cfg Config, deps Deps) {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(e.t.Context(), servicetest.Patience)
 	defer cancel()
 	if err := New(cfg, deps).Run(ctx); err != nil {
 		e.t.Fatal(err)
@@ -296,37 +271,6 @@ func messagesOf(lines ...string) []message {
 		messages[i] = message{value: []byte(line)}
 	}
 	return messages
-}
-
-// logBuffer is a log that tests look into.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// patience is how long something may take on a machine that has much else to do.
-const patience = 5 * time.Minute
-
-// until waits for a condition.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v went by before %s", patience, what)
-		}
-	}
 }
 
 // header pairs up names and values.

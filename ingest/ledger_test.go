@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"reflect"
@@ -17,7 +16,7 @@ import (
 
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
-	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestLedgerIsReadByItsHeads: what a block, a pass and a balance ask reads a row a partition of each part, however
@@ -79,7 +78,7 @@ func TestLedgerThatIsAlwaysAhead(t *testing.T) {
 	}}
 	cfg := e.config()
 	cfg.BatchRows = 1000
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 	defer cancel()
 	err := New(cfg, deps).Run(ctx)
 	if said := regexp.MustCompile(`10 times in a row .*usage.agent.v1/0 up to offset 9, and takes no entry of 9-99; .*reconcile`); err == nil || !said.MatchString(err.Error()) {
@@ -116,34 +115,6 @@ func TestPauseOfFences(t *testing.T) {
 	}
 }
 
-// connectCluster returns a connection to a migrated database over two shards, and one to the first shard's own.
-func connectCluster(t *testing.T) (conn, first driver.Conn) {
-	t.Helper()
-	addr, database := servicetest.Cluster(t)
-	options := func(addr, database string) *clickhouse.Options {
-		return &clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database}, Settings: tables.Settings()}
-	}
-	db := clickhouse.OpenDB(options(addr, ""))
-	defer db.Close()
-	nodes, err := tables.Nodes(t.Context(), db, servicetest.ClusterName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tables.MigrateCluster(t.Context(), servicetest.ClusterName, database, nodes,
-		func(addr, database string) *sql.DB { return clickhouse.OpenDB(options(addr, database)) }); err != nil {
-		t.Fatal(err)
-	}
-	open := func(addr, database string) driver.Conn {
-		conn, err := clickhouse.Open(options(addr, database))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	return open(addr, database), open(nodes[0].Addr, tables.ShardDatabase(database))
-}
-
 // TestMergesOfTheLedger: batches of a run become one row, and the balance, the holes and the overlaps stay what they
 // were, on a server and over a cluster.
 func TestMergesOfTheLedger(t *testing.T) {
@@ -152,8 +123,8 @@ func TestMergesOfTheLedger(t *testing.T) {
 		mergesOfTheLedger(t, e.conn, e.conn)
 	})
 	t.Run("cluster", func(t *testing.T) {
-		conn, first := connectCluster(t)
-		mergesOfTheLedger(t, conn, first)
+		conn, shards := tablestest.OpenCluster(t)
+		mergesOfTheLedger(t, conn, shards[0])
 	})
 }
 

@@ -21,6 +21,7 @@ import (
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
+	"apportion/schemas/tables/tablestest"
 )
 
 const (
@@ -85,11 +86,11 @@ func newPipeline(b *testing.B) *pipeline {
 	e := &env{
 		t:      b,
 		broker: servicetest.ApacheKafka(b),
-		conn:   connect(b, server.Addr, "default"),
+		conn:   tablestest.OpenIn(b, server.Addr, "default"),
 		addr:   server.DirectAddr(),
 		db:     "default",
 		prefix: fmt.Sprintf("p%d.", epoch),
-		log:    new(logBuffer),
+		log:    new(servicetest.Log),
 	}
 	if err := topicsOf(e.broker, e.prefix, pipelinePartitions).Create(b.Context()); err != nil {
 		b.Fatal(err)

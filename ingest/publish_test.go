@@ -15,6 +15,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 )
 
@@ -170,7 +171,7 @@ func TestPublishInterrupted(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || done.Lines == 0 {
 			t.Errorf("ended with %v after %d lines", err, done.Lines)
 		}
-	case <-time.After(patience):
+	case <-time.After(servicetest.Patience):
 		t.Fatal("did not end")
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
+	"apportion/schemas/tables/tablestest"
 )
 
 // mixed are 180 deliveries: 140 good and 40 bad ones.
@@ -149,7 +150,7 @@ func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.conn = connect(t, server.Addr, "default")
+	e.conn = tablestest.OpenIn(t, server.Addr, "default")
 	_, port, _ := strings.Cut(server.Addr, ":")
 	fmt.Sscan(port, &o.ClickHousePort)
 
@@ -159,17 +160,17 @@ func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.publish(sessions(100)...)
-	until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
+	servicetest.Until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 
 	syscall.Kill(server.PID(), syscall.SIGKILL)
 	server.Stop()
 	e.publish(sessions(200)...)
-	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for ClickHouse") })
+	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for ClickHouse") })
 	if server, err = embedded.StartClickHouse(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	defer server.Stop()
-	until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
+	servicetest.Until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
 	if !strings.Contains(e.log.String(), "ClickHouse answers again") {
 		t.Errorf("the log has\n%s", e.log)
 	}
@@ -221,12 +222,12 @@ func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) 
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.publish(sessions(100)...)
-	until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
+	servicetest.Until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 	stop()
-	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.broker) })
+	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.broker) })
 	start()
 	e.publish(sessions(200)...)
-	until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
+	servicetest.Until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
 	cancel()
 	if err := <-ran; err != nil {
 		t.Error(err)
@@ -241,7 +242,7 @@ func TestStopsWhileItsServicesAreAway(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
-	until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at 127.0.0.1:1") })
+	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at 127.0.0.1:1") })
 	began := time.Now()
 	stop()
 	if err := <-ran; err != nil || time.Since(began) > time.Minute {
@@ -261,7 +262,7 @@ func TestStopsWhileClickHouseHangs(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer server.Stop()
-			e.conn = connect(t, server.Addr, "default")
+			e.conn = tablestest.OpenIn(t, server.Addr, "default")
 			e.publish(sessions(10)...)
 			hang := sync.OnceFunc(func() { syscall.Kill(server.PID(), syscall.SIGSTOP) })
 			defer syscall.Kill(server.PID(), syscall.SIGCONT)
@@ -326,17 +327,17 @@ func testTwoIngestersShare(t *testing.T, broker string) {
 
 	one := join()
 	feed()
-	until(t, "one member has it all", func() bool { return arrived() && seen(one) == 4 })
+	servicetest.Until(t, "one member has it all", func() bool { return arrived() && seen(one) == 4 })
 	two := join()
-	until(t, "the other member has a part", func() bool { feed(); return seen(two) >= 2 })
-	until(t, "both together have it all", arrived)
+	servicetest.Until(t, "the other member has a part", func() bool { feed(); return seen(two) >= 2 })
+	servicetest.Until(t, "both together have it all", arrived)
 	began := time.Now()
 	one.stop()
 	if err := <-one.ran; err != nil || time.Since(began) > time.Minute {
 		t.Errorf("left after %v with %v", time.Since(began), err)
 	}
-	until(t, "the other member has all", func() bool { feed(); return seen(two) == 4 })
-	until(t, "all is in", arrived)
+	servicetest.Until(t, "the other member has all", func() bool { feed(); return seen(two) == 4 })
+	servicetest.Until(t, "all is in", arrived)
 	two.stop()
 	if err := <-two.ran; err != nil {
 		t.Error(err)
@@ -459,10 +460,10 @@ func testPartitionAdded(t *testing.T, broker string) {
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
-	until(t, "10 deliveries are in", func() bool { return e.taken() == 10 })
+	servicetest.Until(t, "10 deliveries are in", func() bool { return e.taken() == 10 })
 	e.addPartition(schemas.TopicAgent)
 	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(5)...)...)
-	until(t, "15 deliveries are in", func() bool { return e.taken() == 15 })
+	servicetest.Until(t, "15 deliveries are in", func() bool { return e.taken() == 15 })
 	stop()
 	if err := <-ran; err != nil {
 		t.Error(err)
@@ -540,7 +541,7 @@ func testFenced(t *testing.T, broker string) {
 		return nil
 	}}
 	go func() { ran <- New(cfg, deps).Run(ctx) }()
-	until(t, "the deliveries are in", func() bool { return e.taken() == 10 })
+	servicetest.Until(t, "the deliveries are in", func() bool { return e.taken() == 10 })
 	// Whether the commit is refused or the heartbeat comes first, the block is not entered, and is inserted again.
 	if n := inserts.Load(); n < 2 {
 		t.Errorf("%d insert: a consumer that was evicted entered its block; the log has\n%s", n, e.log)
@@ -705,7 +706,7 @@ func testConnectionsBreakAnywhere(t *testing.T, broker string) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		return &cut{conn, 400 << (cuts.Add(1) / 2)}, err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 	defer cancel()
 	if err := in.Run(ctx); err != nil || ctx.Err() != nil {
 		t.Fatalf("ended with %v, %v; the log has\n%s", err, ctx.Err(), e.log)
@@ -735,7 +736,7 @@ func TestCompaction(t *testing.T) {
 	produced := 0
 	left := func() int { return len(e.read(schemas.TopicAgent)) }
 	produceUntil := func(what string, holds func() bool) {
-		until(t, what, func() bool {
+		servicetest.Until(t, what, func() bool {
 			for range 10 {
 				line := session("t", fmt.Sprint(produced), 0)
 				e.produce(schemas.TopicAgent, 0, message{key: []byte{byte(produced % 3)}, value: []byte(line)})
@@ -768,10 +769,10 @@ func TestDiskIsFull(t *testing.T) {
 	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		e.publish(mixed()...)
 		e.exec("ALTER TABLE " + table + " MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000")
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 		ran := make(chan error, 1)
 		go func() { ran <- New(e.config(), e.deps()).Run(ctx) }()
-		until(t, "the log says what is missing", func() bool {
+		servicetest.Until(t, "the log says what is missing", func() bool {
 			return strings.Count(e.log.String(), "waiting for ClickHouse") > i && strings.Contains(e.log.String(), "inserting into "+table)
 		})
 		e.exec("ALTER TABLE " + table + " RESET SETTING min_free_disk_bytes_to_perform_insert")

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 )
 
@@ -19,7 +20,7 @@ func BenchmarkTrickle(b *testing.B) {
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
 	e.publish(session("t", "first", 0))
-	until(b, "the first is in", func() bool { return e.rows("SELECT count() FROM usage_events")[0] == "(1)" })
+	servicetest.Until(b, "the first is in", func() bool { return e.rows("SELECT count() FROM usage_events")[0] == "(1)" })
 	var sent []time.Time
 	var longest time.Duration
 	seen := 0

@@ -22,6 +22,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 const (
@@ -78,7 +79,7 @@ type month struct {
 }
 
 func measureMonth(b *testing.B, sessions int) month {
-	conn := open(b)
+	conn := tablestest.Open(b)
 	fillMonth(b, conn, sessions)
 	store := clickhouse.NewStore(conn)
 	state := thousandTenants(b)

@@ -6,11 +6,12 @@ import (
 
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestChanged: by tenant the months with a day in force by a later pass, with the last such pass.
 func TestChanged(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO usage_days (tenant, date, pass, attempt)
 		SELECT c1, toDate32(c2), c3, generateUUIDv4() FROM VALUES(

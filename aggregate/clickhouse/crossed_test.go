@@ -12,6 +12,7 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // halting is a store whose passes halt where a test wants them to.
@@ -66,7 +67,7 @@ func usageOf(t *testing.T, conn driver.Conn) []string {
 // TestPassesThatCross: a pass with an older registry and a newer ledger that ends after one with a newer registry
 // leaves no day as the older registry would have it.
 func TestPassesThatCross(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	pass := func(s aggregate.Store, r aggregate.Snapshot) {
 		if _, err := aggregate.Refresh(context.Background(), s, r, aggregate.DefaultRules(), func(int, int) {}); err != nil {
@@ -111,7 +112,7 @@ func TestPassesThatCross(t *testing.T) {
 
 // TestShorterOpenSessions: days that an open session ran on into by other rules are worked out again too (R12).
 func TestShorterOpenSessions(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	start := civil.UTC.Start(civil.NewDate(2026, 10, 9)) + 8*3600_000
 	insert(t, conn, 0, []schemas.Event{{Tenant: "a", Source: "/s", ID: "x", Type: schemas.AgentSession, Agent: "g", TimeMS: start, StartMS: start, EndMS: schemas.Absent}})

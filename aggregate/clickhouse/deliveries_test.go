@@ -9,12 +9,13 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestExportDeliveries: what touches the period is there with all of its event, in the order of places, as far as the
 // positions go; a row that came twice is there once.
 func TestExportDeliveries(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	from, to := civil.UTC.Start(civil.NewDate(2026, 10, 1)), civil.UTC.Start(civil.NewDate(2026, 11, 1))
 	const hour = 3600_000
@@ -74,7 +75,7 @@ func TestExportDeliveries(t *testing.T) {
 
 // TestExportDaily: the figures in force, with the tenant as a whole before its subscriptions.
 func TestExportDaily(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	day := civil.NewDate(2026, 10, 14)
 	start := civil.UTC.Start(day)

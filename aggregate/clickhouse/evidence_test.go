@@ -13,12 +13,13 @@ import (
 	"apportion/billing"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestEventsAreWhole: every event that is wanted comes with all its deliveries of the extent, each once, wherever they
 // lie in time; deliveries that came later do not come, and do not stand in for others.
 func TestEventsAreWhole(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
@@ -88,7 +89,7 @@ func TestEventsAreWhole(t *testing.T) {
 // bills by the head; and works the whole month of the tenant out again, as is done to verify either.
 func BenchmarkEvents(b *testing.B) {
 	for _, sessions := range []int{1_000_000, 10_000_000} {
-		conn := open(b)
+		conn := tablestest.Open(b)
 		fillMonth(b, conn, sessions)
 		store := clickhouse.NewStore(conn)
 		positions, err := store.Positions(b.Context())

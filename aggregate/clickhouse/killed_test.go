@@ -16,6 +16,7 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 var errKilled = errors.New("killed")
@@ -43,7 +44,7 @@ func (m mortal) PrepareBatch(ctx context.Context, query string, opts ...driver.P
 // TestKilledPasses kills passes before each of their statements, again and again, and lets others run at the same time.
 // Whatever is left behind, every day shows its old figures or its new ones, whole; in the end the new ones.
 func TestKilledPasses(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
 		w := drawWorld(t)

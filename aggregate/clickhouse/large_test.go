@@ -14,6 +14,7 @@ import (
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestLargeDay: a date of one tenant, which no query can be cut below, is worked out, proved and previewed in bounded memory.
@@ -30,7 +31,7 @@ func TestLargeDay(t *testing.T) {
 	}
 	n, memory := setting("APPORTION_LARGE_DAY", 2_000_000), setting("APPORTION_LARGE_MEMORY", 400<<20)
 	addr, database := servicetest.Database(t)
-	fillDay(t, openIn(t, addr, database), n)
+	fillDay(t, tablestest.OpenIn(t, addr, database), n)
 	conn, err := ch.Open(&ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},
 		Settings: tables.Settings(map[string]any{"max_memory_usage": memory})})
 	if err != nil {

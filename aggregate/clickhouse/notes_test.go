@@ -8,12 +8,13 @@ import (
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestRefused: refused deliveries behind some positions, each once, with what was accepted of their events; those of events
 // without an accepted one are counted (R24).
 func TestRefused(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	event := func(id string, revision int32, timeMS int64) schemas.Event {
 		return schemas.Event{Tenant: "acme", Source: "/s", ID: id, Type: schemas.ConnectUsage, Channel: "sms", Quantity: 1, Revision: revision, TimeMS: timeMS, StartMS: schemas.Absent, EndMS: schemas.Absent}

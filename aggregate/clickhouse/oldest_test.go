@@ -7,11 +7,12 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestOldestChange: what no pass rests on yet is as old as its entry in the ledger, or as its command.
 func TestOldestChange(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	want := func(when string, since int64) {
 		t.Helper()
@@ -56,7 +57,7 @@ func TestOldestChange(t *testing.T) {
 
 // TestOldestChangeReadsLittle: what the last pass has seen of a long ledger is not read.
 func TestOldestChangeReadsLittle(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, written_at)
 		SELECT 'usage', number % 4, intDiv(number, 4), intDiv(number, 4), fromUnixTimestamp64Milli(toInt64(number), 'UTC') FROM numbers(1000000)`); err != nil {

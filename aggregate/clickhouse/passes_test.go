@@ -5,11 +5,12 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestPassesOfADay: one pass a day is kept, the highest, whichever of them finished last.
 func TestPassesOfADay(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO usage_passes (pass, finished_at) VALUES (1, '2026-01-01 10:00:00'), (2, '2026-01-01 11:00:00'), (3, '2026-01-02 10:00:00')`); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // connectUsage is one message of a tenant.
@@ -37,7 +38,7 @@ func two() aggregate.Snapshot {
 
 // TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends it.
 func TestScatteredDates(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	const n = 2000
 	random := rand.New(rand.NewPCG(1, 2))
@@ -126,7 +127,7 @@ func (c counting) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, d
 
 // TestDamagedRow: a row that no event can have leaves its tenant behind, and the others come into force.
 func TestDamagedRow(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	at := civil.UTC.Start(civil.NewDate(2026, 10, 14)) + 36_000_000
 	session := schemas.Event{Tenant: "beta", Type: schemas.AgentSession, Source: "/t", ID: "s", TimeMS: at, StartMS: at, EndMS: at + 400*86_400_000, Agent: "a"}

@@ -3,7 +3,6 @@ package clickhouse_test
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"flag"
 	"fmt"
 	"maps"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 	"pgregory.net/rapid"
@@ -23,7 +21,7 @@ import (
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 func TestMain(m *testing.M) {
@@ -36,64 +34,6 @@ func draws(n string) {
 	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.Contains(arg, "rapid.checks") }) {
 		flag.Set("rapid.checks", n)
 	}
-}
-
-// open returns a connection to a fresh database with the tables.
-func open(t testing.TB) driver.Conn {
-	t.Helper()
-	addr, database := servicetest.Database(t)
-	return openIn(t, addr, database)
-}
-
-// openIn makes the tables in a database.
-func openIn(t testing.TB, addr, database string) driver.Conn {
-	t.Helper()
-	options := func() *ch.Options {
-		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: tables.Settings()}
-	}
-	db := ch.OpenDB(options())
-	defer db.Close()
-	if _, err := tables.Migrate(t.Context(), db); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ch.Open(options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// openCluster returns the same for a cluster, and connections to its shards.
-func openCluster(t testing.TB) (conn driver.Conn, shards []driver.Conn) {
-	t.Helper()
-	addr, database := servicetest.Cluster(t)
-	options := func(addr, database string) *ch.Options {
-		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},
-			Settings: tables.Settings()}
-	}
-	db := ch.OpenDB(options(addr, ""))
-	defer db.Close()
-	nodes, err := tables.Nodes(t.Context(), db, servicetest.ClusterName)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tables.MigrateCluster(t.Context(), servicetest.ClusterName, database, nodes,
-		func(addr, database string) *sql.DB { return ch.OpenDB(options(addr, database)) }); err != nil {
-		t.Fatal(err)
-	}
-	connect := func(addr, database string) driver.Conn {
-		conn, err := ch.Open(options(addr, database))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		return conn
-	}
-	for _, n := range nodes {
-		shards = append(shards, connect(n.Addr, tables.ShardDatabase(database)))
-	}
-	return connect(addr, database), shards
 }
 
 // failer is a test, or one draw of a property.
@@ -240,7 +180,7 @@ func (w world) drawEvent(t *rapid.T) schemas.Event {
 // TestStoredDaysAgreeWithReference: whatever the deliveries, their order, their batches and the rows that come
 // twice, the days in force are those of the reference.
 func TestStoredDaysAgreeWithReference(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
@@ -253,7 +193,7 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 func TestClusterAgreesWithReference(t *testing.T) {
 	draws("8") // on two servers
 	defer draws("25")
-	conn, shards := openCluster(t)
+	conn, shards := tablestest.OpenCluster(t)
 	store := clickhouse.NewClusterStore(conn, func(context.Context) ([]driver.Conn, error) { return shards, nil })
 	var seen [2]map[string]uint64
 	for i := range seen {
@@ -338,7 +278,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 func TestNotesAgreeWithReference(t *testing.T) {
 	draws("8")
 	defer draws("25")
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
@@ -456,7 +396,7 @@ func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules
 // TestFiguresOutOfForceAreCleared: a day that is worked out again and again keeps its figures, and not many more. The
 // database has a name that an alias in the statement once had, which then could not be kept.
 func TestFiguresOutOfForceAreCleared(t *testing.T) {
-	conn := openIn(t, servicetest.DatabaseCalled(t, "d"), "d")
+	conn := tablestest.OpenIn(t, servicetest.DatabaseCalled(t, "d"), "d")
 	store := clickhouse.NewStoreWithSpare(conn, 0)
 	day := civil.NewDate(2026, 10, 14)
 	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
@@ -532,7 +472,7 @@ func compare(t *rapid.T, what string, got, want []string) {
 
 // TestScatteredDaysAgreeWithReference: the same where what is touched lies years apart, so that a query reads listed dates.
 func TestScatteredDaysAgreeWithReference(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
@@ -575,7 +515,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 
 // TestEventsOfAnyDates: usage of 10,000 random dates makes one pass of few queries, and few parts.
 func TestEventsOfAnyDates(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	random := rand.New(rand.NewPCG(1, 2))
 	first, last := civil.NewDate(1973, 1, 1), civil.NewDate(9999, 12, 1)

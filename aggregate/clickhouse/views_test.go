@@ -15,12 +15,13 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestViewsAgreeWithReference: whatever the deliveries and the clocks, the views for analysts show what plain Go
 // makes of them.
 func TestViewsAgreeWithReference(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
 		clear(t, conn)
@@ -260,7 +261,7 @@ func selected(t failer, conn driver.Conn, sql string) (lines []string) {
 
 // TestViewsReadByTheirKeys: a question about one tenant reads no other tenant's rows.
 func TestViewsReadByTheirKeys(t *testing.T) {
-	conn := open(t)
+	conn := tablestest.Open(t)
 	for _, table := range []string{"usage_daily", "usage_days"} {
 		if err := conn.Exec(t.Context(), "INSERT INTO "+table+" (tenant, date) VALUES ('a', '2026-10-25')"); err != nil {
 			t.Fatal(err)

@@ -19,9 +19,8 @@ import (
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
-	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
-	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 // world is a registry's log in memory, and the tables of a database of its own beside it.
@@ -58,19 +57,9 @@ func migrated(t *testing.T) driver.Conn { return connected(t, 40) }
 
 func connected(t *testing.T, connections int) driver.Conn {
 	t.Helper()
-	addr, database := servicetest.Database(t)
-	options := &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, MaxOpenConns: connections, MaxIdleConns: connections, Compression: &ch.Compression{Method: ch.CompressionLZ4}}
-	db := ch.OpenDB(options)
-	defer db.Close()
-	if _, err := tables.Migrate(t.Context(), db); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ch.Open(options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
+	return tablestest.Open(t, func(o *ch.Options) {
+		o.MaxOpenConns, o.MaxIdleConns, o.Compression = connections, connections, &ch.Compression{Method: ch.CompressionLZ4}
+	})
 }
 
 // reads goes on with the tables of another database.

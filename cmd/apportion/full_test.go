@@ -1,6 +1,7 @@
 package main
 
 import (
+	"apportion/deploy/embedded/servicetest"
 	"context"
 	"errors"
 	"os"
@@ -50,9 +51,9 @@ func fill(t *testing.T, dir string) (makeRoom func()) {
 // fails runs a command that cannot be done, and returns what it says.
 func (s *scenario) fails(args ...string) (said string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servicetest.Patience)
 	defer cancel()
-	var out output
+	var out servicetest.Log
 	if code := run(ctx, append(args, "--config", s.config), os.Environ(), strings.NewReader(""), &out, &out); code != exitFailed || ctx.Err() != nil {
 		s.t.Fatalf("apportion %s: exit code %d\n%s", strings.Join(args, " "), code, &out)
 	}
@@ -85,10 +86,10 @@ func TestFullDisk(t *testing.T) {
 	}
 	s.produce(300)
 	waiting := s.ingest(orders{Rows: 1000})
-	waiting.says("not enough space")
+	waiting.Says("not enough space")
 	makeRoom()
 	s.getsOn(100, waiting)
-	waiting.leaves()
+	waiting.Leaves()
 	s.apportion("ingest", "--until-caught-up")
 
 	makeRoom = fill(t, dir)

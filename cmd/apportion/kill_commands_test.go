@@ -1,6 +1,7 @@
 package main
 
 import (
+	"apportion/deploy/embedded/servicetest"
 	"fmt"
 	"net"
 	"os"
@@ -88,24 +89,17 @@ func (s *scenario) runsUntil(t *testing.T, e ending, args ...string) (ended bool
 			}()
 		}
 	}()
-	p := startProcess(t, "victim", append([]string{"{}"}, append(args, "--config", s.config, "--set", "clickhouse.addr="+listener.Addr().String())...)...)
+	p := servicetest.Start(t, "victim", append([]string{"{}"}, append(args, "--config", s.config, "--set", "clickhouse.addr="+listener.Addr().String())...)...)
 	select {
-	case <-p.exited:
+	case <-p.Exited():
 	case <-reached:
-		if err := p.cmd.Process.Signal(e.signal); err == nil {
-			ended = true
-		}
+		ended = p.Try(e.signal)
 		s.count(args[0])
-	case <-time.After(patience):
-		t.Fatalf("%v after %v: %v is at work", e, patience, args)
+	case <-time.After(servicetest.Patience):
+		t.Fatalf("%v after %v: %v is at work", e, servicetest.Patience, args)
 	}
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
-		t.Fatalf("%v: %v lives after %v:\n%s", e, args, patience, &p.output)
-	}
-	if code := p.cmd.ProcessState.ExitCode(); !ended && code != exitDone || strings.Contains(p.output.String(), "panic") {
-		t.Fatalf("%v: %v left with %d:\n%s", e, args, code, &p.output)
+	if code := p.Ends(); !ended && code != exitDone || strings.Contains(p.Output.String(), "panic") {
+		t.Fatalf("%v: %v left with %d:\n%s", e, args, code, &p.Output)
 	}
 	return ended
 }

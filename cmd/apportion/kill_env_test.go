@@ -6,11 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -24,6 +22,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/deploy/embedded"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest"
 	"apportion/schemas"
 
@@ -54,7 +53,7 @@ func victim() {
 	if err := json.Unmarshal([]byte(os.Args[1]), &o); err != nil {
 		panic(err)
 	}
-	endWithTest()
+	servicetest.EndWithTest()
 	var passed atomic.Int64
 	pass := func(point string) {
 		if point != o.Point || passed.Add(1) != o.Passing {
@@ -86,7 +85,7 @@ func broker() {
 		var k *embedded.Kafka
 		if k, err = embedded.StartKafka(embedded.Options{Data: os.Args[2], KafkaPort: port}, kfake.GroupMinSessionTimeout(sessionTime)); err == nil {
 			fmt.Println(k.Addr)
-			endWithTest()
+			servicetest.EndWithTest()
 			select {}
 		}
 	}
@@ -94,150 +93,11 @@ func broker() {
 	os.Exit(1)
 }
 
-// endWithTest ends this process when the test that started it is gone.
-func endWithTest() {
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(1)
-	}()
-}
-
-// process is a program that was started.
-type process struct {
-	t      testing.TB
-	cmd    *exec.Cmd
-	output output
-	exited chan struct{}
-}
-
-func startProcess(t testing.TB, name string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, cmd: exec.Command(name, args...), exited: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	if _, err := p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(func() {
-		select {
-		case <-p.exited:
-			return
-		default:
-		}
-		p.cmd.Process.Kill()
-		<-p.exited
-		if t.Failed() {
-			t.Logf("the last words of %v:\n%s", p.cmd.Args, &p.output)
-		}
-	})
-	return p
-}
-
-// runs fails the test if the process has ended.
-func (p *process) runs() {
-	p.t.Helper()
-	select {
-	case <-p.exited:
-		p.t.Fatalf("it ended by itself (%v):\n%s", p.cmd.ProcessState, &p.output)
-	default:
-	}
-}
-
-func (p *process) signal(s syscall.Signal) {
-	p.t.Helper()
-	p.runs()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// says waits until the process has written something.
-func (p *process) says(text string) {
-	p.t.Helper()
-	until(p.t, fmt.Sprintf("it says %q", text), func() bool {
-		if strings.Contains(p.output.String(), text) {
-			return true
-		}
-		p.runs()
-		return false
-	})
-}
-
-// dies waits until the process is gone, which it must be by SIGKILL.
-func (p *process) dies() {
-	p.t.Helper()
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
-		p.t.Fatalf("it lives after %v:\n%s", patience, &p.output)
-	}
-	if status := p.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGKILL {
-		p.t.Fatalf("it was not killed (%v):\n%s", p.cmd.ProcessState, &p.output)
-	}
-}
-
-func (p *process) kill() {
-	p.t.Helper()
-	p.signal(syscall.SIGKILL)
-	p.dies()
-}
-
-// leaves has the process end in order.
-func (p *process) leaves() {
-	p.t.Helper()
-	p.signal(syscall.SIGTERM)
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
-		p.t.Fatalf("it lives %v after it was asked to end:\n%s", patience, &p.output)
-	}
-	if code := p.cmd.ProcessState.ExitCode(); code != exitDone {
-		p.t.Fatalf("it left with %d:\n%s", code, &p.output)
-	}
-}
-
-// output is what a process writes.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
-// patience is how long something may take on a machine that has much else to do.
-const patience = 5 * time.Minute
-
-// until waits for a condition.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v went by before %s", patience, what)
-		}
-	}
-}
-
 // servers are a broker and a ClickHouse on their own data and ports, which they have again after they were killed.
 type servers struct {
 	t          *testing.T
 	dir        string
-	broker     *process
+	broker     *servicetest.Process
 	kafka      string // address of the broker
 	clickHouse *embedded.ClickHouse
 
@@ -279,15 +139,15 @@ func startServersIn(t *testing.T, dir string) *servers {
 
 func (s *servers) startBroker(port string) {
 	s.t.Helper()
-	s.broker = startProcess(s.t, "broker", port, s.dir)
-	s.broker.says("\n")
-	s.kafka = strings.TrimSpace(s.broker.output.String())
+	s.broker = servicetest.Start(s.t, "broker", port, s.dir)
+	s.broker.Says("\n")
+	s.kafka = strings.TrimSpace(s.broker.Output.String())
 }
 
 // killBroker kills the broker and starts it again.
 func (s *servers) killBroker() {
 	s.t.Helper()
-	s.broker.kill()
+	s.broker.Kill()
 	s.count("the broker")
 	_, port, _ := net.SplitHostPort(s.kafka)
 	s.startBroker(port)
@@ -371,7 +231,7 @@ func (s *servers) scenario(t *testing.T) *scenario {
 // apportion runs a command of the program to its end and returns what it prints.
 func (s *scenario) apportion(args ...string) string {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servicetest.Patience)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	if code := run(ctx, append(args, "--config", s.config), os.Environ(), strings.NewReader(""), &stdout, &stderr); code != exitDone {
@@ -381,13 +241,13 @@ func (s *scenario) apportion(args ...string) string {
 }
 
 // ingest starts a victim.
-func (s *scenario) ingest(o orders) *process {
+func (s *scenario) ingest(o orders) *servicetest.Process {
 	s.t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return startProcess(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.clickHouse.Addr)
+	return servicetest.Start(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.clickHouse.Addr)
 }
 
 // taken counts the deliveries in the ledger.
@@ -397,14 +257,14 @@ func (s *scenario) taken() (n uint64, err error) {
 }
 
 // getsOn waits until so many more deliveries are in the ledger.
-func (s *scenario) getsOn(by uint64, living ...*process) {
+func (s *scenario) getsOn(by uint64, living ...*servicetest.Process) {
 	s.t.Helper()
 	var begin uint64
 	known := false
-	until(s.t, fmt.Sprintf("%d more deliveries are in", by), func() bool {
+	servicetest.Until(s.t, fmt.Sprintf("%d more deliveries are in", by), func() bool {
 		s.t.Helper()
 		for _, p := range living {
-			p.runs()
+			p.Runs()
 		}
 		n, err := s.taken()
 		if err != nil {
@@ -644,7 +504,7 @@ func (s *scenario) check() {
 // read returns every record of the topics.
 func (s *scenario) read(topics ...string) []*kgo.Record {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), servicetest.Patience)
 	defer cancel()
 	from := make(map[string]map[int32]kgo.Offset)
 	ask := make(map[string][]kafka.OffsetRequest)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"apportion/billing/registry"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest"
 	"apportion/schemas"
 )
@@ -97,11 +97,11 @@ func TestIssueKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		startProcess(t, "victim", append([]string{string(text)}, append(command, "--config", s.config)...)...).dies()
+		servicetest.Start(t, "victim", append([]string{string(text)}, append(command, "--config", s.config)...)...).Dies()
 		s.count("issue " + point)
 		servers.killClickHouse()
 		var inTable uint64
-		until(t, "ClickHouse is back", func() bool {
+		servicetest.Until(t, "ClickHouse is back", func() bool {
 			return s.db.QueryRow(t.Context(), "SELECT count() FROM issued_periods FINAL WHERE period = ?", period).Scan(&inTable) == nil
 		})
 		since := func(step string) bool { return slices.Index(points, point) >= slices.Index(points, "after "+step) }
@@ -174,28 +174,23 @@ func TestIssuersAtOnce(t *testing.T) {
 	s.apportion("registry", "apply", "-f", registry)
 	s.apportion("publish", events)
 	s.apportion("ingest", "--until-caught-up")
-	issue := func(n int, period, point string) *process {
+	issue := func(n int, period, point string) *servicetest.Process {
 		order, err := json.Marshal(orders{Point: point, Passing: 1, Signal: syscall.SIGKILL})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return startProcess(t, "victim", string(order), "bill", "issue", "--period", period, "--as-of", "2027-06-01T00:00:00Z", "--allow-future",
+		return servicetest.Start(t, "victim", string(order), "bill", "issue", "--period", period, "--as-of", "2027-06-01T00:00:00Z", "--allow-future",
 			"--out", filepath.Join(dir, fmt.Sprint(n)), "--config", s.config)
 	}
 	periods := []string{"2026-01", "2026-02"}
-	var all []*process
+	var all []*servicetest.Process
 	for n, point := range []string{"", "", "", "", "before claim", "after claim", "before issued periods"} {
 		all = append(all, issue(n, periods[n%2], point))
 	}
 	for n, p := range all {
-		select {
-		case <-p.exited:
-		case <-time.After(patience):
-			t.Fatalf("it lives after %v:\n%s", patience, &p.output)
-		}
 		// Who was to be killed may have found all done.
-		if code := p.cmd.ProcessState.ExitCode(); code != exitDone && n < 4 {
-			t.Fatalf("it left with %d:\n%s", code, &p.output)
+		if code := p.Ends(); code != exitDone && n < 4 {
+			t.Fatalf("it left with %d:\n%s", code, &p.Output)
 		}
 	}
 	written := map[string]string{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"apportion/deploy/embedded/servicetest"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -80,7 +81,7 @@ func (k *servers) atEveryPoint(t *testing.T) {
 	stop := s.publishing()
 	for _, passing := range []int64{1, 2, 3, 5, 8, 13} {
 		for _, point := range points(t) {
-			s.ingest(orders{Point: point, Passing: passing, Signal: syscall.SIGKILL, Rows: 5}).dies()
+			s.ingest(orders{Point: point, Passing: passing, Signal: syscall.SIGKILL, Rows: 5}).Dies()
 			s.count(point)
 		}
 	}
@@ -95,10 +96,10 @@ func (k *servers) atAnyInstant(t *testing.T) {
 		// Some are killed while they start, others at work.
 		p := s.ingest(orders{Point: "before fetch", Passing: 1, Rows: 5})
 		if i%4 > 0 {
-			p.says(at("before fetch"))
+			p.Says(at("before fetch"))
 		}
 		time.Sleep(rand.N(150 * time.Millisecond))
-		p.kill()
+		p.Kill()
 		s.count("any instant")
 	}
 	stop()
@@ -109,24 +110,24 @@ func (k *servers) atAnyInstant(t *testing.T) {
 func (k *servers) members(t *testing.T) {
 	s := k.scenario(t)
 	stop := s.publishing()
-	members := make([]*process, 3)
+	members := make([]*servicetest.Process, 3)
 	for i := range members {
 		members[i] = s.ingest(orders{Rows: 5 + i})
 	}
 	s.getsOn(50, members...)
 	for i := range 9 {
 		m := &members[i%3]
-		others := []*process{members[(i+1)%3], members[(i+2)%3]}
+		others := []*servicetest.Process{members[(i+1)%3], members[(i+2)%3]}
 		switch i % 4 {
 		case 0, 2:
-			(*m).leaves()
+			(*m).Leaves()
 		case 1:
-			(*m).kill()
+			(*m).Kill()
 			s.count("any instant")
 		case 3:
-			(*m).signal(syscall.SIGSTOP)
+			(*m).Signal(syscall.SIGSTOP)
 			s.getsOn(200, others...)
-			(*m).signal(syscall.SIGCONT)
+			(*m).Signal(syscall.SIGCONT)
 			s.getsOn(50, members...)
 			continue
 		}
@@ -135,7 +136,7 @@ func (k *servers) members(t *testing.T) {
 		s.getsOn(50, members...)
 	}
 	for _, m := range members {
-		m.leaves()
+		m.Leaves()
 	}
 	stop()
 	s.check()
@@ -149,7 +150,7 @@ func (k *servers) brokerUnderIngest(t *testing.T) { k.under(t, k.killBroker) }
 func (k *servers) under(t *testing.T, kill func()) {
 	s := k.scenario(t)
 	stop := s.publishing()
-	members := []*process{s.ingest(orders{Rows: 5}), s.ingest(orders{Rows: 6})}
+	members := []*servicetest.Process{s.ingest(orders{Rows: 5}), s.ingest(orders{Rows: 6})}
 	for range 3 {
 		s.getsOn(50, members...)
 		time.Sleep(rand.N(100 * time.Millisecond))
@@ -157,7 +158,7 @@ func (k *servers) under(t *testing.T, kill func()) {
 		s.getsOn(50, members...)
 	}
 	for _, m := range members {
-		m.leaves()
+		m.Leaves()
 	}
 	stop()
 	s.check()
@@ -170,15 +171,15 @@ func (k *servers) frozen(t *testing.T) {
 	stop := s.publishing()
 	for i, point := range []string{"before insert", "between dead letters", "before ledger", "before ledger", "before ledger", "after ledger"} {
 		frozen := s.ingest(orders{Point: point, Passing: int64(4 + i), Signal: syscall.SIGSTOP, Rows: 7})
-		frozen.says(at(point))
+		frozen.Says(at(point))
 		other := s.ingest(orders{Rows: 4})
 		s.getsOn(150, other)
-		frozen.signal(syscall.SIGCONT)
+		frozen.Signal(syscall.SIGCONT)
 		s.getsOn(50, other)
-		other.kill()
+		other.Kill()
 		s.count("one that stood in for another")
 		s.getsOn(50, frozen)
-		frozen.leaves()
+		frozen.Leaves()
 	}
 	stop()
 	s.check()

@@ -69,7 +69,7 @@ func TestLost(t *testing.T) {
 	}
 	apportion := func(t *testing.T, want int, args ...string) string {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 		defer cancel()
 		var stdout, stderr bytes.Buffer
 		if code := run(ctx, append(args, "--config", config), os.Environ(), strings.NewReader(""), &stdout, &stderr); code != want {
@@ -167,7 +167,7 @@ func TestLost(t *testing.T) {
 					sql(t, statement)
 					continue
 				}
-				until(t, "a part is detached that no merge has taken meanwhile", func() bool {
+				servicetest.Until(t, "a part is detached that no merge has taken meanwhile", func() bool {
 					return db.Exec(t.Context(), strings.ReplaceAll(statement, newest, newestPart(t, db, c.table))) == nil
 				})
 			}

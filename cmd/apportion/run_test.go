@@ -31,7 +31,7 @@ func comes(ts *testscript.TestScript, neg bool, args []string) {
 	defer conn.Close()
 	began := time.Now()
 	var got string
-	for ; time.Since(began) < patience; time.Sleep(20 * time.Millisecond) {
+	for ; time.Since(began) < servicetest.Patience; time.Sleep(20 * time.Millisecond) {
 		ts.Check(conn.QueryRow(context.Background(), "SELECT toString(("+args[1]+"))").Scan(&got))
 		if got == args[0] {
 			ts.Logf("after %s", time.Since(began).Round(time.Millisecond))
@@ -48,7 +48,7 @@ func serves(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern := regexp.MustCompile("(?m)" + args[1])
 	var last string
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(servicetest.Patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		response, err := http.Get(args[0])
 		if err != nil {
 			last = err.Error()
@@ -119,7 +119,7 @@ func BenchmarkLateDelivery(b *testing.B) {
 	name := fmt.Sprintf("late%d", time.Now().UnixNano())
 	environ := append(os.Environ(), "APPORTION_KAFKA_BROKERS="+brokers, "APPORTION_KAFKA_TOPIC_PREFIX="+name+".", "APPORTION_KAFKA_GROUP="+name,
 		"APPORTION_CLICKHOUSE_ADDR="+clickHouse, "APPORTION_CLICKHOUSE_DATABASE="+name)
-	var log output
+	var log servicetest.Log
 	apportion := func(stdin string, args ...string) {
 		b.Helper()
 		if code := run(b.Context(), args, environ, strings.NewReader(stdin), io.Discard, &log); code != exitDone {

@@ -55,7 +55,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 		if neg || len(args) < 1 || len(args) > 2 {
 			ts.Fatalf("usage: appears FILE [TEXT]")
 		}
-		for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(servicetest.Patience); ; time.Sleep(20 * time.Millisecond) {
 			if content, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && (len(args) == 1 || bytes.Contains(content, []byte(args[1]))) {
 				return
 			}

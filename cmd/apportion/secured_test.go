@@ -181,7 +181,7 @@ func apportion(t *testing.T, settings []string, stdin string, args ...string) (c
 	for _, s := range settings {
 		args = append(args, "--set", s)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 	defer cancel()
 	var out, messages strings.Builder
 	code = run(ctx, args, nil, strings.NewReader(stdin), &out, &messages)

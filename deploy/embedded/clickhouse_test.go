@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -132,28 +131,10 @@ func TestInterruptAtTheTerminalIsNotTheServers(t *testing.T) {
 	}
 }
 
-// logBuffer is a log that tests look into.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // TestClickHouseIsStartedAgain does everything to a server that ends it, while a client goes on inserting
 // batches and repeats those that failed.
 func TestClickHouseIsStartedAgain(t *testing.T) {
-	log := &logBuffer{}
+	log := &servicetest.Log{}
 	c := startClickHouse(t, embedded.Options{Data: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))})
 	conn := connect(t, c.Addr, "default")
 	exec1(t, conn, "CREATE DATABASE apportion")

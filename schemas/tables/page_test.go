@@ -18,7 +18,7 @@ import (
 	"apportion/aggregate/clickhouse"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
-	"apportion/schemas/tables"
+	"apportion/schemas/tables/tablestest"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference/tables.md from the tables and the examples")
@@ -84,20 +84,7 @@ func TestPage(t *testing.T) {
 // october returns a connection to a database with the tables and the made month, aggregated.
 func october(t *testing.T) driver.Conn {
 	t.Helper()
-	addr, database := servicetest.Database(t)
-	options := func() *ch.Options {
-		return &ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: tables.Settings()}
-	}
-	db := ch.OpenDB(options())
-	defer db.Close()
-	if _, err := tables.Migrate(t.Context(), db); err != nil {
-		t.Fatal(err)
-	}
-	conn, err := ch.Open(options())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	conn := tablestest.Open(t)
 	for statement := range strings.SplitSeq(read(t, "testdata/october.sql"), ";\n") {
 		if strings.TrimSpace(statement) == "" {
 			continue
