@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -14,40 +13,12 @@ import (
 	"apportion/schemas"
 )
 
-// Place is where a record lies on Kafka.
-type Place struct {
-	Topic     string // prefix included
-	Partition int32
-	Offset    int64
-}
-
-// String returns the place as TOPIC/PARTITION/OFFSET.
-func (p Place) String() string { return fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.Offset) }
-
-// ParsePlace reads what String returns.
-func ParsePlace(s string) (Place, error) {
-	parts := strings.Split(s, "/")
-	if len(parts) == 3 && parts[0] != "" {
-		partition, err1 := strconv.ParseUint(parts[1], 10, 31)
-		offset, err2 := strconv.ParseUint(parts[2], 10, 63)
-		if err1 == nil && err2 == nil {
-			return Place{parts[0], int32(partition), int64(offset)}, nil
-		}
-	}
-	return Place{}, fmt.Errorf("%q is not a place on Kafka; write it as TOPIC/PARTITION/OFFSET, such as %s/0/17", s, schemas.TopicAgent)
-}
-
-// Compare orders places by topic, partition and offset.
-func (p Place) Compare(q Place) int {
-	return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.Partition, q.Partition), cmp.Compare(p.Offset, q.Offset))
-}
-
 // Identity is what makes deliveries those of one event (R8).
 type Identity struct{ Tenant, Source, ID string }
 
 // DeadLetter is a delivery that was refused, and why.
 type DeadLetter struct {
-	Place
+	schemas.RecordID
 	// ArrivedMS is its Kafka timestamp in UTC epoch milliseconds.
 	ArrivedMS int64
 	// Why has the identity, too, as far as it could be read.
@@ -73,7 +44,7 @@ type RejectedFilter struct {
 	// SinceMS and UntilMS bound the Kafka timestamp: [SinceMS, UntilMS), in UTC
 	// epoch milliseconds.
 	SinceMS, UntilMS int64
-	Places           []Place
+	Records          []schemas.RecordID
 }
 
 // where returns the filter as a condition of SQL, and its arguments.
@@ -94,22 +65,22 @@ func (f *RejectedFilter) where() (condition string, args []any) {
 	add(len(f.Tenants) > 0, "tenant IN (?)", f.Tenants)
 	add(f.SinceMS > 0, "arrived_ms >= ?", f.SinceMS)
 	add(f.UntilMS > 0, "arrived_ms < ?", f.UntilMS)
-	add(len(f.Places) > 0, "(topic, partition, offset) IN (?)", placeSet(f.Places))
+	add(len(f.Records) > 0, "(topic, partition, offset) IN (?)", recordSet(f.Records))
 	return strings.Join(terms, " AND "), args
 }
 
-// placeSet returns the places as what SQL calls a set.
-func placeSet(places []Place) []clickhouse.GroupSet {
-	set := make([]clickhouse.GroupSet, len(places))
-	for i, p := range places {
-		set[i] = clickhouse.GroupSet{Value: []any{p.Topic, p.Partition, p.Offset}}
+// recordSet returns the records as what SQL calls a set.
+func recordSet(records []schemas.RecordID) []clickhouse.GroupSet {
+	set := make([]clickhouse.GroupSet, len(records))
+	for i, r := range records {
+		set[i] = clickhouse.GroupSet{Value: []any{r.Topic, r.Partition, r.Offset}}
 	}
 	return set
 }
 
 // A batch that was inserted again after a crash has its dead letters in the
-// table twice until rows are merged, and a newer version may have judged them
-// anew; so everything below reads FINAL, the row of each place that came last.
+// table twice until rows are merged, and a newer version may have decided them
+// again; so everything below reads FINAL, the row of each record that came last.
 
 // ListRejected returns the dead letters that the filter chooses, newest first,
 // at most limit of them unless that is 0. It leaves out their key, value and
@@ -133,10 +104,10 @@ func (l *DeadLetter) reason() []any {
 		(*string)(&w.Code), &w.Field, &w.Value, &w.Detail, &w.Tenant, &w.Source, &w.ID}
 }
 
-// ReadRejected returns the dead letters of some places, whole but for values
-// longer than maxBytes, which are cut. They come by place; those that do not
+// ReadRejected returns the dead letters of some records, whole but for values
+// longer than maxBytes, which are cut. They come in the order of the records; those that do not
 // exist are left out.
-func ReadRejected(ctx context.Context, conn driver.Conn, places []Place, maxBytes int) ([]DeadLetter, error) {
+func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.RecordID, maxBytes int) ([]DeadLetter, error) {
 	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
 		var key, value string
 		var names, values []string
@@ -148,7 +119,7 @@ func ReadRejected(ctx context.Context, conn driver.Conn, places []Place, maxByte
 		return l, err
 	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id,
 			key, substring(payload, 1, ?), headers.name, headers.value
-		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`, maxBytes, placeSet(places))
+		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`, maxBytes, recordSet(records))
 }
 
 // RejectedCount is how many deliveries of a tenant were refused for a reason.
@@ -175,7 +146,7 @@ func CountRejected(ctx context.Context, conn driver.Conn, f RejectedFilter) ([]R
 // Acceptance is a delivery that was accepted.
 type Acceptance struct {
 	Identity
-	Place
+	schemas.RecordID
 	// ArrivedMS is its Kafka timestamp in UTC epoch milliseconds.
 	ArrivedMS int64
 	Revision  int32

@@ -8,45 +8,20 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"apportion/schemas"
 )
 
-func TestParsePlace(t *testing.T) {
-	const last = "eu.usage.ivr.v1/2147483647/9223372036854775807"
-	if p, err := ParsePlace(last); err != nil || p != (Place{"eu.usage.ivr.v1", math.MaxInt32, math.MaxInt64}) {
-		t.Errorf("%q was read as %v: %v", last, p, err)
-	}
-	for _, s := range []string{"", "/0/17", "usage.agent.v1", "usage.agent.v1/0", "usage.agent.v1/0/-1", "usage.agent.v1/-1/0",
-		"usage.agent.v1/0/17/1", "usage.agent.v1/2147483648/0", "usage.agent.v1/0/9223372036854775808", "usage.agent.v1/+0/1", "usage.agent.v1/a/1"} {
-		if p, err := ParsePlace(s); err == nil || !strings.Contains(err.Error(), "TOPIC/PARTITION/OFFSET") {
-			t.Errorf("%q was read as %v: %v", s, p, err)
-		}
-	}
-}
-
-func TestPlacesAreReadAsWritten(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		want := Place{rapid.StringMatching(`[a-z0-9._-]+`).Draw(t, "topic"),
-			rapid.Int32Min(0).Draw(t, "partition"), rapid.Int64Min(0).Draw(t, "offset")}
-		if got, err := ParsePlace(want.String()); got != want || err != nil {
-			t.Fatalf("%v was read as %v: %v", want, got, err)
-		}
-	})
-}
-
 func TestAcceptedAfter(t *testing.T) {
-	l := &DeadLetter{Place: Place{"usage.agent.v1", 0, 5}, ArrivedMS: 1000}
+	l := &DeadLetter{RecordID: recordID("usage.agent.v1", 0, 5), ArrivedMS: 1000}
 	for _, test := range []struct {
 		name string
 		a    Acceptance
 		want bool
 	}{
-		{"further on in its partition, whatever the clock of the sender", Acceptance{Place: Place{"usage.agent.v1", 0, 6}, ArrivedMS: 900}, true},
-		{"before it in its partition", Acceptance{Place: Place{"usage.agent.v1", 0, 4}, ArrivedMS: 1100}, false},
-		{"later in another partition", Acceptance{Place: Place{"usage.agent.v1", 1, 0}, ArrivedMS: 1001}, true},
-		{"earlier on another topic", Acceptance{Place: Place{"usage.ivr.v1", 0, 6}, ArrivedMS: 999}, false},
+		{"further on in its partition, whatever the clock of the sender", Acceptance{RecordID: recordID("usage.agent.v1", 0, 6), ArrivedMS: 900}, true},
+		{"before it in its partition", Acceptance{RecordID: recordID("usage.agent.v1", 0, 4), ArrivedMS: 1100}, false},
+		{"later in another partition", Acceptance{RecordID: recordID("usage.agent.v1", 1, 0), ArrivedMS: 1001}, true},
+		{"earlier on another topic", Acceptance{RecordID: recordID("usage.ivr.v1", 0, 6), ArrivedMS: 999}, false},
 	} {
 		if got := test.a.After(l); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
@@ -54,18 +29,22 @@ func TestAcceptedAfter(t *testing.T) {
 	}
 }
 
-// places lists where dead letters lie, without the prefix.
-func (e *env) places(f RejectedFilter, limit int) (places []string) {
+func recordID(topic string, partition int32, offset int64) schemas.RecordID {
+	return schemas.RecordID{Topic: topic, Partition: partition, Offset: offset}
+}
+
+// rejected lists the records of dead letters, without the prefix.
+func (e *env) rejected(f RejectedFilter, limit int) (records []string) {
 	e.t.Helper()
 	letters, err := ListRejected(e.t.Context(), e.conn, f, limit)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	for _, l := range letters {
-		places = append(places, strings.TrimPrefix(l.Place.String(), e.prefix))
+		records = append(records, strings.TrimPrefix(l.RecordID.String(), e.prefix))
 	}
-	slices.Sort(places)
-	return places
+	slices.Sort(records)
+	return records
 }
 
 // whole reads every dead letter.
@@ -75,11 +54,11 @@ func (e *env) whole() []DeadLetter {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	var places []Place
+	var records []schemas.RecordID
 	for _, l := range listed {
-		places = append(places, l.Place)
+		records = append(records, l.RecordID)
 	}
-	letters, err := ReadRejected(e.t.Context(), e.conn, places, math.MaxInt32)
+	letters, err := ReadRejected(e.t.Context(), e.conn, records, math.MaxInt32)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -105,24 +84,24 @@ func testRejected(t *testing.T, broker string) {
 	for i := range letters {
 		l := &letters[i]
 		if l.ArrivedMS < epoch*1000 {
-			t.Errorf("%v arrived at %d", l.Place, l.ArrivedMS)
+			t.Errorf("%v arrived at %d", l.RecordID, l.ArrivedMS)
 		}
 		now = max(now, l.ArrivedMS)
 		l.ArrivedMS = 0
 		if l.Why.Detail == "" {
-			t.Errorf("%v does not say what is wrong", l.Place)
+			t.Errorf("%v does not say what is wrong", l.RecordID)
 		}
 		l.Why.Detail = ""
 	}
 	agent, ivr := e.prefix+schemas.TopicAgent, e.prefix+schemas.TopicIVR
 	want := []DeadLetter{
-		{Place: Place{agent, 0, 0}, Key: []byte("acme"), Value: []byte("not\nJSON \xff\x00"),
+		{RecordID: recordID(agent, 0, 0), Key: []byte("acme"), Value: []byte("not\nJSON \xff\x00"),
 			Why: schemas.Rejection{Code: schemas.MalformedJSON}},
-		{Place: Place{agent, 0, 1}, Key: []byte("acme"), Value: []byte(strings.Replace(session("acme", "s-1", 0), "T09:00:00Z", "", 1)),
+		{RecordID: recordID(agent, 0, 1), Key: []byte("acme"), Value: []byte(strings.Replace(session("acme", "s-1", 0), "T09:00:00Z", "", 1)),
 			Why: schemas.Rejection{Code: schemas.InvalidField, Field: "time", Value: `"2026-10-14"`, Tenant: "acme", Source: "/test", ID: "s-1"}},
-		{Place: Place{agent, 0, 2}, Key: []byte("k\xff"), Value: []byte(`{"agentId":"a","startTime":"2026-10-14T09:00:00Z","endTime":"2026-10-14T08:00:00Z"}`),
+		{RecordID: recordID(agent, 0, 2), Key: []byte("k\xff"), Value: []byte(`{"agentId":"a","startTime":"2026-10-14T09:00:00Z","endTime":"2026-10-14T08:00:00Z"}`),
 			Why: schemas.Rejection{Code: schemas.EndBeforeStart, Field: "endTime", Value: `"2026-10-14T08:00:00Z"`, Tenant: `o'brien \ co`, Source: "/test", ID: "b-1"}},
-		{Place: Place{ivr, 1, 0}, Key: []byte{}, Value: []byte(session("acme", "s-3", 0)),
+		{RecordID: recordID(ivr, 1, 0), Key: []byte{}, Value: []byte(session("acme", "s-3", 0)),
 			Why: schemas.Rejection{Code: schemas.UnknownType, Field: "type", Value: `"agent.session"`, Tenant: "acme", Source: "/test", ID: "s-3"}},
 	}
 	for _, h := range binary {
@@ -147,17 +126,17 @@ func testRejected(t *testing.T, broker string) {
 		{"no tenant", RejectedFilter{Tenants: []string{""}}, 0, "usage.agent.v1/0/0"},
 		{"all at once", RejectedFilter{Codes: []schemas.Code{schemas.InvalidField}, Topics: []string{agent}, Tenants: []string{"acme"}, SinceMS: 1, UntilMS: now + 1}, 0, "usage.agent.v1/0/1"},
 		{"which have nothing in common", RejectedFilter{Codes: []schemas.Code{schemas.InvalidField}, Topics: []string{ivr}}, 0, ""},
-		{"places", RejectedFilter{Places: []Place{{agent, 0, 2}, {ivr, 1, 0}, {ivr, 0, 0}}}, 0, "usage.agent.v1/0/2 usage.ivr.v1/1/0"},
+		{"records", RejectedFilter{Records: []schemas.RecordID{recordID(agent, 0, 2), recordID(ivr, 1, 0), recordID(ivr, 0, 0)}}, 0, "usage.agent.v1/0/2 usage.ivr.v1/1/0"},
 		{"since after all", RejectedFilter{SinceMS: now + 1}, 0, ""},
 		{"until before all", RejectedFilter{UntilMS: 1}, 0, ""},
 		{"the newest", RejectedFilter{Topics: []string{agent}}, 2, "usage.agent.v1/0/1 usage.agent.v1/0/2"},
 	} {
-		if got := strings.Join(e.places(test.filter, test.limit), " "); got != test.want {
+		if got := strings.Join(e.rejected(test.filter, test.limit), " "); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
 
-	cut, err := ReadRejected(t.Context(), e.conn, []Place{{agent, 0, 0}, {agent, 0, 99}}, 4)
+	cut, err := ReadRejected(t.Context(), e.conn, []schemas.RecordID{recordID(agent, 0, 0), recordID(agent, 0, 99)}, 4)
 	if err != nil || len(cut) != 1 || string(cut[0].Value) != "not\n" {
 		t.Errorf("cut to 4 bytes: %+v, %v", cut, err)
 	}
@@ -178,10 +157,10 @@ func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
 		t.Fatalf("the table has %s rows, and the test is of 4", n)
 	}
 
-	if got := e.places(RejectedFilter{}, 0); !slices.Equal(got, []string{"usage.agent.v1/0/0", "usage.agent.v1/0/1"}) {
+	if got := e.rejected(RejectedFilter{}, 0); !slices.Equal(got, []string{"usage.agent.v1/0/0", "usage.agent.v1/0/1"}) {
 		t.Errorf("listed: %q", got)
 	}
-	if got := e.places(RejectedFilter{Codes: []schemas.Code{schemas.MalformedJSON}}, 0); !slices.Equal(got, []string{"usage.agent.v1/0/0"}) {
+	if got := e.rejected(RejectedFilter{Codes: []schemas.Code{schemas.MalformedJSON}}, 0); !slices.Equal(got, []string{"usage.agent.v1/0/0"}) {
 		t.Errorf("malformed: %q", got)
 	}
 	if letters := e.whole(); len(letters) != 2 || letters[1].Why.Code != schemas.TooLarge {

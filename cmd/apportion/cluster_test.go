@@ -11,7 +11,7 @@ import (
 
 	"apportion/billing"
 	"apportion/deploy/embedded/servicetest"
-	"apportion/ingest"
+	"apportion/schemas"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
@@ -135,15 +135,15 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer shard.Close()
-	var place ingest.Place
-	if err := shard.QueryRow(t.Context(), `SELECT topic, partition, offset FROM usage_events ORDER BY ALL LIMIT 1`).Scan(&place.Topic, &place.Partition, &place.Offset); err != nil {
+	var record schemas.RecordID
+	if err := shard.QueryRow(t.Context(), `SELECT topic, partition, offset FROM usage_events ORDER BY ALL LIMIT 1`).Scan(&record.Topic, &record.Partition, &record.Offset); err != nil {
 		t.Fatal(err)
 	}
-	if err := shard.Exec(t.Context(), `DELETE FROM usage_events WHERE topic = ? AND partition = ? AND offset = ?`, place.Topic, place.Partition, place.Offset); err != nil {
+	if err := shard.Exec(t.Context(), `DELETE FROM usage_events WHERE topic = ? AND partition = ? AND offset = ?`, record.Topic, record.Partition, record.Offset); err != nil {
 		t.Fatal(err)
 	}
-	if stdout, _ := program(exitFindings, "reconcile", "--period", "2026-10", "--set", "clickhouse.cluster="+servicetest.ClusterName); !strings.Contains(stdout, fmt.Sprintf("%s/%d: ", place.Topic, place.Partition)) {
-		t.Errorf("reconcile without %v: %s", place, stdout)
+	if stdout, _ := program(exitFindings, "reconcile", "--period", "2026-10", "--set", "clickhouse.cluster="+servicetest.ClusterName); !strings.Contains(stdout, fmt.Sprintf("%s/%d: ", record.Topic, record.Partition)) {
+		t.Errorf("reconcile without %v: %s", record, stdout)
 	} else {
 		t.Log(stdout[strings.Index(stdout, "unbalanced"):])
 	}

@@ -187,7 +187,7 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 	for i := range letters {
 		l := &letters[i]
 		result[i] = newRejectedEntry(l)
-		rows[i] = []string{result[i].Time, l.Place.String(), escape(l.Why.Tenant), event(l.Why.Source, l.Why.ID),
+		rows[i] = []string{result[i].Time, l.RecordID.String(), escape(l.Why.Tenant), event(l.Why.Source, l.Why.ID),
 			string(l.Why.Code), l.Why.Field, shorten(l.Why.Value, 40), shorten(l.Why.Detail, 60)}
 	}
 	return a.print(result, func(w io.Writer) {

@@ -21,11 +21,11 @@ func newRejectedReplayCommand(a *app) *cobra.Command {
 		Use:   "replay [TOPIC/PARTITION/OFFSET]...",
 		Short: "Publish refused deliveries again that would now be accepted",
 		Long: `Publishes refused deliveries again, each to its own topic with the key, headers and payload
-that it came with: after an upgrade that reads what an older version refused. Without places
+that it came with: after an upgrade that reads what an older version refused. Without records
 or filters it looks at all of them.
 
 Each is decoded first. One that would be refused again is reported and not published, and the
-exit code is then 3: the sender must mend it. One whose event has been accepted at the same
+exit code is then 3: the sender must fix it. One whose event has been accepted at the same
 revision, since or before, is left alone: it would be a duplicate or a conflict (R8).
 
 What is published is a delivery of its own at a new offset; the refused one stays where it
@@ -41,11 +41,11 @@ which count once (R8).`,
 				return err
 			}
 			for _, arg := range args {
-				place, err := a.parsePlace(arg)
+				record, err := a.parseRecordID(arg)
 				if err != nil {
 					return err
 				}
-				filter.Places = append(filter.Places, place)
+				filter.Records = append(filter.Records, record)
 			}
 			result, err := a.replay(ctx, filter, flags.limit, dryRun)
 			if err != nil {
@@ -59,7 +59,7 @@ which count once (R8).`,
 	return cmd
 }
 
-// replayResult is what became of the dead letters chosen, by place.
+// replayResult is what became of the dead letters chosen, by record.
 type replayResult struct {
 	DryRun     bool       `json:"dryRun"`
 	Replayed   int        `json:"replayed"` // or would be, on a dry run
@@ -102,14 +102,14 @@ func (a *app) replay(ctx context.Context, filter ingest.RejectedFilter, limit in
 	if err != nil {
 		return nil, err
 	}
-	places, err := a.choose(ctx, conn, filter, limit)
+	records, err := a.choose(ctx, conn, filter, limit)
 	if err != nil {
 		return nil, err
 	}
 	publisher := ingest.NewPublisher(brokers, a.cfg.Kafka.TopicPrefix, a.log, nil)
 	defer publisher.Close()
 	result := &replayResult{DryRun: dryRun, Deliveries: []replayed{}}
-	for page := range slices.Chunk(places, replayPage) {
+	for page := range slices.Chunk(records, replayPage) {
 		// One byte more than there may be is enough to refuse a value for its size.
 		letters, err := ingest.ReadRejected(ctx, conn, page, schemas.MaxValueBytes+1)
 		if err != nil {
@@ -135,8 +135,8 @@ func (a *app) replay(ctx context.Context, filter ingest.RejectedFilter, limit in
 	return result, nil
 }
 
-// choose returns the places of the dead letters on topics of ours that the filter chooses, in order.
-func (a *app) choose(ctx context.Context, conn driver.Conn, filter ingest.RejectedFilter, limit int) ([]ingest.Place, error) {
+// choose returns the records of the dead letters on topics of ours that the filter chooses, in order.
+func (a *app) choose(ctx context.Context, conn driver.Conn, filter ingest.RejectedFilter, limit int) ([]schemas.RecordID, error) {
 	if len(filter.Topics) == 0 {
 		for _, topic := range usageTopics() {
 			filter.Topics = append(filter.Topics, a.topic(topic))
@@ -146,17 +146,17 @@ func (a *app) choose(ctx context.Context, conn driver.Conn, filter ingest.Reject
 	if err != nil {
 		return nil, err
 	}
-	places := make([]ingest.Place, len(letters))
+	records := make([]schemas.RecordID, len(letters))
 	for i := range letters {
-		places[i] = letters[i].Place
+		records[i] = letters[i].RecordID
 	}
-	for _, p := range filter.Places {
-		if !slices.Contains(places, p) {
+	for _, p := range filter.Records {
+		if !slices.Contains(records, p) {
 			return nil, fmt.Errorf("no delivery that the filters choose was refused at %s; `apportion rejected list` shows those that were", p)
 		}
 	}
-	slices.SortFunc(places, ingest.Place.Compare)
-	return places, nil
+	slices.SortFunc(records, schemas.RecordID.Compare)
+	return records, nil
 }
 
 // judge says what is to become of each dead letter.
@@ -186,9 +186,9 @@ func (a *app) judge(ctx context.Context, conn driver.Conn, letters []ingest.Dead
 		ingest.Identity
 		revision int32
 	}
-	taken := make(map[delivery]ingest.Place)
+	taken := make(map[delivery]schemas.RecordID)
 	for _, d := range accepted {
-		taken[delivery{d.Identity, d.Revision}] = d.Place
+		taken[delivery{d.Identity, d.Revision}] = d.RecordID
 	}
 	for i := range verdicts {
 		v := &verdicts[i]
@@ -242,8 +242,8 @@ func (r *replayResult) write(w io.Writer) {
 		if outcome == letterReplayed && r.DryRun {
 			outcome = "to be replayed"
 		}
-		place := ingest.Place{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset}
-		rows[i] = []string{place.String(), escape(d.Tenant), event(d.Source, d.ID), outcome, shorten(d.Reason, 100)}
+		record := schemas.RecordID{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset}
+		rows[i] = []string{record.String(), escape(d.Tenant), event(d.Source, d.ID), outcome, shorten(d.Reason, 100)}
 	}
 	writeTable(w, []string{"TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "OUTCOME", "REASON"}, rows)
 	fmt.Fprintf(w, "\n%s: %d; accepted already: %d; would be refused again: %d\n", published, r.Replayed, r.Accepted, r.Refused)
@@ -255,5 +255,5 @@ func (r *replayResult) finding() error {
 		return nil
 	}
 	return findings(fmt.Sprintf("would be refused again and were not published: %d; "+
-		"have their senders mend them, `apportion rejected show` says how", r.Refused))
+		"have their senders fix them, `apportion rejected show` says how", r.Refused))
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"apportion/ingest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -25,27 +26,27 @@ whether its event has been accepted since, and the key, headers and payload that
 with. What a terminal cannot show is escaped.
 
 With --raw only the bytes of the payload are written, nothing before or after them: put them
-into a file, mend them, and publish that. A file to publish has one event a line, and an event
+into a file, fix them, and publish that. A file to publish has one event a line, and an event
 that came in binary mode has its attributes in the headers, not in the payload. Keep source
 and id; the revision that was refused is free to be used.`,
 		Example: `  apportion rejected show --config data/apportion.yaml usage.agent.v1/0/17
   apportion rejected show --config data/apportion.yaml --raw usage.agent.v1/0/17 > delivery.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: a.command(func(ctx context.Context, args []string) error {
-			place, err := a.parsePlace(args[0])
+			record, err := a.parseRecordID(args[0])
 			if err != nil {
 				return err
 			}
-			return a.showRejected(ctx, place, raw)
+			return a.showRejected(ctx, record, raw)
 		}),
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "write the bytes of the payload, and nothing else")
 	return cmd
 }
 
-// parsePlace reads a place on Kafka, its topic with or without the prefix.
-func (a *app) parsePlace(s string) (ingest.Place, error) {
-	p, err := ingest.ParsePlace(s)
+// parseRecordID reads the id of a record on Kafka, its topic with or without the prefix.
+func (a *app) parseRecordID(s string) (schemas.RecordID, error) {
+	p, err := schemas.ParseRecordID(s)
 	if err != nil {
 		return p, usageError{err}
 	}
@@ -88,7 +89,7 @@ func (b blob) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string][]byte{"base64": b})
 }
 
-func (a *app) showRejected(ctx context.Context, place ingest.Place, raw bool) error {
+func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw bool) error {
 	if raw && a.json {
 		return usagef("--raw and --json are two results; give one of them")
 	}
@@ -96,12 +97,12 @@ func (a *app) showRejected(ctx context.Context, place ingest.Place, raw bool) er
 	if err != nil {
 		return err
 	}
-	letters, err := ingest.ReadRejected(ctx, conn, []ingest.Place{place}, math.MaxInt32)
+	letters, err := ingest.ReadRejected(ctx, conn, []schemas.RecordID{record}, math.MaxInt32)
 	if err != nil {
 		return err
 	}
 	if len(letters) == 0 {
-		return fmt.Errorf("no delivery was refused at %s; `apportion rejected list` shows those that were", place)
+		return fmt.Errorf("no delivery was refused at %s; `apportion rejected list` shows those that were", record)
 	}
 	l := &letters[0]
 	if raw {
@@ -131,7 +132,7 @@ func (a *app) showRejected(ctx context.Context, place ingest.Place, raw bool) er
 
 // write shows the letter to people.
 func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ingest.Acceptance) {
-	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.Place, r.Time, l.Why.Error(), r.Advice)
+	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.RecordID, r.Time, l.Why.Error(), r.Advice)
 	rows := [][]string{
 		{"tenant", escape(r.Tenant)},
 		{"source", escape(r.Source)},
@@ -178,5 +179,5 @@ func describe(d *ingest.Acceptance, l *ingest.DeadLetter) string {
 	if d.After(l) {
 		when = "since"
 	}
-	return fmt.Sprintf("%s: %s, at %s, arrived %s", when, text, d.Place, civil.FormatMillis(d.ArrivedMS))
+	return fmt.Sprintf("%s: %s, at %s, arrived %s", when, text, d.RecordID, civil.FormatMillis(d.ArrivedMS))
 }
