@@ -3,7 +3,7 @@
 //
 // The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes
 // usage_daily; billing closes its months from that. This package has the shapes that pass between them,
-// and the same computation in plain Go: settle.go, attribute.go and peak.go are the readable reference that
+// and the same computation in plain Go: revisions.go, attribute.go and peak.go are the readable reference that
 // the SQL is tested against, and what explains a single figure. What the registry says comes in as [Timelines],
 // so that neither has rules of its own about who is active, primary or mapped.
 package aggregate
@@ -31,9 +31,9 @@ type Rules struct {
 // DefaultRules are the numbers that the rules themselves name.
 func DefaultRules() Rules { return Rules{OpenSessionHours: 24} }
 
-// Settled is the `now` of R12 at which every open session has lasted as long as it may. An issue's clock, the
+// EndOfTime is the `now` of R12 at which every open session has lasted as long as it may. An issue's clock, the
 // end of the grace, is that for every session of its period, so stored days are worked out at it.
-const Settled int64 = 1 << 62
+const EndOfTime int64 = 1 << 62
 
 // Start is where every timeline begins: before any instant that an event can have.
 const Start int64 = -1 << 62
@@ -100,9 +100,9 @@ type Day struct {
 	FromMS, ToMS int64
 }
 
-// Extent says which deliveries are looked at: those that the ledger covers up to the positions and whose Kafka
-// timestamp, in UTC epoch milliseconds, is at most ArrivedBy ([Settled]: whenever they arrived).
-type Extent struct {
+// ReadBound says which deliveries are looked at: those that the ledger covers up to the positions and whose Kafka
+// timestamp, in UTC epoch milliseconds, is at most ArrivedBy ([EndOfTime]: whenever they arrived).
+type ReadBound struct {
 	Positions []Position
 	ArrivedBy int64
 }

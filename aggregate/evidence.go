@@ -8,8 +8,8 @@ import (
 	"apportion/schemas"
 )
 
-// Place is where a delivery stands on Kafka.
-type Place struct {
+// RecordID is where a delivery stands on Kafka.
+type RecordID struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
@@ -18,14 +18,14 @@ type Place struct {
 // Delivery is an accepted delivery and where it stands.
 type Delivery struct {
 	schemas.Event
-	Place
+	RecordID
 	// ArrivedMS is its Kafka timestamp, in UTC epoch milliseconds.
 	ArrivedMS int64
 }
 
-// Wanted says which events of a tenant are looked for: those of which any delivery is as follows. Others may come
+// EventFilter says which events of a tenant are looked for: those of which any delivery is as follows. Others may come
 // along, since what an event amounts to shows only once it is settled.
-type Wanted struct {
+type EventFilter struct {
 	Tenant string
 	Types  []schemas.Type
 	// FromMS and ToMS, `[from, to)` in UTC epoch milliseconds, hold what places the delivery in a period (R22).
@@ -65,13 +65,13 @@ type Evidence struct {
 	Deliveries []Delivered
 }
 
-// Settled settles one event, of which it is given all deliveries (R8), and attributes it (R9, R10, R11).
-func (l *Lookup) Settled(deliveries []Delivery, rules Rules, now int64) Evidence {
+// ResolveEvent finds the winner of one event, of which it is given all deliveries (R8), and attributes it (R9, R10, R11).
+func (l *Lookup) ResolveEvent(deliveries []Delivery, rules Rules, now int64) Evidence {
 	deliveries = slices.SortedFunc(slices.Values(deliveries), func(a, b Delivery) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
 	var e Evidence
-	for _, c := range Settle(Events(deliveries)) {
+	for _, c := range ResolveRevisions(Events(deliveries)) {
 		if c.Wins {
 			e.Winner = c
 		}

@@ -71,7 +71,7 @@ type Refused struct {
 	TimeRevision int32
 	Headers      []schemas.Header
 	Value        []byte
-	Place
+	RecordID
 	Code, Field string
 }
 
@@ -100,7 +100,7 @@ func notes(c Content, a Attribution, nowMS int64) (codes []string) {
 func ReferenceNotes(deliveries []schemas.Event, timelines Timelines, noting Noting) []Noted {
 	lookup := NewLookup(timelines)
 	found := map[string]*Noted{}
-	for _, c := range Settle(deliveries) {
+	for _, c := range ResolveRevisions(deliveries) {
 		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
 			continue
 		}

@@ -90,16 +90,16 @@ type Store interface {
 	LastPass(ctx context.Context) (Pass, error)
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]Position, error)
-	// Touched returns, of each shard, by tenant, the UTC dates that are touched by any delivery up to the given
+	// DirtyDays returns, of each shard, by tenant, the UTC dates that are touched by any delivery up to the given
 	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
 	// how many deliveries stand on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
 	// and there may be one shard only.
-	Touched(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
-	// WorkOut works out days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
+	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
+	// Recompute computes days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
 	// positions, and puts them in force. The days of each tenant are in order. Of a tenant that the registry does not
 	// know a day is a whole month of UTC, whose deliveries are counted as of an unknown tenant (R22). The error is a *[Fault] where the
 	// days themselves are at fault.
-	WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
+	Recompute(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
 }
@@ -152,7 +152,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		registry.Offset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
 		return Report{Pass: last.Number, Behind: last.Behind}, nil
 	}
-	touched, err := store.Touched(ctx, after, positions, changed, rules)
+	touched, err := store.DirtyDays(ctx, after, positions, changed, rules)
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}
@@ -191,7 +191,7 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 					// What an attempt that failed has left of a day must not be taken for the next one's.
 					attempt := pass
 					attempt.Attempt = uuid.New()
-					return store.WorkOut(ctx, shard, attempt, days, timelines, rules)
+					return store.Recompute(ctx, shard, attempt, days, timelines, rules)
 				})
 				if err != nil {
 					return err

@@ -18,7 +18,7 @@ type fakeStore struct {
 	last      Pass
 	positions []Position
 	touched   map[string]map[civil.Date]int64
-	failing   error // of WorkOut
+	failing   error // of Recompute
 
 	askedAfter   []Position
 	askedTenants []string
@@ -29,12 +29,12 @@ type fakeStore struct {
 func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
 func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
 
-func (s *fakeStore) Touched(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
+func (s *fakeStore) DirtyDays(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
 	s.askedAfter, s.askedTenants = after, tenants
 	return []map[string]map[civil.Date]int64{s.touched}, nil
 }
 
-func (s *fakeStore) WorkOut(_ context.Context, _ int, _ Pass, days []Day, _ Timelines, _ Rules) error {
+func (s *fakeStore) Recompute(_ context.Context, _ int, _ Pass, days []Day, _ Timelines, _ Rules) error {
 	s.workedOut = append(s.workedOut, days)
 	return s.failing
 }
@@ -268,12 +268,12 @@ type shardedStore struct {
 	failOn  int
 }
 
-func (s *shardedStore) Touched(context.Context, []Position, []Position, []string, Rules) ([]map[string]map[civil.Date]int64, error) {
-	dates := map[civil.Date]int64{date(2026, 9, 14): 1, date(2026, 10, 14): 1} // of one call for WorkOut
+func (s *shardedStore) DirtyDays(context.Context, []Position, []Position, []string, Rules) ([]map[string]map[civil.Date]int64, error) {
+	dates := map[civil.Date]int64{date(2026, 9, 14): 1, date(2026, 10, 14): 1} // of one call for Recompute
 	return []map[string]map[civil.Date]int64{{"acme": dates}, {"beta": dates}}, nil
 }
 
-func (s *shardedStore) WorkOut(_ context.Context, shard int, _ Pass, days []Day, _ Timelines, _ Rules) error {
+func (s *shardedStore) Recompute(_ context.Context, shard int, _ Pass, days []Day, _ Timelines, _ Rules) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if shard == s.failOn {
@@ -310,13 +310,13 @@ type faulty struct {
 	tenants []string
 }
 
-func (s *faulty) WorkOut(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error {
+func (s *faulty) Recompute(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error {
 	for _, d := range days {
 		if slices.Contains(s.tenants, d.Tenant) {
 			return &Fault{errors.New("a row is damaged")}
 		}
 	}
-	return s.fakeStore.WorkOut(ctx, shard, pass, days, timelines, rules)
+	return s.fakeStore.Recompute(ctx, shard, pass, days, timelines, rules)
 }
 
 // TestRefreshLeavesBehind: a tenant whose day fails is left behind alone and tried again by the next pass, and by none

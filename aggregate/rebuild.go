@@ -43,7 +43,7 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 	if err != nil {
 		return Report{}, err
 	}
-	touched, err := store.Touched(ctx, nil, pass.Positions, nil, rules)
+	touched, err := store.DirtyDays(ctx, nil, pass.Positions, nil, rules)
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // does and far more slowly. Both results are in the order of their columns; a day without any has none.
 func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) ([]Usage, []DayBalance) {
 	m := NewMeasurement(timelines, days, rules, now)
-	for _, c := range Settle(deliveries) {
+	for _, c := range ResolveRevisions(deliveries) {
 		m.Add(c)
 	}
 	f := m.Figures()
@@ -136,7 +136,7 @@ func (c Content) Counts(a Attribution) bool {
 // date and meter.
 func ReferenceProfile(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) []Profile {
 	m := NewMeasurement(timelines, days, rules, now)
-	for _, c := range Settle(deliveries) {
+	for _, c := range ResolveRevisions(deliveries) {
 		m.Add(c)
 	}
 	var profiles []Profile

@@ -308,8 +308,8 @@ func TestUnbalancedCorrection(t *testing.T) {
 // losing loses a unit of every September.
 type losing struct{ *fakeUsage }
 
-func (l losing) Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
-	f, err := l.fakeUsage.Stored(ctx, tenants, from, to)
+func (l losing) Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
+	f, err := l.fakeUsage.Load(ctx, tenants, from, to)
 	if from == september.First() {
 		f.Usage[0].Units = f.Usage[0].Units.Shift(1)
 	}

@@ -18,7 +18,7 @@ import (
 // do not prove. Days that a later pass puts in force meanwhile know more deliveries than the proof: whoever asks has to
 // see to it that there are none.
 func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) (*aggregate.Figures, error) {
-	figures, err := usage.Stored(ctx, tenants, from, to)
+	figures, err := usage.Load(ctx, tenants, from, to)
 	if err != nil {
 		return nil, err
 	}

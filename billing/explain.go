@@ -19,8 +19,8 @@ import (
 
 // Deliveries is where explanations take deliveries from; aggregate/clickhouse has it.
 type Deliveries interface {
-	// Events hands over every event that is wanted with all its deliveries of the extent.
-	Events(ctx context.Context, extent aggregate.Extent, wanted aggregate.Wanted, each func(event []aggregate.Delivery) error) error
+	// Events hands over every event that is wanted with all its deliveries of the bound.
+	Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter, each func(event []aggregate.Delivery) error) error
 }
 
 // Explainer says how lines of one tenant's invoices came about, from the registry and the deliveries that they
@@ -28,8 +28,8 @@ type Deliveries interface {
 type Explainer struct {
 	Tenant *registry.Tenant
 	Rules  Rules
-	// Extent and Now (R12) are those of the issue, or of the preview.
-	Extent     aggregate.Extent
+	// Bound and Now (R12) are those of the issue, or of the preview.
+	Bound      aggregate.ReadBound
 	Now        int64
 	Deliveries Deliveries
 	// Chain are the tenant's issues, and Lines has what they say: an adjustment corrects them.
@@ -241,11 +241,11 @@ func (x *Explainer) timelines(zone *civil.Zone) aggregate.Timelines {
 }
 
 // gather settles the events that are wanted, and keeps those that count on the meter and pass.
-func (x *Explainer) gather(ctx context.Context, zone *civil.Zone, meter string, wanted aggregate.Wanted, keep func(*aggregate.Evidence) bool) ([]aggregate.Evidence, error) {
+func (x *Explainer) gather(ctx context.Context, zone *civil.Zone, meter string, wanted aggregate.EventFilter, keep func(*aggregate.Evidence) bool) ([]aggregate.Evidence, error) {
 	lookup := x.lookup(zone)
 	var kept []aggregate.Evidence
-	err := x.Deliveries.Events(ctx, x.Extent, wanted, func(event []aggregate.Delivery) error {
-		if e := lookup.Settled(event, x.Rules.Rules, x.Now); e.Counts() && e.To.Meter == meter && keep(&e) {
+	err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
+		if e := lookup.ResolveEvent(event, x.Rules.Rules, x.Now); e.Counts() && e.To.Meter == meter && keep(&e) {
 			kept = append(kept, e)
 		}
 		return nil
@@ -282,7 +282,7 @@ func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *
 	l := e.Line
 	at := l.PeakMS
 	sessions, err := x.gather(ctx, zone, l.Meter,
-		aggregate.Wanted{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at},
+		aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at},
 		func(v *aggregate.Evidence) bool {
 			return v.FromMS <= at && at < v.ToMS && (l.Kind == Overage || v.To.Subscription == s.ID)
 		})
@@ -376,7 +376,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 	// For most agents their earliest session does. Where it does not count, or goes elsewhere, all are looked at.
 	asked, met := map[string]bool{}, map[string]bool{}
 	class, _ := strings.CutPrefix(l.Meter, "agent_")
-	wanted := aggregate.Wanted{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class, OneEach: true}
+	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class, OneEach: true}
 	found := map[string]aggregate.Evidence{}
 	lookup := x.lookup(zone)
 	take := func(event []aggregate.Delivery) error {
@@ -385,7 +385,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 				asked[d.Agent] = true
 			}
 		}
-		v := lookup.Settled(event, x.Rules.Rules, x.Now)
+		v := lookup.ResolveEvent(event, x.Rules.Rules, x.Now)
 		if at := v.Winner.OccurredMS(); !v.Counts() || v.To.Meter != l.Meter || at < from || at >= to || l.Kind == UsageKind && v.To.Subscription != s.ID {
 			return nil
 		}
@@ -395,7 +395,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 		}
 		return nil
 	}
-	if err := x.Deliveries.Events(ctx, x.Extent, wanted, take); err != nil {
+	if err := x.Deliveries.Events(ctx, x.Bound, wanted, take); err != nil {
 		return fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
 	}
 	wanted.OneEach = false
@@ -406,7 +406,7 @@ func (x *Explainer) heads(ctx context.Context, e *Explanation, b *bill, zone *ci
 	}
 	if len(wanted.Agents) > 0 {
 		slices.Sort(wanted.Agents)
-		if err := x.Deliveries.Events(ctx, x.Extent, wanted, take); err != nil {
+		if err := x.Deliveries.Events(ctx, x.Bound, wanted, take); err != nil {
 			return fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
 		}
 	}
@@ -435,7 +435,7 @@ func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *
 	channel, _ := strings.CutPrefix(l.Meter, aggregate.ConnectPrefix)
 	from, to := zone.Start(l.From), zone.Start(l.To)
 	events, err := x.gather(ctx, zone, l.Meter,
-		aggregate.Wanted{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Channel: channel},
+		aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Channel: channel},
 		func(v *aggregate.Evidence) bool {
 			at := v.Winner.OccurredMS()
 			return from <= at && at < to && v.To.Subscription == s.ID
@@ -552,10 +552,10 @@ func (x *Explainer) rework(ctx context.Context, period civil.Month, kind Kind, m
 	days := aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First())
 	measured := aggregate.NewMeasurement(x.timelines(zone), days, x.Rules.Rules, x.Now)
 	if kind != Commitment {
-		wanted := aggregate.Wanted{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(), ToMS: days[len(days)-1].ToMS}
+		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(), ToMS: days[len(days)-1].ToMS}
 		var read int64
-		err := x.Deliveries.Events(ctx, x.Extent, wanted, func(event []aggregate.Delivery) error {
-			for _, c := range aggregate.Settle(aggregate.Events(event)) {
+		err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
+			for _, c := range aggregate.ResolveRevisions(aggregate.Events(event)) {
 				measured.Add(c)
 			}
 			read += int64(len(event))

@@ -150,7 +150,7 @@ type evidenceJSON struct {
 }
 
 type deliveryJSON struct {
-	aggregate.Place
+	aggregate.RecordID
 	Fate      string `json:"fate"`
 	Revision  int32  `json:"revision"`
 	Voided    bool   `json:"voided,omitempty"`
@@ -177,7 +177,7 @@ func evidence(from []aggregate.Evidence) []evidenceJSON {
 			j.Until, j.Open = civil.FormatMillis(e.ToMS), e.Winner.EndMS == schemas.Absent
 		}
 		for _, d := range e.Deliveries {
-			delivery := deliveryJSON{d.Place, d.Fate, d.Revision, d.Voided, civil.FormatMillis(d.ArrivedMS)}
+			delivery := deliveryJSON{d.RecordID, d.Fate, d.Revision, d.Voided, civil.FormatMillis(d.ArrivedMS)}
 			if d.Fate == aggregate.Wins {
 				j.Delivery = delivery
 			} else {

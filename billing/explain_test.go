@@ -24,16 +24,16 @@ import (
 // little as it may.
 type memory []schemas.Event
 
-func (m memory) Events(_ context.Context, extent aggregate.Extent, w aggregate.Wanted, each func([]aggregate.Delivery) error) error {
+func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate.EventFilter, each func([]aggregate.Delivery) error) error {
 	type identity struct{ source, id string }
 	chosen, events := map[identity]bool{}, map[identity][]aggregate.Delivery{}
 	first := map[string]schemas.Event{}
 	for offset, d := range m {
-		if d.Tenant != w.Tenant || int64(offset) > extent.Positions[0].LastOffset {
+		if d.Tenant != w.Tenant || int64(offset) > bound.Positions[0].LastOffset {
 			continue
 		}
 		key := identity{d.Source, d.ID}
-		events[key] = append(events[key], aggregate.Delivery{Event: d, Place: aggregate.Place{Topic: "usage", Offset: int64(offset)}})
+		events[key] = append(events[key], aggregate.Delivery{Event: d, RecordID: aggregate.RecordID{Topic: "usage", Offset: int64(offset)}})
 		switch {
 		case !slices.Contains(w.Types, d.Type), d.OccurredMS() < w.FromMS, d.OccurredMS() >= w.ToMS,
 			w.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *w.LiveAt,
@@ -77,7 +77,7 @@ func explainer(t failing, state registry.State, tenant string, period civil.Mont
 	}
 	return &billing.Explainer{
 		Tenant: state.Tenant(tenant), Rules: rules, Now: now, Deliveries: memory(events),
-		Extent: aggregate.Extent{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(events)) - 1}}, ArrivedBy: aggregate.Settled},
+		Bound: aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(events)) - 1}}, ArrivedBy: aggregate.EndOfTime},
 	}
 }
 

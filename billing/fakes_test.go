@@ -44,11 +44,11 @@ func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
 	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
 }
 
-func (u *fakeUsage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (u *fakeUsage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 
-func (u *fakeUsage) WorkOut(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+func (u *fakeUsage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
 	return errors.New("no day is touched")
 }
 
@@ -80,7 +80,7 @@ func (u *fakeUsage) touch(tenant string, month civil.Month, pass uint64) {
 	u.changed[tenant][month] = pass
 }
 
-func (u *fakeUsage) Changed(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
+func (u *fakeUsage) MonthsChangedSince(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
 	changed := map[string]map[civil.Month]uint64{}
 	for _, t := range tenants {
 		changed[t] = map[civil.Month]uint64{}
@@ -93,7 +93,7 @@ func (u *fakeUsage) Changed(_ context.Context, tenants []string, after uint64) (
 	return changed, nil
 }
 
-func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
+func (u *fakeUsage) Load(_ context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
 	u.stored = append(u.stored, from.Month())
 	var days []aggregate.Day
 	for _, t := range u.snapshot.Tenants {
@@ -101,17 +101,17 @@ func (u *fakeUsage) Stored(_ context.Context, tenants []string, from, to civil.D
 			days = append(days, aggregate.Days(t.ID, t.Zone, from, to)...)
 		}
 	}
-	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.Settled), nil
+	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.EndOfTime), nil
 }
 
-// Proof counts what is there at once, as Stored does.
+// Proof counts what is there at once, as Load does.
 func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
 	type day struct {
 		tenant string
 		date   civil.Date
 	}
 	days := map[day]aggregate.Proof{}
-	for _, c := range aggregate.Settle(u.deliveries) {
+	for _, c := range aggregate.ResolveRevisions(u.deliveries) {
 		if !slices.Contains(tenants, c.Event.Tenant) {
 			continue
 		}
@@ -129,16 +129,16 @@ func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Da
 	return slices.Collect(maps.Values(days)), nil
 }
 
-func (u *fakeUsage) Fresh(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+func (u *fakeUsage) Compute(_ context.Context, days []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
 	return figures(u.deliveries, timelines, days, rules, now), nil
 }
 
-func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
+func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
 	return aggregate.ReferenceProfile(u.deliveries, timelines, days, rules, now), nil
 }
 
 // Noted finds everything, whatever it is behind.
-func (u *fakeUsage) Noted(_ context.Context, noting aggregate.Noting, _ aggregate.Extent, timelines aggregate.Timelines, _ aggregate.Rules) (all []aggregate.Noted, _ error) {
+func (u *fakeUsage) Noted(_ context.Context, noting aggregate.Noting, _ aggregate.ReadBound, timelines aggregate.Timelines, _ aggregate.Rules) (all []aggregate.Noted, _ error) {
 	if noting.After != nil {
 		return nil, nil
 	}
@@ -168,11 +168,11 @@ func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []a
 func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u.held, nil }
 
 // AtPeaks finds what the reference has live there.
-func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {
+func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {
 	lookup := aggregate.NewLookup(timelines)
 	for _, p := range peaks {
 		at := aggregate.AtPeak{PeakAt: p}
-		for _, c := range aggregate.Settle(u.deliveries) {
+		for _, c := range aggregate.ResolveRevisions(u.deliveries) {
 			a := lookup.Attribute(&c.Event)
 			if from, to := rules.Live(&c.Event, now); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
 				at.Agents = append(at.Agents, c.Agent)

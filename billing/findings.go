@@ -39,7 +39,7 @@ type Finding struct {
 	Advice string   `json:"advice"`
 	// Places are those on Kafka of what was refused. They depend on the order and number of deliveries, so files leave
 	// them out (R23).
-	Places []aggregate.Place `json:"places,omitempty"`
+	Places []aggregate.RecordID `json:"places,omitempty"`
 }
 
 // Found is a finding as it is recorded with an issue.
@@ -141,7 +141,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 		}
 		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
 	}
-	on := basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled}
+	on := basis{snapshot, pass.Number, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
 	found, err := b.notesOf(ctx, open, figures, chains, on, now)
 	if err != nil {
 		return nil, err
@@ -195,7 +195,7 @@ func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate
 	if len(issues) == 0 {
 		return found, nil
 	}
-	add := func(tenant, code string, count int64, names []string, places ...aggregate.Place) {
+	add := func(tenant, code string, count int64, names []string, places ...aggregate.RecordID) {
 		f := newFinding(Found{code, count, names}, tenant, issues[0].Period)
 		f.Places = places
 		found[tenant] = append(found[tenant], f)
@@ -222,7 +222,7 @@ func tenantsOf(issues []Issue) (tenants []string) {
 	return tenants
 }
 
-type addFinding func(tenant, code string, count int64, names []string, places ...aggregate.Place)
+type addFinding func(tenant, code string, count int64, names []string, places ...aggregate.RecordID)
 
 // noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
 func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
@@ -236,7 +236,7 @@ func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggr
 			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
 		}
 	}
-	noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), NowMS: now}, on.extent, on.snapshot.Timelines, b.Rules.Rules)
+	noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), NowMS: now}, on.bound, on.snapshot.Timelines, b.Rules.Rules)
 	for _, n := range noted {
 		if n.Code != aggregate.NeverBilled && n.Code != aggregate.Ahead {
 			add(n.Tenant, n.Code, n.Count, named(n.Events))
@@ -275,7 +275,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 		for _, tenant := range tenants {
 			dates[tenant] = unbilled[tenant]
 		}
-		noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), After: after[key], NowMS: now}, on.extent, on.snapshot.Timelines, b.Rules.Rules)
+		noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), After: after[key], NowMS: now}, on.bound, on.snapshot.Timelines, b.Rules.Rules)
 		if err != nil {
 			return err
 		}
@@ -284,7 +284,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 				add(n.Tenant, n.Code, n.Count, named(n.Events))
 			}
 		}
-		corrections, others, err := b.Usage.Refused(ctx, tenants, after[key], on.extent.Positions)
+		corrections, others, err := b.Usage.Refused(ctx, tenants, after[key], on.bound.Positions)
 		if err != nil {
 			return err
 		}
@@ -295,12 +295,12 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 		for len(open) > 0 {
 			tenant := open[0].Tenant
 			var events []aggregate.EventName
-			var places []aggregate.Place
+			var places []aggregate.RecordID
 			for len(open) > 0 && open[0].Tenant == tenant {
 				if name := open[0].EventName; len(events) == 0 || events[len(events)-1] != name {
 					events = append(events, name)
 				}
-				places, open = append(places, open[0].Place), open[1:]
+				places, open = append(places, open[0].RecordID), open[1:]
 			}
 			add(tenant, refusedCorrection, int64(len(events)), named(events[:min(len(events), aggregate.MostNames)]), places...)
 		}
@@ -324,7 +324,7 @@ func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add 
 	if len(charged) == 0 {
 		return nil
 	}
-	live, err := b.Usage.AtPeaks(ctx, slices.Collect(maps.Keys(charged)), days, on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	live, err := b.Usage.AtPeaks(ctx, slices.Collect(maps.Keys(charged)), days, on.bound, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
 		return err
 	}
@@ -357,7 +357,7 @@ func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map
 	}
 	ended := b.Rules
 	ended.OpenSessionHours = 0 // an open session ends as it begins, and is never live (R12)
-	without, err := b.Usage.Fresh(ctx, on.days(tenants, period), on.extent, on.snapshot.Timelines, ended.Rules, on.now)
+	without, err := b.Usage.Compute(ctx, on.days(tenants, period), on.bound, on.snapshot.Timelines, ended.Rules, on.now)
 	if err != nil {
 		return err
 	}

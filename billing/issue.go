@@ -189,7 +189,7 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	due, moved := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
 	again = append(again, moved...)
 	due = rerated.without(run, withoutBehind(run, due, pass))
-	on := basis{snapshot, pass.Number, aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}, aggregate.Settled}
+	on := basis{snapshot, pass.Number, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
 	issues, err = b.each(ctx, due, figures, rerated.periods, run, on)
 	if err != nil {
 		return nil, nil, err
@@ -295,7 +295,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 			oldest = min(oldest, chain[len(chain)-1].Pass)
 		}
 	}
-	changed, err := b.Usage.Changed(ctx, ids(tenants), oldest)
+	changed, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), oldest)
 	if err != nil {
 		return r, fmt.Errorf("reading what has changed since the last issue: %w", err)
 	}
@@ -340,7 +340,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, usage[tenant]})
 		}
 	}
-	later, err := b.Usage.Changed(ctx, ids(tenants), pass.Number)
+	later, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), pass.Number)
 	if err != nil {
 		return r, fmt.Errorf("reading whether usage changed meanwhile: %w", err)
 	}

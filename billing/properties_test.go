@@ -180,7 +180,7 @@ func TestConservation(t *testing.T) {
 		var accepted int64
 		for _, tenant := range snapshot.Tenants {
 			days := aggregate.Days(tenant.ID, tenant.Zone, w.period.First().Add(-3), w.period.Next().First().Add(3))
-			usage := billing.ByTenant(figures(w.deliveries, snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.Settled))[tenant.ID]
+			usage := billing.ByTenant(figures(w.deliveries, snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime))[tenant.ID]
 			if differences := usage.Differences(); len(differences) > 0 {
 				r.Fatal(differences)
 			}
@@ -223,7 +223,7 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 			from, to := of.Zone.Start(w.period.First()), of.Zone.Start(w.period.Next().First())
 			sessions := map[string][]aggregate.Interval{}
 			instants := map[string][]int64{}
-			for _, c := range aggregate.Settle(w.deliveries) {
+			for _, c := range aggregate.ResolveRevisions(w.deliveries) {
 				a := lookup.Attribute(&c.Event)
 				if c.Tenant != tenant.ID || !c.Wins || c.Voided || a.Subscription == "" || c.Type == schemas.ConnectUsage {
 					continue
@@ -232,7 +232,7 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 				if c.Type == schemas.IVRSession {
 					who = c.ID
 				}
-				start, end := aggregate.DefaultRules().Live(&c.Event, aggregate.Settled)
+				start, end := aggregate.DefaultRules().Live(&c.Event, aggregate.EndOfTime)
 				sessions[a.Meter] = append(sessions[a.Meter], aggregate.Interval{Who: who, From: start, To: end})
 				instants[a.Meter] = append(instants[a.Meter], start)
 			}

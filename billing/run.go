@@ -16,22 +16,22 @@ import (
 // Usage is where a run takes usage from; aggregate/clickhouse has it.
 type Usage interface {
 	aggregate.Store
-	// Stored returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
+	// Load returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
 	// that have any.
-	Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
+	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
 	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
 	// to the positions of the pass: in the order of tenant and date, those alone that have any.
 	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error)
-	// Fresh works out the figures of the days from the deliveries of the extent, at a `now` of R12, and stores nothing.
-	Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
-	// Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
+	// Compute computes the figures of the days from the deliveries within the bound, at a `now` of R12, and stores nothing.
+	Compute(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
+	// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
 	// of the last such pass.
-	Changed(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
-	// Noted finds what is to be said of single events of the extent (R24), in the order of tenant and code.
-	Noted(ctx context.Context, noting aggregate.Noting, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error)
+	MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
+	// Noted finds what is to be said of single events of the bound (R24), in the order of tenant and code.
+	Noted(ctx context.Context, noting aggregate.Noting, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error)
 	// AtPeaks finds what is live at the peaks that somebody should look at, of those alone that have any; the days are
 	// those that the peaks lie on.
-	AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error)
+	AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error)
 	// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date
 	// on that have any usage, by tenant and date.
 	Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error)
@@ -41,8 +41,8 @@ type Usage interface {
 	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error)
 	// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
 	UnknownTenants(ctx context.Context) ([]string, error)
-	// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
-	Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
+	// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
+	Profile(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
 }
 
 // Biller bills periods of the tenants of one state of the registry.
@@ -150,7 +150,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			return nil, err
 		}
 		if !slices.Contains(slices.Collect(maps.Values(again.moved)), true) {
-			return b.draft(ctx, snapshot, period, tenants, now, aggregate.Settled, again, chains)
+			return b.draft(ctx, snapshot, period, tenants, now, aggregate.EndOfTime, again, chains)
 		}
 	}
 	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
@@ -165,7 +165,7 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 	if err != nil {
 		return nil, err
 	}
-	arrivedBy := aggregate.Settled
+	arrivedBy := aggregate.EndOfTime
 	if view.KnownAt != nil {
 		arrivedBy = *view.KnownAt
 	}
@@ -187,8 +187,8 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
 	chosen = again.without(run, withoutBehind(run, chosen, pass))
-	basis := basis{snapshot: snapshot, extent: aggregate.Extent{Positions: positions, ArrivedBy: arrivedBy}, now: now}
-	figures, err := b.Usage.Fresh(ctx, basis.days(chosen, period), basis.extent, snapshot.Timelines, b.Rules.Rules, now)
+	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
+	figures, err := b.Usage.Compute(ctx, basis.days(chosen, period), basis.bound, snapshot.Timelines, b.Rules.Rules, now)
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
@@ -234,7 +234,7 @@ func ids(tenants []*registry.Tenant) []string {
 type basis struct {
 	snapshot aggregate.Snapshot
 	pass     uint64
-	extent   aggregate.Extent
+	bound    aggregate.ReadBound
 	now      int64
 }
 
@@ -282,7 +282,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
-				Pass: on.pass, Positions: on.extent.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
+				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
 				Zone: zones[t.ID].Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}
@@ -333,7 +333,7 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 	for at, l := range charged {
 		lines[picture{at.Tenant, on.snapshot.Timelines.Zones[at.Tenant].DateOf(at.AtMS), at.Meter}] = l
 	}
-	profiles, err := b.Usage.Profile(ctx, days, on.extent, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	profiles, err := b.Usage.Profile(ctx, days, on.bound, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
 		return fmt.Errorf("working out the days of the peaks: %w", err)
 	}

@@ -303,7 +303,7 @@ func TestIssueThatFails(t *testing.T) {
 func TestBillOfWhatDoesNotBalance(t *testing.T) {
 	b, usage, _ := newBiller(t, threeTenants, messages+"tenant acme\nagent a1 2026-10-14T08:00Z 2026-10-14T09:00Z for Sub1")
 	stored := func() billing.TenantUsage {
-		f, err := usage.Stored(t.Context(), []string{"acme"}, october.First(), october.Next().First())
+		f, err := usage.Load(t.Context(), []string{"acme"}, october.First(), october.Next().First())
 		if err != nil {
 			t.Fatal(err)
 		}

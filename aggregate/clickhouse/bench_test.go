@@ -190,7 +190,7 @@ func (l *memoryLog) Claim(_ context.Context, claims []registry.Command) (registr
 
 // closeMonth bills every tenant from the stored figures.
 func closeMonth(b *testing.B, store *clickhouse.Store, state registry.State, events int) {
-	figures, err := store.Stored(b.Context(), nil, period.First(), period.Next().First())
+	figures, err := store.Load(b.Context(), nil, period.First(), period.Next().First())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -21,11 +21,11 @@ type halting struct {
 	beforeDays, beforeEnd func()
 }
 
-func (h halting) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+func (h halting) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	if h.beforeDays != nil {
 		h.beforeDays()
 	}
-	return h.Store.WorkOut(ctx, shard, pass, days, timelines, rules)
+	return h.Store.Recompute(ctx, shard, pass, days, timelines, rules)
 }
 
 func (h halting) Finish(ctx context.Context, pass aggregate.Pass) error {
@@ -51,7 +51,7 @@ func message(id string, day int) schemas.Event {
 // usageOf lists dates with their subscriptions and peaks.
 func usageOf(t *testing.T, conn driver.Conn) []string {
 	t.Helper()
-	figures, err := clickhouse.NewStore(conn).Stored(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
+	figures, err := clickhouse.NewStore(conn).Load(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

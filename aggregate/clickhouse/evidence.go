@@ -14,19 +14,19 @@ import (
 	"apportion/schemas"
 )
 
-// Events reads the deliveries behind figures: of every event that is wanted all deliveries of the extent,
+// Events reads the deliveries behind figures: of every event that is wanted all deliveries of the bound,
 // wherever they lie in time, since a revision may have moved it. Each event is handed over whole, in the byte
 // order of source and id.
 //
 // What is wanted is narrowed first, by the key of the table and by columns that are cheap to read; the other
 // deliveries of the events found are then looked for among all that the tenant has.
-func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggregate.Wanted, each func(event []aggregate.Delivery) error) error {
+func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter, each func(event []aggregate.Delivery) error) error {
 	q := newQuery(ctx)
-	q.parameter("arrived_by", extent.ArrivedBy)
-	narrow := q.narrowed(extent, wanted)
-	last := map[aggregate.Place]int64{}
-	for _, p := range extent.Positions {
-		last[aggregate.Place{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
+	q.parameter("arrived_by", bound.ArrivedBy)
+	narrow := q.narrowed(bound, wanted)
+	last := map[aggregate.RecordID]int64{}
+	for _, p := range bound.Positions {
+		last[aggregate.RecordID{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
 	}
 	var event []aggregate.Delivery
 	same := intern{}
@@ -43,10 +43,10 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 			&d.Quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
 			return err
 		}
-		if end, known := last[aggregate.Place{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
+		if end, known := last[aggregate.RecordID{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
 			return nil
 		}
-		if n := len(event); n > 0 && event[n-1].Place == d.Place {
+		if n := len(event); n > 0 && event[n-1].RecordID == d.RecordID {
 			return nil // a row that came twice and is not merged yet (R23)
 		}
 		d.Type = schemas.Type(kind)
@@ -72,7 +72,7 @@ func (s *Store) Events(ctx context.Context, extent aggregate.Extent, wanted aggr
 
 // narrowed returns the query for the identities of the events that are wanted. Another event may share the number of
 // one; whoever asks looks at each event anyhow.
-func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) string {
+func (q *query) narrowed(bound aggregate.ReadBound, wanted aggregate.EventFilter) string {
 	q.parameters["tenant"] = wanted.Tenant
 	q.parameter("from_ms", wanted.FromMS)
 	q.parameter("to_ms", wanted.ToMS)
@@ -104,20 +104,20 @@ func (q *query) narrowed(extent aggregate.Extent, wanted aggregate.Wanted) strin
 		where += ` AND agent IN (SELECT agent FROM agents)`
 	}
 	if wanted.OneEach {
-		// One that came later than the extent must not stand in for one that is in it.
+		// One that came later than the bound must not stand in for one that is in it.
 		where += ` AND NOT voided`
 		return `SELECT identity FROM usage_events PREWHERE ` + where + ` WHERE (agent, occurred_ms) IN (
 			SELECT agent, min(occurred_ms) FROM usage_events PREWHERE ` + where + `
-			WHERE offset <= ` + q.lastOffset(extent) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
+			WHERE offset <= ` + q.lastOffset(bound) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
 	}
 	return `SELECT identity FROM usage_events PREWHERE ` + where
 }
 
-// lastOffset returns an expression for how far the extent goes in the partition of a delivery, -1 where it has none
+// lastOffset returns an expression for how far the bound goes in the partition of a delivery, -1 where it has none
 // of it. Arrays that are looked up by number cost much less than a join over all deliveries of a tenant.
-func (q *query) lastOffset(extent aggregate.Extent) string {
+func (q *query) lastOffset(bound aggregate.ReadBound) string {
 	ends := map[string][]string{}
-	for _, p := range extent.Positions {
+	for _, p := range bound.Positions {
 		for int(p.Partition) >= len(ends[p.Topic]) {
 			ends[p.Topic] = append(ends[p.Topic], "-1")
 		}

@@ -16,7 +16,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestEventsAreWhole: every event that is wanted comes with all its deliveries of the extent, each once, wherever they
+// TestEventsAreWhole: every event that is wanted comes with all its deliveries of the bound, each once, wherever they
 // lie in time; deliveries that came later do not come, and do not stand in for others.
 func TestEventsAreWhole(t *testing.T) {
 	conn := tablestest.Open(t)
@@ -28,10 +28,10 @@ func TestEventsAreWhole(t *testing.T) {
 		known, later := drawn.Draw(t, "known"), drawn.Draw(t, "later")
 		insert(t, conn, 0, known)
 		insert(t, conn, 0, known)
-		extent := aggregate.Extent{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(known)) - 1}}, ArrivedBy: aggregate.Settled}
+		bound := aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(known)) - 1}}, ArrivedBy: aggregate.EndOfTime}
 		insert(t, conn, int64(len(known)), later)
 
-		wanted := aggregate.Wanted{Tenant: "a", Types: []schemas.Type{rapid.SampledFrom(schemas.Types[:]).Draw(t, "type")}, FromMS: w.from, ToMS: w.to}
+		wanted := aggregate.EventFilter{Tenant: "a", Types: []schemas.Type{rapid.SampledFrom(schemas.Types[:]).Draw(t, "type")}, FromMS: w.from, ToMS: w.to}
 		switch rapid.IntRange(0, 4).Draw(t, "wanted") {
 		case 1:
 			at := rapid.Int64Range(w.from, w.to).Draw(t, "at")
@@ -45,7 +45,7 @@ func TestEventsAreWhole(t *testing.T) {
 		}
 		type identity struct{ source, id string }
 		got := map[identity][]aggregate.Delivery{}
-		if err := store.Events(context.Background(), extent, wanted, func(event []aggregate.Delivery) error {
+		if err := store.Events(context.Background(), bound, wanted, func(event []aggregate.Delivery) error {
 			got[identity{event[0].Source, event[0].ID}] = event
 			return nil
 		}); err != nil {
@@ -55,7 +55,7 @@ func TestEventsAreWhole(t *testing.T) {
 		for i, d := range known {
 			if d.Tenant == "a" {
 				key := identity{d.Source, d.ID}
-				all[key] = append(all[key], aggregate.Delivery{Event: d, Place: aggregate.Place{Topic: "usage", Offset: int64(i)}})
+				all[key] = append(all[key], aggregate.Delivery{Event: d, RecordID: aggregate.RecordID{Topic: "usage", Offset: int64(i)}})
 			}
 		}
 		for key, event := range got {
@@ -96,7 +96,7 @@ func BenchmarkEvents(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+		bound := aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
 		registry, err := billing.Snapshot(thousandTenants(b), billing.DefaultRules())
 		if err != nil {
 			b.Fatal(err)
@@ -105,16 +105,16 @@ func BenchmarkEvents(b *testing.B) {
 		from, to := days[0].FromMS, days[len(days)-1].ToMS
 		peak := from + 14*24*3600_000 + 10*3600_000
 		agents := []schemas.Type{schemas.AgentSession}
-		run := func(name string, wanted aggregate.Wanted, verify bool) {
+		run := func(name string, wanted aggregate.EventFilter, verify bool) {
 			b.Run(fmt.Sprintf("sessions=%d/%s", sessions, name), func(b *testing.B) {
 				var deliveries int64
 				for b.Loop() {
 					deliveries = 0
-					measured := aggregate.NewMeasurement(registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
-					if err := store.Events(b.Context(), extent, wanted, func(event []aggregate.Delivery) error {
+					measured := aggregate.NewMeasurement(registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
+					if err := store.Events(b.Context(), bound, wanted, func(event []aggregate.Delivery) error {
 						deliveries += int64(len(event))
 						if verify {
-							for _, c := range aggregate.Settle(aggregate.Events(event)) {
+							for _, c := range aggregate.ResolveRevisions(aggregate.Events(event)) {
 								measured.Add(c)
 							}
 						}
@@ -129,8 +129,8 @@ func BenchmarkEvents(b *testing.B) {
 				b.ReportMetric(float64(deliveries), "deliveries")
 			})
 		}
-		run("peak", aggregate.Wanted{Tenant: "tenant-0", Types: agents, FromMS: peak - 31*24*3600_000, ToMS: peak + 1, LiveAt: &peak}, false)
-		run("heads", aggregate.Wanted{Tenant: "tenant-0", Types: agents, FromMS: from, ToMS: to, Class: "standard", OneEach: true}, false)
-		run("verify", aggregate.Wanted{Tenant: "tenant-0", Types: agents, FromMS: from - 31*24*3600_000, ToMS: to}, true)
+		run("peak", aggregate.EventFilter{Tenant: "tenant-0", Types: agents, FromMS: peak - 31*24*3600_000, ToMS: peak + 1, LiveAt: &peak}, false)
+		run("heads", aggregate.EventFilter{Tenant: "tenant-0", Types: agents, FromMS: from, ToMS: to, Class: "standard", OneEach: true}, false)
+		run("verify", aggregate.EventFilter{Tenant: "tenant-0", Types: agents, FromMS: from - 31*24*3600_000, ToMS: to}, true)
 	}
 }

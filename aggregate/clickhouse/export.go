@@ -65,9 +65,9 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 	q.parameter("to_ms", toMS)
 	q.parameter("open_ms", openMS(rules))
 	q.parameter("lo", fromMS-max(longest, openMS(rules)))
-	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+	bound := aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
 	return s.rows(q, `
-		WITH known AS (SELECT * FROM usage_events WHERE tenant = {tenant:String} AND `+known(extent)+`)
+		WITH known AS (SELECT * FROM usage_events WHERE tenant = {tenant:String} AND `+known(bound)+`)
 		SELECT topic, partition, offset, arrived_ms, source, id, revision, voided, toString(type), time_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, toString(class)
 		FROM known

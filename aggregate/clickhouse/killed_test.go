@@ -118,13 +118,13 @@ func (w world) figuresByDay(deliveries []schemas.Event) map[tenantDate][]string 
 	for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
 		days = append(days, aggregate.Days(tenant.ID, tenant.Zone, (w.days[0].Date-40).Month().First(), w.days[0].Date+50)...)
 	}
-	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
+	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
 	return byDay(&aggregate.Figures{Usage: usage, Balances: heldByMonth(balances)})
 }
 
 func (w world) storedByDay(t failer, conn driver.Conn) map[tenantDate][]string {
 	t.Helper()
-	stored, err := clickhouse.NewStore(conn).Stored(context.Background(), nil, (w.days[0].Date - 40).Month().First(), w.days[0].Date+50)
+	stored, err := clickhouse.NewStore(conn).Load(context.Background(), nil, (w.days[0].Date - 40).Month().First(), w.days[0].Date+50)
 	if err != nil {
 		t.Fatal(err)
 	}

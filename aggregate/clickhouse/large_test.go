@@ -47,7 +47,7 @@ func TestLargeDay(t *testing.T) {
 	if err != nil || len(pass.Behind) > 0 {
 		t.Fatalf("%v, left behind: %v", err, pass.Behind)
 	}
-	figures, err := store.Stored(t.Context(), nil, largeDay, largeDay+1)
+	figures, err := store.Load(t.Context(), nil, largeDay, largeDay+1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,11 +60,11 @@ func TestLargeDay(t *testing.T) {
 		t.Errorf("proved are %+v, %v; want %d deliveries of %d events", proofs, err, deliveries, events)
 	}
 	days := aggregate.Days("acme", civil.UTC, largeDay, largeDay+1)
-	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
-	if _, err := store.Fresh(t.Context(), days, extent, registry.Timelines, aggregate.DefaultRules(), aggregate.Settled); err != nil {
+	bound := aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}
+	if _, err := store.Compute(t.Context(), days, bound, registry.Timelines, aggregate.DefaultRules(), aggregate.EndOfTime); err != nil {
 		t.Error("worked out afresh: ", err)
 	}
-	if _, err := store.Profile(t.Context(), days, extent, registry.Timelines, aggregate.DefaultRules(), aggregate.Settled); err != nil {
+	if _, err := store.Profile(t.Context(), days, bound, registry.Timelines, aggregate.DefaultRules(), aggregate.EndOfTime); err != nil {
 		t.Error("the profile: ", err)
 	}
 	if _, err := aggregate.Rebuild(t.Context(), store, registry, aggregate.DefaultRules(), nil, nil, func(int, int) {}); err != nil {

@@ -13,8 +13,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Profile works out the concurrency over each of the days, as Fresh does, in the order of tenant, date and meter.
-func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
+// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
+func (s *Store) Profile(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
 	type tenantDate struct {
 		tenant string
 		date   civil.Date
@@ -23,8 +23,8 @@ func (s *Store) Profile(ctx context.Context, days []aggregate.Day, extent aggreg
 	for _, d := range days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	profiles, err := onPieces(ctx, s, days, extent, timelines, rules, now, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
-		err = q.each(shard, `WITH `+q.dailyOf(extent)+`
+	profiles, err := onPieces(ctx, s, days, bound, timelines, rules, now, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
+		err = q.each(shard, `WITH `+q.dailyOf(bound)+`
 			SELECT tenant, date, meter, changes FROM daily
 			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
 			var p aggregate.Profile

@@ -95,7 +95,7 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	for _, t := range p.tenants {
 		chosen(t)
 	}
-	return q, strings.NewReplacer("$of", of, "$known", known(aggregate.Extent{Positions: p.pass.Positions, ArrivedBy: aggregate.Settled})).Replace(sql)
+	return q, strings.NewReplacer("$of", of, "$known", known(aggregate.ReadBound{Positions: p.pass.Positions, ArrivedBy: aggregate.EndOfTime})).Replace(sql)
 }
 
 // What is counted of a date of a tenant, where `at` is the date of UTC times atDay, and of how many instants at which a date

@@ -8,7 +8,7 @@ import (
 )
 
 // Refill records in event_days again on which dates in UTC the deliveries stand. Rows that come twice change nothing;
-// Touched, asked from the beginning, fills events_on_several_days from it.
+// DirtyDays, asked from the beginning, fills events_on_several_days from it.
 func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
 		q := newQuery(ctx)

@@ -120,9 +120,9 @@ type counting struct {
 	pieces *int
 }
 
-func (c counting) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+func (c counting) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	*c.pieces++
-	return c.Store.WorkOut(ctx, shard, pass, days, timelines, rules)
+	return c.Store.Recompute(ctx, shard, pass, days, timelines, rules)
 }
 
 // TestDamagedRow: a row that no event can have leaves its tenant behind, and the others come into force.
@@ -146,7 +146,7 @@ func TestDamagedRow(t *testing.T) {
 	if _, behind := last.BehindOn("beta"); !behind {
 		t.Errorf("the pass says that %v is behind, want beta", last.Behind)
 	}
-	figures, err := store.Stored(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
+	figures, err := store.Load(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
 	if err != nil || len(figures.Balances) != 1 || figures.Balances[0].Tenant != "acme" || figures.Balances[0].Counted != 1 {
 		t.Errorf("in force are %+v, %v; want the message of acme alone", figures, err)
 	}

@@ -164,14 +164,14 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 	return positions, rows.Err()
 }
 
-// WorkOut writes the usage and the balance of the days and then puts them in force.
-func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+// Recompute writes the usage and the balance of the days, and makes them current.
+func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
 	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS attempt", pass.Number, pass.Attempt)
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return err
 	}
-	extent := aggregate.Extent{Positions: pass.Positions, ArrivedBy: aggregate.Settled}
+	bound := aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}
 	var known, unknown []aggregate.Day
 	for _, d := range days {
 		if timelines.Zones[d.Tenant] != nil {
@@ -181,14 +181,14 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 		}
 	}
 	if len(known) > 0 {
-		q := newQuery(ctx).inputs(known, timelines, rules, aggregate.Settled)
+		q := newQuery(ctx).inputs(known, timelines, rules, aggregate.EndOfTime)
 		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, attempt)
-			WITH `+q.dailyOf(extent)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
+			WITH `+q.dailyOf(bound)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
 			return fault(err)
 		}
 	}
 	if len(unknown) > 0 {
-		if err := countUnknown(ctx, shards[shard], unknown, extent, stamp); err != nil {
+		if err := countUnknown(ctx, shards[shard], unknown, bound, stamp); err != nil {
 			return err
 		}
 	}
@@ -208,7 +208,7 @@ func (s *Store) WorkOut(ctx context.Context, shard int, pass aggregate.Pass, day
 }
 
 // countUnknown counts the deliveries of months of tenants that the registry does not know (R22).
-func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, extent aggregate.Extent, stamp string) error {
+func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, bound aggregate.ReadBound, stamp string) error {
 	q := newQuery(ctx)
 	add := q.table("months", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
 	lo, hi := months[0].FromMS, months[0].ToMS
@@ -222,7 +222,7 @@ func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day
 		SELECT m.tenant, m.date, any(m.from_ms), uniqExact(e.topic, e.partition, e.offset) AS accepted, accepted AS unknown_tenant`+stamp+`
 		FROM (
 			SELECT toString(tenant) AS tenant, occurred_ms, topic, partition, offset FROM usage_events
-			WHERE tenant IN (SELECT tenant FROM months) AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND `+known(extent)+`
+			WHERE tenant IN (SELECT tenant FROM months) AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND `+known(bound)+`
 		) AS e
 		ASOF INNER JOIN months AS m ON e.tenant = m.tenant AND e.occurred_ms >= m.from_ms
 		WHERE e.occurred_ms < m.to_ms
@@ -250,15 +250,15 @@ func fault(err error) error {
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
 	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
-// dailyOf returns the expression `daily` over the deliveries of an extent, as it suits the days of the inputs.
-func (q *query) dailyOf(extent aggregate.Extent) string { return q.over(daily, extent) }
+// dailyOf returns the expression `daily` over the deliveries of an bound, as it suits the days of the inputs.
+func (q *query) dailyOf(bound aggregate.ReadBound) string { return q.over(daily, bound) }
 
-// over returns an expression as it suits an extent, and the days of the inputs.
-func (q *query) over(sql string, extent aggregate.Extent) string {
+// over returns an expression as it suits an bound, and the days of the inputs.
+func (q *query) over(sql string, bound aggregate.ReadBound) string {
 	if q.scattered {
 		sql = strings.NewReplacer(inRange, inDates, reachingRange, reachingDates).Replace(sql)
 	}
-	return strings.ReplaceAll(sql, "$known", known(extent))
+	return strings.ReplaceAll(sql, "$known", known(bound))
 }
 
 // Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
@@ -314,9 +314,9 @@ func drop(ctx context.Context, shard driver.Conn) error {
 	return nil
 }
 
-// Stored returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force
+// Load returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force
 // have them.
-func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
+func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
 	// By numbers, since toDate32 knows no date after 2299.
 	where := ` WHERE toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`
 	if tenants != nil {
@@ -334,23 +334,23 @@ func (s *Store) Stored(ctx context.Context, tenants []string, from, to civil.Dat
 	})
 }
 
-// Fresh works the figures of the days out from the deliveries of the extent, at a `now` of R12, and keeps nothing of
+// Compute computes the figures of the days from the deliveries within the bound, at a `now` of R12, and keeps nothing of
 // them: what a preview needs, and what may be asked of a registry that does not stand (yet).
-func (s *Store) Fresh(ctx context.Context, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+func (s *Store) Compute(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
 	last, err := s.LastPass(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
-		return eachPiece(ctx, shard, last, days, extent, timelines, rules, now, func(q *query) error {
-			return q.figures(shard, q.dailyOf(extent), f)
+		return eachPiece(ctx, shard, last, days, bound, timelines, rules, now, func(q *query) error {
+			return q.figures(shard, q.dailyOf(bound), f)
 		})
 	})
 }
 
-// onPieces does something, on every shard, with the queries that read the events of the days of the extent, a piece of
+// onPieces does something, on every shard, with the queries that read the events of the days of the bound, a piece of
 // the days each, and returns what all came to.
-func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
+func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
 	do func(shard driver.Conn, q *query) ([]T, error)) ([]T, error) {
 	if len(days) == 0 {
 		return nil, nil
@@ -360,7 +360,7 @@ func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, extent
 		return nil, err
 	}
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (all []T, err error) {
-		err = eachPiece(ctx, shard, last, days, extent, timelines, rules, now, func(q *query) error {
+		err = eachPiece(ctx, shard, last, days, bound, timelines, rules, now, func(q *query) error {
 			some, err := do(shard, q)
 			all = append(all, some...)
 			return err
@@ -370,9 +370,9 @@ func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, extent
 	return slices.Concat(parts...), err
 }
 
-func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, extent aggregate.Extent, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
+func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
 	do func(q *query) error) error {
-	pieces, err := prepare(ctx, shard, last, days, extent)
+	pieces, err := prepare(ctx, shard, last, days, bound)
 	if err != nil {
 		return err
 	}
@@ -405,8 +405,8 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
 // that deliveries stand on.
-func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, extent aggregate.Extent) ([][]aggregate.Day, error) {
-	if err := noteMoved(ctx, shard, last.Positions, extent.Positions); err != nil {
+func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, bound aggregate.ReadBound) ([][]aggregate.Day, error) {
+	if err := noteMoved(ctx, shard, last.Positions, bound.Positions); err != nil {
 		return nil, err
 	}
 	return byTenant(ctx, shard, days)

@@ -243,7 +243,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 
 	tenants := []string{"a", "b", "unknown"}
 	first := (w.days[0].Date - 40).Month().First() // where what is counted of the unknown tenant in that month
-	stored, err := store.Stored(ctx, tenants, first, w.days[0].Date+50)
+	stored, err := store.Load(ctx, tenants, first, w.days[0].Date+50)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
 		days = append(days, aggregate.Days(tenant.ID, tenant.Zone, first, w.days[0].Date+50)...)
 	}
-	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, rules, aggregate.Settled)
+	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, rules, aggregate.EndOfTime)
 	compare(t, "stored usage", rows(stored.Usage), rows(usage))
 	compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
 
@@ -260,14 +260,14 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := store.Fresh(ctx, w.days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, w.registry.Timelines, rules, now)
+	fresh, err := store.Compute(ctx, w.days, aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, w.registry.Timelines, rules, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	usage, balances = aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
 	compare(t, "fresh usage", rows(fresh.Usage), rows(usage))
 	compare(t, "fresh balance", rows(fresh.Balances), rows(balances))
-	profiles, err := store.Profile(ctx, w.days, aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}, w.registry.Timelines, rules, now)
+	profiles, err := store.Profile(ctx, w.days, aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, w.registry.Timelines, rules, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,11 +297,11 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	extent := aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+	bound := aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
 	usage, _ := aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
 	days := slices.DeleteFunc(slices.Clone(w.days), func(d aggregate.Day) bool { return d.Tenant == "unknown" })
 	noting := aggregate.Noting{Days: days, NowMS: now}
-	noted, err := store.Noted(ctx, noting, extent, w.registry.Timelines, rules)
+	noted, err := store.Noted(ctx, noting, bound, w.registry.Timelines, rules)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 			behind[[3]string{d.Tenant, d.Source, d.ID}] = true
 		}
 		of := slices.DeleteFunc(slices.Clone(deliveries), func(d schemas.Event) bool { return !behind[[3]string{d.Tenant, d.Source, d.ID}] })
-		if noted, err = store.Noted(ctx, noting, extent, w.registry.Timelines, rules); err != nil {
+		if noted, err = store.Noted(ctx, noting, bound, w.registry.Timelines, rules); err != nil {
 			t.Fatal(err)
 		}
 		compare(t, "noted since", rows(noted), rows(reference(of)))
@@ -342,7 +342,7 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 		at := aggregate.AtPeak{PeakAt: aggregate.PeakAt{Tenant: u.Tenant, Meter: u.Meter, AtMS: u.PeakMS}}
 		peaks = append(peaks, at.PeakAt)
 		people := map[string][]string{}
-		for _, c := range aggregate.Settle(deliveries) {
+		for _, c := range aggregate.ResolveRevisions(deliveries) {
 			a := lookup.Attribute(&c.Event)
 			if c.Tenant != u.Tenant || !c.Counts(a) || a.Meter != u.Meter {
 				continue
@@ -372,7 +372,7 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if len(peaks) == 0 {
 		return
 	}
-	found, err := store.AtPeaks(ctx, peaks, days, extent, w.registry.Timelines, rules, now)
+	found, err := store.AtPeaks(ctx, peaks, days, bound, w.registry.Timelines, rules, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +411,7 @@ func TestFiguresOutOfForceAreCleared(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	figures, err := store.Stored(t.Context(), nil, day, day+1)
+	figures, err := store.Load(t.Context(), nil, day, day+1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -490,7 +490,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 		}
 		insert(t, conn, 0, deliveries)
 		refresh(t, store, w, aggregate.DefaultRules())
-		stored, err := store.Stored(context.Background(), nil, 0, civil.NewDate(2299, 12, 31))
+		stored, err := store.Load(context.Background(), nil, 0, civil.NewDate(2299, 12, 31))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -507,7 +507,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 				days = append(days, aggregate.Days(tenant.ID, tenant.Zone, date, date+1)...)
 			}
 		}
-		usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
+		usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
 		compare(t, "stored usage", rows(stored.Usage), rows(usage))
 		compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
 	})

@@ -109,7 +109,7 @@ type use struct {
 func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 	used := uses{}
 	lookup := aggregate.NewLookup(w.registry.Timelines)
-	for _, c := range aggregate.Settle(deliveries) {
+	for _, c := range aggregate.ResolveRevisions(deliveries) {
 		a := lookup.Attribute(&c.Event)
 		if !c.Wins || c.Voided || a.UnknownTenant || a.Subscription == "" {
 			continue
@@ -117,7 +117,7 @@ func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 		who := cmp.Or(c.Agent, c.Source+" "+c.ID)
 		var from, to int64
 		if c.Type != schemas.ConnectUsage {
-			from, to = aggregate.DefaultRules().Live(&c.Event, aggregate.Settled)
+			from, to = aggregate.DefaultRules().Live(&c.Event, aggregate.EndOfTime)
 		}
 		for _, day := range days {
 			starts := day.FromMS <= c.OccurredMS() && c.OccurredMS() < day.ToMS
@@ -160,7 +160,7 @@ func (used uses) heads() (lines []string) {
 }
 
 func months(deliveries []schemas.Event, w world, days []aggregate.Day) (lines []string) {
-	_, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.Settled)
+	_, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
 	by := map[string]aggregate.Balance{}
 	for _, b := range balances {
 		of := b.Tenant + " " + usage{Day: aggregate.Day{Date: b.Date}}.period()

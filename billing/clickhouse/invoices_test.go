@@ -350,10 +350,10 @@ func (u *usage) LastPass(context.Context) (aggregate.Pass, error) {
 	return aggregate.Pass{Number: u.number, RegistryOffset: int64(len(u.tenant))}, nil
 }
 func (u *usage) Positions(context.Context) ([]aggregate.Position, error) { return nil, nil }
-func (u *usage) Touched(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (u *usage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
-func (u *usage) WorkOut(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+func (u *usage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
 	return nil
 }
 func (u *usage) Finish(_ context.Context, pass aggregate.Pass) error {
@@ -362,7 +362,7 @@ func (u *usage) Finish(_ context.Context, pass aggregate.Pass) error {
 	u.number = max(u.number, pass.Number)
 	return nil
 }
-func (u *usage) Stored(_ context.Context, tenants []string, from, _ civil.Date) (*aggregate.Figures, error) {
+func (u *usage) Load(_ context.Context, tenants []string, from, _ civil.Date) (*aggregate.Figures, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
@@ -381,21 +381,21 @@ func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _
 	}
 	return all, nil
 }
-func (u *usage) Fresh(ctx context.Context, days []aggregate.Day, _ aggregate.Extent, _ aggregate.Timelines, _ aggregate.Rules, _ int64) (*aggregate.Figures, error) {
+func (u *usage) Compute(ctx context.Context, days []aggregate.Day, _ aggregate.ReadBound, _ aggregate.Timelines, _ aggregate.Rules, _ int64) (*aggregate.Figures, error) {
 	var tenants []string
 	for _, d := range days {
 		tenants = append(tenants, d.Tenant)
 	}
-	return u.Stored(ctx, slices.Compact(tenants), days[0].Date, days[len(days)-1].Date)
+	return u.Load(ctx, slices.Compact(tenants), days[0].Date, days[len(days)-1].Date)
 }
-func (u *usage) Profile(context.Context, []aggregate.Day, aggregate.Extent, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.Profile, error) {
+func (u *usage) Profile(context.Context, []aggregate.Day, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.Profile, error) {
 	return nil, nil
 }
 
-func (u *usage) Noted(context.Context, aggregate.Noting, aggregate.Extent, aggregate.Timelines, aggregate.Rules) ([]aggregate.Noted, error) {
+func (u *usage) Noted(context.Context, aggregate.Noting, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules) ([]aggregate.Noted, error) {
 	return nil, nil
 }
-func (u *usage) AtPeaks(context.Context, []aggregate.PeakAt, []aggregate.Day, aggregate.Extent, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.AtPeak, error) {
+func (u *usage) AtPeaks(context.Context, []aggregate.PeakAt, []aggregate.Day, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.AtPeak, error) {
 	return nil, nil
 }
 func (u *usage) Unbilled(context.Context, []string, civil.Date) (map[string][]civil.Date, error) {
@@ -406,8 +406,8 @@ func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggre
 }
 func (u *usage) UnknownTenants(context.Context) ([]string, error) { return nil, nil }
 
-// Changed says that all months have changed with the last pass.
-func (u *usage) Changed(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
+// MonthsChangedSince says that all months have changed with the last pass.
+func (u *usage) MonthsChangedSince(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
 	changed := map[string]map[civil.Month]uint64{}
 	u.mu.Lock()
 	defer u.mu.Unlock()

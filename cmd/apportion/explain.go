@@ -220,8 +220,8 @@ func (a *app) restOnIssue(ctx context.Context, explainer *billing.Explainer, res
 		return fmt.Errorf("%s of %s: %w", issue.Period, issue.Tenant, err)
 	}
 	explainer.Rules.Zones = civil.Only(issue.TZVersion, zone)
-	explainer.Extent = aggregate.Extent{Positions: issue.Positions, ArrivedBy: aggregate.Settled}
-	explainer.Now = aggregate.Settled
+	explainer.Bound = aggregate.ReadBound{Positions: issue.Positions, ArrivedBy: aggregate.EndOfTime}
+	explainer.Now = aggregate.EndOfTime
 	*rests = basis{Issued: true, Pass: issue.Pass, RegistryOffset: issue.RegistryOffset, Positions: positionsOf(issue.Positions), TimeZones: issue.TZVersion}
 	return nil
 }
@@ -233,7 +233,7 @@ func (a *app) restOnPreview(ctx context.Context, store *usage.Store, explainer *
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
 	explainer.Tenant, explainer.Now = tenant, now
-	explainer.Extent = aggregate.Extent{Positions: positions, ArrivedBy: aggregate.Settled}
+	explainer.Bound = aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
 	*rests = basis{RegistryOffset: state.Version(), Positions: positionsOf(positions), TimeZones: civil.Edition(), Now: civil.FormatMillis(now)}
 	biller := &billing.Biller{State: state, Rules: explainer.Rules, Usage: billing.Pinned(store, positions), Lines: explainer.Lines, Log: issueLog{a: a, fold: &registryFold{}}, Progress: func(int, int) {}}
 	run, err := biller.Preview(ctx, name.period, []string{tenant.ID}, now)

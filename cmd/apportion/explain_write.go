@@ -224,16 +224,16 @@ func writeEvidence(w io.Writer, events []aggregate.Evidence, most int) {
 // places says where the winner stands, and each of the other deliveries with its fate; of those in the same
 // partition the offset is enough.
 func places(e *aggregate.Evidence) (winner, others string) {
-	var won aggregate.Place
+	var won aggregate.RecordID
 	for _, d := range e.Deliveries {
 		if d.Fate == aggregate.Wins {
-			won = d.Place
+			won = d.RecordID
 		}
 	}
 	var rest []string
 	for _, d := range e.Deliveries {
 		at := fmt.Sprintf("%s/%d/%d", d.Topic, d.Partition, d.Offset)
-		if d.Place == won {
+		if d.RecordID == won {
 			winner = at
 			continue
 		}

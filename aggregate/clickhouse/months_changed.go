@@ -10,9 +10,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Changed returns the months of each tenant that have a day in force by a pass after the given one, with the number
+// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
 // of the last such pass.
-func (s *Store) Changed(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
+func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Month]uint64, error) {
 		q := newQuery(ctx)
 		wanted := q.table("wanted", "tenant", "String")

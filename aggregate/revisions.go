@@ -18,10 +18,10 @@ type Content struct {
 	Conflict bool
 }
 
-// Settle groups deliveries by identity, revision and content and marks the winner of each identity (R8). The
+// ResolveRevisions groups deliveries by identity, revision and content and marks the winner of each identity (R8). The
 // order of the deliveries makes no difference, and neither does a delivery of which there is one already,
 // beyond being counted.
-func Settle(deliveries []schemas.Event) []Content {
+func ResolveRevisions(deliveries []schemas.Event) []Content {
 	if len(deliveries) == 1 { // as most events have, and there may be millions
 		return []Content{{Event: deliveries[0], Deliveries: 1, Wins: true}}
 	}

@@ -9,8 +9,8 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestChanged: by tenant the months with a day in force by a later pass, with the last such pass.
-func TestChanged(t *testing.T) {
+// TestMonthsChangedSince: by tenant the months with a day in force by a later pass, with the last such pass.
+func TestMonthsChangedSince(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO usage_days (tenant, date, pass, attempt)
@@ -25,7 +25,7 @@ func TestChanged(t *testing.T) {
 		8: {"acme": {civil.NewMonth(2026, 9): 9}},
 		9: {},
 	} {
-		if got, err := store.Changed(t.Context(), []string{"acme", "beta", "nobody"}, after); err != nil || !reflect.DeepEqual(got, want) {
+		if got, err := store.MonthsChangedSince(t.Context(), []string{"acme", "beta", "nobody"}, after); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("after %d: %v, %v; want %v", after, got, err, want)
 		}
 	}

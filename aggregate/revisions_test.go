@@ -31,11 +31,11 @@ var delivery = rapid.Custom(func(t *rapid.T) schemas.Event {
 	return e
 })
 
-// TestSettleFollowsR8 holds every identity's winner, its conflict and its counts to the words of R8.
-func TestSettleFollowsR8(t *testing.T) {
+// TestResolveRevisionsFollowsR8 holds every identity's winner, its conflict and its counts to the words of R8.
+func TestResolveRevisionsFollowsR8(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		deliveries := rapid.SliceOfN(delivery, 0, 30).Draw(t, "deliveries")
-		contents := Settle(deliveries)
+		contents := ResolveRevisions(deliveries)
 		for _, d := range deliveries {
 			same := func(e *schemas.Event) bool { return e.Tenant == d.Tenant && e.Source == d.Source && e.ID == d.ID }
 			var winner *Content
@@ -75,8 +75,8 @@ func TestSettleFollowsR8(t *testing.T) {
 	})
 }
 
-// TestSettleKnowsNoOrder: deliveries in another order give the same contents (R8, R23).
-func TestSettleKnowsNoOrder(t *testing.T) {
+// TestResolveRevisionsKnowsNoOrder: deliveries in another order give the same contents (R8, R23).
+func TestResolveRevisionsKnowsNoOrder(t *testing.T) {
 	sorted := func(contents []Content) []Content {
 		return slices.SortedFunc(slices.Values(contents), func(a, b Content) int {
 			return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Source, b.Source), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Revision, b.Revision),
@@ -86,7 +86,7 @@ func TestSettleKnowsNoOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		deliveries := rapid.SliceOfN(delivery, 0, 20).Draw(t, "deliveries")
 		shuffled := rapid.Permutation(deliveries).Draw(t, "shuffled")
-		if a, b := sorted(Settle(deliveries)), sorted(Settle(shuffled)); !slices.Equal(a, b) {
+		if a, b := sorted(ResolveRevisions(deliveries)), sorted(ResolveRevisions(shuffled)); !slices.Equal(a, b) {
 			t.Fatalf("%v\nin another order\n%v", a, b)
 		}
 	})

@@ -12,15 +12,15 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Touched returns the UTC dates that need working out, by shard and tenant, with the number of deliveries that stand
+// DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that stand
 // on each.
-func (s *Store) Touched(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
-		return touched(ctx, shard, after, upTo, tenants, rules)
+		return dirtyDays(ctx, shard, after, upTo, tenants, rules)
 	})
 }
 
-func touched(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
 	if err := noteMoved(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
@@ -176,11 +176,11 @@ func within(after, upTo []aggregate.Position) string {
 	return "((" + strings.Join(spans, ") OR (") + "))"
 }
 
-// known is true of the deliveries of an extent, and quick where most are.
-func known(extent aggregate.Extent) string {
+// known is true of the deliveries of an bound, and quick where most are.
+func known(bound aggregate.ReadBound) string {
 	var topics []string
 	partitions, ends := map[string][]string{}, map[string][]string{}
-	for _, p := range extent.Positions {
+	for _, p := range bound.Positions {
 		if partitions[p.Topic] == nil {
 			topics = append(topics, p.Topic)
 		}
@@ -194,7 +194,7 @@ func known(extent aggregate.Extent) string {
 	for _, topic := range topics {
 		fmt.Fprintf(&of, "topic = %s, transform(partition, [%s], [%s], toInt64(-1)), ", quoted(topic), strings.Join(partitions[topic], ", "), strings.Join(ends[topic], ", "))
 	}
-	return fmt.Sprintf("offset <= multiIf(%stoInt64(-1)) AND arrived_ms <= %d", of.String(), extent.ArrivedBy)
+	return fmt.Sprintf("offset <= multiIf(%stoInt64(-1)) AND arrived_ms <= %d", of.String(), bound.ArrivedBy)
 }
 
 // quoted writes a string as SQL does.
