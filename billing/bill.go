@@ -58,15 +58,15 @@ type Stop struct {
 	Tenant string      `json:"tenant"`
 	Period civil.Month `json:"period"`
 	// Code is missing_price (R19), unbalanced or behind (R22), not_due or held (R20), or unknown_tenant (R1).
-	Code   string `json:"code"`
-	Rule   string `json:"rule"`
-	Detail string `json:"detail"`
-	Advice string `json:"advice"`
+	Code    string `json:"code"`
+	Rule    string `json:"rule"`
+	Message string `json:"message"`
+	Advice  string `json:"advice"`
 }
 
 // Error says what stopped the period and what to do.
 func (s *Stop) Error() string {
-	return fmt.Sprintf("%s %s: %s (%s): %s; %s", s.Tenant, s.Period, s.Code, s.Rule, s.Detail, s.Advice)
+	return fmt.Sprintf("%s %s: %s (%s): %s; %s", s.Tenant, s.Period, s.Code, s.Rule, s.Message, s.Advice)
 }
 
 // TenantUsage is what a tenant used in a period.

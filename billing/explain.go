@@ -596,7 +596,7 @@ func (x *Explainer) Verify(ctx context.Context, invoice Invoice, line Line, prog
 	invoices, err := x.rework(ctx, invoice.Period, line.Kind, line.Meter, progress)
 	var stop *Stop
 	if errors.As(err, &stop) {
-		return []string{"the period cannot be billed: " + stop.Detail}, nil
+		return []string{"the period cannot be billed: " + stop.Message}, nil
 	}
 	if err != nil {
 		return nil, err

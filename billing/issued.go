@@ -193,12 +193,12 @@ func (i Issue) Changed(invoices []Invoice) *Stop {
 	if hash == i.LinesHash && lines == i.Lines {
 		return nil
 	}
-	detail := fmt.Sprintf("of issue %s, number %d of the tenant, invoice_lines has %d lines, and %d were issued", i.ID, i.Seq, lines, i.Lines)
+	message := fmt.Sprintf("of issue %s, number %d of the tenant, invoice_lines has %d lines, and %d were issued", i.ID, i.Seq, lines, i.Lines)
 	if lines == i.Lines {
-		detail = fmt.Sprintf("the %d lines that invoice_lines has of issue %s, number %d of the tenant, are not those that were issued: their SHA-256 is %s, and the log has %s",
+		message = fmt.Sprintf("the %d lines that invoice_lines has of issue %s, number %d of the tenant, are not those that were issued: their SHA-256 is %s, and the log has %s",
 			lines, i.ID, i.Seq, hash, i.LinesHash)
 	}
-	return &Stop{i.Tenant, i.Period, "unbalanced", "R22", detail, "put the rows of invoice_lines with this issue back from a backup, exactly once; until then nothing of this tenant is issued or written"}
+	return &Stop{i.Tenant, i.Period, "unbalanced", "R22", message, "put the rows of invoice_lines with this issue back from a backup, exactly once; until then nothing of this tenant is issued or written"}
 }
 
 // invoicesOf returns the stored invoices of the issues, by their ID, and by tenant why they are not those that were issued.

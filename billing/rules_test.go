@@ -222,7 +222,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		}
 		invoices = append(invoices, outcome.Invoices...)
 		for _, stop := range outcome.Stopped {
-			fmt.Fprintf(&stopped, "%s %s %s %s: %s\n", stop.Tenant, stop.Period, stop.Code, stop.Rule, stop.Detail)
+			fmt.Fprintf(&stopped, "%s %s %s %s: %s\n", stop.Tenant, stop.Period, stop.Code, stop.Rule, stop.Message)
 		}
 		balance = balance.Add(balanceOf(t, s.ledger.state, s.usage.deliveries, period, moment.rules, moment.preview))
 	}

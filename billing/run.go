@@ -308,7 +308,7 @@ func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, 
 		now, err := Bill(t, zone, r.period, r.usage, b.Rules)
 		var stop *Stop
 		if errors.As(err, &stop) {
-			return nil, &Stop{t.ID, period, stop.Code, stop.Rule, "billing " + r.period.String() + " again, which is issued (R21): " + stop.Detail, stop.Advice}
+			return nil, &Stop{t.ID, period, stop.Code, stop.Rule, "billing " + r.period.String() + " again, which is issued (R21): " + stop.Message, stop.Advice}
 		}
 		if err != nil {
 			return nil, err

@@ -119,7 +119,7 @@ func TestIssueOnceTheGraceIsOver(t *testing.T) {
 	b, _, ledger := newBiller(t, threeTenants, messages)
 	early := issueAt(t, b, "2026-11-03T14:59:59.999Z", "acme", "beta")
 	wantRun(t, early, nil, []string{"acme not_due R20", "beta not_due R20"})
-	if !strings.Contains(early.Stopped[0].Detail, graceEndsInTokyo) || !strings.Contains(early.Stopped[1].Detail, graceEndsInNewYork) {
+	if !strings.Contains(early.Stopped[0].Message, graceEndsInTokyo) || !strings.Contains(early.Stopped[1].Message, graceEndsInNewYork) {
 		t.Errorf("%s; %s; want when each grace ends", early.Stopped[0], early.Stopped[1])
 	}
 	first := issueAt(t, b, graceEndsInTokyo, "acme", "beta")
@@ -204,7 +204,7 @@ func TestUnbalancedPartitionsStopEverything(t *testing.T) {
 	b.Differences = []string{"usage.agent.v1 partition 3: offsets 7 to 9 are missing"}
 	run := issueAt(t, b, yearAfter)
 	wantRun(t, run, []string{linesOfBeta}, []string{"acme unbalanced R22", "poor unbalanced R22"})
-	if !strings.Contains(run.Stopped[0].Detail, "offsets 7 to 9") || ledger.asked != 1 {
+	if !strings.Contains(run.Stopped[0].Message, "offsets 7 to 9") || ledger.asked != 1 {
 		t.Errorf("%v, the ledger asked %d times", run.Stopped[0], ledger.asked)
 	}
 }
@@ -223,7 +223,7 @@ func TestAHeldPeriodIsNotIssued(t *testing.T) {
 	wantRun(t, issueAt(t, b, "2026-11-01T00:00:00Z", "acme"), nil, []string{"acme not_due R20"})
 	run := issueAt(t, b, yearAfter, "acme", "beta")
 	wantRun(t, run, []string{linesOfBeta}, []string{"acme held R20"})
-	if s := run.Stopped[0]; s.Detail != "disputed by the customer" || !strings.Contains(s.Advice, "`apportion bill release --period 2026-10 --tenant acme --reason …`") {
+	if s := run.Stopped[0]; s.Message != "disputed by the customer" || !strings.Contains(s.Advice, "`apportion bill release --period 2026-10 --tenant acme --reason …`") {
 		t.Error(s)
 	}
 	preview, err := b.Preview(t.Context(), october, []string{"acme"}, at(t, yearAfter))
@@ -335,7 +335,7 @@ func TestBillOfWhatDoesNotBalance(t *testing.T) {
 			if err != nil || len(invoices) != 1 {
 				t.Errorf("%s lost: %d invoices, %v", c.name, len(invoices), err)
 			}
-		case !errors.As(err, &stop) || stop.Code != "unbalanced" || stop.Rule != "R22" || stop.Detail != c.want || invoices != nil:
+		case !errors.As(err, &stop) || stop.Code != "unbalanced" || stop.Rule != "R22" || stop.Message != c.want || invoices != nil:
 			t.Errorf("%s lost: %d invoices, %v; want it stopped, %q", c.name, len(invoices), err, c.want)
 		}
 	}

@@ -354,12 +354,12 @@ func deadLetters(all []refused) []column {
 	n := len(all)
 	topics, partitions := make([]string, n), make([]int32, n)
 	offset, arrived := make([]int64, n), make([]int64, n)
-	code, field, value, detail := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	code, field, value, message := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	tenant, source, id := make([]string, n), make([]string, n), make([]string, n)
 	key, payload, headers := make([]string, n), make([]string, n), make([][][]string, n)
 	for i, r := range all {
 		topics[i], partitions[i], offset[i], arrived[i] = r.topic, int32(r.partition), r.offset, r.arrived
-		code[i], field[i], value[i], detail[i] = string(r.why.Code), r.why.Field, r.why.Value, r.why.Detail
+		code[i], field[i], value[i], message[i] = string(r.why.Code), r.why.Field, r.why.Value, r.why.Message
 		tenant[i], source[i], id[i] = r.why.Tenant, r.why.Source, r.why.ID
 		key[i], payload[i], headers[i] = string(r.key), string(r.value), make([][]string, len(r.headers))
 		for j, h := range r.headers {
@@ -374,7 +374,7 @@ func deadLetters(all []refused) []column {
 		{"code", code},
 		{"field", field},
 		{"value", value},
-		{"detail", detail},
+		{"message", message},
 		{"tenant", tenant},
 		{"source", source},
 		{"id", id},

@@ -27,7 +27,7 @@ func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schem
 		case errors.Is(err, io.EOF):
 			return deliveries, nil
 		case errors.Is(err, errLineTooLong):
-			why = &schemas.Rejection{Code: schemas.TooLarge, Detail: "the line is too large for a Kafka record; send one event a line"}
+			why = &schemas.Rejection{Code: schemas.TooLarge, Message: "the line is too large for a Kafka record; send one event a line"}
 		case err != nil:
 			return deliveries, err
 		case len(buf) == 0:

@@ -112,7 +112,7 @@ func testRejectedIsKeptWhole(t *testing.T, broker string) {
 		for _, h := range m.Headers {
 			head[h.Key] = string(h.Value)
 		}
-		if head["apportion-topic"] != e.prefix+schemas.TopicIVR || head["apportion-partition"] != "0" || head["apportion-detail"] == "" {
+		if head["apportion-topic"] != e.prefix+schemas.TopicIVR || head["apportion-partition"] != "0" || head["apportion-message"] == "" {
 			t.Errorf("headers %q", m.Headers)
 		}
 		switch head["apportion-offset"] {

@@ -87,7 +87,7 @@ func recordSet(records []schemas.RecordID) []clickhouse.GroupSet {
 // headers, which ReadRejected reads.
 func ListRejected(ctx context.Context, conn driver.Conn, f RejectedFilter, limit int) ([]DeadLetter, error) {
 	where, args := f.where()
-	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id
+	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id
 		FROM rejected FINAL WHERE ` + where + ` ORDER BY arrived_ms DESC, topic, partition, offset DESC`
 	if limit > 0 {
 		query += " LIMIT " + strconv.Itoa(limit)
@@ -101,7 +101,7 @@ func ListRejected(ctx context.Context, conn driver.Conn, f RejectedFilter, limit
 func (l *DeadLetter) reason() []any {
 	w := &l.Why
 	return []any{&l.Topic, &l.Partition, &l.Offset, &l.ArrivedMS,
-		(*string)(&w.Code), &w.Field, &w.Value, &w.Detail, &w.Tenant, &w.Source, &w.ID}
+		(*string)(&w.Code), &w.Field, &w.Value, &w.Message, &w.Tenant, &w.Source, &w.ID}
 }
 
 // ReadRejected returns the dead letters of some records, whole but for values
@@ -117,7 +117,7 @@ func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.Recor
 			l.Headers = append(l.Headers, schemas.Header{Key: name, Value: []byte(values[i])})
 		}
 		return l, err
-	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id,
+	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id,
 			key, substring(payload, 1, ?), headers.name, headers.value
 		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`, maxBytes, recordSet(records))
 }

@@ -88,10 +88,10 @@ func testRejected(t *testing.T, broker string) {
 		}
 		now = max(now, l.ArrivedMS)
 		l.ArrivedMS = 0
-		if l.Why.Detail == "" {
+		if l.Why.Message == "" {
 			t.Errorf("%v does not say what is wrong", l.RecordID)
 		}
-		l.Why.Detail = ""
+		l.Why.Message = ""
 	}
 	agent, ivr := e.prefix+schemas.TopicAgent, e.prefix+schemas.TopicIVR
 	want := []DeadLetter{

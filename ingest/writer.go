@@ -243,7 +243,7 @@ func (w *writer) bury(ctx context.Context, rejected []refused) error {
 		letters[i] = message{key: r.key, value: r.value, headers: append(r.headers[:len(r.headers):len(r.headers)],
 			kafka.Header{Key: "apportion-code", Value: []byte(r.why.Code)},
 			kafka.Header{Key: "apportion-field", Value: []byte(r.why.Field)},
-			kafka.Header{Key: "apportion-detail", Value: []byte(r.why.Detail)},
+			kafka.Header{Key: "apportion-message", Value: []byte(r.why.Message)},
 			kafka.Header{Key: "apportion-topic", Value: []byte(r.topic)},
 			kafka.Header{Key: "apportion-partition", Value: strconv.AppendInt(nil, int64(r.partition), 10)},
 			kafka.Header{Key: "apportion-offset", Value: strconv.AppendInt(nil, r.offset, 10)},

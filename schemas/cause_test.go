@@ -15,7 +15,7 @@ func TestRefusalNamesTheCause(t *testing.T) {
 	for _, c := range []struct {
 		event, old, new string
 		code            Code
-		field, want     string // the beginning of the detail
+		field, want     string // the beginning of the message
 	}{
 		{sms, `"channel":"sms","quantity":10`, `"voided":"true","revision":1`, MissingField, "channel", `voided is "true" and so takes nothing back: `},
 		{sms, `"channel":"sms","quantity":10`, `"voided":1,"revision":1`, MissingField, "channel", "voided is 1 and so takes nothing back: "},
@@ -47,7 +47,7 @@ func TestRefusalNamesTheCause(t *testing.T) {
 		value := strings.Replace(c.event, c.old, c.new, 1)
 		var d Decoder
 		r := d.Decode(topic, nil, []byte(value), new(Event))
-		if r == nil || r.Code != c.code || r.Field != c.field || !strings.HasPrefix(r.Detail, c.want) {
+		if r == nil || r.Code != c.code || r.Field != c.field || !strings.HasPrefix(r.Message, c.want) {
 			t.Errorf("%s\ngot  %v\nwant %s %s: %s", value, r, c.code, c.field, c.want)
 		}
 	}

@@ -131,7 +131,7 @@ func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *
 	r := d.event(topic, e)
 	if r != nil {
 		if cause := d.cause(r, mode, value); cause != "" {
-			r.Detail = cause + "; " + r.Detail
+			r.Message = cause + "; " + r.Message
 		}
 	}
 	return r
@@ -375,8 +375,8 @@ func (d *Decoder) invalid(f field) *Rejection {
 }
 
 // reject refuses the delivery, with its identity as far as that is valid.
-func (d *Decoder) reject(code Code, f field, detail string) *Rejection {
-	r := &Rejection{Code: code, Field: fieldNames[f], Detail: detail}
+func (d *Decoder) reject(code Code, f field, message string) *Rejection {
+	r := &Rejection{Code: code, Field: fieldNames[f], Message: message}
 	if r.Value = printable(d.fields[f].raw); d.fields[f].kind == kindString {
 		r.Value = `"` + r.Value + `"`
 	}
@@ -468,20 +468,20 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 		}
 	}
 	const send = "the whole event in the value with the header content-type: " + cloudEventJSON + " or none, or its attributes in ce_ headers"
-	detail := must + "; send CloudEvents 1.0"
+	message := must + "; send CloudEvents 1.0"
 	switch {
 	case http && !found:
-		detail = "is in the header ce-specversion, as over HTTP, and on Kafka the headers begin with ce_; send " + send
+		message = "is in the header ce-specversion, as over HTTP, and on Kafka the headers begin with ce_; send " + send
 	case found && attributes:
-		detail = "is in the value and not in the headers, whose ce_ ones mean that the value is only the data; send " + send
+		message = "is in the value and not in the headers, whose ce_ ones mean that the value is only the data; send " + send
 	case found:
-		detail = fmt.Sprintf("is in the value, but content-type %q means that the value is only the data; send %s", mediaType, send)
+		message = fmt.Sprintf("is in the value, but content-type %q means that the value is only the data; send %s", mediaType, send)
 	case attributes && m == binaryMode:
-		detail = must + " in the header ce_specversion, as ce_ headers mean that the attributes are there; send " + send
+		message = must + " in the header ce_specversion, as ce_ headers mean that the attributes are there; send " + send
 	case mediaType != "" && m != wholeValue:
-		detail = fmt.Sprintf("is neither in the value nor in ce_ headers, and content-type %q says nothing of CloudEvents; send %s", mediaType, send)
+		message = fmt.Sprintf("is neither in the value nor in ce_ headers, and content-type %q says nothing of CloudEvents; send %s", mediaType, send)
 	}
-	return d.reject(NotCloudEvents, fieldSpecversion, detail)
+	return d.reject(NotCloudEvents, fieldSpecversion, message)
 }
 
 // attributePrefix begins the name of a header that is an attribute.

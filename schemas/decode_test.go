@@ -532,7 +532,7 @@ func TestAdviceNamesTheCause(t *testing.T) {
 	} {
 		var d Decoder
 		r := d.Decode(AgentSession, c.headers, []byte(c.value), new(Event))
-		if r == nil || r.Code != NotCloudEvents || r.Field != "specversion" || r.Detail != c.want {
+		if r == nil || r.Code != NotCloudEvents || r.Field != "specversion" || r.Message != c.want {
 			t.Errorf("%q: got  %v\nwant %s", c.headers, r, c.want)
 		}
 	}

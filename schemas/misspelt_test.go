@@ -42,7 +42,7 @@ func TestMisspelt(t *testing.T) {
 			r := d.Decode(c.kind, nil, []byte(value), new(Event))
 			switch {
 			case r == nil && c.field == "":
-			case r == nil || r.Code != MisspeltField || r.Field != c.field || r.Value != `"`+c.sent+`"` || !strings.Contains(r.Detail, "spell it "+c.field):
+			case r == nil || r.Code != MisspeltField || r.Field != c.field || r.Value != `"`+c.sent+`"` || !strings.Contains(r.Message, "spell it "+c.field):
 				t.Errorf("got %v, want %s for %s", r, c.sent, c.field)
 			}
 		})

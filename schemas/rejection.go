@@ -42,8 +42,8 @@ type Rejection struct {
 	// cut to at most 100 characters and safe to print; for a misspelt member
 	// its name, as it was sent; "" where there is none.
 	Value string
-	// Detail says what is wrong and what would be right.
-	Detail string
+	// Message says what is wrong and what would be right.
+	Message string
 	// Tenant, Source and ID are the identity (R8), each "" where it could not
 	// be read or is itself invalid. A refused correction of a known event is
 	// found by them (R22).
@@ -56,5 +56,5 @@ func (r *Rejection) Error() string {
 	if r.Field != "" {
 		text += strings.TrimSuffix(r.Field+" "+r.Value, " ") + ": "
 	}
-	return text + r.Detail
+	return text + r.Message
 }

@@ -41,7 +41,7 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 		if strings.TrimSpace(run.Accounts[i.Tenant].Seller.Name) != "" {
 			continue
 		}
-		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Detail: "is not there, and FOCUS needs it",
+		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Message: "is not there, and FOCUS needs it",
 			Advice: inConfiguration}
 	}
 	out := csv.NewWriter(w)

@@ -12,7 +12,7 @@ import (
 func PDF(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
 	refuse := func(code, field, advice string) error {
 		return &Refusal{Tenant: invoice.Tenant, Invoice: invoice.ID, File: "pdf/" + invoice.ID + ".pdf",
-			Code: code, Field: field, Detail: absent, Advice: advice}
+			Code: code, Field: field, Message: absent, Advice: advice}
 	}
 	switch {
 	case account.Tenant == nil || account.Tenant.BillTo == nil:

@@ -23,13 +23,13 @@ type Refusal struct {
 	File    string `json:"file"`              // the one that is left out, such as ubl/INV-Sub1-202610.xml
 	Code    string `json:"code"`
 	Field   string `json:"field"` // of the registry document's tenant, of the configuration, or of the invoice
-	Detail  string `json:"detail"`
+	Message string `json:"message"`
 	Advice  string `json:"advice"`
 }
 
 // Error says which file is left out, why, and what to do.
 func (r *Refusal) Error() string {
-	left := fmt.Sprintf("%s left out: %s: %s %s; %s", r.File, r.Code, r.Field, r.Detail, r.Advice)
+	left := fmt.Sprintf("%s left out: %s: %s %s; %s", r.File, r.Code, r.Field, r.Message, r.Advice)
 	if r.Tenant == "" {
 		return left
 	}

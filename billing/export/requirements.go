@@ -15,7 +15,7 @@ import (
 // requirement is a field of the seller's configuration or of the buyer's document without which the rules find an
 // invoice invalid.
 type requirement struct {
-	field, detail string
+	field, message string
 	unmet         func(p *invoiceParties) bool
 }
 
@@ -145,7 +145,7 @@ var greek = []requirement{
 
 // missing returns the first field without which the rules find the invoice invalid, and what is the matter with it:
 // those of EN 16931, then those of Peppol, then its national ones; nothing where all is there.
-func (p *invoiceParties) missing() (field, detail string) {
+func (p *invoiceParties) missing() (field, message string) {
 	required := en16931
 	if p.peppol {
 		from := p.seller.address.Country
@@ -157,7 +157,7 @@ func (p *invoiceParties) missing() (field, detail string) {
 	}
 	for _, r := range required {
 		if r.unmet(p) {
-			return r.field, r.detail
+			return r.field, r.message
 		}
 	}
 	return "", ""

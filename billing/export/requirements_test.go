@@ -95,7 +95,7 @@ func TestUBLRefusals(t *testing.T) {
 		var r *Refusal
 		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)
-		} else if r.Tenant != "acme" || r.Invoice != "INV-Sub1-202610" || r.File != "ubl/INV-Sub1-202610.xml" || r.Detail == "" || r.Advice == "" {
+		} else if r.Tenant != "acme" || r.Invoice != "INV-Sub1-202610" || r.File != "ubl/INV-Sub1-202610.xml" || r.Message == "" || r.Advice == "" {
 			t.Errorf("%s: %+v", c.name, r)
 		}
 	}

@@ -23,7 +23,7 @@ func plainly(t testing.TB) {
 		format.write = func(w io.Writer, i billing.Invoice, account billing.Account, _ bool) error {
 			if account.Tenant.BillTo == nil {
 				return &Refusal{Tenant: i.Tenant, Invoice: i.ID, File: folder + "/" + i.ID + extension, Code: "missing_bill_to", Field: "billTo",
-					Detail: "is not there", Advice: "add billTo to its registry document"}
+					Message: "is not there", Advice: "add billTo to its registry document"}
 			}
 			_, err := io.WriteString(w, folder+" "+i.ID+"\n")
 			return err

@@ -67,8 +67,8 @@ type invoiceParties struct {
 // newInvoiceParties puts seller and buyer together, or says what is missing for a valid file.
 func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoiceParties, *Refusal) {
 	seller := account.Seller
-	refuse := func(code, field, detail, advice string) *Refusal {
-		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, detail, advice}
+	refuse := func(code, field, message, advice string) *Refusal {
+		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, message, advice}
 	}
 	// First, since no buyer would help.
 	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
@@ -103,10 +103,10 @@ func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoi
 	if p.has(notSubject) { // which forbids them (BR-O-02)
 		p.seller.vatID, p.buyer.vatID = "", ""
 	}
-	if field, detail := p.missing(); strings.HasPrefix(field, "seller.") {
-		return nil, refuse(missingSeller, field, detail, inConfiguration)
+	if field, message := p.missing(); strings.HasPrefix(field, "seller.") {
+		return nil, refuse(missingSeller, field, message, inConfiguration)
 	} else if field != "" {
-		return nil, refuse(missingBillTo, field, detail, inRegistry)
+		return nil, refuse(missingBillTo, field, message, inRegistry)
 	}
 	return p, nil
 }

@@ -41,16 +41,16 @@ type checkedEvents struct {
 
 // refusedLine is a delivery that would be refused, at its line of a file, from 1.
 type refusedLine struct {
-	File   string       `json:"file"`
-	Line   int64        `json:"line"`
-	Code   schemas.Code `json:"code"`
-	Field  string       `json:"field"`
-	Value  string       `json:"value"`
-	Detail string       `json:"detail"`
-	Tenant string       `json:"tenant"`
-	Source string       `json:"source"`
-	ID     string       `json:"id"`
-	text   string
+	File    string       `json:"file"`
+	Line    int64        `json:"line"`
+	Code    schemas.Code `json:"code"`
+	Field   string       `json:"field"`
+	Value   string       `json:"value"`
+	Message string       `json:"message"`
+	Tenant  string       `json:"tenant"`
+	Source  string       `json:"source"`
+	ID      string       `json:"id"`
+	text    string
 }
 
 func (a *app) checkEvents(ctx context.Context, files []string) error {
@@ -59,7 +59,7 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 		n, err := a.checkFile(ctx, file, func(line int64, why *schemas.Rejection) {
 			result.Rejected[why.Code]++
 			result.Refused = append(result.Refused, refusedLine{
-				file, line, why.Code, why.Field, why.Value, why.Detail, why.Tenant, why.Source, why.ID, why.Error(),
+				file, line, why.Code, why.Field, why.Value, why.Message, why.Tenant, why.Source, why.ID, why.Error(),
 			})
 		})
 		result.Deliveries += n

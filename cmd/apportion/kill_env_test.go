@@ -393,10 +393,10 @@ type storedEvent struct {
 
 // storedRefusal is a row of rejected but for its place.
 type storedRefusal struct {
-	Arrived                    int64
-	Code, Field, Value, Detail string
-	Tenant, Source, ID         string
-	Key, Payload, Headers      string
+	Arrived                     int64
+	Code, Field, Value, Message string
+	Tenant, Source, ID          string
+	Key, Payload, Headers       string
 }
 
 // check takes in what is left and holds everything to what is on the broker: the ledger covers every offset once,
@@ -427,7 +427,7 @@ func (s *scenario) check() {
 		}
 		var e schemas.Event
 		if why := decoder.Decode(types[r.Topic], headers, r.Value, &e); why != nil {
-			refusals[at] = storedRefusal{r.Timestamp.UnixMilli(), string(why.Code), why.Field, why.Value, why.Detail,
+			refusals[at] = storedRefusal{r.Timestamp.UnixMilli(), string(why.Code), why.Field, why.Value, why.Message,
 				why.Tenant, why.Source, why.ID, string(r.Key), string(r.Value), strings.Join(text, ",")}
 			continue
 		}
@@ -465,9 +465,9 @@ func (s *scenario) check() {
 		return []any{&e.Tenant, &e.Type, &e.Source, &e.ID, &e.Revision, &e.Voided, &e.Time, &e.At, &e.Start, &e.End,
 			&e.Agent, &e.EntryPoint, &e.Channel, &e.Quantity, &e.Subscription, &e.Class, &e.Arrived}
 	}))
-	compare(s.t, "rejected", refusals, rows(s, `SELECT DISTINCT topic, partition, offset, arrived_ms, code, field, value, detail, tenant,
+	compare(s.t, "rejected", refusals, rows(s, `SELECT DISTINCT topic, partition, offset, arrived_ms, code, field, value, message, tenant,
 		source, id, key, payload, arrayStringConcat(arrayMap(h -> concat(h.1, '=', h.2), headers), ',') FROM rejected`, func(r *storedRefusal) []any {
-		return []any{&r.Arrived, &r.Code, &r.Field, &r.Value, &r.Detail, &r.Tenant, &r.Source, &r.ID, &r.Key, &r.Payload, &r.Headers}
+		return []any{&r.Arrived, &r.Code, &r.Field, &r.Value, &r.Message, &r.Tenant, &r.Source, &r.ID, &r.Key, &r.Payload, &r.Headers}
 	}))
 
 	letters := make(map[place]int)

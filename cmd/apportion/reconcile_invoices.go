@@ -38,7 +38,7 @@ func (a *app) followToInvoices(ctx context.Context, r *reconciliation, period ci
 	}
 	for _, issue := range all {
 		if stop := issue.Changed(invoices[issue.ID]); stop != nil {
-			r.differ(issue.Tenant, fmt.Sprintf("%s: %s; %s", issue.Period, stop.Detail, stop.Advice))
+			r.differ(issue.Tenant, fmt.Sprintf("%s: %s; %s", issue.Period, stop.Message, stop.Advice))
 		}
 	}
 	for tenant := range issues {

@@ -154,13 +154,13 @@ type rejectedEntry struct {
 	Code      schemas.Code `json:"code"`
 	Field     string       `json:"field"`
 	Value     string       `json:"value"`
-	Detail    string       `json:"detail"`
+	Message   string       `json:"message"`
 }
 
 func newRejectedEntry(l *ingest.DeadLetter) rejectedEntry {
 	w := &l.Why
 	return rejectedEntry{civil.FormatMillis(l.ArrivedMS), l.Topic, l.Partition, l.Offset,
-		w.Tenant, w.Source, w.ID, w.Code, w.Field, w.Value, w.Detail}
+		w.Tenant, w.Source, w.ID, w.Code, w.Field, w.Value, w.Message}
 }
 
 const noneRejected = "no refused delivery is chosen\n"
@@ -188,7 +188,7 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 		l := &letters[i]
 		result[i] = newRejectedEntry(l)
 		rows[i] = []string{result[i].Time, l.RecordID.String(), escape(l.Why.Tenant), event(l.Why.Source, l.Why.ID),
-			string(l.Why.Code), l.Why.Field, shorten(l.Why.Value, 40), shorten(l.Why.Detail, 60)}
+			string(l.Why.Code), l.Why.Field, shorten(l.Why.Value, 40), shorten(l.Why.Message, 60)}
 	}
 	return a.print(result, func(w io.Writer) {
 		if len(rows) == 0 {

@@ -142,7 +142,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 		}
 		for _, stop := range run.Stopped {
 			stopped[stop.Code]++
-			s.a.log.Warn("stopped", "tenant", stop.Tenant, "period", stop.Period, "code", stop.Code, "rule", stop.Rule, "detail", stop.Detail, "advice", stop.Advice)
+			s.a.log.Warn("stopped", "tenant", stop.Tenant, "period", stop.Period, "code", stop.Code, "rule", stop.Rule, "message", stop.Message, "advice", stop.Advice)
 		}
 	}
 	last, err := biller.LastFindings(ctx)
@@ -182,7 +182,7 @@ func (s *schedule) writeFiles(ctx context.Context, biller *billing.Biller) error
 		}
 		if len(run.Stopped) > 0 {
 			for _, stop := range run.Stopped {
-				s.a.log.Error("no files written", "tenant", stop.Tenant, "period", period, "code", stop.Code, "rule", stop.Rule, "detail", stop.Detail, "advice", stop.Advice)
+				s.a.log.Error("no files written", "tenant", stop.Tenant, "period", period, "code", stop.Code, "rule", stop.Rule, "message", stop.Message, "advice", stop.Advice)
 			}
 			continue
 		}

@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS rejected
     code       LowCardinality(String) COMMENT 'why it was refused: a code of the event contract',
     field      LowCardinality(String) COMMENT 'the offending attribute or field, where there is one',
     value      String COMMENT 'the offending value, shortened',
-    detail     String COMMENT 'what is wrong with it, in words',
+    message    String COMMENT 'what is wrong with it, in words',
     tenant     String COMMENT 'tenantid where it could be read (R22)',
     source     String COMMENT 'source where it could be read (R22)',
     id         String COMMENT 'id where it could be read (R22)',

@@ -44,7 +44,7 @@ FROM (SELECT arrayJoin([
 
 INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES ('usage', 0, 0, 9999, 0, 0, 0);
 
-INSERT INTO rejected (topic, partition, offset, arrived_ms, code, field, value, detail, tenant, source, id) VALUES
+INSERT INTO rejected (topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id) VALUES
     ('usage', 0, 6000, 1791970000000, 'end_before_start', 'endTime', '2026-10-14T05:00:00Z', 'the session ends before it starts', 'acme', '/acd', 'x-1'),
     ('usage', 0, 6001, 1791970060000, 'end_before_start', 'endTime', '2026-10-14T05:30:00Z', 'the session ends before it starts', 'acme', '/acd', 'x-2'),
     ('usage', 0, 6002, 1791970120000, 'unknown_type', 'type', 'agent.sesion', 'there is no such type', 'acme', '/crm', 'x-3');
