@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v4"
+	"apportion/schemas/strict"
 )
 
 // Hole is a run of offsets of a usage topic that are gone: they will never be read, and were never taken in.
@@ -55,15 +55,15 @@ func decideHole(s State, c Command) []Refusal {
 }
 
 // number reads a whole number from 0 to most.
-func (r *reader) number(most int64, set func(int64)) field {
-	return func(path string, n *yaml.Node) {
-		text, plain, ok := r.scalar(path, n, "a whole number")
+func (r reader) number(most int64, set func(int64)) strict.Field {
+	return func(path string, n *strict.Node) {
+		text, plain, ok := r.Scalar(path, n, "a whole number")
 		if !ok {
 			return
 		}
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || !plain || v < 0 || v > most {
-			r.refuse(n, codeInvalidField, path, text, "not a whole number from 0 to %d", most)
+			r.Refuse(n, codeInvalidField, path, text, "not a whole number from 0 to %d", most)
 			return
 		}
 		set(v)

@@ -8,8 +8,7 @@ import (
 	"strconv"
 
 	"apportion/schemas/civil"
-
-	"go.yaml.in/yaml/v4"
+	"apportion/schemas/strict"
 )
 
 // Claim says what a period of a tenant is issued as (R20). Its lines are stored before it is given, under the id of the
@@ -120,9 +119,9 @@ func (c *checker) claim(claim Claim) {
 }
 
 // basis notes that there is one; its text is taken from the record as it is.
-func (r *reader) basis(path string, n *yaml.Node) {
-	if n.Kind != yaml.MappingNode {
-		r.refuse(n, codeInvalidField, path, n.Value, "write fields with names here, not %s", kindOf(n))
+func (r reader) basis(path string, n *strict.Node) {
+	if !r.IsObject(n) {
+		r.Refuse(n, codeInvalidField, path, n.Value, "write fields with names here")
 	}
 }
 

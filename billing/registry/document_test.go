@@ -142,7 +142,7 @@ func TestParseProblems(t *testing.T) {
 		{"{", []string{"1 malformed_document "}, "JSON"},
 		{"{} {}", []string{"1 malformed_document "}, "follows"},
 		{"tenants: ]", []string{"1 malformed_document "}, "YAML"},
-		{"tenants: []\n---\ntenants: []", []string{"1 malformed_document "}, "YAML"},
+		{"tenants: []\n---\ntenants: []", []string{"2 malformed_document "}, "YAML"},
 		{"{\"tenants\": [{\n\"name\": \"\\ud800\"}]}", []string{"2 malformed_document "}, "JSON"},
 		{"- 1", []string{"1 invalid_field "}, "a list"},
 		{"{}", []string{"1 missing_field tenants"}, "no tenants"},

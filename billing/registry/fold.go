@@ -8,8 +8,7 @@ import (
 	"strings"
 
 	"apportion/schemas/civil"
-
-	"go.yaml.in/yaml/v4"
+	"apportion/schemas/strict"
 )
 
 // The commands.
@@ -96,62 +95,68 @@ func (c Command) MarshalJSON() ([]byte, error) {
 // Unreadable says why, with as much of its identity as could be read, so that the fold goes on.
 func DecodeCommand(value []byte) Command {
 	c := Command{Base: NoBase, Hash: hashOf(value)}
-	envelope, document := reader{json: true}, reader{json: true}
+	strictly, root := strict.ReadJSON(value)
+	envelope, document := reader{strictly}, reader{strictly.Fork()}
 	var specversion, kind, time string
 	var period *civil.Month
-	var data *yaml.Node
-	if root := envelope.loadJSON(value); root != nil {
-		attributes := fields{
-			"specversion": envelope.text(&specversion), "id": envelope.text(&c.ID), "source": envelope.text(&c.Source),
-			"type": envelope.text(&kind), "time": envelope.text(&time), "tenantid": envelope.text(&c.TenantID),
-			"authtype": envelope.text(&c.By.Type), "authid": envelope.text(&c.By.ID),
-			"data": func(_ string, n *yaml.Node) { data = n },
+	var data *strict.Node
+	if root != nil {
+		attributes := strict.Fields{
+			"specversion": envelope.Text(&specversion), "id": envelope.Text(&c.ID), "source": envelope.Text(&c.Source),
+			"type": envelope.Text(&kind), "time": envelope.Text(&time), "tenantid": envelope.Text(&c.TenantID),
+			"authtype": envelope.Text(&c.By.Type), "authid": envelope.Text(&c.By.ID),
+			"data": func(_ string, n *strict.Node) { data = n },
 		}
 		// Other attributes are extensions, which CloudEvents leaves to whoever carries the event.
-		envelope.members("", root, func(name string, _, n *yaml.Node) {
+		envelope.Members("", root, func(name string, _, n *strict.Node) {
 			if read, ok := attributes[name]; ok {
 				read(name, n)
 			}
 		})
-		if data == nil {
-			data = &yaml.Node{Kind: yaml.MappingNode, Line: root.Line}
-		}
-		envelope.object("data", data, fields{
-			"command": envelope.text(&c.Command),
-			"base":    envelope.offset(&c.Base),
-			"tenant": func(_ string, n *yaml.Node) {
-				t := document.tenant(tenantPath(c.TenantID), n)
-				c.Tenant = &t
-			},
-			"telephony": envelope.text(&c.Telephony),
-			"period":    envelope.month(&period),
-			"topic":     envelope.text(&c.Hole.Topic),
-			"partition": envelope.number(math.MaxInt32, func(v int64) { c.Hole.Partition = int32(v) }),
-			"first":     envelope.number(math.MaxInt64, func(v int64) { c.Hole.First = v }),
-			"last":      envelope.number(math.MaxInt64, func(v int64) { c.Hole.Last = v }),
-			"reason":    envelope.text(&c.Reason),
-			"seq":       envelope.number(math.MaxInt32, func(v int64) { c.Claim.Seq = int(v) }),
-			"lines":     envelope.number(math.MaxInt32, func(v int64) { c.Claim.Lines = int(v) }),
-			"linesHash": envelope.text(&c.Claim.LinesHash),
-			"previous":  envelope.text(&c.Claim.Previous),
-			"basis":     envelope.basis,
-		})
-		if c.Command == ClaimIssue {
-			c.Claim.Basis = basisOf(value)
-		}
+	}
+	if data != nil {
+		period = c.readData(envelope, document, data)
+	}
+	if c.Command == ClaimIssue {
+		c.Claim.Basis = basisOf(value)
 	}
 	var check checker
-	for _, p := range envelope.problems {
-		check.refuse(codeMalformedCommand, p.Field, p.Value, "%s", p.Message)
+	for _, p := range envelope.Problems {
+		check.refuse(codeMalformedCommand, p.Path, p.Value, "%s", p.Message)
 	}
 	if len(check.refusals) == 0 {
 		check.envelope(&c, specversion, kind, time, period)
 	}
-	for _, p := range document.problems {
-		check.refusals = append(check.refusals, p.Refusal)
+	for _, p := range document.Problems {
+		check.refuse(p.Code, p.Path, p.Value, "%s", p.Message)
 	}
 	c.Unreadable = check.refusals
 	return c
+}
+
+// readData reads what is asked for. The tenant's document has refusals of its own.
+func (c *Command) readData(envelope, document reader, data *strict.Node) (period *civil.Month) {
+	envelope.Object("data", data, strict.Fields{
+		"command": envelope.Text(&c.Command),
+		"base":    envelope.offset(&c.Base),
+		"tenant": func(_ string, n *strict.Node) {
+			t := document.tenant(tenantPath(c.TenantID), n)
+			c.Tenant = &t
+		},
+		"telephony": envelope.Text(&c.Telephony),
+		"period":    envelope.month(&period),
+		"topic":     envelope.Text(&c.Hole.Topic),
+		"partition": envelope.number(math.MaxInt32, func(v int64) { c.Hole.Partition = int32(v) }),
+		"first":     envelope.number(math.MaxInt64, func(v int64) { c.Hole.First = v }),
+		"last":      envelope.number(math.MaxInt64, func(v int64) { c.Hole.Last = v }),
+		"reason":    envelope.Text(&c.Reason),
+		"seq":       envelope.number(math.MaxInt32, func(v int64) { c.Claim.Seq = int(v) }),
+		"lines":     envelope.number(math.MaxInt32, func(v int64) { c.Claim.Lines = int(v) }),
+		"linesHash": envelope.Text(&c.Claim.LinesHash),
+		"previous":  envelope.Text(&c.Claim.Previous),
+		"basis":     envelope.basis,
+	})
+	return period
 }
 
 // envelope checks the attributes of a command and the fields that its kind needs.
@@ -202,16 +207,16 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 	}
 }
 
-// offset reads a place in the command log, or NoBase.
-func (r *reader) offset(dst *int64) field {
-	return func(path string, n *yaml.Node) {
-		text, plain, ok := r.scalar(path, n, "an offset")
+// offset reads an offset of the command log, or NoBase.
+func (r reader) offset(dst *int64) strict.Field {
+	return func(path string, n *strict.Node) {
+		text, plain, ok := r.Scalar(path, n, "an offset")
 		if !ok {
 			return
 		}
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || !plain || v < NoBase {
-			r.refuse(n, codeInvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
+			r.Refuse(n, codeInvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
 			return
 		}
 		*dst = v

@@ -9,8 +9,7 @@ import (
 	"unicode/utf8"
 
 	"apportion/schemas/civil"
-
-	"go.yaml.in/yaml/v4"
+	"apportion/schemas/strict"
 )
 
 // Hold says that a tenant's period is not to be issued until somebody releases it (R20). Holds stand in the
@@ -95,15 +94,15 @@ func (c *checker) unknownTenant(id string) {
 }
 
 // month reads a billing period.
-func (r *reader) month(dst **civil.Month) field {
-	return func(path string, n *yaml.Node) {
-		text, _, ok := r.scalar(path, n, "a period")
+func (r reader) month(dst **civil.Month) strict.Field {
+	return func(path string, n *strict.Node) {
+		text, _, ok := r.Scalar(path, n, "a period")
 		if !ok {
 			return
 		}
 		m, err := civil.ParseMonth(text)
 		if err != nil {
-			r.refuse(n, codeInvalidField, path, text, "not a period; write it as YYYY-MM, such as 2026-10")
+			r.Refuse(n, codeInvalidField, path, text, "not a period; write it as YYYY-MM, such as 2026-10")
 			return
 		}
 		*dst = &m

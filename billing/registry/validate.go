@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/strict"
 	"apportion/schemas/typo"
 
 	"github.com/shopspring/decimal"
@@ -19,10 +20,10 @@ import (
 // The codes of refusals. Those from codeDuplicateSubscription to codeTelephonyMismatch are named by the rules;
 // those after it belong to the command log.
 const (
-	codeMalformedDocument = "malformed_document" // not one YAML or JSON document
-	codeUnknownField      = "unknown_field"      // a field that the document does not have
-	codeMissingField      = "missing_field"      // a needed field is absent or empty
-	codeInvalidField      = "invalid_field"      // wrong type, or a value that is not allowed there
+	codeMalformedDocument = strict.Malformed // not one YAML or JSON document
+	codeUnknownField      = strict.Unknown   // a field that the document does not have
+	codeMissingField      = "missing_field"  // a needed field is absent or empty
+	codeInvalidField      = strict.Invalid   // wrong type, or a value that is not allowed there
 
 	codeDuplicateSubscription = "duplicate_subscription" // R1
 	codeImmutableField        = "immutable_field"        // R1
