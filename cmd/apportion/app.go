@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"apportion/billing/export"
+	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
@@ -36,7 +37,7 @@ type app struct {
 
 	// These stand once a command has begun.
 	begun   bool
-	cfg     Config
+	cfg     config.Config
 	sources map[string]string // where each setting came from, by key
 	log     *slog.Logger
 
@@ -66,8 +67,8 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 		if a.logLevel != "" {
 			a.set = append(a.set, "log.level="+a.logLevel)
 		}
-		if a.cfg, a.sources, err = loadConfig(a.configFile, a.environ, a.set); err != nil {
-			return err
+		if a.cfg, a.sources, err = config.Load(a.configFile, a.environ, a.set); err != nil {
+			return usageError{err}
 		}
 		a.log = newLogger(a.stderr, a.cfg)
 		slog.SetDefault(a.log)
@@ -121,7 +122,7 @@ func (a *app) exitCode(err error) int {
 	return exitFailed
 }
 
-func newLogger(w io.Writer, cfg Config) *slog.Logger {
+func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.Log.Level)); err != nil {
 		panic(err) // the configuration has been checked
@@ -140,8 +141,8 @@ func (a *app) brokers() (brokers ingest.Brokers, err error) {
 		return brokers, notConfigured("Kafka", "kafka.brokers")
 	}
 	brokers.Addrs = k.Brokers
-	if brokers.TLS, err = k.TLS.load("kafka.tls"); err != nil {
-		return brokers, err
+	if brokers.TLS, err = k.TLS.Load("kafka.tls"); err != nil {
+		return brokers, usageError{err}
 	}
 	if k.SASL.Mechanism != "" {
 		if brokers.SASL, err = ingest.SASL(k.SASL.Mechanism, k.SASL.User, k.SASL.Password); err != nil {
@@ -168,9 +169,9 @@ func (a *app) clickhouseOptions() (*clickhouse.Options, error) {
 	if len(c.Addr) == 0 {
 		return nil, notConfigured("ClickHouse", "clickhouse.addr")
 	}
-	secure, err := c.TLS.load("clickhouse.tls")
+	secure, err := c.TLS.Load("clickhouse.tls")
 	if err != nil {
-		return nil, err
+		return nil, usageError{err}
 	}
 	options := &clickhouse.Options{
 		Addr:         c.Addr,

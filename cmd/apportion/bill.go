@@ -185,7 +185,7 @@ func (a *app) newBiller(conn driver.Conn, fold *registryFold, by registry.Actor,
 	return &billing.Biller{
 		State:     fold.state,
 		Rules:     a.billingRules(),
-		Seller:    a.cfg.Seller.seller(),
+		Seller:    a.cfg.Seller.Sender(),
 		ItemCodes: a.cfg.Files.ItemCodes,
 		Usage:     a.usage(conn),
 		Lines:     a.invoiceLines(conn),

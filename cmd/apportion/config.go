@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -32,9 +33,9 @@ underscores between the words: kafka.topicPrefix is APPORTION_KAFKA_TOPIC_PREFIX
 			var rows [][]string
 			a.warnOfClearPassword()
 			a.sources["time.zoneData"] += ": edition " + civil.Edition()
-			for _, s := range settings(&a.cfg) {
-				result = append(result, row{s.key, s.String(), a.sources[s.key]})
-				rows = append(rows, []string{s.key, s.String(), a.sources[s.key]})
+			for _, s := range config.Settings(&a.cfg) {
+				result = append(result, row{s.Key, s.String(), a.sources[s.Key]})
+				rows = append(rows, []string{s.Key, s.String(), a.sources[s.Key]})
 			}
 			return a.print(result, func(w io.Writer) { writeTable(w, []string{"KEY", "VALUE", "SOURCE"}, rows) })
 		}),

@@ -13,6 +13,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/registry"
+	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -215,8 +216,8 @@ func (a *app) demoBill(ctx context.Context, flags billFlags) (*billing.Run, erro
 }
 
 // sampleSeller is who sends the invoices of a demo that no seller is configured for.
-func sampleSeller() SellerConfig {
-	s := DefaultConfig().Seller
+func sampleSeller() config.Seller {
+	s := config.Default().Seller
 	s.Name, s.VATID, s.RegistrationID = "Sample Seller AB", "SE556677889901", "5566778899"
 	s.Address.Street, s.Address.City, s.Address.Postcode, s.Address.Country = "Gatan 1", "Stockholm", "111 22", "SE"
 	s.Payment.IBAN = "SE4550000000058398257466"

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
 
 	"github.com/spf13/cobra"
@@ -80,15 +81,15 @@ func (a *app) startServers(ctx context.Context, data string) (*embedded.Servers,
 	if err != nil {
 		return nil, err
 	}
-	a.cfg.Kafka.Brokers, a.cfg.Kafka.TLS, a.cfg.Kafka.SASL = []string{servers.Kafka}, TLSConfig{}, SASLConfig{}
+	a.cfg.Kafka.Brokers, a.cfg.Kafka.TLS, a.cfg.Kafka.SASL = []string{servers.Kafka}, config.TLS{}, config.SASL{}
 	a.cfg.ClickHouse.Addr, a.cfg.ClickHouse.Cluster = []string{servers.ClickHouse}, ""
-	a.cfg.ClickHouse.User, a.cfg.ClickHouse.Password, a.cfg.ClickHouse.TLS = "default", "", TLSConfig{}
+	a.cfg.ClickHouse.User, a.cfg.ClickHouse.Password, a.cfg.ClickHouse.TLS = "default", "", config.TLS{}
 	return servers, nil
 }
 
 // writeConfig writes the configuration as a file that --config takes, whole or not at all: somebody may be
 // waiting for it to appear.
-func writeConfig(file string, cfg Config) error {
+func writeConfig(file string, cfg config.Config) error {
 	body, err := yaml.Dump(cfg)
 	if err != nil {
 		return err

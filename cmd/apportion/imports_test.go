@@ -39,6 +39,7 @@ var layers = []struct {
 	{"deploy/embedded", nil, "the local servers are servers like any other and know nothing of us"},
 	{"deploy/embedded/servicetest", []string{"deploy/embedded"}, "tests of every package share it"},
 	{"schemas/tables/tablestest", []string{"schemas/tables", "deploy/embedded/servicetest"}, "tests of every package share it"},
+	{"cmd/apportion/config", []string{"ingest/...", "billing", "billing/registry", "billing/export", "schemas/..."}, "settings are checked by whoever they are for, and nothing is opened while they are read"},
 	{"cmd/apportion", []string{"..."}, "main wires everything"},
 }
 
@@ -53,13 +54,13 @@ var confined = []struct {
 	{"github.com/twmb/franz-go", []string{"deploy/embedded"}, "it serves the embedded broker; clients use kafka-go, as against any other"},
 	{"github.com/ebitengine/purego", []string{"deploy/embedded"}, "only the child process that is ClickHouse loads a library"},
 	{"github.com/go-text/typesetting", []string{"billing/export/pdf/fonts"}, "a page asks for lines of text and does not care how glyphs are chosen"},
-	{"github.com/robfig/cron", []string{"cmd/apportion"}, "a billing run is a plain function of a period; when it runs is the program's business"},
+	{"github.com/robfig/cron", []string{"cmd/apportion/..."}, "a billing run is a plain function of a period; when it runs is the program's business"},
 	{"github.com/parquet-go/parquet-go", []string{"cmd/apportion"}, "evidence streams from the database to a file, which only the program sees both of"},
 	{"github.com/xuri/excelize", []string{"billing/export"}, "it takes floats for numbers; only the file that knows which are exact may hand it any"},
 	{module + "schemas/tables/tablestest", nil, "only tests make databases that go when they end"},
 	{"database/sql", []string{"schemas/tables/...", "cmd/apportion"}, "only migrations need it; everything else speaks the native protocol"},
 	{"math/rand", []string{"schemas/retry"}, "the same events must give the same bytes (R23); only waiting is random"},
-	{"os", []string{"ingest", "billing/export", "deploy/embedded", "deploy/embedded/servicetest", "cmd/apportion"}, "what a rule depends on comes in as a value"},
+	{"os", []string{"ingest", "billing/export", "deploy/embedded", "deploy/embedded/servicetest", "cmd/apportion/..."}, "what a rule depends on comes in as a value"},
 }
 
 // A word of Go source that some packages may not use.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/tables"
@@ -61,7 +62,7 @@ func TestHostileProfile(t *testing.T) {
 
 // TestPinnedSettingsStand: a connection has every pinned setting, whatever the profile says.
 func TestPinnedSettingsStand(t *testing.T) {
-	a := &app{cfg: DefaultConfig()}
+	a := &app{cfg: config.Default()}
 	a.cfg.ClickHouse.Addr, a.cfg.ClickHouse.Database, a.cfg.ClickHouse.User = []string{hostileServer(t, profileXML(hostile))}, "", "hostile"
 	options, err := a.clickhouseOptions()
 	if err != nil {

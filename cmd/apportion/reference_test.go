@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/cmd/apportion/config"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -176,14 +178,14 @@ func TestPagesShowCommands(t *testing.T) {
 
 // The page of the configuration has every setting with its default and its environment variable, in their order.
 func TestReferenceHasEverySetting(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := config.Default()
 	var want []string
-	for _, s := range settings(&cfg) {
+	for _, s := range config.Settings(&cfg) {
 		value := ""
 		if v := s.String(); v != "" {
 			value = "`" + v + "`"
 		}
-		want = append(want, fmt.Sprintf("`%s` %s `%s`", s.key, value, s.variable()))
+		want = append(want, fmt.Sprintf("`%s` %s `%s`", s.Key, value, s.Variable()))
 	}
 	tables := reference(t, "configuration.md")
 	var got []string
@@ -204,7 +206,7 @@ func TestReferenceHasEverySetting(t *testing.T) {
 			t.Fatalf("configuration.md: row %d is %s, want %s", i+1, cmp.Or(a, "missing"), cmp.Or(b, "nothing"))
 		}
 	}
-	for _, name := range otherVariables {
+	for _, name := range config.OtherVariables {
 		if !slices.ContainsFunc(tables["Configuration"], func(row []string) bool { return row[0] == "`"+name+"`" }) {
 			t.Errorf("configuration.md does not have %s", name)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas"
 
@@ -52,8 +53,8 @@ func executeSQL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(conn.Exec(context.Background(), args[0]))
 }
 
-func scriptConfig(ts *testscript.TestScript) Config {
-	cfg, _, err := loadConfig(ts.MkAbs("apportion.yaml"), nil, nil)
+func scriptConfig(ts *testscript.TestScript) config.Config {
+	cfg, _, err := config.Load(ts.MkAbs("apportion.yaml"), nil, nil)
 	ts.Check(err)
 	return cfg
 }

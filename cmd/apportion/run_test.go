@@ -81,37 +81,6 @@ func TestUsageErrorIsPermanent(t *testing.T) {
 	}
 }
 
-// The schedule is in UTC, whatever the machine's zone and the clock changes of others: one firing an hour.
-func TestTimetable(t *testing.T) {
-	for expression, want := range map[string]string{
-		"7 * * * *": "", "@hourly": "", "@every 90m": "", "0 4 29 2 *": "",
-		"":                      "empty",
-		"7 * * *":               "expected exactly 5 fields",
-		"61 * * * *":            "above maximum",
-		"0 4 30 2 *":            "never comes",
-		"CRON_TZ=UTC":           "names a time zone",
-		"TZ=Europe/Oslo 0 4 *":  "names a time zone",
-		"CRON_TZ=UTC 0 4 * * *": "names a time zone",
-	} {
-		_, err := parseTimetable(expression)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%q: %v, want %q", expression, err, want)
-		}
-	}
-	timetable, err := parseTimetable(DefaultConfig().Schedule.Issue)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.Date(2026, 10, 24, 0, 0, 0, 0, time.UTC)
-	for range 100 {
-		next := timetable.Next(at)
-		if gap := next.Sub(at); at.Minute() == 7 && gap != time.Hour || next.Location() != time.UTC {
-			t.Fatalf("after %s comes %s", at, next)
-		}
-		at = next
-	}
-}
-
 // BenchmarkLateDelivery measures how long it takes until a late delivery, of a day that has long been worked out, is
 // in the daily usage: from when it is on Kafka, one at a time.
 func BenchmarkLateDelivery(b *testing.B) {

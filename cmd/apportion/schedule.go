@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"apportion/billing"
+	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
@@ -17,19 +16,6 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/robfig/cron/v3"
 )
-
-// parseTimetable reads when the schedule fires: a cron expression of five fields, or a descriptor such as @hourly,
-// in UTC. In any other zone clock changes would skip or double a firing, so it may not name one.
-func parseTimetable(expression string) (cron.Schedule, error) {
-	if strings.Contains(expression, "TZ=") {
-		return nil, errors.New("names a time zone, and the schedule is in UTC")
-	}
-	timetable, err := cron.ParseStandard(expression)
-	if err == nil && timetable.Next(time.Unix(0, 0).UTC()).IsZero() {
-		err = errors.New("never comes")
-	}
-	return timetable, err
-}
 
 // schedule issues what is due, whenever it fires. What is due follows from the registry, what is issued, and the
 // clock, so it keeps no state that a restart could lose.
@@ -56,7 +42,7 @@ func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) 
 	if err != nil {
 		return nil, usagef("schedule.from: %w", err)
 	}
-	timetable, err := parseTimetable(cfg.Issue)
+	timetable, err := config.ParseTimetable(cfg.Issue)
 	if err != nil {
 		return nil, usagef("schedule.issue: %w", err)
 	}

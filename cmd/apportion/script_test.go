@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 
@@ -110,7 +111,7 @@ func TestServiceScripts(t *testing.T) {
 
 // The sample configuration of the deployment is one that the program takes.
 func TestSampleConfig(t *testing.T) {
-	cfg, sources, err := loadConfig(filepath.Join("..", "..", "deploy", "apportion.yaml"), nil, nil)
+	cfg, sources, err := config.Load(filepath.Join("..", "..", "deploy", "apportion.yaml"), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

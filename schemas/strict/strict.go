@@ -262,6 +262,15 @@ func List[T any](r *Reader, label string, dst *[]T, read func(path string, n *No
 	}
 }
 
+// Items calls each with the items of a list.
+func (r *Reader) Items(n *Node, each func(item *Node)) {
+	n, leave := r.Enter(n)
+	defer leave()
+	for _, item := range n.Content {
+		each(item)
+	}
+}
+
 // IsList reports whether a node is a list.
 func (r *Reader) IsList(n *Node) bool { return r.is(yaml.SequenceNode, n) }
 
@@ -272,6 +281,13 @@ func (r *Reader) is(kind yaml.Kind, n *Node) bool {
 	n, leave := r.Enter(n)
 	defer leave()
 	return n.Kind == kind
+}
+
+// Plain returns the literal text of a single value, and whether it is one.
+func (r *Reader) Plain(n *Node) (text string, ok bool) {
+	n, leave := r.Enter(n)
+	defer leave()
+	return n.Value, n.Kind == yaml.ScalarNode
 }
 
 // Scalar returns the literal text of a scalar, and whether it was written without quotes.
