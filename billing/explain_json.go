@@ -17,16 +17,16 @@ func (e *Explanation) MarshalJSON() ([]byte, error) {
 	invoice := e.Invoice
 	invoice.Lines = []Line{e.Line}
 	out := struct {
-		Invoice     Invoice         `json:"invoice"`
-		Sum         string          `json:"sum,omitempty"`
-		Price       *priceJSON      `json:"price,omitempty"`
-		Payer       string          `json:"payer,omitempty"`
-		Commitment  *prorationJSON  `json:"commitment,omitempty"`
-		Instant     *instantJSON    `json:"instant,omitempty"`
-		Heads       *headsJSON      `json:"heads,omitempty"`
-		Connect     *connectJSON    `json:"connect,omitempty"`
-		Adjustment  *correctionJSON `json:"adjustment,omitempty"`
-		Differences []string        `json:"differences"`
+		Invoice        Invoice         `json:"invoice"`
+		Sum            string          `json:"sum,omitempty"`
+		Price          *priceJSON      `json:"price,omitempty"`
+		Payer          string          `json:"payer,omitempty"`
+		Commitment     *prorationJSON  `json:"commitment,omitempty"`
+		Instant        *instantJSON    `json:"instant,omitempty"`
+		DistinctAgents *headsJSON      `json:"distinctAgents,omitempty"`
+		Connect        *connectJSON    `json:"connect,omitempty"`
+		Adjustment     *correctionJSON `json:"adjustment,omitempty"`
+		Differences    []string        `json:"differences"`
 	}{Invoice: invoice, Sum: e.Sum, Payer: e.Payer, Differences: append([]string{}, e.Differences...)}
 	if p := e.Price; p != nil {
 		out.Price = &priceJSON{p.Subscription, p.Version, p.From, p.To, p.ListedAs, p.Name, e.Line.Price()}
@@ -37,8 +37,8 @@ func (e *Explanation) MarshalJSON() ([]byte, error) {
 	if i := e.Instant; i != nil {
 		out.Instant = &instantJSON{civil.FormatMillis(i.AtMS), i.Date, i.Live, i.Entitled, members(i.Members), evidence(i.Sessions)}
 	}
-	if h := e.Heads; h != nil {
-		out.Heads = &headsJSON{len(h.Sessions), h.Entitled, h.EntitledOn, h.Closing, members(h.Members), evidence(h.Sessions)}
+	if h := e.DistinctAgents; h != nil {
+		out.DistinctAgents = &headsJSON{len(h.Sessions), h.Entitled, h.EntitledOn, h.Closing, members(h.Members), evidence(h.Sessions)}
 	}
 	if c := e.Connect; c != nil {
 		out.Connect = &connectJSON{[]connectDayJSON{}, evidence(c.Events)}

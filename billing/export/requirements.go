@@ -16,7 +16,7 @@ import (
 // invoice invalid.
 type requirement struct {
 	field, message string
-	unmet         func(p *invoiceParties) bool
+	unmet          func(p *invoiceParties) bool
 }
 
 // What is the matter with a field, where several have the same.

@@ -161,15 +161,30 @@ func (t *Tenant) Entitlement(d civil.Date, meter string, ivrFactor int64) int64 
 // Entitlement returns what the subscription brings into the tenant's pool of a meter on a date (R14); 0 while it is
 // not active.
 func (s *Subscription) Entitlement(d civil.Date, meter string, ivrFactor int64) int64 {
+	return s.EntitlementParts(d, meter, ivrFactor).Total()
+}
+
+// Entitlement is what one subscription brings into a pool (R14).
+type Entitlement struct {
+	Committed int64
+	// Seats bring PortsPerSeat IVR ports each; of other meters there are none.
+	Seats, PortsPerSeat int64
+}
+
+// Total is what the parts add up to.
+func (e Entitlement) Total() int64 { return e.Committed + e.PortsPerSeat*e.Seats }
+
+// EntitlementParts returns what an entitlement consists of.
+func (s *Subscription) EntitlementParts(d civil.Date, meter string, ivrFactor int64) Entitlement {
 	v := s.VersionOn(d)
 	if v == nil || !s.ActiveOn(d) {
-		return 0
+		return Entitlement{}
 	}
-	quantity := v.Commitments[meter]
+	e := Entitlement{Committed: v.Commitments[meter]}
 	if meter == IVRPort {
-		quantity += ivrFactor * (v.Commitments[AgentStandard] + v.Commitments[AgentPremium])
+		e.Seats, e.PortsPerSeat = v.Commitments[AgentStandard]+v.Commitments[AgentPremium], ivrFactor
 	}
-	return quantity
+	return e
 }
 
 // mapping is a licence or an entry point's, whichever, to a subscription of the tenant (R7, R10).

@@ -30,8 +30,8 @@ func (r *explained) write(w io.Writer) {
 		r.writeCommitment(w)
 	case e.Instant != nil:
 		r.writeInstant(w)
-	case e.Heads != nil:
-		r.writeHeads(w)
+	case e.DistinctAgents != nil:
+		r.writeDistinctAgents(w)
 	case e.Connect != nil:
 		r.writeConnect(w)
 	case e.Adjustment != nil:
@@ -137,8 +137,8 @@ func against(over int64) string {
 	return "level"
 }
 
-func (r *explained) writeHeads(w io.Writer) {
-	e, h := r.Explanation, r.Explanation.Heads
+func (r *explained) writeDistinctAgents(w io.Writer) {
+	e, h := r.Explanation, r.Explanation.DistinctAgents
 	n := len(h.Sessions)
 	fmt.Fprintf(w, "Agents  %d distinct, with a session that starts in the period (R15)\n", n)
 	if e.Line.Kind == billing.Overage {

@@ -1,0 +1,99 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"apportion/schemas/civil"
+)
+
+// Corrected is what an adjustment line makes good (R21).
+type Corrected struct {
+	Period civil.Month
+	Kind   Kind
+	// Issued are the lines that had been issued for the period, kind and meter, and Now what they come to.
+	Issued, Now []InvoiceLine
+	// Before and After are their sums; the line is the difference.
+	Quantity, Amount Pair
+}
+
+// InvoiceLine is a line with the invoice that it stands on.
+type InvoiceLine struct {
+	Invoice string
+	Line    Line
+}
+
+// correction says what an adjustment corrects.
+func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
+	c, err := x.issuedBefore(ctx, e.Invoice, e.Line)
+	if err != nil {
+		return err
+	}
+	if err := x.recomputePeriod(ctx, c, e.Invoice.Subscription, e.Line.Meter, nil); err != nil {
+		return err
+	}
+	e.Adjustment = c
+	e.check("between what was issued and what it comes to", c.Quantity.Difference())
+	if !c.Amount.Difference().Equal(e.Line.Amount) {
+		e.Differences = append(e.Differences, fmt.Sprintf("the line has the amount %s, and the difference is %s", e.Line.Amount, c.Amount.Difference()))
+	}
+	e.Sum = fmt.Sprintf("%s − %s = %s %s", e.Invoice.Money(c.Amount.After), e.Invoice.Money(c.Amount.Before), e.Invoice.Money(e.Line.Amount), e.Invoice.Currency)
+	return nil
+}
+
+// issuedBefore finds the lines that an adjustment counts as issued: those of the period that it corrects, and the
+// adjustments of them since.
+func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line) (*Corrected, error) {
+	c := &Corrected{Period: line.From.Month(), Kind: line.CorrectsKind}
+	type candidate struct {
+		InvoiceLine
+		period civil.Month
+	}
+	var all []candidate
+	// What was issued later counts for nothing here; nothing has been yet after the draft of a period.
+	chain := x.Chain
+	if at := slices.IndexFunc(chain, func(i Issue) bool { return i.Period == invoice.Period }); at >= 0 {
+		chain = chain[:at]
+	}
+	invoices, err := IssuedInvoices(ctx, x.Lines, chain)
+	if err != nil {
+		return nil, err
+	}
+	for _, issue := range chain {
+		for _, i := range invoices[issue.ID] {
+			for _, l := range i.Lines {
+				if i.Subscription == invoice.Subscription && l.Meter == line.Meter {
+					all = append(all, candidate{InvoiceLine{i.ID, l}, issue.Period})
+				}
+			}
+		}
+	}
+	for _, l := range all {
+		corrects := l.Line.Kind == Adjustment && l.Line.From.Month() == c.Period && l.Line.CorrectsKind == c.Kind
+		if l.period == c.Period && l.Line.Kind == c.Kind || corrects {
+			c.Issued = append(c.Issued, l.InvoiceLine)
+			c.Quantity.Before = c.Quantity.Before.Add(l.Line.Quantity)
+			c.Amount.Before = c.Amount.Before.Add(l.Line.Amount)
+		}
+	}
+	return c, nil
+}
+
+// recomputePeriod adds what the corrected period is now.
+func (x *Explainer) recomputePeriod(ctx context.Context, c *Corrected, subscription, meter string, progress func(deliveries int64)) error {
+	invoices, err := x.recompute(ctx, c.Period, c.Kind, meter, progress)
+	if err != nil {
+		return err
+	}
+	for _, i := range invoices {
+		for _, l := range i.Lines {
+			if i.Subscription == subscription && l.Kind == c.Kind && l.Meter == meter {
+				c.Now = append(c.Now, InvoiceLine{i.ID, l})
+				c.Quantity.After = c.Quantity.After.Add(l.Quantity)
+				c.Amount.After = c.Amount.After.Add(l.Amount)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// Instant is the peak instant of an overage or usage line.
+type Instant struct {
+	AtMS int64
+	Date civil.Date
+	// Live is the concurrency (R13): of the tenant, or for a usage line of its subscription.
+	Live int64
+	// Members are the subscriptions, oldest first, and Entitled the sum of the active ones' (R14). Of a usage line
+	// there is but its own.
+	Members  []Member
+	Entitled int64
+	// Sessions are all that were live then, in the order of who, source and id.
+	Sessions []aggregate.Evidence
+}
+
+// Member is a subscription's part in the pool on a date (R14), and what of the usage at an instant is its own.
+type Member struct {
+	Subscription string
+	// Active: it is one of those that the pool is the sum of. FirstStart decides who is the oldest (R4).
+	Active     bool
+	FirstStart civil.Date
+	// Version is the one in force on the date, NoDate before the first.
+	Version civil.Date
+	// Seats and Ports are what an IVR entitlement is made of: Factor × Seats + Ports.
+	Seats, Factor, Ports int64
+	Entitled             int64
+	// Used is the subscription's own concurrency at the instant (R13), or its distinct agents.
+	Used int64
+}
+
+// Over is how much more the subscription used than it brings to the pool; less where negative.
+func (m Member) Over() int64 { return m.Used - m.Entitled }
+
+func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
+	l := e.Line
+	at := l.PeakMS
+	sessions, err := x.gather(ctx, zone, l.Meter,
+		aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at},
+		func(v *aggregate.Evidence) bool {
+			return v.FromMS <= at && at < v.ToMS && (l.Kind == Overage || v.To.Subscription == s.ID)
+		})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(sessions, func(a, b aggregate.Evidence) int {
+		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID))
+	})
+	i := &Instant{AtMS: at, Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
+	i.Members, i.Entitled = x.members(i.Date, l.Meter, sessions)
+	e.Instant = i
+	if l.Kind == UsageKind {
+		i.Members = slices.DeleteFunc(i.Members, func(m Member) bool { return m.Subscription != s.ID })
+		i.Entitled = 0
+		for _, m := range i.Members {
+			i.Entitled += m.Entitled
+		}
+		e.check("live at that instant", decimal.NewFromInt(i.Live))
+		return nil
+	}
+	x.price(e, b, s, s.VersionOn(i.Date), string(Overage), l.Meter)
+	e.Payer = x.primary(i.Date, s, fmt.Sprintf("the primary at the peak instant, on %s (R16)", i.Date))
+	e.check("live beyond the pool at that instant", decimal.NewFromInt(i.Live-i.Entitled))
+	return nil
+}
+
+// who is what concurrency counts (R13): an agent, or each IVR session by itself.
+func who(e *aggregate.Evidence) string {
+	if e.Winner.Type == schemas.AgentSession {
+		return e.Winner.Agent
+	}
+	return e.Winner.Source + "\x00" + e.Winner.ID
+}
+
+// distinct counts who is among the sessions: of a subscription, or of all where it is empty.
+func distinct(sessions []aggregate.Evidence, subscription string) int64 {
+	seen := map[string]bool{}
+	for i := range sessions {
+		if subscription == "" || sessions[i].To.Subscription == subscription {
+			seen[who(&sessions[i])] = true
+		}
+	}
+	return int64(len(seen))
+}
+
+// members are the subscriptions that are active on a date, or that used something, and what the active ones are
+// entitled to together (R14).
+func (x *Explainer) members(date civil.Date, meter string, sessions []aggregate.Evidence) (members []Member, entitled int64) {
+	for i := range x.Tenant.Subscriptions {
+		s := &x.Tenant.Subscriptions[i]
+		m := Member{Subscription: s.ID, Active: s.ActiveOn(date), FirstStart: s.FirstStart(), Version: civil.NoDate, Used: distinct(sessions, s.ID)}
+		if v := s.VersionOn(date); v != nil {
+			m.Version = v.From
+		}
+		parts := s.EntitlementParts(date, meter, x.Rules.IVRPortFactor)
+		m.Entitled = parts.Total()
+		if meter == aggregate.IVRPort {
+			m.Seats, m.Factor, m.Ports = parts.Seats, parts.PortsPerSeat, parts.Committed
+		}
+		if m.Active || m.Used > 0 {
+			members = append(members, m)
+			entitled += m.Entitled
+		}
+	}
+	slices.SortFunc(members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.FirstStart, b.FirstStart), cmp.Compare(a.Subscription, b.Subscription))
+	})
+	return members, entitled
+}
