@@ -12,14 +12,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"apportion/schemas/civil"
-)
-
-// The meters of R9; a Connect channel's is ConnectPrefix and the channel.
-const (
-	AgentStandard = "agent_standard"
-	AgentPremium  = "agent_premium"
-	IVRPort       = "ivr_port"
-	ConnectPrefix = "connect."
+	"apportion/schemas/timeline"
 )
 
 // Rules are the configurable numbers that daily figures rest on.
@@ -35,63 +28,12 @@ func DefaultRules() Rules { return Rules{OpenSessionHours: 24} }
 // end of the grace, is that for every session of its period, so stored days are worked out at it.
 const EndOfTime int64 = 1 << 62
 
-// Start is where every timeline begins: before any instant that an event can have.
-const Start int64 = -1 << 62
+// Timelines are what the registry says of some tenants, by id. A tenant that is not here is unknown, and its dates are
+// those of UTC (R22).
+type Timelines map[string]timeline.Tenant
 
-// Timelines are what the registry says of some tenants, as step functions of the instant: each step holds
-// from FromMS (UTC epoch milliseconds) until the next of the same key. Every key's first step is at [Start].
-type Timelines struct {
-	// Primary has at least one step for each tenant that the registry knows; Subscription is empty while the
-	// tenant has no primary (R4).
-	Primary []PrimaryStep
-	// Active says when each subscription is active (R3); a subscription without a step is unknown (R10).
-	Active []ActiveStep
-	// Agents has the oldest active subscription that an agent is mapped to, and whether any active mapping is
-	// premium (R9, R10).
-	Agents []AgentStep
-	// EntryPoints has the oldest active subscription that an entry point is mapped to (R10).
-	EntryPoints []EntryPointStep
-	// Entitlements are what each subscription may use at once, and as a whole (an empty Subscription) the tenant (R14).
-	Entitlements []EntitlementStep
-	// Zones are those of the tenants; one that is not here is unknown, and its dates are those of UTC (R22).
-	Zones map[string]*civil.Zone
-}
-
-// PrimaryStep is a step of a tenant's primary.
-type PrimaryStep struct {
-	Tenant       string
-	FromMS       int64
-	Subscription string
-}
-
-// ActiveStep is a step of whether a subscription is active.
-type ActiveStep struct {
-	Tenant, Subscription string
-	FromMS               int64
-	Active               bool
-}
-
-// AgentStep is a step of an agent's subscription and class.
-type AgentStep struct {
-	Tenant, Agent string
-	FromMS        int64
-	Subscription  string
-	Premium       bool
-}
-
-// EntryPointStep is a step of an entry point's subscription.
-type EntryPointStep struct {
-	Tenant, EntryPoint string
-	FromMS             int64
-	Subscription       string
-}
-
-// EntitlementStep is a step of what may be used of a meter at once.
-type EntitlementStep struct {
-	Tenant, Subscription, Meter string
-	FromMS                      int64
-	Quantity                    int64
-}
+// Zone returns the time zone of a tenant, nil where it is unknown.
+func (t Timelines) Zone(tenant string) *civil.Zone { return t[tenant].Zone }
 
 // Day is a date of a tenant: `[FromMS, ToMS)` in UTC epoch milliseconds. A date that the zone skips is no Day.
 type Day struct {

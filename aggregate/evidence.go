@@ -8,17 +8,10 @@ import (
 	"apportion/schemas"
 )
 
-// RecordID is where a delivery stands on Kafka.
-type RecordID struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Offset    int64  `json:"offset"`
-}
-
 // Delivery is an accepted delivery and where it stands.
 type Delivery struct {
 	schemas.Event
-	RecordID
+	schemas.RecordID
 	// ArrivedMS is its Kafka timestamp, in UTC epoch milliseconds.
 	ArrivedMS int64
 }
@@ -66,7 +59,7 @@ type Evidence struct {
 }
 
 // ResolveEvent finds the winner of one event, of which it is given all deliveries (R8), and attributes it (R9, R10, R11).
-func (l *Lookup) ResolveEvent(deliveries []Delivery, rules Rules, now int64) Evidence {
+func (t Timelines) ResolveEvent(deliveries []Delivery, rules Rules, now int64) Evidence {
 	deliveries = slices.SortedFunc(slices.Values(deliveries), func(a, b Delivery) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
 	})
@@ -76,7 +69,7 @@ func (l *Lookup) ResolveEvent(deliveries []Delivery, rules Rules, now int64) Evi
 			e.Winner = c
 		}
 	}
-	e.To = l.Attribute(&e.Winner.Event)
+	e.To = t.Attribute(&e.Winner.Event)
 	if e.Winner.Type != schemas.ConnectUsage {
 		e.FromMS, e.ToMS = rules.Live(&e.Winner.Event, now)
 	}

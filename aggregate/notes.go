@@ -71,7 +71,7 @@ type Refused struct {
 	TimeRevision int32
 	Headers      []schemas.Header
 	Value        []byte
-	RecordID
+	schemas.RecordID
 	Code, Field string
 }
 
@@ -98,13 +98,12 @@ func notes(c Content, a Attribution, nowMS int64) (codes []string) {
 // ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL does
 // and far more slowly: in the order of codes.
 func ReferenceNotes(deliveries []schemas.Event, timelines Timelines, noting Noting) []Noted {
-	lookup := NewLookup(timelines)
 	found := map[string]*Noted{}
 	for _, c := range ResolveRevisions(deliveries) {
 		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
 			continue
 		}
-		for _, code := range notes(c, lookup.Attribute(&c.Event), noting.NowMS) {
+		for _, code := range notes(c, timelines.Attribute(&c.Event), noting.NowMS) {
 			if found[code] == nil {
 				found[code] = &Noted{Tenant: c.Tenant, Code: code}
 			}

@@ -27,8 +27,7 @@ type Snapshot struct {
 
 // Tenant is what a pass needs to know of a tenant besides its timelines.
 type Tenant struct {
-	ID   string
-	Zone *civil.Zone
+	ID string
 	// Version is the offset of the last command that changed the tenant.
 	Version int64
 }
@@ -158,7 +157,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	}
 	ofShards := make([][][]Day, len(touched))
 	for shard, dates := range touched {
-		ofShards[shard] = chunks(dates, registry.Timelines.Zones)
+		ofShards[shard] = chunks(dates, registry.Timelines)
 	}
 	report, err := workOutAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
 	if err != nil {
@@ -299,10 +298,10 @@ func months(tenant string, dates map[civil.Date]int64) []run {
 // chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
 // know: its month), cut into pieces for a query each: bounded by the deliveries that it reads and by the dates that go
 // along with it, and by nothing else, so that usage of a thousand far dates costs no more queries than that of one.
-func chunks(touched map[string]map[civil.Date]int64, zones map[string]*civil.Zone) [][]Day {
+func chunks(touched map[string]map[civil.Date]int64, timelines Timelines) [][]Day {
 	var runs []run
 	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
-		zone := zones[tenant]
+		zone := timelines.Zone(tenant)
 		if zone == nil {
 			runs = append(runs, months(tenant, touched[tenant])...)
 			continue

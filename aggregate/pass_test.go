@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // fakeStore has a ledger and what is touched as the test says, and notes what it is asked to do.
@@ -73,10 +74,10 @@ func zone(t *testing.T, name string) *civil.Zone {
 func twoTenants(t *testing.T) Snapshot {
 	t.Helper()
 	s := Snapshot{Offset: 2, Tenants: []Tenant{
-		{ID: "acme", Zone: zone(t, "Asia/Tokyo"), Version: 0},
-		{ID: "beta", Zone: zone(t, "America/New_York"), Version: 1},
+		{ID: "acme", Version: 0},
+		{ID: "beta", Version: 1},
 	}}
-	s.Timelines.Zones = map[string]*civil.Zone{"acme": s.Tenants[0].Zone, "beta": s.Tenants[1].Zone}
+	s.Timelines = Timelines{"acme": {Zone: zone(t, "Asia/Tokyo")}, "beta": {Zone: zone(t, "America/New_York")}}
 	return s
 }
 
@@ -327,11 +328,11 @@ func TestRefreshLeavesBehind(t *testing.T) {
 	s.touched = map[string]map[civil.Date]int64{}
 	var registry Snapshot
 	registry.Offset = 1
-	registry.Timelines.Zones = map[string]*civil.Zone{}
+	registry.Timelines = Timelines{}
 	for _, tenant := range []string{"a", "b", "c", "d", "e"} {
 		s.touched[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}
-		registry.Tenants = append(registry.Tenants, Tenant{ID: tenant, Zone: civil.UTC})
-		registry.Timelines.Zones[tenant] = civil.UTC
+		registry.Tenants = append(registry.Tenants, Tenant{ID: tenant})
+		registry.Timelines[tenant] = timeline.Tenant{Zone: civil.UTC}
 	}
 	refresh := func() Report {
 		t.Helper()

@@ -9,13 +9,14 @@ import (
 
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // withPrimary are the timelines of acme, whose primary is Sub1 at all times.
-var withPrimary = Timelines{
-	Primary: []PrimaryStep{{"acme", Start, "Sub1"}},
-	Active:  []ActiveStep{{"acme", "Sub1", Start, true}},
-}
+var withPrimary = Timelines{"acme": {
+	Primary: timeline.Line[string]{{FromMS: timeline.Start, Value: "Sub1"}},
+	Active:  map[string]timeline.Line[bool]{"Sub1": {{FromMS: timeline.Start, Value: true}}},
+}}
 
 // TestReferenceProfile: the greatest concurrency of each ten minutes of the date, of the tenant's agents and not of
 // their sessions, those who come over midnight included.
@@ -41,7 +42,7 @@ func TestReferenceProfile(t *testing.T) {
 		t.Fatalf("%d profiles, want that of one meter: %v", len(profiles), profiles)
 	}
 	p := profiles[0]
-	if p.Tenant != "acme" || p.Date != date || p.Meter != AgentStandard || len(p.Points) != 25*6 {
+	if p.Tenant != "acme" || p.Date != date || p.Meter != schemas.AgentStandard || len(p.Points) != 25*6 {
 		t.Fatalf("%s %s %s: %d points, want 150", p.Tenant, p.Date, p.Meter, len(p.Points))
 	}
 	var got []string

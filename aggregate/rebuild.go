@@ -52,7 +52,7 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 		maps.DeleteFunc(dates, func(tenant string, _ map[civil.Date]int64) bool {
 			return tenants != nil && !slices.Contains(tenants, tenant)
 		})
-		for _, days := range chunks(dates, registry.Timelines.Zones) {
+		for _, days := range chunks(dates, registry.Timelines) {
 			days = slices.DeleteFunc(days, func(d Day) bool { return period != nil && d.Date.Month() != *period })
 			if len(days) > 0 {
 				ofShards[shard] = append(ofShards[shard], days)

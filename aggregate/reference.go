@@ -24,13 +24,13 @@ func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rule
 // Measurement is [Reference] for deliveries that are too many to be held at once: it takes them event by event, as
 // they are settled, and keeps of each what the figures need.
 type Measurement struct {
-	rules   Rules
-	now     int64
-	lookup  *Lookup
-	days    map[string][]Day // by tenant
-	usage   map[usageOf]*gathered
-	agents  map[AgentsOf]map[string]bool
-	balance map[Day]Balance
+	timelines Timelines
+	rules     Rules
+	now       int64
+	days      map[string][]Day // by tenant
+	usage     map[usageOf]*gathered
+	agents    map[AgentsOf]map[string]bool
+	balance   map[Day]Balance
 }
 
 type usageOf struct {
@@ -46,7 +46,7 @@ type gathered struct {
 
 // NewMeasurement begins to measure the days.
 func NewMeasurement(timelines Timelines, days []Day, rules Rules, now int64) *Measurement {
-	m := &Measurement{rules, now, NewLookup(timelines), map[string][]Day{}, map[usageOf]*gathered{}, map[AgentsOf]map[string]bool{}, map[Day]Balance{}}
+	m := &Measurement{timelines, rules, now, map[string][]Day{}, map[usageOf]*gathered{}, map[AgentsOf]map[string]bool{}, map[Day]Balance{}}
 	for _, d := range days {
 		m.days[d.Tenant] = append(m.days[d.Tenant], d)
 	}
@@ -55,7 +55,7 @@ func NewMeasurement(timelines Timelines, days []Day, rules Rules, now int64) *Me
 
 // Add takes a content of an event that has been settled (R8).
 func (m *Measurement) Add(c Content) {
-	attribution := m.lookup.Attribute(&c.Event)
+	attribution := m.timelines.Attribute(&c.Event)
 	counts := c.Counts(attribution)
 	var liveFrom, liveTo int64
 	who := c.Agent

@@ -11,28 +11,29 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
 // Proved returns the figures of the dates `[from, to)` as they are in force, with what of them the deliveries as stored
 // do not prove. Days that a later pass puts in force meanwhile know more deliveries than the proof: whoever asks has to
 // see to it that there are none.
-func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) (*aggregate.Figures, error) {
+func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) (*aggregate.Figures, error) {
 	figures, err := usage.Load(ctx, tenants, from, to)
 	if err != nil {
 		return nil, err
 	}
-	proofs, err := usage.Proof(ctx, tenants, from, to, pass, zones)
+	proofs, err := usage.Proof(ctx, tenants, from, to, pass, timelines)
 	if err != nil {
 		return nil, fmt.Errorf("counting the deliveries that the usage rests on: %w", err)
 	}
-	figures.Unproved = unproved(figures.Balances, proofs, zones)
+	figures.Unproved = unproved(figures.Balances, proofs, timelines)
 	return figures, nil
 }
 
 // unproved compares what became of the deliveries of each date, as the figures have it, with the deliveries as stored:
 // each is in the figures of its own date, and each event wins on one date, and is in the figures of no other (R8, R22).
-func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones map[string]*civil.Zone) map[string][]string {
+func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, timelines aggregate.Timelines) map[string][]string {
 	type day struct {
 		tenant string
 		date   civil.Date
@@ -41,7 +42,7 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, zones m
 	dates := map[string][]civil.Date{}
 	found := map[string][]string{}
 	for _, b := range balances {
-		if zones[b.Tenant] == nil {
+		if timelines.Zone(b.Tenant) == nil {
 			continue // the deliveries of a tenant that the registry does not know are held, and on no bill
 		}
 		days[day{b.Tenant, b.Date}] = b.Balance
@@ -135,7 +136,7 @@ type Counted struct {
 }
 
 // IsConnect reports whether the meter counts units, which are charged one by one.
-func (c Counted) IsConnect() bool { return strings.HasPrefix(c.Meter, aggregate.ConnectPrefix) }
+func (c Counted) IsConnect() bool { return strings.HasPrefix(c.Meter, schemas.ConnectPrefix) }
 
 // Add returns what two tenants have of one meter together.
 func (c Counted) Add(o Counted) Counted {
@@ -176,7 +177,7 @@ func InvoicedUnits(period civil.Month, issues []Issue) map[string]decimal.Decima
 		for _, i := range issue.Invoices {
 			for _, l := range i.Lines {
 				own := issue.Period == period && l.Kind == Connect
-				corrects := l.Kind == Adjustment && l.From.Month() == period && strings.HasPrefix(l.Meter, aggregate.ConnectPrefix)
+				corrects := l.Kind == Adjustment && l.From.Month() == period && strings.HasPrefix(l.Meter, schemas.ConnectPrefix)
 				if own || corrects {
 					units[l.Meter] = units[l.Meter].Add(l.Quantity)
 				}

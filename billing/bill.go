@@ -11,6 +11,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -81,9 +82,6 @@ type TenantUsage struct {
 	Unproved []string
 }
 
-// pooled are the meters that have an entitlement and so an overage (R15), in byte order.
-var pooled = []string{aggregate.AgentPremium, aggregate.AgentStandard, aggregate.IVRPort}
-
 // Bill works out a tenant's invoices for a period, in the byte order of their subscriptions: one for each
 // subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
 func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) ([]Invoice, error) {
@@ -144,7 +142,7 @@ func newBill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usag
 func (b *bill) named() bool { return b.closing != nil && b.closing.LicenceModel == registry.Named }
 
 // byHead reports whether a meter is billed by distinct agents rather than by concurrency (R15).
-func (b *bill) byHead(meter string) bool { return b.named() && meter != aggregate.IVRPort }
+func (b *bill) byHead(meter string) bool { return b.named() && meter != schemas.IVRPort }
 
 // price finds a price that a line needs; one that is not there stops the period (R19).
 func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[string]decimal.Decimal, kind Kind, key string) decimal.Decimal {
@@ -169,9 +167,9 @@ func (b *bill) add(s *registry.Subscription, line Line, days, ofDays int64) {
 
 func unitOf(meter string) string {
 	switch {
-	case meter == aggregate.IVRPort:
+	case meter == schemas.IVRPort:
 		return "port"
-	case strings.HasPrefix(meter, aggregate.ConnectPrefix):
+	case strings.HasPrefix(meter, schemas.ConnectPrefix):
 		return "unit"
 	default:
 		return "seat"
@@ -233,7 +231,7 @@ func (b *bill) inForce(s *registry.Subscription, v *registry.Version) (from, to 
 // tenant's agents their number (R18).
 func (b *bill) usages() {
 	for _, s := range b.active {
-		for _, meter := range pooled {
+		for _, meter := range schemas.PooledMeters {
 			line := Line{Kind: UsageKind, Meter: meter, From: b.period.First(), To: b.period.Next().First(), PeakMS: NoInstant}
 			var quantity int64
 			if b.byHead(meter) {
@@ -274,7 +272,7 @@ func (b *bill) connects() {
 	}
 	units := map[priced]decimal.Decimal{}
 	for _, u := range b.usage.Days {
-		channel, ok := strings.CutPrefix(u.Meter, aggregate.ConnectPrefix)
+		channel, ok := strings.CutPrefix(u.Meter, schemas.ConnectPrefix)
 		if !ok || u.Subscription == "" {
 			continue
 		}
@@ -289,7 +287,7 @@ func (b *bill) connects() {
 		price := b.price(k.payer, k.version, k.version.Prices.Connect, Connect, k.channel)
 		from, to := b.inForce(k.payer, k.version)
 		b.add(k.payer, Line{
-			Kind: Connect, Meter: aggregate.ConnectPrefix + k.channel, Quantity: units[k], UnitPrice: decimal.NewNullDecimal(price),
+			Kind: Connect, Meter: schemas.ConnectPrefix + k.channel, Quantity: units[k], UnitPrice: decimal.NewNullDecimal(price),
 			From: from, To: to, PeakMS: NoInstant,
 			Note: fmt.Sprintf("R11: %s units while the subscription was the primary, at %s each", units[k], price),
 		}, 1, 1)
@@ -299,7 +297,7 @@ func (b *bill) connects() {
 // overages makes the overage lines, from the usage of the tenant as a whole against its pool (R14, R15), each on
 // its payer (R16).
 func (b *bill) overages() {
-	for _, meter := range pooled {
+	for _, meter := range schemas.PooledMeters {
 		var o over
 		if b.byHead(meter) {
 			o = b.overByHead(meter)

@@ -124,23 +124,17 @@ func (e *Explanation) check(what string, found decimal.Decimal) {
 	}
 }
 
-// lookup answers for the tenant alone.
-func (x *Explainer) lookup(zone *civil.Zone) *aggregate.Lookup {
-	return aggregate.NewLookup(x.timelines(zone))
-}
-
+// timelines are those of the tenant alone.
 func (x *Explainer) timelines(zone *civil.Zone) aggregate.Timelines {
-	var t aggregate.Timelines
-	addTimelines(&t, x.Tenant.ID, x.Tenant.Timelines(zone, x.Rules.IVRPortFactor))
-	return t
+	return aggregate.Timelines{x.Tenant.ID: x.Tenant.Timelines(zone, x.Rules.IVRPortFactor)}
 }
 
 // gather settles the events that are wanted, and keeps those that count on the meter and pass.
 func (x *Explainer) gather(ctx context.Context, zone *civil.Zone, meter string, wanted aggregate.EventFilter, keep func(*aggregate.Evidence) bool) ([]aggregate.Evidence, error) {
-	lookup := x.lookup(zone)
+	timelines := x.timelines(zone)
 	var kept []aggregate.Evidence
 	err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
-		if e := lookup.ResolveEvent(event, x.Rules.Rules, x.Now); e.Counts() && e.To.Meter == meter && keep(&e) {
+		if e := timelines.ResolveEvent(event, x.Rules.Rules, x.Now); e.Counts() && e.To.Meter == meter && keep(&e) {
 			kept = append(kept, e)
 		}
 		return nil
@@ -154,9 +148,9 @@ func (x *Explainer) gather(ctx context.Context, zone *civil.Zone, meter string, 
 // typesOf returns the types of the events that a meter measures.
 func typesOf(meter string) []schemas.Type {
 	switch {
-	case meter == aggregate.IVRPort:
+	case meter == schemas.IVRPort:
 		return []schemas.Type{schemas.IVRSession}
-	case strings.HasPrefix(meter, aggregate.ConnectPrefix):
+	case strings.HasPrefix(meter, schemas.ConnectPrefix):
 		return []schemas.Type{schemas.ConnectUsage}
 	default:
 		return []schemas.Type{schemas.AgentSession}

@@ -41,14 +41,14 @@ func (x *Explainer) distinctAgents(ctx context.Context, e *Explanation, b *bill,
 	class, _ := strings.CutPrefix(l.Meter, "agent_")
 	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class, OneEach: true}
 	found := map[string]aggregate.Evidence{}
-	lookup := x.lookup(zone)
+	timelines := x.timelines(zone)
 	take := func(event []aggregate.Delivery) error {
 		for _, d := range event {
 			if d.Type == schemas.AgentSession {
 				asked[d.Agent] = true
 			}
 		}
-		v := lookup.ResolveEvent(event, x.Rules.Rules, x.Now)
+		v := timelines.ResolveEvent(event, x.Rules.Rules, x.Now)
 		if at := v.Winner.OccurredMS(); !v.Counts() || v.To.Meter != l.Meter || at < from || at >= to || l.Kind == UsageKind && v.To.Subscription != s.ID {
 			return nil
 		}

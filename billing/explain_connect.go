@@ -10,6 +10,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -29,7 +30,7 @@ type ConnectDay struct {
 
 func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
 	l := e.Line
-	channel, _ := strings.CutPrefix(l.Meter, aggregate.ConnectPrefix)
+	channel, _ := strings.CutPrefix(l.Meter, schemas.ConnectPrefix)
 	from, to := zone.Start(l.From), zone.Start(l.To)
 	events, err := x.gather(ctx, zone, l.Meter,
 		aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Channel: channel},

@@ -150,7 +150,7 @@ type evidenceJSON struct {
 }
 
 type deliveryJSON struct {
-	aggregate.RecordID
+	schemas.RecordID
 	Fate      string `json:"fate"`
 	Revision  int32  `json:"revision"`
 	Voided    bool   `json:"voided,omitempty"`

@@ -108,7 +108,7 @@ func (x *Explainer) members(date civil.Date, meter string, sessions []aggregate.
 		}
 		parts := s.EntitlementParts(date, meter, x.Rules.IVRPortFactor)
 		m.Entitled = parts.Total()
-		if meter == aggregate.IVRPort {
+		if meter == schemas.IVRPort {
 			m.Seats, m.Factor, m.Ports = parts.Seats, parts.PortsPerSeat, parts.Committed
 		}
 		if m.Active || m.Used > 0 {

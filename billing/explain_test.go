@@ -33,7 +33,7 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 			continue
 		}
 		key := identity{d.Source, d.ID}
-		events[key] = append(events[key], aggregate.Delivery{Event: d, RecordID: aggregate.RecordID{Topic: "usage", Offset: int64(offset)}})
+		events[key] = append(events[key], aggregate.Delivery{Event: d, RecordID: schemas.RecordID{Topic: "usage", Offset: int64(offset)}})
 		switch {
 		case !slices.Contains(w.Types, d.Type), d.OccurredMS() < w.FromMS, d.OccurredMS() >= w.ToMS,
 			w.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *w.LiveAt,
@@ -220,7 +220,7 @@ agent d 10:00 11:00 for Sub1
 			}
 		}
 	}
-	explainOne(t, pooledTenant, events, billing.Overage, aggregate.AgentStandard, &e)
+	explainOne(t, pooledTenant, events, billing.Overage, schemas.AgentStandard, &e)
 	got, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestPortsAreExplained(t *testing.T) {
 			}
 		}
 	}
-	explainOne(t, pooledTenant, events, billing.Overage, aggregate.IVRPort, &e)
+	explainOne(t, pooledTenant, events, billing.Overage, schemas.IVRPort, &e)
 	if s := e.Instant.Subscriptions; e.Instant.Live != 6 || e.Instant.Entitled != 5 || len(s) != 2 || s[0].Factor != 2 || s[0].Seats != 1 || s[0].Ports != 1 || s[0].Entitled != 3 {
 		t.Errorf("%+v, want 6 live, and 5 in the pool: 2 × 1 + 1 and 2 × 1", e)
 	}

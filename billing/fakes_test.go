@@ -98,14 +98,14 @@ func (u *fakeUsage) Load(_ context.Context, tenants []string, from, to civil.Dat
 	var days []aggregate.Day
 	for _, t := range u.snapshot.Tenants {
 		if slices.Contains(tenants, t.ID) {
-			days = append(days, aggregate.Days(t.ID, t.Zone, from, to)...)
+			days = append(days, aggregate.Days(t.ID, u.snapshot.Timelines.Zone(t.ID), from, to)...)
 		}
 	}
 	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.EndOfTime), nil
 }
 
 // Proof counts what is there at once, as Load does.
-func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error) {
 	type day struct {
 		tenant string
 		date   civil.Date
@@ -115,7 +115,7 @@ func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Da
 		if !slices.Contains(tenants, c.Event.Tenant) {
 			continue
 		}
-		date := zones[c.Event.Tenant].DateOf(c.Event.OccurredMS())
+		date := timelines.Zone(c.Event.Tenant).DateOf(c.Event.OccurredMS())
 		if date < from || date >= to {
 			continue
 		}
@@ -169,11 +169,10 @@ func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u
 
 // AtPeaks finds what the reference has live there.
 func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {
-	lookup := aggregate.NewLookup(timelines)
 	for _, p := range peaks {
 		at := aggregate.AtPeak{PeakAt: p}
 		for _, c := range aggregate.ResolveRevisions(u.deliveries) {
-			a := lookup.Attribute(&c.Event)
+			a := timelines.Attribute(&c.Event)
 			if from, to := rules.Live(&c.Event, now); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
 				at.Agents = append(at.Agents, c.Agent)
 				if c.EndMS == schemas.Absent {

@@ -39,7 +39,7 @@ type Finding struct {
 	Advice string   `json:"advice"`
 	// Places are those on Kafka of what was refused. They depend on the order and number of deliveries, so files leave
 	// them out (R23).
-	Places []aggregate.RecordID `json:"places,omitempty"`
+	Places []schemas.RecordID `json:"places,omitempty"`
 }
 
 // Found is a finding as it is recorded with an issue.
@@ -135,7 +135,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 			continue
 		}
 		// One that is stopped has no invoices to look at.
-		invoices, err := Bill(t, snapshot.Timelines.Zones[t.ID], period, usage[t.ID], b.Rules)
+		invoices, err := Bill(t, snapshot.Timelines.Zone(t.ID), period, usage[t.ID], b.Rules)
 		if err != nil && !errors.As(err, new(*Stop)) {
 			return nil, err
 		}
@@ -195,7 +195,7 @@ func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate
 	if len(issues) == 0 {
 		return found, nil
 	}
-	add := func(tenant, code string, count int64, names []string, places ...aggregate.RecordID) {
+	add := func(tenant, code string, count int64, names []string, places ...schemas.RecordID) {
 		f := newFinding(Found{code, count, names}, tenant, issues[0].Period)
 		f.Places = places
 		found[tenant] = append(found[tenant], f)
@@ -222,7 +222,7 @@ func tenantsOf(issues []Issue) (tenants []string) {
 	return tenants
 }
 
-type addFinding func(tenant, code string, count int64, names []string, places ...aggregate.RecordID)
+type addFinding func(tenant, code string, count int64, names []string, places ...schemas.RecordID)
 
 // noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
 func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
@@ -295,7 +295,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 		for len(open) > 0 {
 			tenant := open[0].Tenant
 			var events []aggregate.EventName
-			var places []aggregate.RecordID
+			var places []schemas.RecordID
 			for len(open) > 0 && open[0].Tenant == tenant {
 				if name := open[0].EventName; len(events) == 0 || events[len(events)-1] != name {
 					events = append(events, name)
@@ -363,7 +363,7 @@ func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map
 	}
 	usage := ByTenant(without)
 	for _, t := range tenants {
-		bill := newBill(t, on.snapshot.Timelines.Zones[t.ID], period, usage[t.ID], b.Rules)
+		bill := newBill(t, on.snapshot.Timelines.Zone(t.ID), period, usage[t.ID], b.Rules)
 		var count int64
 		var events []aggregate.EventName
 		for _, at := range open[t.ID] {
@@ -407,7 +407,7 @@ func named(events []aggregate.EventName) (names []string) {
 func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
 	for _, tenant := range slices.Sorted(maps.Keys(dates)) {
 		for _, date := range dates[tenant] {
-			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zones[tenant], date, date+1)...)
+			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zone(tenant), date, date+1)...)
 		}
 	}
 	return days

@@ -178,11 +178,11 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 		return nil, again, nil
 	}
 	// What is read after the pass has all that it knows; that it has no more is seen below.
-	figures, err := Proved(ctx, b.Usage, ids(due), run.Period.First(), run.Period.Next().First(), pass, snapshot.Timelines.Zones)
+	figures, err := Proved(ctx, b.Usage, ids(due), run.Period.First(), run.Period.Next().First(), pass, snapshot.Timelines)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
 	}
-	rerated, err := b.rerate(ctx, due, chains, pass, snapshot.Timelines.Zones, run.Period)
+	rerated, err := b.rerate(ctx, due, chains, pass, snapshot.Timelines, run.Period)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -288,7 +288,7 @@ func (r reratings) without(run *Run, tenants []*registry.Tenant) []*registry.Ten
 // the tenant's last issue, which compared them all: by a command that changed the tenant, by other configured rules
 // or time zones, or by a pass that worked out a day again. A tenant has moved when days of these or of the further
 // periods came into force after the pass: that may rest on another registry.
-func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, zones map[string]*civil.Zone, further ...civil.Month) (r reratings, err error) {
+func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, timelines aggregate.Timelines, further ...civil.Month) (r reratings, err error) {
 	oldest := pass.Number
 	for _, t := range tenants {
 		if chain := chains[t.ID]; len(chain) > 0 {
@@ -327,7 +327,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 	}
 	r.periods, r.moved = map[string][]rerated{}, map[string]bool{}
 	for _, month := range slices.Sorted(maps.Keys(months)) {
-		figures, err := Proved(ctx, b.Usage, months[month], month.First(), month.Next().First(), pass, zones)
+		figures, err := Proved(ctx, b.Usage, months[month], month.First(), month.Next().First(), pass, timelines)
 		if err != nil {
 			return r, fmt.Errorf("reading the usage of %s: %w", month, err)
 		}

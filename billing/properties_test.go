@@ -45,8 +45,8 @@ func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
 		return decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, name), -6)
 	}
 	prices := registry.Prices{
-		Commitment: map[string]decimal.Decimal{registry.AgentStandard: price("seat"), registry.AgentPremium: price("premium"), registry.IVRPort: price("port")},
-		Overage:    map[string]decimal.Decimal{registry.AgentStandard: price("over seat"), registry.AgentPremium: price("over premium"), registry.IVRPort: price("over port")},
+		Commitment: map[string]decimal.Decimal{schemas.AgentStandard: price("seat"), schemas.AgentPremium: price("premium"), schemas.IVRPort: price("port")},
+		Overage:    map[string]decimal.Decimal{schemas.AgentStandard: price("over seat"), schemas.AgentPremium: price("over premium"), schemas.IVRPort: price("over port")},
 		Connect:    map[string]decimal.Decimal{"sms": price("sms")},
 	}
 	tenant := registry.Tenant{ID: id, Name: id, Telephony: "vpop",
@@ -66,10 +66,10 @@ func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
 		if rapid.Bool().Draw(r, "cancels") {
 			s.Cancelled = date("cancelled")
 		}
-		commitments := map[string]int64{registry.AgentStandard: small("seats"), registry.AgentPremium: small("premium"), registry.IVRPort: small("ports")}
+		commitments := map[string]int64{schemas.AgentStandard: small("seats"), schemas.AgentPremium: small("premium"), schemas.IVRPort: small("ports")}
 		s.Versions = []registry.Version{{From: period.First().Add(-100), Commitments: commitments, Prices: prices}}
 		if rapid.Bool().Draw(r, "second version") {
-			s.Versions = append(s.Versions, registry.Version{From: date("version"), Commitments: map[string]int64{registry.AgentStandard: small("seats")}, Prices: prices})
+			s.Versions = append(s.Versions, registry.Version{From: date("version"), Commitments: map[string]int64{schemas.AgentStandard: small("seats")}, Prices: prices})
 		}
 		tenant.Subscriptions = append(tenant.Subscriptions, s)
 		if rapid.Bool().Draw(r, "licence") {
@@ -179,7 +179,7 @@ func TestConservation(t *testing.T) {
 		}
 		var accepted int64
 		for _, tenant := range snapshot.Tenants {
-			days := aggregate.Days(tenant.ID, tenant.Zone, w.period.First().Add(-3), w.period.Next().First().Add(3))
+			days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), w.period.First().Add(-3), w.period.Next().First().Add(3))
 			usage := billing.ByTenant(figures(w.deliveries, snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime))[tenant.ID]
 			if differences := usage.Differences(); len(differences) > 0 {
 				r.Fatal(differences)
@@ -217,14 +217,13 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		lookup := aggregate.NewLookup(snapshot.Timelines)
 		for _, of := range snapshot.Tenants {
 			tenant := w.state.Tenant(of.ID)
-			from, to := of.Zone.Start(w.period.First()), of.Zone.Start(w.period.Next().First())
+			from, to := snapshot.Timelines.Zone(of.ID).Start(w.period.First()), snapshot.Timelines.Zone(of.ID).Start(w.period.Next().First())
 			sessions := map[string][]aggregate.Interval{}
 			instants := map[string][]int64{}
 			for _, c := range aggregate.ResolveRevisions(w.deliveries) {
-				a := lookup.Attribute(&c.Event)
+				a := snapshot.Timelines.Attribute(&c.Event)
 				if c.Tenant != tenant.ID || !c.Wins || c.Voided || a.Subscription == "" || c.Type == schemas.ConnectUsage {
 					continue
 				}
@@ -236,18 +235,18 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 				sessions[a.Meter] = append(sessions[a.Meter], aggregate.Interval{Who: who, From: start, To: end})
 				instants[a.Meter] = append(instants[a.Meter], start)
 			}
-			for _, meter := range []string{aggregate.AgentPremium, aggregate.AgentStandard, aggregate.IVRPort} {
-				if meter != aggregate.IVRPort && tenant.Subscriptions[0].LicenceModel == registry.Named {
+			for _, meter := range []string{schemas.AgentPremium, schemas.AgentStandard, schemas.IVRPort} {
+				if meter != schemas.IVRPort && tenant.Subscriptions[0].LicenceModel == registry.Named {
 					continue
 				}
 				for d := w.period.First(); d < w.period.Next().First(); d++ {
-					instants[meter] = append(instants[meter], of.Zone.Start(d))
+					instants[meter] = append(instants[meter], snapshot.Timelines.Zone(of.ID).Start(d))
 				}
 				slices.Sort(instants[meter])
 				var want string
 				var greatest int64
 				for _, ms := range instants[meter] {
-					date := of.Zone.DateOf(ms)
+					date := snapshot.Timelines.Zone(of.ID).DateOf(ms)
 					primary := tenant.PrimaryOn(date)
 					if ms < from || ms >= to || primary == nil {
 						continue
@@ -287,12 +286,12 @@ func changed(r *rapid.T, t registry.Tenant) registry.Tenant {
 		for j := range s.Versions {
 			v := &s.Versions[j]
 			if rapid.Bool().Draw(r, "other commitments") {
-				v.Commitments = map[string]int64{registry.AgentStandard: rapid.Int64Range(0, 3).Draw(r, "seats")}
+				v.Commitments = map[string]int64{schemas.AgentStandard: rapid.Int64Range(0, 3).Draw(r, "seats")}
 			}
 			if rapid.Bool().Draw(r, "other prices") {
 				price := decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, "price"), -6)
 				v.Prices.Connect = map[string]decimal.Decimal{"sms": price}
-				v.Prices.Overage = map[string]decimal.Decimal{registry.AgentStandard: price, registry.AgentPremium: price, registry.IVRPort: price}
+				v.Prices.Overage = map[string]decimal.Decimal{schemas.AgentStandard: price, schemas.AgentPremium: price, schemas.IVRPort: price}
 			}
 		}
 		if rapid.IntRange(0, 3).Draw(r, "cancels") == 0 {

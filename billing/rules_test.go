@@ -286,9 +286,9 @@ func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, 
 	for _, tenant := range snapshot.Tenants {
 		now := preview
 		if now == issue {
-			now = tenant.Zone.Start(period.Next().First().Add(rules.GraceDays))
+			now = snapshot.Timelines.Zone(tenant.ID).Start(period.Next().First().Add(rules.GraceDays))
 		}
-		days := aggregate.Days(tenant.ID, tenant.Zone, period.First(), period.Next().First())
+		days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), period.First(), period.Next().First())
 		usage[tenant.ID] = billing.ByTenant(figures(events, snapshot.Timelines, days, rules.Rules, now))[tenant.ID]
 	}
 	return usage
@@ -304,7 +304,7 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 	}
 	usage := usageOf(t, snapshot, events, period, rules, preview)
 	for _, tenant := range snapshot.Tenants {
-		invoices, err := billing.Bill(state.Tenant(tenant.ID), tenant.Zone, period, usage[tenant.ID], rules)
+		invoices, err := billing.Bill(state.Tenant(tenant.ID), snapshot.Timelines.Zone(tenant.ID), period, usage[tenant.ID], rules)
 		var stop *billing.Stop
 		if errors.As(err, &stop) {
 			all.stopped = append(all.stopped, stop)

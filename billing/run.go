@@ -21,7 +21,7 @@ type Usage interface {
 	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
 	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
 	// to the positions of the pass: in the order of tenant and date, those alone that have any.
-	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error)
+	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error)
 	// Compute computes the figures of the days from the deliveries within the bound, at a `now` of R12, and stores nothing.
 	Compute(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
 	// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
@@ -145,7 +145,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if pass.RegistryOffset > snapshot.Offset || !covers(pass.Positions, taken) {
 			continue
 		}
-		again, err := b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines.Zones)
+		again, err := b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +247,7 @@ func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.
 	var days []aggregate.Day
 	for _, t := range b.snapshot.Tenants {
 		if chosen[t.ID] {
-			days = append(days, aggregate.Days(t.ID, t.Zone, period.First(), period.Next().First())...)
+			days = append(days, aggregate.Days(t.ID, b.snapshot.Timelines.Zone(t.ID), period.First(), period.Next().First())...)
 		}
 	}
 	return days
@@ -266,7 +266,7 @@ func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
 // each bills the tenants one by one; one that stops is noted and the others go on (R19).
 func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
-	zones := on.snapshot.Timelines.Zones
+	timelines := on.snapshot.Timelines
 	var issues []Issue
 	for i, t := range tenants {
 		b.Progress(i, len(tenants))
@@ -283,7 +283,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
 				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
-				Zone: zones[t.ID].Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
+				Zone: timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}
 	if err := b.draw(ctx, issues, on); err != nil {
@@ -331,7 +331,7 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 	}
 	lines := map[picture]*Line{}
 	for at, l := range charged {
-		lines[picture{at.Tenant, on.snapshot.Timelines.Zones[at.Tenant].DateOf(at.AtMS), at.Meter}] = l
+		lines[picture{at.Tenant, on.snapshot.Timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
 	}
 	profiles, err := b.Usage.Profile(ctx, days, on.bound, on.snapshot.Timelines, b.Rules.Rules, on.now)
 	if err != nil {
@@ -356,7 +356,7 @@ func (b basis) peaks(issues []Issue) (map[aggregate.PeakAt]*Line, []aggregate.Da
 			for n := range i.Lines {
 				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
 					charged[aggregate.PeakAt{Tenant: i.Tenant, Meter: l.Meter, AtMS: l.PeakMS}] = l
-					dates[i.Tenant] = append(dates[i.Tenant], b.snapshot.Timelines.Zones[i.Tenant].DateOf(l.PeakMS))
+					dates[i.Tenant] = append(dates[i.Tenant], b.snapshot.Timelines.Zone(i.Tenant).DateOf(l.PeakMS))
 				}
 			}
 		}

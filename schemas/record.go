@@ -35,3 +35,9 @@ func ParseRecordID(s string) (RecordID, error) {
 func (r RecordID) Compare(s RecordID) int {
 	return cmp.Or(cmp.Compare(r.Topic, s.Topic), cmp.Compare(r.Partition, s.Partition), cmp.Compare(r.Offset, s.Offset))
 }
+
+// TopicPartition identifies a partition of a topic on Kafka.
+type TopicPartition struct {
+	Topic     string // prefix included
+	Partition int32
+}

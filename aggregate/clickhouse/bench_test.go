@@ -109,7 +109,7 @@ func measureMonth(b *testing.B, sessions int) month {
 		b.Fatal(err)
 	}
 	m.proved = timed(func() {
-		if _, err := store.Proof(b.Context(), nil, period.First(), period.Next().First(), pass, snapshot.Timelines.Zones); err != nil {
+		if _, err := store.Proof(b.Context(), nil, period.First(), period.Next().First(), pass, snapshot.Timelines); err != nil {
 			b.Fatal(err)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
+	"apportion/schemas/timeline"
 )
 
 // halting is a store whose passes halt where a test wants them to.
@@ -35,12 +36,14 @@ func (h halting) Finish(ctx context.Context, pass aggregate.Pass) error {
 	return h.Store.Finish(ctx, pass)
 }
 
+func always[V comparable](value V) timeline.Line[V] {
+	return timeline.Line[V]{{FromMS: timeline.Start, Value: value}}
+}
+
 // registryAt is a registry with one tenant whose primary is given, changed by the last command.
 func registryAt(offset int64, primary string) aggregate.Snapshot {
-	r := aggregate.Snapshot{Offset: offset, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC, Version: offset - 1}}}
-	r.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: primary}}
-	r.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
-	return r
+	return aggregate.Snapshot{Offset: offset, Tenants: []aggregate.Tenant{{ID: "a", Version: offset - 1}},
+		Timelines: aggregate.Timelines{"a": {Zone: civil.UTC, Primary: always(primary)}}}
 }
 
 func message(id string, day int) schemas.Event {

@@ -79,9 +79,7 @@ func TestExportDaily(t *testing.T) {
 	store := clickhouse.NewStore(conn)
 	day := civil.NewDate(2026, 10, 14)
 	start := civil.UTC.Start(day)
-	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
-	registry.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
-	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
+	registry := registryAt(1, "S1")
 	insert(t, conn, 0, []schemas.Event{
 		{Tenant: "a", Source: "/s", ID: "1", Type: schemas.AgentSession, Agent: "x", TimeMS: start, StartMS: start + 5, EndMS: start + 1005},
 		{Tenant: "a", Source: "/s", ID: "2", Type: schemas.ConnectUsage, Channel: "sms", Quantity: 2_000_000, TimeMS: start, StartMS: schemas.Absent, EndMS: schemas.Absent},

@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -61,7 +62,7 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 			}
 			// A session that lasts longer than any that is accepted can only be one whose row is damaged, which is said
 			// when its first day is worked out.
-			if first < 0 || last-first > longest/day+1 || last > math.MaxInt32 {
+			if first < 0 || last-first > schemas.MaxSessionMS/day+1 || last > math.MaxInt32 {
 				first = min(max(first, 0), math.MaxInt32)
 				last = first
 			}

@@ -24,9 +24,9 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 	q := newQuery(ctx)
 	q.parameter("arrived_by", bound.ArrivedBy)
 	narrow := q.narrowed(bound, wanted)
-	last := map[aggregate.RecordID]int64{}
+	last := map[schemas.TopicPartition]int64{}
 	for _, p := range bound.Positions {
-		last[aggregate.RecordID{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
+		last[schemas.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
 	}
 	var event []aggregate.Delivery
 	same := intern{}
@@ -43,7 +43,7 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 			&d.Quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
 			return err
 		}
-		if end, known := last[aggregate.RecordID{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
+		if end, known := last[schemas.TopicPartition{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
 			return nil
 		}
 		if n := len(event); n > 0 && event[n-1].RecordID == d.RecordID {

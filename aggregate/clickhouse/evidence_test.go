@@ -55,7 +55,7 @@ func TestEventsAreWhole(t *testing.T) {
 		for i, d := range known {
 			if d.Tenant == "a" {
 				key := identity{d.Source, d.ID}
-				all[key] = append(all[key], aggregate.Delivery{Event: d, RecordID: aggregate.RecordID{Topic: "usage", Offset: int64(i)}})
+				all[key] = append(all[key], aggregate.Delivery{Event: d, RecordID: schemas.RecordID{Topic: "usage", Offset: int64(i)}})
 			}
 		}
 		for key, event := range got {
@@ -101,7 +101,7 @@ func BenchmarkEvents(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		days := aggregate.Days("tenant-0", registry.Tenants[0].Zone, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
+		days := aggregate.Days("tenant-0", registry.Timelines.Zone("tenant-0"), civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
 		from, to := days[0].FromMS, days[len(days)-1].ToMS
 		peak := from + 14*24*3600_000 + 10*3600_000
 		agents := []schemas.Type{schemas.AgentSession}

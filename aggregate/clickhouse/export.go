@@ -10,6 +10,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -64,7 +65,7 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 	q.parameter("from_ms", fromMS)
 	q.parameter("to_ms", toMS)
 	q.parameter("open_ms", openMS(rules))
-	q.parameter("lo", fromMS-max(longest, openMS(rules)))
+	q.parameter("lo", fromMS-max(schemas.MaxSessionMS, openMS(rules)))
 	bound := aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
 	return s.rows(q, `
 		WITH known AS (SELECT * FROM usage_events WHERE tenant = {tenant:String} AND `+known(bound)+`)

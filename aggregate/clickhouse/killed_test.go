@@ -115,8 +115,8 @@ func byDay(f *aggregate.Figures) map[tenantDate][]string {
 // figuresByDay are the figures of the reference, with room for sessions that reach beyond the days drawn.
 func (w world) figuresByDay(deliveries []schemas.Event) map[tenantDate][]string {
 	var days []aggregate.Day
-	for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
-		days = append(days, aggregate.Days(tenant.ID, tenant.Zone, (w.days[0].Date-40).Month().First(), w.days[0].Date+50)...)
+	for _, tenant := range []string{"a", "b", "unknown"} {
+		days = append(days, aggregate.Days(tenant, w.zone(tenant), (w.days[0].Date-40).Month().First(), w.days[0].Date+50)...)
 	}
 	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
 	return byDay(&aggregate.Figures{Usage: usage, Balances: heldByMonth(balances)})

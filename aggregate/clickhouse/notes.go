@@ -66,7 +66,7 @@ func eventNames(sources, ids []string) (names []aggregate.EventName) {
 // AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days are
 // those that the peaks lie on.
 func (s *Store) AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error) {
-	meters := []string{"", aggregate.AgentStandard, aggregate.AgentPremium, aggregate.IVRPort} // by meterNumber
+	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meterNumber
 	return onPieces(ctx, s, days, bound, timelines, rules, now, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
 		for _, p := range peaks {

@@ -42,9 +42,9 @@ func TestRefused(t *testing.T) {
 	}
 	want := []aggregate.Refused{
 		{Tenant: "acme", EventName: aggregate.EventName{Source: "/s", ID: "corrected"}, Revision: 2, TimeMS: 7000, TimeRevision: 1, Headers: []schemas.Header{{Key: "ce_id", Value: []byte("corrected")}},
-			Value: []byte(`{"x":1}`), RecordID: aggregate.RecordID{Topic: "usage", Offset: 10}, Code: "invalid_field", Field: "endTime"},
+			Value: []byte(`{"x":1}`), RecordID: schemas.RecordID{Topic: "usage", Offset: 10}, Code: "invalid_field", Field: "endTime"},
 		{Tenant: "acme", EventName: aggregate.EventName{Source: "/s", ID: "corrected"}, Revision: 2, TimeMS: 7000, TimeRevision: 1,
-			Value: []byte(`y`), RecordID: aggregate.RecordID{Topic: "usage", Offset: 11}, Code: "invalid_field", Field: "quantity"},
+			Value: []byte(`y`), RecordID: schemas.RecordID{Topic: "usage", Offset: 11}, Code: "invalid_field", Field: "quantity"},
 	}
 	if !reflect.DeepEqual(corrections, want) {
 		t.Errorf("corrections %+v, want %+v", corrections, want)

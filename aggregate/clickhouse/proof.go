@@ -11,6 +11,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -18,9 +19,9 @@ import (
 // with nil, of all, and says what is wrong with the tables that are derived from them: in the order of tenant and date,
 // those dates alone that have any. What it counts it takes from usage_events alone, with no SQL of what works days out,
 // so a fault of either shows (R22).
-func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, zones map[string]*civil.Zone) ([]aggregate.Proof, error) {
+func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
-		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, zones: zones, proofs: map[tenantDay]*aggregate.Proof{}}
+		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, timelines: timelines, proofs: map[tenantDay]*aggregate.Proof{}}
 		return p.prove(ctx)
 	})
 	all := slices.Concat(parts...)
@@ -32,12 +33,12 @@ func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date
 
 // prover makes the proofs of one shard.
 type prover struct {
-	shard    driver.Conn
-	tenants  []string
-	from, to civil.Date
-	pass     aggregate.Pass
-	zones    map[string]*civil.Zone
-	proofs   map[tenantDay]*aggregate.Proof
+	shard     driver.Conn
+	tenants   []string
+	from, to  civil.Date
+	pass      aggregate.Pass
+	timelines aggregate.Timelines
+	proofs    map[tenantDay]*aggregate.Proof
 }
 
 type tenantDay struct {
@@ -86,7 +87,7 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	q.parameter("lo", civil.UTC.Start(p.from-1)) // dates of a zone are never a day from those of UTC
 	q.parameter("hi", civil.UTC.Start(p.to+1))
 	q.parameter("open_ms", openMS(p.pass.OpenSessions()))
-	q.parameter("reach", max(longest, openMS(p.pass.OpenSessions())))
+	q.parameter("reach", max(schemas.MaxSessionMS, openMS(p.pass.OpenSessions())))
 	of := "true"
 	chosen := q.table("chosen", "tenant", "String")
 	if p.tenants != nil {
@@ -180,7 +181,7 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 		if err := result.Scan(&what, &tenant, &at, &n, &last); err != nil {
 			return err
 		}
-		utc, zone := civil.Date(at/atDay), p.zones[tenant]
+		utc, zone := civil.Date(at/atDay), p.timelines.Zone(tenant)
 		var deliveries, events int64
 		switch what {
 		case allRows:
@@ -223,8 +224,8 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 // from 0 on.
 func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 	zones := map[*civil.Zone]bool{}
-	for _, zone := range p.zones {
-		zones[zone] = true
+	for _, tenant := range p.timelines {
+		zones[tenant.Zone] = true
 	}
 	found := map[int64]bool{0: true}
 	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(occurred_ms, 86400000)) FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64}`)

@@ -3,7 +3,9 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -12,7 +14,9 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // query gathers what goes along with one query: external tables and parameters.
@@ -59,15 +63,24 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		}
 		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
 	}
-	concerned := func(tenant string) bool { return byTenant[tenant] != nil }
-	of := make(map[string]uint32, len(tenants)) // numbers them from 1
-	for i, tenant := range tenants {
-		of[tenant] = uint32(i + 1)
-	}
+	number := q.timelines(tenants, timelines)
+	c := q.calendar(tenants, byTenant, timelines, number, max(schemas.MaxSessionMS, openMS(rules)))
+	q.parameter("lo", floorDay(c.begin-c.reach))
+	q.parameter("from", floorDay(c.begin))
+	q.parameter("first", c.begin)
+	q.parameter("to", floorDay(c.end+day-1))
+	q.parameter("now", now)
+	q.parameter("open_ms", openMS(rules))
+	q.parameter("longest", c.reach)
+	return q
+}
 
-	numbers := map[[2]string]uint64{} // of subscriptions, by tenant and id
+// timelines adds what the registry says of the tenants, keys in byte order so that equal registries give equal queries,
+// and returns what gives a subscription its number; 0 is none.
+func (q *query) timelines(tenants []string, timelines aggregate.Timelines) (number func(tenant, subscription string) uint64) {
+	numbers := map[[2]string]uint64{} // by tenant and id
 	name := q.table("names", "number", "UInt64", "subscription", "String")
-	number := func(tenant, subscription string) uint64 {
+	number = func(tenant, subscription string) uint64 {
 		key := [2]string{tenant, subscription}
 		if numbers[key] == 0 && subscription != "" {
 			numbers[key] = uint64(len(numbers) + 1)
@@ -75,84 +88,76 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 		}
 		return numbers[key]
 	}
-	subscription := q.table("subscriptions", "of", "UInt32", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
-	for _, s := range timelines.Active {
-		if concerned(s.Tenant) {
-			subscription(of[s.Tenant], s.Subscription, number(s.Tenant, s.Subscription), s.FromMS, s.Active)
-		}
-	}
-	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
-	for _, s := range timelines.Agents {
-		if concerned(s.Tenant) {
-			mapping(of[s.Tenant], uint8(0), s.Agent, s.FromMS, number(s.Tenant, s.Subscription), s.Premium)
-		}
-	}
-	for _, s := range timelines.EntryPoints {
-		if concerned(s.Tenant) {
-			mapping(of[s.Tenant], uint8(1), s.EntryPoint, s.FromMS, number(s.Tenant, s.Subscription), false)
-		}
-	}
-	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
-	for _, s := range timelines.Entitlements {
-		if concerned(s.Tenant) {
-			entitlement(s.Tenant, s.Subscription, s.Meter, s.FromMS, s.Quantity)
-		}
-	}
-	primaries := map[string][]aggregate.PrimaryStep{}
-	for _, s := range timelines.Primary {
-		if concerned(s.Tenant) {
-			primaries[s.Tenant] = append(primaries[s.Tenant], s)
-		}
-	}
-
 	read := q.table("tenants", "tenant", "String", "of", "UInt32")
-	calendar := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
-		"wanted", "Bool", "unknown_tenant", "Bool", "payer", "UInt64")
-	type date struct {
-		tenant string
-		day    civil.Date
-	}
-	var whole, before []date // in UTC
-	reach := max(longest, openMS(rules))
-	begin, end := int64(math.MaxInt64), int64(0) // of the wanted days
-	dayNumber := uint32(0)
-	for _, tenant := range tenants {
-		wanted := byTenant[tenant]
-		zone := timelines.Zones[tenant]
-		if zone == nil {
-			zone = civil.UTC
+	subscription := q.table("subscriptions", "of", "UInt32", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
+	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
+	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
+	for i, id := range tenants {
+		of, tenant := uint32(i+1), timelines[id]
+		read(id, of)
+		for _, s := range slices.Sorted(maps.Keys(tenant.Active)) {
+			for _, step := range tenant.Active[s] {
+				subscription(of, s, number(id, s), step.FromMS, step.Value)
+			}
 		}
-		read(tenant, of[tenant])
-		begin, end = min(begin, wanted[0].FromMS), max(end, wanted[len(wanted)-1].ToMS)
-		steps, next := primaries[tenant], 0
+		for _, agent := range slices.Sorted(maps.Keys(tenant.Agents)) {
+			for _, step := range tenant.Agents[agent] {
+				mapping(of, uint8(0), agent, step.FromMS, number(id, step.Value.Subscription), step.Value.Premium)
+			}
+		}
+		for _, entryPoint := range slices.Sorted(maps.Keys(tenant.EntryPoints)) {
+			for _, step := range tenant.EntryPoints[entryPoint] {
+				mapping(of, uint8(1), entryPoint, step.FromMS, number(id, step.Value), false)
+			}
+		}
+		for _, e := range slices.SortedFunc(maps.Keys(tenant.Entitlements), timeline.EntitlementOf.Compare) {
+			for _, step := range tenant.Entitlements[e] {
+				entitlement(id, e.Subscription, e.Meter, step.FromMS, step.Value)
+			}
+		}
+	}
+	return number
+}
+
+// calendar is which dates a query is about.
+type calendar struct {
+	// reach is how long before a day a session that reaches into it can have begun.
+	reach int64
+	// begin and end are those of the wanted days.
+	begin, end int64
+	// read are the dates of UTC that the wanted days lie in, and before those on which a session that reaches into one
+	// can have begun.
+	read, before []tenantDay
+}
+
+// calendar adds the dates of the tenants: the wanted ones, and those before on which a session that reaches into one can
+// have begun.
+func (q *query) calendar(tenants []string, byTenant map[string][]aggregate.Day, timelines aggregate.Timelines,
+	number func(tenant, subscription string) uint64, reach int64) calendar {
+	c := calendar{reach: reach, begin: math.MaxInt64}
+	add := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
+		"wanted", "Bool", "unknown_tenant", "Bool", "payer", "UInt64")
+	dayNumber := uint32(0)
+	for i, id := range tenants {
+		wanted := byTenant[id]
+		tenant, known := timelines[id]
+		if !known {
+			tenant.Zone = civil.UTC
+		}
+		c.begin, c.end = min(c.begin, wanted[0].FromMS), max(c.end, wanted[len(wanted)-1].ToMS)
 		for len(wanted) > 0 {
 			n := stretch(wanted, reach)
-			of, first, last := of[tenant], wanted[0], wanted[n-1]
-			at := civil.UTC.DateOf(first.FromMS - reach)
-			for _, d := range wanted[:n] {
-				for ; at < civil.UTC.DateOf(d.FromMS); at++ {
-					before = append(before, date{tenant, at})
-				}
-				for ; at <= civil.UTC.DateOf(d.ToMS-1); at++ {
-					whole = append(whole, date{tenant, at})
-				}
-			}
-			for _, d := range aggregate.Days(tenant, zone, zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
-				for next < len(steps) && steps[next].FromMS <= d.FromMS {
-					next++
-				}
-				var payer uint64
-				if next > 0 {
-					payer = number(tenant, steps[next-1].Subscription)
-				}
+			c.stretch(id, wanted[:n])
+			first, last := wanted[0], wanted[n-1]
+			for _, d := range aggregate.Days(id, tenant.Zone, tenant.Zone.DateOf(floorDay(first.FromMS-reach)), last.Date+1) {
 				isWanted := len(wanted) > 0 && wanted[0].Date == d.Date
 				if isWanted {
 					wanted = wanted[1:]
 				}
 				if d.ToMS-d.FromMS >= 1<<27 && q.err == nil {
-					q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, tenant)
+					q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, id)
 				}
-				calendar(tenant, of, dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, len(steps) == 0, payer)
+				add(id, uint32(i+1), dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, !known, number(id, tenant.Primary.At(d.FromMS)))
 				dayNumber++
 			}
 			// A session that runs on after the last day must not run into the first of the next stretch. No day has
@@ -160,22 +165,28 @@ func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rule
 			dayNumber += uint32(reach/(22*3600_000)) + 10
 		}
 	}
-	if q.scattered = 2*int64(len(whole)) < int64(len(tenants))*((floorDay(end+day-1)-floorDay(begin))/day); q.scattered {
-		for name, dates := range map[string][]date{"dates": whole, "dates_before": before} {
+	if q.scattered = 2*int64(len(c.read)) < int64(len(tenants))*((floorDay(c.end+day-1)-floorDay(c.begin))/day); q.scattered {
+		for name, dates := range map[string][]tenantDay{"dates": c.read, "dates_before": c.before} {
 			add := q.table(name, "tenant", "String", "day", "Int64")
 			for _, d := range dates {
 				add(d.tenant, int64(d.day))
 			}
 		}
 	}
-	q.parameter("lo", floorDay(begin-reach))
-	q.parameter("from", floorDay(begin))
-	q.parameter("first", begin)
-	q.parameter("to", floorDay(end+day-1))
-	q.parameter("now", now)
-	q.parameter("open_ms", openMS(rules))
-	q.parameter("longest", max(longest, openMS(rules)))
-	return q
+	return c
+}
+
+// stretch adds the dates of UTC of a stretch of wanted days.
+func (c *calendar) stretch(tenant string, wanted []aggregate.Day) {
+	date := civil.UTC.DateOf(wanted[0].FromMS - c.reach)
+	for _, d := range wanted {
+		for ; date < civil.UTC.DateOf(d.FromMS); date++ {
+			c.before = append(c.before, tenantDay{tenant, date})
+		}
+		for ; date <= civil.UTC.DateOf(d.ToMS-1); date++ {
+			c.read = append(c.read, tenantDay{tenant, date})
+		}
+	}
 }
 
 // stretch returns how many of the days, which are in order, to number together: up to one that no session that begins

@@ -14,6 +14,7 @@ import (
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
+	"apportion/schemas/timeline"
 )
 
 // connectUsage is one message of a tenant.
@@ -26,12 +27,10 @@ func connectUsage(tenant, id string, atMS int64) schemas.Event {
 func two() aggregate.Snapshot {
 	var s aggregate.Snapshot
 	s.Offset = 1
-	s.Timelines.Zones = map[string]*civil.Zone{}
+	s.Timelines = aggregate.Timelines{}
 	for _, tenant := range []string{"acme", "beta"} {
-		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: tenant, Zone: civil.UTC})
-		s.Timelines.Zones[tenant] = civil.UTC
-		s.Timelines.Primary = append(s.Timelines.Primary, aggregate.PrimaryStep{Tenant: tenant, FromMS: aggregate.Start, Subscription: "Sub-" + tenant})
-		s.Timelines.Active = append(s.Timelines.Active, aggregate.ActiveStep{Tenant: tenant, Subscription: "Sub-" + tenant, FromMS: aggregate.Start, Active: true})
+		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: tenant})
+		s.Timelines[tenant] = timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-" + tenant), Active: map[string]timeline.Line[bool]{"Sub-" + tenant: always(true)}}
 	}
 	return s
 }
@@ -78,9 +77,8 @@ func TestScatteredDates(t *testing.T) {
 	// Once the registry knows the tenant, nothing is held of it any more.
 	known := two()
 	known.Offset = 2
-	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Zone: civil.UTC, Version: 1})
-	known.Timelines.Zones["nobody"] = civil.UTC
-	known.Timelines.Primary = append(known.Timelines.Primary, aggregate.PrimaryStep{Tenant: "nobody", FromMS: aggregate.Start, Subscription: "Sub-n"})
+	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Version: 1})
+	known.Timelines["nobody"] = timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-n")}
 	if _, err := aggregate.Refresh(t.Context(), store, known, aggregate.DefaultRules(), func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}

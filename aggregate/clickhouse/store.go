@@ -25,10 +25,6 @@ import (
 	"apportion/schemas/civil"
 )
 
-// longest is how long before a day a session that reaches into it can have started: the event contract refuses
-// longer ones (implausible_duration).
-const longest = 31 * day
-
 // day is that of UTC, in milliseconds.
 const day = 24 * 3600_000
 
@@ -174,7 +170,7 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 	bound := aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}
 	var known, unknown []aggregate.Day
 	for _, d := range days {
-		if timelines.Zones[d.Tenant] != nil {
+		if timelines.Zone(d.Tenant) != nil {
 			known = append(known, d)
 		} else {
 			unknown = append(unknown, d)

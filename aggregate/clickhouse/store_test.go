@@ -22,6 +22,7 @@ import (
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
+	"apportion/schemas/timeline"
 )
 
 func TestMain(m *testing.M) {
@@ -88,8 +89,7 @@ type world struct {
 }
 
 func drawWorld(t *rapid.T) world {
-	w := world{registry: aggregate.Snapshot{Offset: 1}}
-	w.registry.Timelines.Zones = map[string]*civil.Zone{}
+	w := world{registry: aggregate.Snapshot{Offset: 1, Timelines: aggregate.Timelines{}}}
 	clock := rapid.SampledFrom([]struct{ zone, from, to string }{
 		{"America/Havana", "2026-10-30", "2026-11-04"},
 		{"America/Sao_Paulo", "2018-11-02", "2018-11-07"},
@@ -110,29 +110,33 @@ func drawWorld(t *rapid.T) world {
 	for _, id := range []string{"a", "b"} {
 		ids := []string{id + "1", id + "2"} // of the tenant alone (R1)
 		subscription := rapid.SampledFrom(append([]string{""}, ids...))
-		w.registry.Tenants = append(w.registry.Tenants, aggregate.Tenant{ID: id, Zone: zone})
-		w.registry.Timelines.Zones[id] = zone
+		w.registry.Tenants = append(w.registry.Tenants, aggregate.Tenant{ID: id})
 		w.days = append(w.days, aggregate.Days(id, zone, first, next)...)
-		tl := &w.registry.Timelines
-		tl.Primary = append(tl.Primary,
-			aggregate.PrimaryStep{Tenant: id, FromMS: aggregate.Start, Subscription: subscription.Draw(t, "primary")},
-			aggregate.PrimaryStep{Tenant: id, FromMS: step("primary"), Subscription: subscription.Draw(t, "primary")})
+		tenant := timeline.Tenant{Zone: zone, Active: map[string]timeline.Line[bool]{}, Agents: map[string]timeline.Line[timeline.Mapping]{},
+			EntryPoints: map[string]timeline.Line[string]{}}
+		line := func(label string) timeline.Line[string] {
+			return timeline.Line[string]{{FromMS: timeline.Start, Value: subscription.Draw(t, label)}, {FromMS: step(label), Value: subscription.Draw(t, label)}}
+		}
+		tenant.Primary = line("primary")
 		for _, s := range ids {
-			tl.Active = append(tl.Active,
-				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: aggregate.Start, Active: rapid.Bool().Draw(t, "active")},
-				aggregate.ActiveStep{Tenant: id, Subscription: s, FromMS: step("active"), Active: rapid.Bool().Draw(t, "active")})
+			tenant.Active[s] = timeline.Line[bool]{{FromMS: timeline.Start, Value: rapid.Bool().Draw(t, "active")}, {FromMS: step("active"), Value: rapid.Bool().Draw(t, "active")}}
 		}
 		for _, who := range []string{"x", `"y\`} {
-			tl.Agents = append(tl.Agents,
-				aggregate.AgentStep{Tenant: id, Agent: who, FromMS: aggregate.Start, Subscription: subscription.Draw(t, "mapped"), Premium: rapid.Bool().Draw(t, "premium")},
-				aggregate.AgentStep{Tenant: id, Agent: who, FromMS: step("mapped"), Subscription: subscription.Draw(t, "mapped"), Premium: rapid.Bool().Draw(t, "premium")})
+			for _, mapped := range line("mapped") {
+				tenant.Agents[who] = append(tenant.Agents[who], timeline.Step[timeline.Mapping]{FromMS: mapped.FromMS,
+					Value: timeline.Mapping{Subscription: mapped.Value, Premium: rapid.Bool().Draw(t, "premium")}})
+			}
 		}
-		tl.EntryPoints = append(tl.EntryPoints,
-			aggregate.EntryPointStep{Tenant: id, EntryPoint: "x", FromMS: aggregate.Start, Subscription: subscription.Draw(t, "entry point")},
-			aggregate.EntryPointStep{Tenant: id, EntryPoint: "x", FromMS: step("entry point"), Subscription: subscription.Draw(t, "entry point")})
+		tenant.EntryPoints["x"] = line("entry point")
+		w.registry.Timelines[id] = tenant
 	}
 	w.days = append(w.days, aggregate.Days("unknown", civil.UTC, civil.UTC.DateOf(w.from), civil.UTC.DateOf(w.to)+1)...)
 	return w
+}
+
+// zone is that of a tenant; the dates of one that is unknown are those of UTC.
+func (w world) zone(tenant string) *civil.Zone {
+	return cmp.Or(w.registry.Timelines.Zone(tenant), civil.UTC)
 }
 
 // drawEvent draws a delivery. Few values make for collisions: several deliveries of one event, instants that
@@ -242,14 +246,14 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	}
 
 	tenants := []string{"a", "b", "unknown"}
-	first := (w.days[0].Date - 40).Month().First() // where what is counted of the unknown tenant in that month
+	first := (w.days[0].Date - 40).Month().First() // where what is counted of the unknown tenant in that month is
 	stored, err := store.Load(ctx, tenants, first, w.days[0].Date+50)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var days []aggregate.Day
-	for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
-		days = append(days, aggregate.Days(tenant.ID, tenant.Zone, first, w.days[0].Date+50)...)
+	for _, tenant := range []string{"a", "b", "unknown"} {
+		days = append(days, aggregate.Days(tenant, w.zone(tenant), first, w.days[0].Date+50)...)
 	}
 	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, rules, aggregate.EndOfTime)
 	compare(t, "stored usage", rows(stored.Usage), rows(usage))
@@ -334,7 +338,6 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 
 	var peaks []aggregate.PeakAt
 	var wanted []aggregate.AtPeak
-	lookup := aggregate.NewLookup(w.registry.Timelines)
 	for _, u := range usage {
 		if u.Subscription != "" || u.Peak == 0 {
 			continue
@@ -343,7 +346,7 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 		peaks = append(peaks, at.PeakAt)
 		people := map[string][]string{}
 		for _, c := range aggregate.ResolveRevisions(deliveries) {
-			a := lookup.Attribute(&c.Event)
+			a := w.registry.Timelines.Attribute(&c.Event)
 			if c.Tenant != u.Tenant || !c.Counts(a) || a.Meter != u.Meter {
 				continue
 			}
@@ -399,9 +402,7 @@ func TestFiguresOutOfForceAreCleared(t *testing.T) {
 	conn := tablestest.OpenIn(t, servicetest.DatabaseCalled(t, "d"), "d")
 	store := clickhouse.NewStoreWithSpare(conn, 0)
 	day := civil.NewDate(2026, 10, 14)
-	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
-	registry.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
-	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
+	registry := registryAt(1, "S1")
 	for i := range 8 {
 		insert(t, conn, int64(i), []schemas.Event{{
 			Tenant: "a", Source: "/s", ID: fmt.Sprint(i), Type: schemas.ConnectUsage, Channel: "sms", Quantity: 1_000_000,
@@ -502,9 +503,9 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 			}
 		}
 		var days []aggregate.Day
-		for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
+		for _, tenant := range []string{"a", "b", "unknown"} {
 			for _, date := range slices.Sorted(maps.Keys(dates)) {
-				days = append(days, aggregate.Days(tenant.ID, tenant.Zone, date, date+1)...)
+				days = append(days, aggregate.Days(tenant, w.zone(tenant), date, date+1)...)
 			}
 		}
 		usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
@@ -531,9 +532,7 @@ func TestEventsOfAnyDates(t *testing.T) {
 		}
 	}
 	insert(t, conn, 0, events)
-	registry := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "a", Zone: civil.UTC}}}
-	registry.Timelines.Zones = map[string]*civil.Zone{"a": civil.UTC}
-	registry.Timelines.Primary = []aggregate.PrimaryStep{{Tenant: "a", FromMS: aggregate.Start, Subscription: "S1"}}
+	registry := registryAt(1, "S1")
 	calls := 0
 	if _, err := aggregate.Refresh(t.Context(), store, registry, aggregate.DefaultRules(), func(int, int) { calls++ }); err != nil {
 		t.Fatal(err)

@@ -14,8 +14,8 @@ import (
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
 	"apportion/schemas"
-	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
+	"apportion/schemas/timeline"
 )
 
 // TestViewsAgreeWithReference: whatever the deliveries and the clocks, the views for analysts show what plain Go
@@ -33,8 +33,8 @@ func TestViewsAgreeWithReference(t *testing.T) {
 
 		// Sessions of the world reach at most this far from its days.
 		var days []aggregate.Day
-		for _, tenant := range append(slices.Clone(w.registry.Tenants), aggregate.Tenant{ID: "unknown", Zone: civil.UTC}) {
-			days = append(days, aggregate.Days(tenant.ID, tenant.Zone, w.days[0].Date-40, w.days[0].Date+50)...)
+		for _, tenant := range []string{"a", "b", "unknown"} {
+			days = append(days, aggregate.Days(tenant, w.zone(tenant), w.days[0].Date-40, w.days[0].Date+50)...)
 		}
 		used := w.use(deliveries, days)
 		compare(t, "v_usage_daily", selected(t, conn, `
@@ -51,42 +51,39 @@ func TestViewsAgreeWithReference(t *testing.T) {
 }
 
 // pools is what is entitled, by tenant, subscription and meter, in the order of time.
-type pools map[aggregate.AgentsOf][]aggregate.EntitlementStep
+type pools map[aggregate.AgentsOf]timeline.Line[int64]
 
 // entitle lets the subscriptions commit to this and that.
 func (w *world) entitle(t *rapid.T) pools {
 	p := pools{}
 	add := func(tenant, subscription, meter string, fromMS, quantity int64) {
 		of := aggregate.AgentsOf{Tenant: tenant, Meter: meter, Subscription: subscription}
-		step := aggregate.EntitlementStep{Tenant: tenant, Subscription: subscription, Meter: meter, FromMS: fromMS, Quantity: quantity}
-		p[of] = append(p[of], step)
-		w.registry.Timelines.Entitlements = append(w.registry.Timelines.Entitlements, step)
+		p[of] = append(p[of], timeline.Step[int64]{FromMS: fromMS, Value: quantity})
+		w.registry.Timelines[tenant].Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: meter}] = p[of]
 	}
 	for _, tenant := range w.registry.Tenants {
-		for _, meter := range []string{aggregate.AgentStandard, aggregate.AgentPremium, aggregate.IVRPort} {
+		timelines := w.registry.Timelines[tenant.ID]
+		timelines.Entitlements = map[timeline.EntitlementOf]timeline.Line[int64]{}
+		w.registry.Timelines[tenant.ID] = timelines
+		for _, meter := range []string{schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} {
 			change := rapid.SampledFrom(w.days[:3]).Draw(t, "change").Date
 			var sums [2]int64
 			for _, s := range []string{"S1", "S2"} {
-				for i, from := range []int64{aggregate.Start, tenant.Zone.Start(change)} {
+				for i, from := range []int64{timeline.Start, w.registry.Timelines.Zone(tenant.ID).Start(change)} {
 					quantity := rapid.Int64Range(0, 1).Draw(t, "committed")
 					add(tenant.ID, s, meter, from, quantity)
 					sums[i] += quantity
 				}
 			}
-			add(tenant.ID, "", meter, aggregate.Start, sums[0])
-			add(tenant.ID, "", meter, tenant.Zone.Start(change), sums[1])
+			add(tenant.ID, "", meter, timeline.Start, sums[0])
+			add(tenant.ID, "", meter, w.registry.Timelines.Zone(tenant.ID).Start(change), sums[1])
 		}
 	}
 	return p
 }
 
-func (p pools) of(u usage) (quantity int64) {
-	for _, step := range p[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.meter, Subscription: u.subscription}] {
-		if step.FromMS <= u.FromMS {
-			quantity = step.Quantity
-		}
-	}
-	return quantity
+func (p pools) of(u usage) int64 {
+	return p[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.meter, Subscription: u.subscription}].At(u.FromMS)
 }
 
 // usage names a row of usage_daily.
@@ -108,9 +105,8 @@ type use struct {
 // use attributes the sessions and cuts them at the midnights.
 func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 	used := uses{}
-	lookup := aggregate.NewLookup(w.registry.Timelines)
 	for _, c := range aggregate.ResolveRevisions(deliveries) {
-		a := lookup.Attribute(&c.Event)
+		a := w.registry.Timelines.Attribute(&c.Event)
 		if !c.Wins || c.Voided || a.UnknownTenant || a.Subscription == "" {
 			continue
 		}

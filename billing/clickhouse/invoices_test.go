@@ -374,7 +374,7 @@ func (u *usage) Load(_ context.Context, tenants []string, from, _ civil.Date) (*
 	}
 	return f, nil
 }
-func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _ aggregate.Pass, _ map[string]*civil.Zone) ([]aggregate.Proof, error) {
+func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _ aggregate.Pass, _ aggregate.Timelines) ([]aggregate.Proof, error) {
 	var all []aggregate.Proof
 	for _, t := range tenants {
 		all = append(all, aggregate.Proof{Tenant: t, Date: from, Deliveries: 1, Events: 1})

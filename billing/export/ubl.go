@@ -11,6 +11,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -358,11 +359,11 @@ func (p *invoiceParties) line(l billing.Line) ublLine {
 func itemName(l billing.Line) string {
 	name := l.Meter
 	switch kind, word, _ := strings.Cut(l.Meter, "."); kind {
-	case registry.AgentStandard:
+	case schemas.AgentStandard:
 		name = "Standard agent seats"
-	case registry.AgentPremium:
+	case schemas.AgentPremium:
 		name = "Premium agent seats"
-	case registry.IVRPort:
+	case schemas.IVRPort:
 		name = "IVR ports"
 	case "connect":
 		name = "Connect " + word

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/strict"
 	"apportion/schemas/typo"
@@ -143,7 +144,7 @@ var (
 	channelForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 )
 
-func pooled(meter string) bool    { return slices.Contains(pooledMeters, meter) }
+func pooled(meter string) bool    { return slices.Contains(schemas.PooledMeters, meter) }
 func committed(meter string) bool { return pooled(meter) || addonForm.MatchString(meter) }
 func channel(name string) bool    { return channelForm.MatchString(name) }
 
@@ -159,7 +160,7 @@ func meters[V any](r reader, dst *map[string]V, valid func(string) bool, code, w
 		values := make(map[string]V)
 		r.Members(path, n, func(name string, key, value *strict.Node) {
 			if !valid(name) {
-				r.Refuse(key, code, strict.Join(path, name), name, "%s%s", want, typo.Hint(name, pooledMeters))
+				r.Refuse(key, code, strict.Join(path, name), name, "%s%s", want, typo.Hint(name, schemas.PooledMeters))
 				return
 			}
 			var v V

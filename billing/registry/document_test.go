@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/shopspring/decimal"
@@ -23,8 +24,8 @@ func TestParseTakesTheDocumentOfTheEventContract(t *testing.T) {
 	for _, c := range []struct{ what, got, want string }{
 		{"zone", tenant.TimeZone, "Europe/Stockholm"},
 		{"term", s.Terms[0].From.String() + "/" + s.Terms[0].To.String(), "2024-01-01/2027-01-01"},
-		{"commitment price", v.Prices.Commitment[IVRPort].String(), "120"},
-		{"overage price", v.Prices.Overage[AgentPremium].String(), "1500"},
+		{"commitment price", v.Prices.Commitment[schemas.IVRPort].String(), "120"},
+		{"overage price", v.Prices.Overage[schemas.AgentPremium].String(), "1500"},
 		{"connect price", v.Prices.Connect["sms"].String(), "0.45"},
 		{"country", tenant.BillTo.Address.Country, "SE"},
 		{"rate", tenant.BillTo.Tax[0].Rate.String(), "25"},
@@ -35,7 +36,7 @@ func TestParseTakesTheDocumentOfTheEventContract(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, c.got, c.want)
 		}
 	}
-	if v.Commitments[AgentStandard] != 10 || v.Commitments[IVRPort] != 4 {
+	if v.Commitments[schemas.AgentStandard] != 10 || v.Commitments[schemas.IVRPort] != 4 {
 		t.Errorf("commitments %v", v.Commitments)
 	}
 	if s.Cancelled != civil.NoDate || tenant.Licences[0].To != civil.NoDate || tenant.EntryPoints[0].To != civil.NoDate {
@@ -121,7 +122,7 @@ func TestParseTakesPricesByTheirText(t *testing.T) {
 func TestParseFollowsAliases(t *testing.T) {
 	doc := parse(t, "tenants:\n- id: a\n  subscriptions:\n  - versions: &v [{from: 2024-01-01, commitments: {ivr_port: 3}}]\n  - versions: *v\n")
 	subs := doc.Tenants[0].Subscriptions
-	if !reflect.DeepEqual(subs[0].Versions, subs[1].Versions) || subs[1].Versions[0].Commitments[IVRPort] != 3 {
+	if !reflect.DeepEqual(subs[0].Versions, subs[1].Versions) || subs[1].Versions[0].Commitments[schemas.IVRPort] != 3 {
 		t.Errorf("the alias reads differently: %+v", subs)
 	}
 }

@@ -27,16 +27,9 @@ const (
 	Prepaid    = "prepaid"
 	Standard   = "standard" // licence classes (R7)
 	Premium    = "premium"
-
-	AgentStandard = "agent_standard" // meters (R9)
-	AgentPremium  = "agent_premium"
-	IVRPort       = "ivr_port"
 )
 
-var (
-	telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
-	pooledMeters     = []string{AgentPremium, AgentStandard, IVRPort}
-)
+var telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
 
 // Document is a registry document: the tenants as they should stand.
 type Document struct {

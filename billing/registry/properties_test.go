@@ -5,7 +5,9 @@ import (
 	"slices"
 	"testing"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 
 	"github.com/shopspring/decimal"
 	"pgregory.net/rapid"
@@ -44,8 +46,8 @@ func drawTenant(t *rapid.T, id string, o oddity) Tenant {
 			s.Cancelled = near(t, o)
 		}
 		if rapid.Bool().Draw(t, "second version") {
-			s.Versions = append(s.Versions, Version{From: near(t, o), Commitments: map[string]int64{AgentStandard: 3, "addon.wfo": 1},
-				Prices: Prices{Overage: map[string]decimal.Decimal{IVRPort: decimal.RequireFromString("1.5")}}})
+			s.Versions = append(s.Versions, Version{From: near(t, o), Commitments: map[string]int64{schemas.AgentStandard: 3, "addon.wfo": 1},
+				Prices: Prices{Overage: map[string]decimal.Decimal{schemas.IVRPort: decimal.RequireFromString("1.5")}}})
 		}
 		tenant.Subscriptions = append(tenant.Subscriptions, s)
 	}
@@ -95,7 +97,7 @@ func TestTimelinesAgreeWithTheRulesByDate(t *testing.T) {
 				}
 			}
 			for user, line := range lines.Agents {
-				want := AgentMapping{idOf(tenant.MappedSubscription(user, d)), tenant.PremiumOn(user, d)}
+				want := timeline.Mapping{Subscription: idOf(tenant.MappedSubscription(user, d)), Premium: tenant.PremiumOn(user, d)}
 				if got := line.At(ms); got != want {
 					t.Fatalf("%s: %s %v, want %v", civil.FormatMillis(ms), user, got, want)
 				}
@@ -112,7 +114,7 @@ func TestTimelinesAgreeWithTheRulesByDate(t *testing.T) {
 				check(ms)
 			}
 		}
-		check(Beginning)
+		check(timeline.Start)
 		for _, line := range lines.Agents {
 			for i := range line[1:] {
 				if line[i].FromMS >= line[i+1].FromMS || line[i].Value == line[i+1].Value {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -181,8 +182,8 @@ func (s *Subscription) EntitlementParts(d civil.Date, meter string, ivrFactor in
 		return Entitlement{}
 	}
 	e := Entitlement{Committed: v.Commitments[meter]}
-	if meter == IVRPort {
-		e.Seats, e.PortsPerSeat = v.Commitments[AgentStandard]+v.Commitments[AgentPremium], ivrFactor
+	if meter == schemas.IVRPort {
+		e.Seats, e.PortsPerSeat = v.Commitments[schemas.AgentStandard]+v.Commitments[schemas.AgentPremium], ivrFactor
 	}
 	return e
 }

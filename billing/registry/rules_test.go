@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/shopspring/decimal"
@@ -165,10 +166,10 @@ func TestR10_TheOldestMappedAndActive(t *testing.T) {
 func TestR14_EntitlementSumsTheVersionsInForceOfTheActive(t *testing.T) {
 	a, b := sub("A", "2026-01-01/2026-03-01"), sub("B", "2026-02-01/2026-04-01")
 	a.Versions = []Version{
-		{From: day("2026-02-10"), Commitments: map[string]int64{AgentStandard: 7}},
-		{From: day("2025-01-01"), Commitments: map[string]int64{AgentStandard: 10, AgentPremium: 1, IVRPort: 4}},
+		{From: day("2026-02-10"), Commitments: map[string]int64{schemas.AgentStandard: 7}},
+		{From: day("2025-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 10, schemas.AgentPremium: 1, schemas.IVRPort: 4}},
 	}
-	b.Versions[0].Commitments = map[string]int64{AgentStandard: 15, "addon.wfo": 99}
+	b.Versions[0].Commitments = map[string]int64{schemas.AgentStandard: 15, "addon.wfo": 99}
 	tenant := &Tenant{Subscriptions: []Subscription{a, b}}
 	for _, c := range []struct {
 		date                   string
@@ -181,13 +182,13 @@ func TestR14_EntitlementSumsTheVersionsInForceOfTheActive(t *testing.T) {
 		{"2026-03-01", 15, 0, 2 * 15},
 		{"2026-04-01", 0, 0, 0},
 	} {
-		for meter, want := range map[string]int64{AgentStandard: c.standard, AgentPremium: c.premium, IVRPort: c.ivr} {
+		for meter, want := range map[string]int64{schemas.AgentStandard: c.standard, schemas.AgentPremium: c.premium, schemas.IVRPort: c.ivr} {
 			if got := tenant.Entitlement(day(c.date), meter, 2); got != want {
 				t.Errorf("%s %s: %d, want %d", c.date, meter, got, want)
 			}
 		}
 	}
-	if got := tenant.Entitlement(day("2026-01-31"), IVRPort, 3); got != 3*11+4 {
+	if got := tenant.Entitlement(day("2026-01-31"), schemas.IVRPort, 3); got != 3*11+4 {
 		t.Errorf("with a factor of 3: %d, want 37", got)
 	}
 }
@@ -226,21 +227,21 @@ func TestR19_WarningsOfMissingPrices(t *testing.T) {
 		got = append(got, w.Code+" "+w.Field)
 	}
 	const path = "missing_price tenants[acme].subscriptions[Sub2].versions[2025-01-01].prices.overage."
-	if want := []string{path + AgentPremium, path + AgentStandard, path + IVRPort}; !slices.Equal(got, want) {
+	if want := []string{path + schemas.AgentPremium, path + schemas.AgentStandard, path + schemas.IVRPort}; !slices.Equal(got, want) {
 		t.Errorf("warnings %q, want %q", got, want)
 	}
 
 	s := sub("Sub1", "2026-01-01/2027-01-01")
 	s.Versions = []Version{
-		{From: day("2026-01-01"), Commitments: map[string]int64{AgentStandard: 1, IVRPort: 0, "addon.wfo": 3}},
-		{From: day("2027-01-01"), Commitments: map[string]int64{AgentStandard: 1}}, // in force when all is over
+		{From: day("2026-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 1, schemas.IVRPort: 0, "addon.wfo": 3}},
+		{From: day("2027-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 1}}, // in force when all is over
 	}
 	got = nil
 	for _, w := range Warnings(&Tenant{ID: "t", Subscriptions: []Subscription{sub("Old", "2025-01-01/2028-01-01"), s}}) {
 		got = append(got, w.Field)
 	}
 	const sub1 = "tenants[t].subscriptions[Sub1].versions[2026-01-01].prices.commitment."
-	if want := []string{sub1 + "addon.wfo", sub1 + AgentStandard}; !slices.Equal(got[3:], want) {
+	if want := []string{sub1 + "addon.wfo", sub1 + schemas.AgentStandard}; !slices.Equal(got[3:], want) {
 		t.Errorf("warnings %q, want three of Old's overage, then %q", got, want)
 	}
 }
@@ -260,7 +261,7 @@ func TestWarningsOfIDsThatSpreadsheetsChange(t *testing.T) {
 	}
 	s := sub("0012345", "2026-01-01/2027-01-01")
 	s.Billing = Prepaid
-	s.Versions[0].Prices.Overage = map[string]decimal.Decimal{AgentStandard: {}, AgentPremium: {}, IVRPort: {}}
+	s.Versions[0].Prices.Overage = map[string]decimal.Decimal{schemas.AgentStandard: {}, schemas.AgentPremium: {}, schemas.IVRPort: {}}
 	if got := Warnings(&Tenant{ID: "t", Subscriptions: []Subscription{s}}); len(got) != 1 || got[0].Field != "tenants[t].subscriptions[0012345].id" {
 		t.Errorf("a subscription: %v", got)
 	}

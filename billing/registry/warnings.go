@@ -3,6 +3,8 @@ package registry
 import (
 	"fmt"
 	"regexp"
+
+	"apportion/schemas"
 )
 
 // Warning is something about a document that is taken. A missing_price is one that a line would need and the price list
@@ -98,7 +100,7 @@ func missingPrices(t *Tenant) []Warning {
 					fmt.Sprintf("no price, and a period that needs it is stopped (R19): %s; add one, 0 if it is free", when)})
 			}
 			if primary[v] {
-				for _, meter := range pooledMeters {
+				for _, meter := range schemas.PooledMeters {
 					if _, ok := v.Prices.Overage[meter]; !ok {
 						warn("overage", meter, s.ID+" can become the primary, which pays for overage")
 					}

@@ -224,7 +224,7 @@ func writeEvidence(w io.Writer, events []aggregate.Evidence, most int) {
 // places says where the winner stands, and each of the other deliveries with its fate; of those in the same
 // partition the offset is enough.
 func places(e *aggregate.Evidence) (winner, others string) {
-	var won aggregate.RecordID
+	var won schemas.RecordID
 	for _, d := range e.Deliveries {
 		if d.Fate == aggregate.Wins {
 			won = d.RecordID

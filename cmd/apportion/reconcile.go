@@ -202,7 +202,7 @@ func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date)
 		if err != nil {
 			return nil, aggregate.Pass{}, err
 		}
-		figures, err := billing.Proved(ctx, store, nil, from, to, pass, snapshot.Timelines.Zones)
+		figures, err := billing.Proved(ctx, store, nil, from, to, pass, snapshot.Timelines)
 		if err != nil {
 			return nil, aggregate.Pass{}, err
 		}

@@ -154,7 +154,7 @@ func (a *app) countedAt(ctx context.Context, issue billing.Issue, period civil.M
 	if err != nil {
 		return nil, err
 	}
-	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zones[issue.Tenant], period.First(), period.Next().First())
+	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zone(issue.Tenant), period.First(), period.Next().First())
 	figures, err := store.Compute(ctx, days, explainer.Bound, snapshot.Timelines, explainer.Rules.Rules, explainer.Now)
 	if err != nil {
 		return nil, fmt.Errorf("working out what %s of %s rested on: %w", period, issue.Tenant, err)

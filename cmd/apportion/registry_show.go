@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,7 @@ func (a *app) inForce(state registry.State, t *registry.Tenant, ms int64) (inFor
 	if primary := t.PrimaryOn(d); primary != nil {
 		f.Primary = primary.ID
 	}
-	for _, meter := range []string{registry.AgentStandard, registry.AgentPremium, registry.IVRPort} {
+	for _, meter := range []string{schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} {
 		f.Entitlement[meter] = t.Entitlement(d, meter, int64(a.cfg.Rules.IVRPortFactor))
 	}
 	return f, nil

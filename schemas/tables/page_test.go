@@ -17,8 +17,10 @@ import (
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
 	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
+	"apportion/schemas/timeline"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference/tables.md from the tables and the examples")
@@ -97,23 +99,24 @@ func october(t *testing.T) driver.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	acme := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "acme", Zone: zone}}}
-	acme.Timelines = aggregate.Timelines{
-		Primary: []aggregate.PrimaryStep{{Tenant: "acme", FromMS: aggregate.Start, Subscription: "Sub1"}},
-		Zones:   map[string]*civil.Zone{"acme": zone},
-	}
+	tenant := timeline.Tenant{Zone: zone, Primary: always("Sub1"), Active: map[string]timeline.Line[bool]{},
+		Entitlements: map[timeline.EntitlementOf]timeline.Line[int64]{}}
 	for subscription, seats := range map[string]int64{"Sub1": 10, "Sub2": 15, "": 25} {
 		if subscription != "" {
-			acme.Timelines.Active = append(acme.Timelines.Active, aggregate.ActiveStep{Tenant: "acme", Subscription: subscription, FromMS: aggregate.Start, Active: true})
+			tenant.Active[subscription] = always(true)
 		}
-		acme.Timelines.Entitlements = append(acme.Timelines.Entitlements,
-			aggregate.EntitlementStep{Tenant: "acme", Subscription: subscription, Meter: aggregate.AgentStandard, FromMS: aggregate.Start, Quantity: seats},
-			aggregate.EntitlementStep{Tenant: "acme", Subscription: subscription, Meter: aggregate.IVRPort, FromMS: aggregate.Start, Quantity: 2 * seats})
+		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.AgentStandard}] = always(seats)
+		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.IVRPort}] = always(2 * seats)
 	}
+	acme := aggregate.Snapshot{Offset: 1, Tenants: []aggregate.Tenant{{ID: "acme"}}, Timelines: aggregate.Timelines{"acme": tenant}}
 	if _, err := aggregate.Refresh(t.Context(), clickhouse.NewStore(conn), acme, aggregate.DefaultRules(), func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}
 	return conn
+}
+
+func always[V comparable](value V) timeline.Line[V] {
+	return timeline.Line[V]{{FromMS: timeline.Start, Value: value}}
 }
 
 var creates = regexp.MustCompile(`(?m)^CREATE (?:TABLE IF NOT EXISTS|MATERIALIZED VIEW IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)

@@ -6,9 +6,9 @@ import (
 
 	"github.com/shopspring/decimal"
 
-	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"golang.org/x/text/language"
@@ -77,14 +77,14 @@ var channels = map[string]string{
 // thing names what a meter measures, as it begins a sentence: Standard seats.
 func thing(meter string) string {
 	switch {
-	case meter == aggregate.AgentStandard:
+	case meter == schemas.AgentStandard:
 		return "Standard seats"
-	case meter == aggregate.AgentPremium:
+	case meter == schemas.AgentPremium:
 		return "Premium seats"
-	case meter == aggregate.IVRPort:
+	case meter == schemas.IVRPort:
 		return "IVR ports"
 	}
-	if channel, ok := strings.CutPrefix(meter, aggregate.ConnectPrefix); ok {
+	if channel, ok := strings.CutPrefix(meter, schemas.ConnectPrefix); ok {
 		if name, ok := channels[channel]; ok {
 			return "Connect, " + name
 		}
@@ -180,14 +180,14 @@ func several(n decimal.Decimal, one, many string) string {
 func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool) string {
 	used := decimal.NewFromInt(l.Entitled).Add(l.Quantity)
 	agents := several(used, "agent", "agents")
-	if l.Meter == aggregate.AgentPremium {
+	if l.Meter == schemas.AgentPremium {
 		agents = "premium " + agents
 	}
 	var fact string
 	switch {
 	case l.PeakMS == billing.NoInstant:
 		fact = fmt.Sprintf("In %s, %s different %s worked", month(invoice.Period), grouped(used, 0), agents)
-	case l.Meter == aggregate.IVRPort:
+	case l.Meter == schemas.IVRPort:
 		fact = fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0), several(used, "call was", "calls were"))
 	default:
 		fact = fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), agents, several(used, "was", "were"))
@@ -215,15 +215,15 @@ func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool)
 // subscription's, and when it was at its greatest.
 func split(l billing.Line, zone *civil.Zone) (what, when string) {
 	switch {
-	case l.PeakMS == billing.NoInstant && l.Meter == aggregate.AgentPremium:
+	case l.PeakMS == billing.NoInstant && l.Meter == schemas.AgentPremium:
 		return "Different premium agents", ""
 	case l.PeakMS == billing.NoInstant:
 		return "Different standard agents", ""
-	case l.Meter == aggregate.AgentPremium:
+	case l.Meter == schemas.AgentPremium:
 		what = "Premium agents signed in at once, at the most"
-	case l.Meter == aggregate.AgentStandard:
+	case l.Meter == schemas.AgentStandard:
 		what = "Standard agents signed in at once, at the most"
-	case l.Meter == aggregate.IVRPort:
+	case l.Meter == schemas.IVRPort:
 		what = "IVR calls in progress at once, at the most"
 	default:
 		what = thing(l.Meter)
