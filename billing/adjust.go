@@ -71,7 +71,7 @@ func (c Correction) differences() map[charge]Line {
 			case l.Kind == Adjustment || i.Period != c.Period:
 				continue
 			case first[of] == "":
-				first[of] = fmt.Sprintf("%s/%d", i.ID, l.No)
+				first[of] = LineID(i.ID, l.No)
 			}
 			invoices[i.Subscription] = i
 			issued[of] = issued[of].add(l)

@@ -8,8 +8,10 @@ package billing
 
 import (
 	"cmp"
-	"encoding/json"
+	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -20,7 +22,6 @@ import (
 // Kind is the kind of an invoice line (R18).
 type Kind string
 
-// The kinds, in the order in which they stand on an invoice.
 const (
 	Commitment Kind = "commitment"
 	UsageKind  Kind = "usage"
@@ -29,14 +30,12 @@ const (
 	Adjustment Kind = "adjustment"
 )
 
-// order is the place of the kind on an invoice.
-func (k Kind) order() int {
-	return strings.Index("commitment usage connect overage adjustment", string(k))
-}
+// kinds are all of them, in the order in which they stand on an invoice.
+var kinds = []Kind{Commitment, UsageKind, Connect, Overage, Adjustment}
 
-func (k Kind) known() bool {
-	return slices.Contains([]Kind{Commitment, UsageKind, Connect, Overage, Adjustment}, k)
-}
+func (k Kind) order() int { return slices.Index(kinds, k) }
+
+func (k Kind) known() bool { return slices.Contains(kinds, k) }
 
 // Line is one line of an invoice (R18).
 type Line struct {
@@ -93,6 +92,14 @@ func (l Line) Price() string {
 	return l.UnitPrice.Decimal.String()
 }
 
+// NoteIn returns the note as files have it: that of a draft says that it is one.
+func (l Line) NoteIn(draft bool) string {
+	if draft {
+		return "DRAFT. " + l.Note
+	}
+	return l.Note
+}
+
 // Invoice is what one subscription is charged for one period (R18).
 type Invoice struct {
 	ID, Tenant, Subscription string
@@ -107,51 +114,41 @@ type Invoice struct {
 // Money writes an amount with the decimals of the invoice's currency.
 func (i Invoice) Money(amount decimal.Decimal) string { return amount.StringFixed(i.MinorUnits) }
 
-// MarshalJSON writes the invoice without taxes, see [Account.JSON].
-func (i Invoice) MarshalJSON() ([]byte, error) { return json.Marshal(Account{}.JSON(i)) }
-
-// JSON returns what an invoice is written as in JSON: under the names of the columns of lines.csv and invoices.csv, with
-// quantities, prices and amounts as strings, so that no reader takes them for binary fractions. Tax and gross are there where
-// taxes are stated.
-func (a Account) JSON(i Invoice) any {
-	type line struct {
-		No        int        `json:"lineNo"`
-		Kind      Kind       `json:"kind"`
-		Meter     string     `json:"meter"`
-		Quantity  string     `json:"quantity"`
-		Unit      string     `json:"unit"`
-		UnitPrice string     `json:"unitPrice,omitempty"`
-		Amount    string     `json:"amount"`
-		From      civil.Date `json:"from"`
-		To        civil.Date `json:"to"`
-		PeakAt    string     `json:"peakAt,omitempty"`
-		Corrects  string     `json:"corrects,omitempty"`
-		Note      string     `json:"note"`
-	}
-	invoice := struct {
-		ID           string      `json:"invoiceId"`
-		Tenant       string      `json:"tenantId"`
-		Subscription string      `json:"subscriptionId"`
-		Period       civil.Month `json:"period"`
-		Currency     string      `json:"currency"`
-		Net          string      `json:"net"`
-		Tax          string      `json:"tax,omitempty"`
-		Gross        string      `json:"gross,omitempty"`
-		Lines        []line      `json:"lines"`
-	}{ID: i.ID, Tenant: i.Tenant, Subscription: i.Subscription, Period: i.Period, Currency: i.Currency, Net: i.Money(i.Total), Lines: []line{}}
-	if taxes, tax, gross := a.Taxes(i); len(taxes) > 0 {
-		invoice.Tax, invoice.Gross = i.Money(tax), i.Money(gross)
-	}
-	for _, l := range i.Lines {
-		invoice.Lines = append(invoice.Lines, line{l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.From, l.To, l.PeakAt(), l.Corrects, l.Note})
-	}
-	return invoice
-}
-
 // InvoiceID is the id of a subscription's invoice for a period. Subscription ids are unique across tenants (R1),
 // so it is too.
 func InvoiceID(subscription string, period civil.Month) string {
 	return "INV-" + subscription + "-" + strings.ReplaceAll(period.String(), "-", "")
+}
+
+var invoiceIDForm = regexp.MustCompile(`^INV-(.+)-([0-9]{4})([0-9]{2})$`)
+
+// ParseInvoiceID returns the subscription and the period of an invoice's id, such as INV-Sub100001-202610.
+func ParseInvoiceID(id string) (subscription string, period civil.Month, err error) {
+	parts := invoiceIDForm.FindStringSubmatch(id)
+	if parts == nil {
+		return "", period, fmt.Errorf("%q is not the id of an invoice, such as INV-Sub100001-202610", id)
+	}
+	if period, err = civil.ParseMonth(parts[2] + "-" + parts[3]); err != nil {
+		return "", period, fmt.Errorf("%q is not the id of an invoice: %w", id, err)
+	}
+	return parts[1], period, nil
+}
+
+// LineID names a line of an invoice, such as INV-Sub100001-202610/3.
+func LineID(invoice string, no int) string { return invoice + "/" + strconv.Itoa(no) }
+
+// ParseLineID returns the invoice and the number that name a line, and whether it is the name of one.
+func ParseLineID(id string) (invoice string, no int, ok bool) {
+	invoice, number, _ := strings.Cut(id, "/")
+	no, notNumber := strconv.Atoi(number)
+	_, _, notInvoice := ParseInvoiceID(invoice)
+	return invoice, no, notNumber == nil && no > 0 && notInvoice == nil
+}
+
+// CorrectedInvoice is the invoice that an adjustment corrects a line of.
+func (l Line) CorrectedInvoice() string {
+	invoice, _, _ := strings.Cut(l.Corrects, "/")
+	return invoice
 }
 
 // compareLines is the order of R18: kind, then meter in byte order, and of adjustments then the period and the kind that

@@ -65,6 +65,29 @@ func TestInvoiceAsJSON(t *testing.T) {
 	}
 }
 
+// TestInvoiceIDs are read as they are written, and nothing else is.
+func TestInvoiceIDs(t *testing.T) {
+	for _, subscription := range []string{"Sub1", "a-b.c_2", "INV-x-202601"} {
+		id := billing.InvoiceID(subscription, october)
+		if of, period, err := billing.ParseInvoiceID(id); err != nil || of != subscription || period != october {
+			t.Errorf("%s is of %s, %s: %v", id, of, period, err)
+		}
+		if invoice, no, ok := billing.ParseLineID(billing.LineID(id, 12)); !ok || invoice != id || no != 12 {
+			t.Errorf("line 12 of %s is %d of %s: %v", id, no, invoice, ok)
+		}
+	}
+	for _, id := range []string{"", "Sub1", "INV--202610", "INV-Sub1-202613", "INV-Sub1-20261", "inv-Sub1-202610"} {
+		if _, _, err := billing.ParseInvoiceID(id); err == nil {
+			t.Errorf("%q is taken", id)
+		}
+	}
+	for _, id := range []string{"", "INV-Sub1-202610", "INV-Sub1-202610/", "INV-Sub1-202610/0", "INV-Sub1-202610/x", "Sub1/1", "INV-Sub1-202613/1"} {
+		if _, _, ok := billing.ParseLineID(id); ok {
+			t.Errorf("%q is taken as a line", id)
+		}
+	}
+}
+
 // TestStopSaysWhatToDo: the tenant, the period, the code, the rule, what was found, and what helps.
 func TestStopSaysWhatToDo(t *testing.T) {
 	b, _, _ := newBiller(t, threeTenants, poorMessage)

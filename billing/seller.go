@@ -42,3 +42,11 @@ func (a Account) DueDate() civil.Date {
 	}
 	return a.IssueDate.Add(a.Seller.TermsDays)
 }
+
+// SubscriptionName is the name of the invoiced department, or its id where it has none.
+func (a Account) SubscriptionName(i Invoice) string {
+	if s := a.Tenant.Subscription(i.Subscription); s != nil && s.Name != "" {
+		return s.Name
+	}
+	return i.Subscription
+}

@@ -33,7 +33,7 @@ func LinesCSV(w io.Writer, run *billing.Run) error {
 			}
 			if err := out.Write([]string{i.Tenant, i.Subscription, i.Period.String(), i.ID, strconv.Itoa(l.No), string(l.Kind), l.Meter,
 				l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), i.Currency,
-				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, note(l, run.Draft), account.ItemCodes.Of(l), category, rate}); err != nil {
+				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, l.NoteIn(run.Draft), account.ItemCodes.Of(l), category, rate}); err != nil {
 				return err
 			}
 		}
@@ -54,7 +54,7 @@ func InvoicesCSV(w io.Writer, run *billing.Run) error {
 	}
 	for _, i := range run.Invoices {
 		h := headOf(i, run)
-		if err := out.Write([]string{i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(subscriptionName(i, h.account)), i.Period.String(), i.ID,
+		if err := out.Write([]string{i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(h.account.SubscriptionName(i)), i.Period.String(), i.ID,
 			h.account.IssueDate.String(), h.account.DueDate().String(), i.Currency, i.Money(i.Total), h.money(h.tax), h.money(h.gross),
 			guard(h.account.Buyer()), guard(h.vatID), guard(h.reference), strconv.Itoa(len(i.Lines)), strconv.Itoa(h.corrections), strconv.Itoa(len(h.account.Findings))}); err != nil {
 			return err

@@ -128,7 +128,7 @@ func entriesByInvoice(path string) (map[string]any, error) {
 		if err := decoder.Decode(&entry); err != nil {
 			return nil, err
 		}
-		entries[fmt.Sprint(entry["invoice_id"])] = entry
+		entries[fmt.Sprint(entry["invoiceId"])] = entry
 	}
 	return entries, nil
 }

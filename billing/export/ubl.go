@@ -260,8 +260,7 @@ func (p *invoiceParties) document(draft bool) *ublInvoice {
 	}
 	for _, l := range i.Lines {
 		u.Lines = append(u.Lines, p.line(l))
-		invoice, _, _ := strings.Cut(l.Corrects, "/")
-		if reference := (ublReference{invoice}); invoice != "" && !slices.Contains(u.Corrected, reference) {
+		if reference := (ublReference{l.CorrectedInvoice()}); l.Corrects != "" && !slices.Contains(u.Corrected, reference) {
 			u.Corrected = append(u.Corrected, reference)
 		}
 	}

@@ -279,7 +279,7 @@ func invoicesSheet(run *billing.Run) table {
 				if d := h.account.DueDate(); d != civil.NoDate {
 					due = date(d)
 				}
-				if !yield(text(i.Tenant), text(h.account.Tenant.Name), text(i.Subscription), text(subscriptionName(i, h.account)), text(i.Period.String()), text(i.ID),
+				if !yield(text(i.Tenant), text(h.account.Tenant.Name), text(i.Subscription), text(h.account.SubscriptionName(i)), text(i.Period.String()), text(i.ID),
 					text(status), date(h.account.IssueDate), due, figure(len(i.Lines)), text(i.Currency), money(i.Total, i.MinorUnits), tax, gross,
 					text(h.account.Buyer()), text(h.vatID), text(h.reference), figure(h.corrections), figure(len(h.account.Findings))) {
 					return
@@ -310,7 +310,7 @@ func linesSheet(run *billing.Run) table {
 					}
 					if !yield(text(i.Tenant), text(i.Subscription), text(i.ID), figure(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit),
 						unitPrice, money(l.Amount, i.MinorUnits), text(i.Currency), date(l.From), date(l.To), instant(l.PeakMS), entitled, text(l.Corrects),
-						text(note(l, run.Draft)), text(a.ItemCodes.Of(l)), category, rate) {
+						text(l.NoteIn(run.Draft)), text(a.ItemCodes.Of(l)), category, rate) {
 						return
 					}
 				}

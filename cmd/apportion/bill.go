@@ -341,10 +341,10 @@ func (a *app) leftOutFinding() error {
 }
 
 // invoicesOf returns the invoices of a run as they are written in JSON.
-func invoicesOf(run *billing.Run) []any {
-	list := []any{}
+func invoicesOf(run *billing.Run) []billing.InvoiceJSON {
+	list := []billing.InvoiceJSON{}
 	for _, i := range run.Invoices {
-		list = append(list, run.Accounts[i.Tenant].JSON(i))
+		list = append(list, run.Accounts[i.Tenant].JSON(i, run.Draft))
 	}
 	return list
 }
@@ -352,12 +352,12 @@ func invoicesOf(run *billing.Run) []any {
 // printRun prints invoices, and returns a finding if a tenant was stopped.
 func (a *app) printRun(run *billing.Run) error {
 	result := struct {
-		Period   civil.Month       `json:"period"`
-		Draft    bool              `json:"draft"`
-		Invoices []any             `json:"invoices"`
-		Stopped  []*billing.Stop   `json:"stopped"`
-		LeftOut  []*export.Refusal `json:"leftOut"`
-		Findings []billing.Finding `json:"findings"`
+		Period   civil.Month           `json:"period"`
+		Draft    bool                  `json:"draft"`
+		Invoices []billing.InvoiceJSON `json:"invoices"`
+		Stopped  []*billing.Stop       `json:"stopped"`
+		LeftOut  []*export.Refusal     `json:"leftOut"`
+		Findings []billing.Finding     `json:"findings"`
 	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
 		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {

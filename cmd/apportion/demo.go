@@ -168,16 +168,16 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}
 
 	result := struct {
-		Period    civil.Month       `json:"period"`
-		Draft     bool              `json:"draft"`
-		Files     string            `json:"files"`
-		Published int64             `json:"published"`
-		Refused   int               `json:"refusedCommands"`
-		Balance   *reconciliation   `json:"balance"`
-		Invoices  []any             `json:"invoices"`
-		Stopped   []*billing.Stop   `json:"stopped"`
-		LeftOut   []*export.Refusal `json:"leftOut"`
-		Findings  []billing.Finding `json:"findings"`
+		Period    civil.Month           `json:"period"`
+		Draft     bool                  `json:"draft"`
+		Files     string                `json:"files"`
+		Published int64                 `json:"published"`
+		Refused   int                   `json:"refusedCommands"`
+		Balance   *reconciliation       `json:"balance"`
+		Invoices  []billing.InvoiceJSON `json:"invoices"`
+		Stopped   []*billing.Stop       `json:"stopped"`
+		LeftOut   []*export.Refusal     `json:"leftOut"`
+		Findings  []billing.Finding     `json:"findings"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
 		invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
 		append([]billing.Finding{}, run.Findings...)}

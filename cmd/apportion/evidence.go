@@ -6,18 +6,17 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
 	"slices"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/spf13/cobra"
 
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
-
-	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
-	"github.com/spf13/cobra"
 )
 
 func newBillEvidenceCommand(a *app) *cobra.Command {
@@ -88,18 +87,11 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 	})
 }
 
-var invoiceRE = regexp.MustCompile(`^INV-(.+)-([0-9]{4})([0-9]{2})$`)
-
 // issuedInvoice finds an invoice that is issued, by its id.
 func (a *app) issuedInvoice(ctx context.Context, invoice string) (of evidenceOf, err error) {
-	parts := invoiceRE.FindStringSubmatch(invoice)
-	if parts == nil {
-		return of, usagef("%q is not the id of an invoice, such as INV-Sub100001-202610", invoice)
-	}
-	subscription := parts[1]
-	period, err := civil.ParseMonth(parts[2] + "-" + parts[3])
+	subscription, period, err := billing.ParseInvoiceID(invoice)
 	if err != nil {
-		return of, usagef("%q is not the id of an invoice: %w", invoice, err)
+		return of, usageError{err}
 	}
 	biller, err := a.biller(ctx)
 	if err != nil {

@@ -5,17 +5,16 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newExplainCommand(a *app) *cobra.Command {
@@ -64,20 +63,13 @@ type lineName struct {
 }
 
 // parseLine reads a line's name, such as INV-Sub100001-202610/3.
-func parseLine(s string) (lineName, error) {
-	var l lineName
-	invoice, no, _ := strings.Cut(s, "/")
-	rest, named := strings.CutPrefix(invoice, "INV-")
-	cut := strings.LastIndex(rest, "-")
-	number, err := strconv.Atoi(no)
-	if !named || cut < 1 || len(rest) != cut+7 || err != nil || number < 1 {
+func parseLine(s string) (l lineName, err error) {
+	var ok bool
+	if l.invoice, l.no, ok = billing.ParseLineID(s); !ok {
 		return l, usagef("%q is not a line; write the invoice and the number of the line, such as INV-Sub100001-202610/3", s)
 	}
-	if l.period, err = civil.ParseMonth(rest[cut+1:cut+5] + "-" + rest[cut+5:]); err != nil {
-		return l, usagef("invoice %s: %w", invoice, err)
-	}
-	l.invoice, l.subscription, l.no = invoice, rest[:cut], number
-	return l, nil
+	l.subscription, l.period, err = billing.ParseInvoiceID(l.invoice)
+	return l, err
 }
 
 // basis is what an explanation rests on.

@@ -174,7 +174,7 @@ func (r *explained) writeAdjustment(w io.Writer) {
 	var rows [][]string
 	add := func(what string, lines []billing.InvoiceLine) {
 		for _, l := range lines {
-			name := fmt.Sprintf("%s/%d", l.Invoice, l.Line.No)
+			name := billing.LineID(l.Invoice, l.Line.No)
 			if what == "now" {
 				name = ""
 			}

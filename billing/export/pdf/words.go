@@ -5,14 +5,13 @@ import (
 	"strings"
 
 	"github.com/shopspring/decimal"
+	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
 
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"golang.org/x/text/language"
-	"golang.org/x/text/language/display"
 )
 
 // What an invoice says to people. Every function here is of its arguments alone.
@@ -137,8 +136,8 @@ func describe(invoice billing.Invoice, l billing.Line) (what, more string) {
 
 // invoiceLine says in words what an adjustment names: INV-Sub1-202609/3 is line 3 of an invoice.
 func invoiceLine(corrects string) string {
-	if invoice, no, ok := strings.Cut(corrects, "/"); ok {
-		return "invoice " + invoice + ", line " + no
+	if invoice, no, ok := billing.ParseLineID(corrects); ok {
+		return fmt.Sprintf("invoice %s, line %d", invoice, no)
 	}
 	return "invoice " + corrects
 }
