@@ -49,6 +49,17 @@ type ReadBound struct {
 	ArrivedBy int64
 }
 
+// Inputs are what figures are computed from.
+type Inputs struct {
+	// Days are whole dates of the tenants; those of a tenant are together, and in order.
+	Days      []Day
+	Bound     ReadBound
+	Timelines Timelines
+	Rules     Rules
+	// NowMS is the `now` of R12, in UTC epoch milliseconds.
+	NowMS int64
+}
+
 // Usage is what one subscription, or the tenant as a whole where Subscription is empty, used of one meter on
 // one date.
 type Usage struct {

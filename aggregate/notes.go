@@ -36,14 +36,6 @@ type Noted struct {
 	Events []EventName
 }
 
-// Noting says which events are looked at: those that start on the days and, where After is not nil, have a delivery
-// behind those positions. NowMS, in UTC epoch milliseconds, is what Ahead is ahead of.
-type Noting struct {
-	Days  []Day
-	After []Position
-	NowMS int64
-}
-
 // PeakAt is an instant at which a tenant's usage of a meter is at its peak, in UTC epoch milliseconds.
 type PeakAt struct {
 	Tenant, Meter string
@@ -97,13 +89,13 @@ func notes(c Content, a Attribution, nowMS int64) (codes []string) {
 
 // ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL does
 // and far more slowly: in the order of codes.
-func ReferenceNotes(deliveries []schemas.Event, timelines Timelines, noting Noting) []Noted {
+func ReferenceNotes(deliveries []schemas.Event, in Inputs) []Noted {
 	found := map[string]*Noted{}
 	for _, c := range ResolveRevisions(deliveries) {
-		if !slices.ContainsFunc(noting.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
+		if !slices.ContainsFunc(in.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
 			continue
 		}
-		for _, code := range notes(c, timelines.Attribute(&c.Event), noting.NowMS) {
+		for _, code := range notes(c, in.Timelines.Attribute(&c.Event), in.NowMS) {
 			if found[code] == nil {
 				found[code] = &Noted{Tenant: c.Tenant, Code: code}
 			}

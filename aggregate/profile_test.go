@@ -37,7 +37,7 @@ func TestReferenceProfile(t *testing.T) {
 		session("no length", "a5", 45, 45),
 		session("to the end", "a6", 25*60-1, 26*60),
 		session("another day", "a7", -90, -60),
-	}, withPrimary, days, DefaultRules(), EndOfTime)
+	}, Inputs{Days: days, Timelines: withPrimary, Rules: DefaultRules(), NowMS: EndOfTime})
 	if len(profiles) != 1 {
 		t.Fatalf("%d profiles, want that of one meter: %v", len(profiles), profiles)
 	}
@@ -70,8 +70,8 @@ func TestProfileHasThePeak(t *testing.T) {
 			events = append(events, schemas.Event{Tenant: "acme", Source: "s", ID: fmt.Sprint(i), Type: kind, Agent: fmt.Sprint(i % 7), TimeMS: start, StartMS: start,
 				EndMS: start + rapid.Int64Range(0, 3000_000).Draw(r, "length")})
 		}
-		profiles := ReferenceProfile(events, withPrimary, days, DefaultRules(), EndOfTime)
-		usage, _ := Reference(events, withPrimary, days, DefaultRules(), EndOfTime)
+		profiles := ReferenceProfile(events, Inputs{Days: days, Timelines: withPrimary, Rules: DefaultRules(), NowMS: EndOfTime})
+		usage, _ := Reference(events, Inputs{Days: days, Timelines: withPrimary, Rules: DefaultRules(), NowMS: EndOfTime})
 		for _, u := range usage {
 			if u.Subscription != "" || u.Peak == 0 {
 				continue

@@ -10,10 +10,10 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Reference works out the usage and the balance of some days from all deliveries of their tenants, as the SQL
-// does and far more slowly. Both results are in the order of their columns; a day without any has none.
-func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) ([]Usage, []DayBalance) {
-	m := NewMeasurement(timelines, days, rules, now)
+// Reference computes the usage and the balance of the days from all deliveries of their tenants, whatever the bound, as
+// the SQL does and far more slowly. Both results are in the order of their columns; a day without any has none.
+func Reference(deliveries []schemas.Event, in Inputs) ([]Usage, []DayBalance) {
+	m := NewMeasurement(in)
 	for _, c := range ResolveRevisions(deliveries) {
 		m.Add(c)
 	}
@@ -24,13 +24,11 @@ func Reference(deliveries []schemas.Event, timelines Timelines, days []Day, rule
 // Measurement is [Reference] for deliveries that are too many to be held at once: it takes them event by event, as
 // they are settled, and keeps of each what the figures need.
 type Measurement struct {
-	timelines Timelines
-	rules     Rules
-	now       int64
-	days      map[string][]Day // by tenant
-	usage     map[usageOf]*gathered
-	agents    map[AgentsOf]map[string]bool
-	balance   map[Day]Balance
+	in      Inputs
+	days    map[string][]Day // by tenant
+	usage   map[usageOf]*gathered
+	agents  map[AgentsOf]map[string]bool
+	balance map[Day]Balance
 }
 
 type usageOf struct {
@@ -45,9 +43,9 @@ type gathered struct {
 }
 
 // NewMeasurement begins to measure the days.
-func NewMeasurement(timelines Timelines, days []Day, rules Rules, now int64) *Measurement {
-	m := &Measurement{timelines, rules, now, map[string][]Day{}, map[usageOf]*gathered{}, map[AgentsOf]map[string]bool{}, map[Day]Balance{}}
-	for _, d := range days {
+func NewMeasurement(in Inputs) *Measurement {
+	m := &Measurement{in, map[string][]Day{}, map[usageOf]*gathered{}, map[AgentsOf]map[string]bool{}, map[Day]Balance{}}
+	for _, d := range in.Days {
 		m.days[d.Tenant] = append(m.days[d.Tenant], d)
 	}
 	return m
@@ -55,12 +53,12 @@ func NewMeasurement(timelines Timelines, days []Day, rules Rules, now int64) *Me
 
 // Add takes a content of an event that has been settled (R8).
 func (m *Measurement) Add(c Content) {
-	attribution := m.timelines.Attribute(&c.Event)
+	attribution := m.in.Timelines.Attribute(&c.Event)
 	counts := c.Counts(attribution)
 	var liveFrom, liveTo int64
 	who := c.Agent
 	if c.Type != schemas.ConnectUsage {
-		liveFrom, liveTo = m.rules.Live(&c.Event, m.now)
+		liveFrom, liveTo = m.in.Rules.Live(&c.Event, m.in.NowMS)
 	}
 	if c.Type == schemas.IVRSession {
 		who = c.Source + "\x00" + c.ID
@@ -132,10 +130,10 @@ func (c Content) Counts(a Attribution) bool {
 	return c.Wins && !c.Voided && !a.UnknownTenant && a.Subscription != ""
 }
 
-// ReferenceProfile works out the profiles of some days from all deliveries of their tenants, in the order of tenant,
+// ReferenceProfile computes the profiles of the days from all deliveries of their tenants, in the order of tenant,
 // date and meter.
-func ReferenceProfile(deliveries []schemas.Event, timelines Timelines, days []Day, rules Rules, now int64) []Profile {
-	m := NewMeasurement(timelines, days, rules, now)
+func ReferenceProfile(deliveries []schemas.Event, in Inputs) []Profile {
+	m := NewMeasurement(in)
 	for _, c := range ResolveRevisions(deliveries) {
 		m.Add(c)
 	}

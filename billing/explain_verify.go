@@ -64,7 +64,7 @@ func (x *Explainer) recompute(ctx context.Context, period civil.Month, kind Kind
 		return nil, err
 	}
 	days := aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First())
-	measured := aggregate.NewMeasurement(x.timelines(zone), days, x.Rules.Rules, x.Now)
+	measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: x.timelines(zone), Rules: x.Rules.Rules, NowMS: x.Now})
 	if kind != Commitment {
 		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(), ToMS: days[len(days)-1].ToMS}
 		var read int64

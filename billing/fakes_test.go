@@ -101,7 +101,7 @@ func (u *fakeUsage) Load(_ context.Context, tenants []string, from, to civil.Dat
 			days = append(days, aggregate.Days(t.ID, u.snapshot.Timelines.Zone(t.ID), from, to)...)
 		}
 	}
-	return figures(u.deliveries, u.snapshot.Timelines, days, u.rules, aggregate.EndOfTime), nil
+	return figures(u.deliveries, aggregate.Inputs{Days: days, Timelines: u.snapshot.Timelines, Rules: u.rules, NowMS: aggregate.EndOfTime}), nil
 }
 
 // Proof counts what is there at once, as Load does.
@@ -129,22 +129,22 @@ func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Da
 	return slices.Collect(maps.Values(days)), nil
 }
 
-func (u *fakeUsage) Compute(_ context.Context, days []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
-	return figures(u.deliveries, timelines, days, rules, now), nil
+func (u *fakeUsage) Compute(_ context.Context, in aggregate.Inputs) (*aggregate.Figures, error) {
+	return figures(u.deliveries, in), nil
 }
 
-func (u *fakeUsage) Profile(_ context.Context, days []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
-	return aggregate.ReferenceProfile(u.deliveries, timelines, days, rules, now), nil
+func (u *fakeUsage) Profile(_ context.Context, in aggregate.Inputs) ([]aggregate.Profile, error) {
+	return aggregate.ReferenceProfile(u.deliveries, in), nil
 }
 
 // Noted finds everything, whatever it is behind.
-func (u *fakeUsage) Noted(_ context.Context, noting aggregate.Noting, _ aggregate.ReadBound, timelines aggregate.Timelines, _ aggregate.Rules) (all []aggregate.Noted, _ error) {
-	if noting.After != nil {
+func (u *fakeUsage) Noted(_ context.Context, in aggregate.Inputs, after []aggregate.Position) (all []aggregate.Noted, _ error) {
+	if after != nil {
 		return nil, nil
 	}
 	for _, t := range u.snapshot.Tenants {
 		own := slices.DeleteFunc(slices.Clone(u.deliveries), func(d schemas.Event) bool { return d.Tenant != t.ID })
-		all = append(all, aggregate.ReferenceNotes(own, timelines, noting)...)
+		all = append(all, aggregate.ReferenceNotes(own, in)...)
 	}
 	return all, nil
 }
@@ -168,12 +168,12 @@ func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []a
 func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u.held, nil }
 
 // AtPeaks finds what the reference has live there.
-func (u *fakeUsage) AtPeaks(_ context.Context, peaks []aggregate.PeakAt, _ []aggregate.Day, _ aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (all []aggregate.AtPeak, _ error) {
+func (u *fakeUsage) AtPeaks(_ context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) (all []aggregate.AtPeak, _ error) {
 	for _, p := range peaks {
 		at := aggregate.AtPeak{PeakAt: p}
 		for _, c := range aggregate.ResolveRevisions(u.deliveries) {
-			a := timelines.Attribute(&c.Event)
-			if from, to := rules.Live(&c.Event, now); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
+			a := in.Timelines.Attribute(&c.Event)
+			if from, to := in.Rules.Live(&c.Event, in.NowMS); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
 				at.Agents = append(at.Agents, c.Agent)
 				if c.EndMS == schemas.Absent {
 					at.Open++

@@ -236,7 +236,8 @@ func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggr
 			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
 		}
 	}
-	noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), NowMS: now}, on.bound, on.snapshot.Timelines, b.Rules.Rules)
+	on.now = now
+	noted, err := b.Usage.Noted(ctx, on.inputs(on.daysOn(dates), b.Rules), nil)
 	for _, n := range noted {
 		if n.Code != aggregate.NeverBilled && n.Code != aggregate.Ahead {
 			add(n.Tenant, n.Code, n.Count, named(n.Events))
@@ -269,13 +270,14 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 		}
 	}
 	var decoder schemas.Decoder
+	on.now = now
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		tenants := groups[key]
 		dates := map[string][]civil.Date{}
 		for _, tenant := range tenants {
 			dates[tenant] = unbilled[tenant]
 		}
-		noted, err := b.Usage.Noted(ctx, aggregate.Noting{Days: on.daysOn(dates), After: after[key], NowMS: now}, on.bound, on.snapshot.Timelines, b.Rules.Rules)
+		noted, err := b.Usage.Noted(ctx, on.inputs(on.daysOn(dates), b.Rules), after[key])
 		if err != nil {
 			return err
 		}
@@ -324,7 +326,7 @@ func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add 
 	if len(charged) == 0 {
 		return nil
 	}
-	live, err := b.Usage.AtPeaks(ctx, slices.Collect(maps.Keys(charged)), days, on.bound, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	live, err := b.Usage.AtPeaks(ctx, on.inputs(days, b.Rules), slices.Collect(maps.Keys(charged)))
 	if err != nil {
 		return err
 	}
@@ -357,7 +359,7 @@ func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map
 	}
 	ended := b.Rules
 	ended.OpenSessionHours = 0 // an open session ends as it begins, and is never live (R12)
-	without, err := b.Usage.Compute(ctx, on.days(tenants, period), on.bound, on.snapshot.Timelines, ended.Rules, on.now)
+	without, err := b.Usage.Compute(ctx, on.inputs(on.days(tenants, period), ended))
 	if err != nil {
 		return err
 	}

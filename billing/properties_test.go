@@ -180,7 +180,7 @@ func TestConservation(t *testing.T) {
 		var accepted int64
 		for _, tenant := range snapshot.Tenants {
 			days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), w.period.First().Add(-3), w.period.Next().First().Add(3))
-			usage := billing.ByTenant(figures(w.deliveries, snapshot.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime))[tenant.ID]
+			usage := billing.ByTenant(figures(w.deliveries, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime}))[tenant.ID]
 			if differences := usage.Differences(); len(differences) > 0 {
 				r.Fatal(differences)
 			}

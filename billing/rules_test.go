@@ -289,7 +289,7 @@ func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, 
 			now = snapshot.Timelines.Zone(tenant.ID).Start(period.Next().First().Add(rules.GraceDays))
 		}
 		days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), period.First(), period.Next().First())
-		usage[tenant.ID] = billing.ByTenant(figures(events, snapshot.Timelines, days, rules.Rules, now))[tenant.ID]
+		usage[tenant.ID] = billing.ByTenant(figures(events, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines, Rules: rules.Rules, NowMS: now}))[tenant.ID]
 	}
 	return usage
 }
@@ -334,7 +334,7 @@ func balanceOf(t testing.TB, state registry.State, events []schemas.Event, perio
 			held = append(held, days...)
 		}
 	}
-	_, balances := aggregate.Reference(events, snapshot.Timelines, held, rules.Rules, 0)
+	_, balances := aggregate.Reference(events, aggregate.Inputs{Days: held, Timelines: snapshot.Timelines, Rules: rules.Rules})
 	for _, b := range balances {
 		sum = sum.Add(b.Balance)
 	}
@@ -343,11 +343,11 @@ func balanceOf(t testing.TB, state registry.State, events []schemas.Event, perio
 
 // figures are the usage of days that follow one another in one period, by the readable reference. Distinct agents
 // over all of them are those of the period taken as one long day.
-func figures(events []schemas.Event, timelines aggregate.Timelines, days []aggregate.Day, rules aggregate.Rules, now int64) *aggregate.Figures {
+func figures(events []schemas.Event, in aggregate.Inputs) *aggregate.Figures {
 	f := aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
-	f.Usage, f.Balances = aggregate.Reference(events, timelines, days, rules, now)
+	f.Usage, f.Balances = aggregate.Reference(events, in)
 	whole := map[string]aggregate.Day{}
-	for _, d := range days {
+	for _, d := range in.Days {
 		w, begun := whole[d.Tenant]
 		if !begun {
 			w = d
@@ -356,7 +356,9 @@ func figures(events []schemas.Event, timelines aggregate.Timelines, days []aggre
 		whole[d.Tenant] = w
 	}
 	for _, day := range whole {
-		usage, _ := aggregate.Reference(events, timelines, []aggregate.Day{day}, rules, now)
+		long := in
+		long.Days = []aggregate.Day{day}
+		usage, _ := aggregate.Reference(events, long)
 		for _, u := range usage {
 			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = u.Agents
 		}

@@ -22,16 +22,17 @@ type Usage interface {
 	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
 	// to the positions of the pass: in the order of tenant and date, those alone that have any.
 	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error)
-	// Compute computes the figures of the days from the deliveries within the bound, at a `now` of R12, and stores nothing.
-	Compute(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error)
+	// Compute computes the figures of the days from the deliveries within the bound, and stores nothing.
+	Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error)
 	// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
 	// of the last such pass.
 	MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
-	// Noted finds what is to be said of single events of the bound (R24), in the order of tenant and code.
-	Noted(ctx context.Context, noting aggregate.Noting, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error)
+	// Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
+	// behind those positions (R24), in the order of tenant and code.
+	Noted(ctx context.Context, in aggregate.Inputs, after []aggregate.Position) ([]aggregate.Noted, error)
 	// AtPeaks finds what is live at the peaks that somebody should look at, of those alone that have any; the days are
 	// those that the peaks lie on.
-	AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error)
+	AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error)
 	// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date
 	// on that have any usage, by tenant and date.
 	Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error)
@@ -42,7 +43,7 @@ type Usage interface {
 	// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
 	UnknownTenants(ctx context.Context) ([]string, error)
 	// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
-	Profile(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error)
+	Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.Profile, error)
 }
 
 // Biller bills periods of the tenants of one state of the registry.
@@ -188,7 +189,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	}
 	chosen = again.without(run, withoutBehind(run, chosen, pass))
 	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
-	figures, err := b.Usage.Compute(ctx, basis.days(chosen, period), basis.bound, snapshot.Timelines, b.Rules.Rules, now)
+	figures, err := b.Usage.Compute(ctx, basis.inputs(basis.days(chosen, period), b.Rules))
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
@@ -236,6 +237,11 @@ type basis struct {
 	pass     uint64
 	bound    aggregate.ReadBound
 	now      int64
+}
+
+// inputs are what the usage of days is computed from.
+func (b basis) inputs(days []aggregate.Day, rules Rules) aggregate.Inputs {
+	return aggregate.Inputs{Days: days, Bound: b.bound, Timelines: b.snapshot.Timelines, Rules: rules.Rules, NowMS: b.now}
 }
 
 // days returns the dates of a period of the tenants.
@@ -333,7 +339,7 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 	for at, l := range charged {
 		lines[picture{at.Tenant, on.snapshot.Timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
 	}
-	profiles, err := b.Usage.Profile(ctx, days, on.bound, on.snapshot.Timelines, b.Rules.Rules, on.now)
+	profiles, err := b.Usage.Profile(ctx, on.inputs(days, b.Rules))
 	if err != nil {
 		return fmt.Errorf("working out the days of the peaks: %w", err)
 	}

@@ -110,7 +110,7 @@ func BenchmarkEvents(b *testing.B) {
 				var deliveries int64
 				for b.Loop() {
 					deliveries = 0
-					measured := aggregate.NewMeasurement(registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
+					measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
 					if err := store.Events(b.Context(), bound, wanted, func(event []aggregate.Delivery) error {
 						deliveries += int64(len(event))
 						if verify {

@@ -118,7 +118,7 @@ func (w world) figuresByDay(deliveries []schemas.Event) map[tenantDate][]string 
 	for _, tenant := range []string{"a", "b", "unknown"} {
 		days = append(days, aggregate.Days(tenant, w.zone(tenant), (w.days[0].Date-40).Month().First(), w.days[0].Date+50)...)
 	}
-	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
+	usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
 	return byDay(&aggregate.Figures{Usage: usage, Balances: heldByMonth(balances)})
 }
 

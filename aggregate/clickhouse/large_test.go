@@ -60,11 +60,12 @@ func TestLargeDay(t *testing.T) {
 		t.Errorf("proved are %+v, %v; want %d deliveries of %d events", proofs, err, deliveries, events)
 	}
 	days := aggregate.Days("acme", civil.UTC, largeDay, largeDay+1)
-	bound := aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}
-	if _, err := store.Compute(t.Context(), days, bound, registry.Timelines, aggregate.DefaultRules(), aggregate.EndOfTime); err != nil {
+	in := aggregate.Inputs{Days: days, Bound: aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime},
+		Timelines: registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime}
+	if _, err := store.Compute(t.Context(), in); err != nil {
 		t.Error("worked out afresh: ", err)
 	}
-	if _, err := store.Profile(t.Context(), days, bound, registry.Timelines, aggregate.DefaultRules(), aggregate.EndOfTime); err != nil {
+	if _, err := store.Profile(t.Context(), in); err != nil {
 		t.Error("the profile: ", err)
 	}
 	if _, err := aggregate.Rebuild(t.Context(), store, registry, aggregate.DefaultRules(), nil, nil, func(int, int) {}); err != nil {

@@ -22,14 +22,15 @@ var named = strings.NewReplacer(
 			c.wanted AS wanted, e.tenant AS tenant, e.source AS source, e.id AS id, e.agent AS agent, e.occurred_ms AS occurred_ms`,
 ).Replace(allocated)
 
-// Noted finds what is to be said of single events of the bound (R24), in the order of tenant and code.
-func (s *Store) Noted(ctx context.Context, noting aggregate.Noting, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules) ([]aggregate.Noted, error) {
+// Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
+// behind those positions (R24), in the order of tenant and code.
+func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregate.Position) ([]aggregate.Noted, error) {
 	arrived := "true"
-	if noting.After != nil {
-		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(noting.After, bound.Positions) + `)`
+	if after != nil {
+		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(after, in.Bound.Positions) + `)`
 	}
-	all, err := onPieces(ctx, s, noting.Days, bound, timelines, rules, noting.NowMS, func(shard driver.Conn, q *query) (some []aggregate.Noted, err error) {
-		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, bound)+`
+	all, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.Noted, err error) {
+		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, in.Bound)+`
 			SELECT tenant, code, toInt64(count()), groupArraySorted(%d)((source, id)) AS events, arrayMap(e -> e.1, events), arrayMap(e -> e.2, events)
 			FROM (
 				SELECT tenant, source, id, arrayJoin(arrayFilter(c -> c != '', [
@@ -65,14 +66,14 @@ func eventNames(sources, ids []string) (names []aggregate.EventName) {
 
 // AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days are
 // those that the peaks lie on.
-func (s *Store) AtPeaks(ctx context.Context, peaks []aggregate.PeakAt, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.AtPeak, error) {
+func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error) {
 	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meterNumber
-	return onPieces(ctx, s, days, bound, timelines, rules, now, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
+	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
 		for _, p := range peaks {
 			wanted(p.Tenant, uint16(slices.Index(meters, p.Meter)), p.AtMS)
 		}
-		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, bound)+`,
+		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, in.Bound)+`,
 			live AS (
 				SELECT a.tenant AS tenant, p.meter AS meter, p.peak_ms AS peak_ms, a.is_agent AS is_agent, a.agent AS agent, a.source AS source, a.id AS id, %s AS open,
 					lowerUTF8(replaceRegexpAll(agent, '^[\\s\\p{Z}]+|[\\s\\p{Z}]+$', '')) AS person

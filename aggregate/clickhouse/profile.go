@@ -14,17 +14,17 @@ import (
 )
 
 // Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
-func (s *Store) Profile(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) ([]aggregate.Profile, error) {
+func (s *Store) Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.Profile, error) {
 	type tenantDate struct {
 		tenant string
 		date   civil.Date
 	}
 	byDate := map[tenantDate]aggregate.Day{}
-	for _, d := range days {
+	for _, d := range in.Days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	profiles, err := onPieces(ctx, s, days, bound, timelines, rules, now, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
-		err = q.each(shard, `WITH `+q.dailyOf(bound)+`
+	profiles, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
+		err = q.each(shard, `WITH `+q.dailyOf(in.Bound)+`
 			SELECT tenant, date, meter, changes FROM daily
 			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
 			var p aggregate.Profile

@@ -54,23 +54,23 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 }
 
 // inputs adds all that daily reads besides the deliveries. The days of a tenant are in order.
-func (q *query) inputs(days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules, now int64) *query {
+func (q *query) inputs(in aggregate.Inputs) *query {
 	byTenant := map[string][]aggregate.Day{}
 	var tenants []string
-	for _, d := range days {
+	for _, d := range in.Days {
 		if byTenant[d.Tenant] == nil {
 			tenants = append(tenants, d.Tenant)
 		}
 		byTenant[d.Tenant] = append(byTenant[d.Tenant], d)
 	}
-	number := q.timelines(tenants, timelines)
-	c := q.calendar(tenants, byTenant, timelines, number, max(schemas.MaxSessionMS, openMS(rules)))
+	number := q.timelines(tenants, in.Timelines)
+	c := q.calendar(tenants, byTenant, in.Timelines, number, max(schemas.MaxSessionMS, openMS(in.Rules)))
 	q.parameter("lo", floorDay(c.begin-c.reach))
 	q.parameter("from", floorDay(c.begin))
 	q.parameter("first", c.begin)
 	q.parameter("to", floorDay(c.end+day-1))
-	q.parameter("now", now)
-	q.parameter("open_ms", openMS(rules))
+	q.parameter("now", in.NowMS)
+	q.parameter("open_ms", openMS(in.Rules))
 	q.parameter("longest", c.reach)
 	return q
 }

@@ -177,7 +177,7 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 		}
 	}
 	if len(known) > 0 {
-		q := newQuery(ctx).inputs(known, timelines, rules, aggregate.EndOfTime)
+		q := newQuery(ctx).inputs(aggregate.Inputs{Days: known, Bound: bound, Timelines: timelines, Rules: rules, NowMS: aggregate.EndOfTime})
 		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, attempt)
 			WITH `+q.dailyOf(bound)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
 			return fault(err)
@@ -330,25 +330,24 @@ func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date)
 	})
 }
 
-// Compute computes the figures of the days from the deliveries within the bound, at a `now` of R12, and keeps nothing of
-// them: what a preview needs, and what may be asked of a registry that does not stand (yet).
-func (s *Store) Compute(ctx context.Context, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64) (*aggregate.Figures, error) {
+// Compute computes the figures of the days from the deliveries within the bound, and keeps nothing of them: what a preview needs, and what may be asked of a registry that does not stand (yet).
+func (s *Store) Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error) {
 	last, err := s.LastPass(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return s.figures(ctx, func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error {
-		return eachPiece(ctx, shard, last, days, bound, timelines, rules, now, func(q *query) error {
-			return q.figures(shard, q.dailyOf(bound), f)
+		return eachPiece(ctx, shard, last, in, func(q *query) error {
+			return q.figures(shard, q.dailyOf(in.Bound), f)
 		})
 	})
 }
 
-// onPieces does something, on every shard, with the queries that read the events of the days of the bound, a piece of
-// the days each, and returns what all came to.
-func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
+// onPieces does something, on every shard, with the queries that read the events of the days, a piece of the days each,
+// and returns all results.
+func onPieces[T any](ctx context.Context, s *Store, in aggregate.Inputs,
 	do func(shard driver.Conn, q *query) ([]T, error)) ([]T, error) {
-	if len(days) == 0 {
+	if len(in.Days) == 0 {
 		return nil, nil
 	}
 	last, err := s.LastPass(ctx)
@@ -356,7 +355,7 @@ func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, bound 
 		return nil, err
 	}
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (all []T, err error) {
-		err = eachPiece(ctx, shard, last, days, bound, timelines, rules, now, func(q *query) error {
+		err = eachPiece(ctx, shard, last, in, func(q *query) error {
 			some, err := do(shard, q)
 			all = append(all, some...)
 			return err
@@ -366,14 +365,13 @@ func onPieces[T any](ctx context.Context, s *Store, days []aggregate.Day, bound 
 	return slices.Concat(parts...), err
 }
 
-func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, bound aggregate.ReadBound, timelines aggregate.Timelines, rules aggregate.Rules, now int64,
-	do func(q *query) error) error {
-	pieces, err := prepare(ctx, shard, last, days, bound)
+func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs, do func(q *query) error) error {
+	pieces, err := prepare(ctx, shard, last, in)
 	if err != nil {
 		return err
 	}
 	for _, piece := range pieces {
-		if err := do(newQuery(ctx).inputs(piece, timelines, rules, now)); err != nil {
+		if err := do(newQuery(ctx).inputs(piece)); err != nil {
 			return err
 		}
 	}
@@ -401,11 +399,16 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
 // that deliveries stand on.
-func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, days []aggregate.Day, bound aggregate.ReadBound) ([][]aggregate.Day, error) {
-	if err := noteMoved(ctx, shard, last.Positions, bound.Positions); err != nil {
+func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs) (pieces []aggregate.Inputs, err error) {
+	if err := noteMoved(ctx, shard, last.Positions, in.Bound.Positions); err != nil {
 		return nil, err
 	}
-	return byTenant(ctx, shard, days)
+	days, err := byTenant(ctx, shard, in.Days)
+	for _, piece := range days {
+		in.Days = piece
+		pieces = append(pieces, in)
+	}
+	return pieces, err
 }
 
 // byTenant cuts days so that a query reads no more deliveries than it should, every tenant's days whole: a count

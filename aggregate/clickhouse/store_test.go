@@ -255,7 +255,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	for _, tenant := range []string{"a", "b", "unknown"} {
 		days = append(days, aggregate.Days(tenant, w.zone(tenant), first, w.days[0].Date+50)...)
 	}
-	usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, rules, aggregate.EndOfTime)
+	usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: rules, NowMS: aggregate.EndOfTime})
 	compare(t, "stored usage", rows(stored.Usage), rows(usage))
 	compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
 
@@ -264,18 +264,20 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := store.Compute(ctx, w.days, aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, w.registry.Timelines, rules, now)
+	in := aggregate.Inputs{Days: w.days, Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime},
+		Timelines: w.registry.Timelines, Rules: rules, NowMS: now}
+	fresh, err := store.Compute(ctx, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	usage, balances = aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
+	usage, balances = aggregate.Reference(deliveries, in)
 	compare(t, "fresh usage", rows(fresh.Usage), rows(usage))
 	compare(t, "fresh balance", rows(fresh.Balances), rows(balances))
-	profiles, err := store.Profile(ctx, w.days, aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, w.registry.Timelines, rules, now)
+	profiles, err := store.Profile(ctx, in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, w.registry.Timelines, w.days, rules, now)))
+	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, in)))
 }
 
 // TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says (R24).
@@ -301,36 +303,37 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bound := aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}
-	usage, _ := aggregate.Reference(deliveries, w.registry.Timelines, w.days, rules, now)
-	days := slices.DeleteFunc(slices.Clone(w.days), func(d aggregate.Day) bool { return d.Tenant == "unknown" })
-	noting := aggregate.Noting{Days: days, NowMS: now}
-	noted, err := store.Noted(ctx, noting, bound, w.registry.Timelines, rules)
+	in := aggregate.Inputs{Days: w.days, Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime},
+		Timelines: w.registry.Timelines, Rules: rules, NowMS: now}
+	usage, _ := aggregate.Reference(deliveries, in)
+	in.Days = slices.DeleteFunc(slices.Clone(w.days), func(d aggregate.Day) bool { return d.Tenant == "unknown" })
+	noted, err := store.Noted(ctx, in, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	reference := func(deliveries []schemas.Event) (all []aggregate.Noted) {
 		for _, tenant := range []string{"a", "b"} {
-			own := aggregate.Noting{NowMS: now}
-			for _, d := range days {
+			own := in
+			own.Days = nil
+			for _, d := range in.Days {
 				if d.Tenant == tenant {
 					own.Days = append(own.Days, d)
 				}
 			}
-			all = append(all, aggregate.ReferenceNotes(deliveries, w.registry.Timelines, own)...)
+			all = append(all, aggregate.ReferenceNotes(deliveries, own)...)
 		}
 		return all
 	}
 	compare(t, "noted", rows(noted), rows(reference(deliveries)))
 
 	// Behind some positions: events that have a delivery there, with all of their deliveries.
-	if noting.After = []aggregate.Position{{Topic: "usage", LastOffset: int64(cut) - 1}}; cut > 0 {
+	if after := []aggregate.Position{{Topic: "usage", LastOffset: int64(cut) - 1}}; cut > 0 {
 		behind := map[[3]string]bool{}
 		for _, d := range deliveries[cut:] {
 			behind[[3]string{d.Tenant, d.Source, d.ID}] = true
 		}
 		of := slices.DeleteFunc(slices.Clone(deliveries), func(d schemas.Event) bool { return !behind[[3]string{d.Tenant, d.Source, d.ID}] })
-		if noted, err = store.Noted(ctx, noting, bound, w.registry.Timelines, rules); err != nil {
+		if noted, err = store.Noted(ctx, in, after); err != nil {
 			t.Fatal(err)
 		}
 		compare(t, "noted since", rows(noted), rows(reference(of)))
@@ -375,7 +378,7 @@ func checkNotes(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	if len(peaks) == 0 {
 		return
 	}
-	found, err := store.AtPeaks(ctx, peaks, days, bound, w.registry.Timelines, rules, now)
+	found, err := store.AtPeaks(ctx, in, peaks)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -508,7 +511,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 				days = append(days, aggregate.Days(tenant, w.zone(tenant), date, date+1)...)
 			}
 		}
-		usage, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
+		usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
 		compare(t, "stored usage", rows(stored.Usage), rows(usage))
 		compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
 	})

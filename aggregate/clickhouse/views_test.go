@@ -156,7 +156,7 @@ func (used uses) heads() (lines []string) {
 }
 
 func months(deliveries []schemas.Event, w world, days []aggregate.Day) (lines []string) {
-	_, balances := aggregate.Reference(deliveries, w.registry.Timelines, days, aggregate.DefaultRules(), aggregate.EndOfTime)
+	_, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
 	by := map[string]aggregate.Balance{}
 	for _, b := range balances {
 		of := b.Tenant + " " + usage{Day: aggregate.Day{Date: b.Date}}.period()

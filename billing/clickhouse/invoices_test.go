@@ -381,21 +381,21 @@ func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _
 	}
 	return all, nil
 }
-func (u *usage) Compute(ctx context.Context, days []aggregate.Day, _ aggregate.ReadBound, _ aggregate.Timelines, _ aggregate.Rules, _ int64) (*aggregate.Figures, error) {
+func (u *usage) Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error) {
 	var tenants []string
-	for _, d := range days {
+	for _, d := range in.Days {
 		tenants = append(tenants, d.Tenant)
 	}
-	return u.Load(ctx, slices.Compact(tenants), days[0].Date, days[len(days)-1].Date)
+	return u.Load(ctx, slices.Compact(tenants), in.Days[0].Date, in.Days[len(in.Days)-1].Date)
 }
-func (u *usage) Profile(context.Context, []aggregate.Day, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.Profile, error) {
+func (u *usage) Profile(context.Context, aggregate.Inputs) ([]aggregate.Profile, error) {
 	return nil, nil
 }
 
-func (u *usage) Noted(context.Context, aggregate.Noting, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules) ([]aggregate.Noted, error) {
+func (u *usage) Noted(context.Context, aggregate.Inputs, []aggregate.Position) ([]aggregate.Noted, error) {
 	return nil, nil
 }
-func (u *usage) AtPeaks(context.Context, []aggregate.PeakAt, []aggregate.Day, aggregate.ReadBound, aggregate.Timelines, aggregate.Rules, int64) ([]aggregate.AtPeak, error) {
+func (u *usage) AtPeaks(context.Context, aggregate.Inputs, []aggregate.PeakAt) ([]aggregate.AtPeak, error) {
 	return nil, nil
 }
 func (u *usage) Unbilled(context.Context, []string, civil.Date) (map[string][]civil.Date, error) {

@@ -155,7 +155,8 @@ func (a *app) countedAt(ctx context.Context, issue billing.Issue, period civil.M
 		return nil, err
 	}
 	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zone(issue.Tenant), period.First(), period.Next().First())
-	figures, err := store.Compute(ctx, days, explainer.Bound, snapshot.Timelines, explainer.Rules.Rules, explainer.Now)
+	figures, err := store.Compute(ctx, aggregate.Inputs{Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines,
+		Rules: explainer.Rules.Rules, NowMS: explainer.Now})
 	if err != nil {
 		return nil, fmt.Errorf("working out what %s of %s rested on: %w", period, issue.Tenant, err)
 	}
