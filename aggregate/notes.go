@@ -7,16 +7,6 @@ import (
 	"apportion/schemas"
 )
 
-// The codes of what is noted of single events (R24).
-const (
-	NeverBilled         = "never_billed"         // unallocated: no invoice carries it (R10, R11)
-	Ahead               = "ahead"                // it starts after now
-	OpenSession         = "open_session"         // R12
-	Unmapped            = "unmapped"             // R10
-	UnknownSubscription = "unknown_subscription" // R10
-	Conflict            = "conflict"             // R8
-)
-
 // MostNames is how many events, or agents, are named of those that one thing is noted of.
 const MostNames = 10
 
@@ -30,8 +20,9 @@ func (n EventName) Compare(o EventName) int {
 
 // Noted are the events of a tenant of which one thing is to be said.
 type Noted struct {
-	Tenant, Code string
-	Count        int64
+	Tenant string
+	Code   schemas.Code
+	Count  int64
 	// Events are the first of them, in the order of source and id.
 	Events []EventName
 }
@@ -64,33 +55,34 @@ type Refused struct {
 	Headers      []schemas.Header
 	Value        []byte
 	schemas.RecordID
-	Code, Field string
+	Code  schemas.Code
+	Field string
 }
 
 // notes are the codes of what is to be said of a settled event.
-func notes(c Content, a Attribution, nowMS int64) (codes []string) {
+func notes(c Content, a Attribution, nowMS int64) (codes []schemas.Code) {
 	if !c.Wins || a.UnknownTenant {
 		return nil
 	}
-	add := func(is bool, code string) {
+	add := func(is bool, code schemas.Code) {
 		if is {
 			codes = append(codes, code)
 		}
 	}
-	add(c.Conflict, Conflict)
+	add(c.Conflict, schemas.Conflict)
 	stands := !c.Voided
-	add(stands && a.Subscription == "", NeverBilled)
-	add(stands && c.OccurredMS() > nowMS, Ahead)
-	add(stands && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, OpenSession)
-	add(stands && a.Unmapped, Unmapped)
-	add(stands && a.UnknownSubscription, UnknownSubscription)
+	add(stands && a.Subscription == "", schemas.NeverBilled)
+	add(stands && c.OccurredMS() > nowMS, schemas.Ahead)
+	add(stands && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, schemas.OpenSession)
+	add(stands && a.Unmapped, schemas.Unmapped)
+	add(stands && a.UnknownSubscription, schemas.UnknownSubscription)
 	return codes
 }
 
 // ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL does
 // and far more slowly: in the order of codes.
 func ReferenceNotes(deliveries []schemas.Event, in Inputs) []Noted {
-	found := map[string]*Noted{}
+	found := map[schemas.Code]*Noted{}
 	for _, c := range ResolveRevisions(deliveries) {
 		if !slices.ContainsFunc(in.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
 			continue

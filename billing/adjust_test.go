@@ -300,7 +300,7 @@ func TestUnbalancedCorrection(t *testing.T) {
 	if err != nil || len(run.Stopped) != 1 {
 		t.Fatalf("%+v, %v", run, err)
 	}
-	if got := run.Stopped[0].Error(); !strings.HasPrefix(got, "acme 2026-10: unbalanced (R22): billing 2026-09 again") || !strings.Contains(got, "reconcile --period 2026-09") {
+	if got := run.Stopped[0].Error(); !strings.HasPrefix(got, "acme 2026-10: unbalanced (R22): billing 2026-09 again") || run.Stopped[0].Rerated != september {
 		t.Error(got)
 	}
 }

@@ -193,8 +193,8 @@ func withoutBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []
 	var others []*registry.Tenant
 	for _, t := range tenants {
 		if reason, behind := pass.BehindOn(t.ID); behind {
-			run.Stopped = append(run.Stopped, &Stop{t.ID, run.Period, "unbalanced", "R22", "its usage could not be worked out: " + reason,
-				"mend what the reason names, have the usage worked out again, and bill the tenant then"})
+			run.Stopped = append(run.Stopped, newStop(t.ID, run.Period, schemas.Unbalanced, "its usage could not be computed: "+reason).
+				advising("put right what the reason names, have the usage computed again, and bill the tenant then"))
 			continue
 		}
 		others = append(others, t)

@@ -56,13 +56,25 @@ func ParseRules(s string) (Rules, error) {
 
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.
 type Stop struct {
-	Tenant string      `json:"tenant"`
-	Period civil.Month `json:"period"`
-	// Code is missing_price (R19), unbalanced or behind (R22), not_due or held (R20), or unknown_tenant (R1).
-	Code    string `json:"code"`
-	Rule    string `json:"rule"`
-	Message string `json:"message"`
-	Advice  string `json:"advice"`
+	Tenant  string       `json:"tenantId"`
+	Period  civil.Month  `json:"period"`
+	Code    schemas.Code `json:"code"`
+	Message string       `json:"message"`
+	Rule    string       `json:"rule"`
+	Advice  string       `json:"advice"`
+	// Rerated is the issued period that cannot be billed again for the adjustments of this one (R21); else 0.
+	Rerated civil.Month `json:"rerated,omitempty"`
+}
+
+// newStop returns a stop with the rule and the advice of its code.
+func newStop(tenant string, period civil.Month, code schemas.Code, message string) *Stop {
+	return &Stop{Tenant: tenant, Period: period, Code: code, Message: message, Rule: code.Rule(), Advice: code.Advice()}
+}
+
+// advising returns the stop with an advice that is better than its code's.
+func (s *Stop) advising(advice string) *Stop {
+	s.Advice = advice
+	return s
 }
 
 // Error says what stopped the period and what to do.
@@ -94,8 +106,7 @@ func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage T
 	b.connects()
 	b.overages()
 	if len(b.missing) > 0 {
-		return nil, &Stop{tenant.ID, period, "missing_price", "R19", strings.Join(b.missing, "; "),
-			"add the price to the registry document, apply it, and bill the tenant again"}
+		return nil, newStop(tenant.ID, period, schemas.MissingPrice, strings.Join(b.missing, "; "))
 	}
 	return b.invoices(), nil
 }
@@ -403,11 +414,9 @@ func (u TenantUsage) Differences() []string {
 }
 
 func notRead(tenant string, period civil.Month, partitions []string) *Stop {
-	return &Stop{tenant, period, "behind", "R22", "not all that was published is taken in: " + strings.Join(partitions, "; "),
-		"run `apportion ingest --until-caught-up`, and bill again"}
+	return newStop(tenant, period, schemas.Behind, "not all that was published is taken in: "+strings.Join(partitions, "; "))
 }
 
 func unbalanced(tenant string, period civil.Month, differences []string) *Stop {
-	return &Stop{tenant, period, "unbalanced", "R22", strings.Join(differences, "; "),
-		"run `apportion reconcile --period " + period.String() + "` for all that differs, restore the table that lost rows or, where it names a tenant and a day, run `apportion aggregate --rebuild --tenant " + tenant + "`, and bill again"}
+	return newStop(tenant, period, schemas.Unbalanced, strings.Join(differences, "; "))
 }

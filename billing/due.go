@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -90,9 +91,9 @@ func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool, changed civil.M
 		}
 		for _, tenant := range d.Tenants {
 			if count[tenant]++; (before[tenant] || len(before) == 0) && count[tenant] > mostDue {
-				return fmt.Errorf("clock_suspect: after %s more than %d periods of %s are due at once, and %s (R20); "+
+				return fmt.Errorf("%s: after %s more than %d periods of %s are due at once, and %s (R20); "+
 					"is the clock ahead? If it is right, and nothing was issued for so long, set schedule.catchUp to true",
-					latest, mostDue, tenant, was)
+					schemas.ClockSuspect, latest, mostDue, tenant, was)
 			}
 		}
 	}
@@ -107,6 +108,5 @@ func graceEnd(zone *civil.Zone, period civil.Month, rules Rules) int64 {
 
 // stopHeld is why a period that somebody holds is not issued.
 func stopHeld(tenant string, period civil.Month, reason string) *Stop {
-	return &Stop{tenant, period, "held", "R20", reason,
-		fmt.Sprintf("release it with `apportion bill release --period %s --tenant %s --reason …` and issue it then", period, tenant)}
+	return newStop(tenant, period, schemas.Held, reason)
 }

@@ -16,18 +16,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// The codes of findings (R24) that are not of single events; the others are aggregate's.
-const (
-	refusedCorrection = "refused_correction"
-	refused           = "refused"
-	unknownTenant     = "unknown_tenant"
-	openPeak          = "open_peak"
-	samePerson        = "same_person"
-)
-
 // Finding is something about a tenant that a person should look at before the month is signed. It stops nothing (R24).
 type Finding struct {
-	Code string `json:"code"`
+	Code schemas.Code `json:"code"`
 	// Tenant is empty where it is of all: usage of tenants that the registry lacks.
 	Tenant string      `json:"tenantId"`
 	Period civil.Month `json:"period"`
@@ -44,58 +35,27 @@ type Finding struct {
 
 // Found is a finding as it is recorded with an issue.
 type Found struct {
-	Code  string   `json:"code"`
-	Count int64    `json:"count"`
-	Names []string `json:"names"`
-}
-
-type kindOfFinding struct {
-	code, rule, what, advice string
-	// lacking says that a bill is known to lack something.
-	lacking bool
-}
-
-// kindsOfFinding has what there is to find, in the order in which it is shown.
-var kindsOfFinding = []kindOfFinding{
-	{refusedCorrection, "R22", "corrections that were refused, while what they correct is billed", "have the source send them again as the event contract has it, with a revision as high", true},
-	{refused, "R22", "events that were refused", "have the source send them again as the event contract has it, unless they were never meant to count", false},
-	{aggregate.NeverBilled, "R10", "events that no invoice carries, since no subscription was active", "see whether a term or a cancellation is wrong; if none is, this usage is never charged", true},
-	{aggregate.Ahead, "R24", "events that start after now", "look at the clock of the source; they count in the month that they start in", true},
-	{unknownTenant, "R10", "tenants that have usage and are not in the registry", "add them to the registry, or have the source send the right tenantid", false},
-	{aggregate.OpenSession, "R12", "sessions without an end, which are taken to last as long as they may", "have the source send when they ended", false},
-	{aggregate.Unmapped, "R10", "sessions of agents that no active subscription is mapped to", "map the agents; until then the primary has their usage", false},
-	{aggregate.UnknownSubscription, "R10", "events that name a subscription which the tenant lacks", "correct the id at the source, or add the subscription", false},
-	{aggregate.Conflict, "R8", "events with several contents at their highest revision", "have the source send the right one with a higher revision", false},
-	{openPeak, "R15", "sessions without an end that make the peak which is charged", "have the source send when they ended before this is signed", false},
-	{samePerson, "R13", "agents at a peak over the pool whose ids differ only in case or outer spaces", "if they are one person, have the source write the id in one way", false},
-}
-
-// kindOf returns what a code means, and its place in the list.
-func kindOf(code string) (kind kindOfFinding, place int) {
-	place = slices.IndexFunc(kindsOfFinding, func(k kindOfFinding) bool { return k.code == code })
-	if place < 0 {
-		return kindOfFinding{code: code, what: "to be looked at"}, len(kindsOfFinding)
-	}
-	return kindsOfFinding[place], place
+	Code  schemas.Code `json:"code"`
+	Count int64        `json:"count"`
+	Names []string     `json:"names"`
 }
 
 // newFinding returns a finding of a tenant's period, with the rule and the advice of its code.
 func newFinding(f Found, tenant string, period civil.Month) Finding {
-	kind, _ := kindOf(f.Code)
-	return Finding{Code: f.Code, Tenant: tenant, Period: period, Count: f.Count, Names: f.Names, Rule: kind.rule, Advice: kind.advice}
+	return Finding{Code: f.Code, Tenant: tenant, Period: period, Count: f.Count, Names: f.Names,
+		Rule: f.Code.Rule(), Advice: f.Code.Advice()}
 }
 
 // Lacking reports whether a bill with this finding is known to lack something: an issue with one ends as done, with
 // findings (R24).
 func (f Finding) Lacking() bool {
-	kind, _ := kindOf(f.Code)
-	return kind.lacking
+	return f.Code == schemas.RefusedCorrection || f.Code == schemas.NeverBilled || f.Code == schemas.Ahead
 }
 
 // String says the finding in one line.
 func (f Finding) String() string {
-	kind, _ := kindOf(f.Code)
-	return fmt.Sprintf("%s: %s (%s): %s: %d (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()), f.Code, f.Rule, kind.what, f.Count, f.Named(), f.Advice)
+	return fmt.Sprintf("%s: %s (%s): %s: %d (%s); %s", strings.TrimSpace(f.Tenant+" "+f.Period.String()),
+		f.Code, f.Rule, cmp.Or(f.Code.Title(), "to be looked at"), f.Count, f.Named(), f.Advice)
 }
 
 // Named lists the names, in quotes where outer spaces would be lost on the reader.
@@ -157,10 +117,10 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 }
 
 // LastFindings counts, by code, what was found at the last issue of each tenant, and the tenants that the registry lacks.
-func (b *Biller) LastFindings(ctx context.Context) (map[string]int64, error) {
-	counts := map[string]int64{}
-	for _, kind := range kindsOfFinding {
-		counts[kind.code] = 0
+func (b *Biller) LastFindings(ctx context.Context) (map[schemas.Code]int64, error) {
+	counts := map[schemas.Code]int64{}
+	for _, code := range schemas.CodesOf(schemas.IsFinding) {
+		counts[code] = 0
 	}
 	chains, err := AllIssues(b.State, nil)
 	if err != nil {
@@ -181,10 +141,15 @@ func (b *Biller) LastFindings(ctx context.Context) (map[string]int64, error) {
 
 // sortFindings puts findings in the order of tenant and code.
 func sortFindings(findings []Finding) {
+	order := schemas.CodesOf(schemas.IsFinding)
+	rank := func(f Finding) int {
+		if at := slices.Index(order, f.Code); at >= 0 {
+			return at
+		}
+		return len(order) // of another release
+	}
 	slices.SortFunc(findings, func(x, y Finding) int {
-		_, a := kindOf(x.Code)
-		_, b := kindOf(y.Code)
-		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(x.Tenant, y.Tenant), cmp.Compare(rank(x), rank(y)))
 	})
 }
 
@@ -195,7 +160,7 @@ func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate
 	if len(issues) == 0 {
 		return found, nil
 	}
-	add := func(tenant, code string, count int64, names []string, places ...schemas.RecordID) {
+	add := func(tenant string, code schemas.Code, count int64, names []string, places ...schemas.RecordID) {
 		f := newFinding(Found{code, count, names}, tenant, issues[0].Period)
 		f.Places = places
 		found[tenant] = append(found[tenant], f)
@@ -222,7 +187,7 @@ func tenantsOf(issues []Issue) (tenants []string) {
 	return tenants
 }
 
-type addFinding func(tenant, code string, count int64, names []string, places ...schemas.RecordID)
+type addFinding func(tenant string, code schemas.Code, count int64, names []string, places ...schemas.RecordID)
 
 // noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
 func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
@@ -239,7 +204,7 @@ func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggr
 	on.now = now
 	noted, err := b.Usage.Noted(ctx, on.inputs(on.daysOn(dates), b.Rules), nil)
 	for _, n := range noted {
-		if n.Code != aggregate.NeverBilled && n.Code != aggregate.Ahead {
+		if n.Code != schemas.NeverBilled && n.Code != schemas.Ahead {
 			add(n.Tenant, n.Code, n.Count, named(n.Events))
 		}
 	}
@@ -282,7 +247,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 			return err
 		}
 		for _, n := range noted {
-			if n.Code == aggregate.NeverBilled || n.Code == aggregate.Ahead {
+			if n.Code == schemas.NeverBilled || n.Code == schemas.Ahead {
 				add(n.Tenant, n.Code, n.Count, named(n.Events))
 			}
 		}
@@ -291,7 +256,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 			return err
 		}
 		for _, n := range others {
-			add(n.Tenant, refused, n.Count, named(n.Events))
+			add(n.Tenant, schemas.Refused, n.Count, named(n.Events))
 		}
 		open := slices.DeleteFunc(corrections, func(r aggregate.Refused) bool { return answered(r, decoder.Order(0, r.Headers, r.Value)) })
 		for len(open) > 0 {
@@ -304,7 +269,7 @@ func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggrega
 				}
 				places, open = append(places, open[0].RecordID), open[1:]
 			}
-			add(tenant, refusedCorrection, int64(len(events)), named(events[:min(len(events), aggregate.MostNames)]), places...)
+			add(tenant, schemas.RefusedCorrection, int64(len(events)), named(events[:min(len(events), aggregate.MostNames)]), places...)
 		}
 	}
 	return nil
@@ -343,7 +308,7 @@ func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add 
 		ids := alike[tenant]
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
-		add(tenant, samePerson, int64(len(ids)), ids[:min(len(ids), aggregate.MostNames)])
+		add(tenant, schemas.SamePerson, int64(len(ids)), ids[:min(len(ids), aggregate.MostNames)])
 	}
 	return b.noteOpenPeaks(ctx, issues[0].Period, open, charged, on, add)
 }
@@ -375,7 +340,7 @@ func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map
 		}
 		if count > 0 {
 			slices.SortFunc(events, aggregate.EventName.Compare)
-			add(t.ID, openPeak, count, named(events[:min(len(events), aggregate.MostNames)]))
+			add(t.ID, schemas.OpenPeak, count, named(events[:min(len(events), aggregate.MostNames)]))
 		}
 	}
 	return nil
@@ -423,7 +388,7 @@ func (b *Biller) withHeld(ctx context.Context, run *Run) error {
 	}
 	held = slices.DeleteFunc(slices.Clone(held), func(id string) bool { return b.State.Tenant(id) != nil })
 	if len(held) > 0 {
-		run.Findings = append(run.Findings, newFinding(Found{unknownTenant, int64(len(held)), held[:min(len(held), aggregate.MostNames)]}, "", run.Period))
+		run.Findings = append(run.Findings, newFinding(Found{schemas.UnknownTenant, int64(len(held)), held[:min(len(held), aggregate.MostNames)]}, "", run.Period))
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ func wantFindings(t *testing.T, findings []billing.Finding, want ...string) {
 	var got []string
 	for _, f := range findings {
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %d %s", f.Tenant, f.Code, f.Count, strings.Join(f.Names, ","))))
-		if !strings.HasPrefix(f.Rule, "R") || f.Advice == "" || !strings.Contains(f.String(), f.Code) {
+		if !strings.HasPrefix(f.Rule, "R") || f.Advice == "" || !strings.Contains(f.String(), string(f.Code)) {
 			t.Errorf("%+v says too little", f)
 		}
 	}

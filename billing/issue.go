@@ -10,6 +10,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -19,8 +20,9 @@ const rounds = 100
 
 // stopMoving is why a tenant is not issued that kept changing.
 func stopMoving(tenant string, period civil.Month) *Stop {
-	return &Stop{tenant, period, "unbalanced", "R22", "its document, its usage or what it is issued kept changing while it was billed",
-		"run it again; where that ends the same, `apportion reconcile --period " + period.String() + "` says whether a table was restored from elsewhere"}
+	return newStop(tenant, period, schemas.Unbalanced,
+		"its document, its usage or what it is issued kept changing while it was billed").
+		advising("issue it again; where that ends the same, see in the balance of the period whether a table was restored from elsewhere")
 }
 
 // Issue bills and issues a period for the tenants named or else for all, as far as their grace is over at now
@@ -52,7 +54,8 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 		chains := map[string][]Issue{}
 		for _, t := range waiting {
 			if chains[t.ID], err = Issues(b.State, t.ID); err != nil {
-				run.Stopped = append(run.Stopped, &Stop{t.ID, period, "unbalanced", "R20", err.Error(), "nothing more is issued to the tenant before that is known"})
+				run.Stopped = append(run.Stopped, newStop(t.ID, period, schemas.Unbalanced, err.Error()).
+					advising("nothing more is issued to the tenant before that is known"))
 				continue
 			}
 			if issue := issueOf(chains[t.ID], period); issue != nil {
@@ -146,8 +149,7 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 		return nil, err
 	}
 	if now < end {
-		return &Stop{t.ID, period, "not_due", "R20", "the grace of the period ends at " + civil.FormatMillis(end),
-			"issue it then, or run `apportion bill preview --period " + period.String() + "` for a draft"}, nil
+		return newStop(t.ID, period, schemas.NotDue, "the grace of the period ends at "+civil.FormatMillis(end)), nil
 	}
 	if reason, held := b.State.Held(t.ID, period); held {
 		return stopHeld(t.ID, period, reason), nil

@@ -11,6 +11,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -198,7 +199,9 @@ func (i Issue) Changed(invoices []Invoice) *Stop {
 		message = fmt.Sprintf("the %d lines that invoice_lines has of issue %s, number %d of the tenant, are not those that were issued: their SHA-256 is %s, and the log has %s",
 			lines, i.ID, i.Seq, hash, i.LinesHash)
 	}
-	return &Stop{i.Tenant, i.Period, "unbalanced", "R22", message, "put the rows of invoice_lines with this issue back from a backup, exactly once; until then nothing of this tenant is issued or written"}
+	return newStop(i.Tenant, i.Period, schemas.Unbalanced, message).
+		advising("put the rows of invoice_lines with this issue back from a backup, exactly once; " +
+			"until then nothing of this tenant is issued or written")
 }
 
 // invoicesOf returns the stored invoices of the issues, by their ID, and by tenant why they are not those that were issued.

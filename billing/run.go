@@ -10,6 +10,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -314,7 +315,9 @@ func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, 
 		now, err := Bill(t, zone, r.period, r.usage, b.Rules)
 		var stop *Stop
 		if errors.As(err, &stop) {
-			return nil, &Stop{t.ID, period, stop.Code, stop.Rule, "billing " + r.period.String() + " again, which is issued (R21): " + stop.Message, stop.Advice}
+			stop.Message = "billing " + r.period.String() + " again, which is issued (R21): " + stop.Message
+			stop.Period, stop.Rerated = period, r.period
+			return nil, stop
 		}
 		if err != nil {
 			return nil, err
@@ -407,8 +410,9 @@ func (b *Biller) choose(run *Run, names []string) []*registry.Tenant {
 	}
 	for _, name := range names {
 		if b.State.Tenant(name) == nil {
-			run.Stopped = append(run.Stopped, &Stop{name, run.Period, "unknown_tenant", "R1",
-				"the registry has no such tenant", "run `apportion registry show` for those it has"})
+			stop := newStop(name, run.Period, schemas.UnknownTenant, "the registry has no such tenant")
+			stop.Rule = "R1" // what a tenant is; that of the code is on usage that comes in for none
+			run.Stopped = append(run.Stopped, stop)
 		}
 	}
 	var chosen []*registry.Tenant

@@ -2,33 +2,6 @@ package schemas
 
 import "strings"
 
-// Code is the stable reason why a delivery was refused.
-type Code string
-
-// The codes, in the order in which they apply: a delivery with several defects
-// is refused for the first.
-const (
-	// TooLarge: the value is over MaxValueBytes.
-	TooLarge Code = "too_large"
-	// MalformedJSON: the value is not one JSON object in valid UTF-8, or a
-	// member name is repeated in the event or in its data.
-	MalformedJSON Code = "malformed_json"
-	// NotCloudEvents: specversion is missing or not the string 1.0.
-	NotCloudEvents Code = "not_cloudevents"
-	// MissingField: a needed attribute or data field is absent, null or "".
-	MissingField Code = "missing_field"
-	// UnknownType: type is not one of ours, or belongs to another topic.
-	UnknownType Code = "unknown_type"
-	// InvalidField: a field has the wrong JSON type or a value out of bounds.
-	InvalidField Code = "invalid_field"
-	// MisspeltField: a member of data is a known one, which is absent, misspelt.
-	MisspeltField Code = "misspelt_field"
-	// EndBeforeStart: endTime is earlier than startTime.
-	EndBeforeStart Code = "end_before_start"
-	// ImplausibleDuration: the session is longer than MaxSessionMS.
-	ImplausibleDuration Code = "implausible_duration"
-)
-
 // Rejection is why a delivery is refused, with what is needed to find and
 // mend it. The batch around it goes on, and the delivery is kept in the dead
 // letters.

@@ -38,13 +38,13 @@ func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregat
 				FROM allocated WHERE wanted)
 			WHERE %s
 			GROUP BY tenant, code ORDER BY tenant, code`, aggregate.MostNames,
-			isUnallocated, aggregate.NeverBilled, aggregate.Ahead, isOpen, aggregate.OpenSession, isUnmapped, aggregate.Unmapped,
-			isUnknown, aggregate.UnknownSubscription, isConflict, aggregate.Conflict, arrived),
+			isUnallocated, schemas.NeverBilled, schemas.Ahead, isOpen, schemas.OpenSession, isUnmapped, schemas.Unmapped,
+			isUnknown, schemas.UnknownSubscription, isConflict, schemas.Conflict, arrived),
 			func(rows driver.Rows) error {
 				var n aggregate.Noted
 				var pairs [][]any
 				var sources, ids []string
-				if err := rows.Scan(&n.Tenant, &n.Code, &n.Count, &pairs, &sources, &ids); err != nil {
+				if err := rows.Scan(&n.Tenant, (*string)(&n.Code), &n.Count, &pairs, &sources, &ids); err != nil {
 					return err
 				}
 				n.Events = eventNames(sources, ids)
@@ -185,7 +185,7 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 		var r aggregate.Refused
 		var payload string
 		var names, values []string
-		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.TimeRevision, &r.Topic, &r.Partition, &r.Offset, &r.Code, &r.Field, &payload, &names, &values); err != nil {
+		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.TimeRevision, &r.Topic, &r.Partition, &r.Offset, (*string)(&r.Code), &r.Field, &payload, &names, &values); err != nil {
 			return err
 		}
 		r.Value = []byte(payload)

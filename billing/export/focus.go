@@ -10,6 +10,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"apportion/billing"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -41,8 +42,8 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 		if strings.TrimSpace(run.Accounts[i.Tenant].Seller.Name) != "" {
 			continue
 		}
-		return &Refusal{File: "focus.csv", Code: missingSeller, Field: "seller.name", Message: "is not there, and FOCUS needs it",
-			Advice: inConfiguration}
+		return &Refusal{File: "focus.csv", Code: schemas.MissingSeller, Field: "seller.name",
+			Message: "is not there, and FOCUS needs it", Advice: schemas.MissingSeller.Advice()}
 	}
 	out := csv.NewWriter(w)
 	if err := out.Write(focusColumns); err != nil {

@@ -92,7 +92,7 @@ func TestLeftOut(t *testing.T) {
 	}
 	var got []string
 	for _, r := range refusals {
-		got = append(got, r.Tenant+" "+r.File+" "+r.Code)
+		got = append(got, r.Tenant+" "+r.File+" "+string(r.Code))
 	}
 	want := []string{"acme pdf/INV-Sub1-202610.pdf missing_bill_to", "acme ubl/INV-Sub1-202610.xml missing_bill_to",
 		"acme pdf/INV-Sub2-202610.pdf missing_bill_to", "acme ubl/INV-Sub2-202610.xml missing_bill_to"}

@@ -25,7 +25,7 @@ func TestPDFRefuses(t *testing.T) {
 		var out bytes.Buffer
 		var refusal *Refusal
 		err := PDF(&out, invoice, from(c.account, c.seller), false)
-		if !errors.As(err, &refusal) || refusal.Code != c.code || refusal.Field != c.field || out.Len() > 0 {
+		if !errors.As(err, &refusal) || string(refusal.Code) != c.code || refusal.Field != c.field || out.Len() > 0 {
 			t.Errorf("%v and %d bytes, want %s of %s", err, out.Len(), c.code, c.field)
 			continue
 		}

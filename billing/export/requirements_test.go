@@ -93,7 +93,7 @@ func TestUBLRefusals(t *testing.T) {
 		a.Tenant.Name = " " // which stands in for a name that the buyer has none of
 		err := UBL(&out, october(c.currency, line, corrections()[0]), from(a, s), false)
 		var r *Refusal
-		if !errors.As(err, &r) || r.Code != c.code || r.Field != c.field || out.Len() > 0 {
+		if !errors.As(err, &r) || string(r.Code) != c.code || r.Field != c.field || out.Len() > 0 {
 			t.Errorf("%s: %v, and %d bytes; want %s of %s", c.name, err, out.Len(), c.code, c.field)
 		} else if r.Tenant != "acme" || r.Invoice != "INV-Sub1-202610" || r.File != "ubl/INV-Sub1-202610.xml" || r.Message == "" || r.Advice == "" {
 			t.Errorf("%s: %+v", c.name, r)

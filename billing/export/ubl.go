@@ -68,22 +68,21 @@ type invoiceParties struct {
 // newInvoiceParties puts seller and buyer together, or says what is missing for a valid file.
 func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoiceParties, *Refusal) {
 	seller := account.Seller
-	refuse := func(code, field, message, advice string) *Refusal {
-		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, message, advice}
+	refuse := func(code schemas.Code, field, message string) *Refusal {
+		return &Refusal{invoice.Tenant, invoice.ID, "ubl/" + invoice.ID + ".xml", code, field, message, code.Advice()}
 	}
 	// First, since no buyer would help.
 	if invoice.MinorUnits > 2 || listed(currenciesWithout, invoice.Currency) {
-		return nil, refuse(unsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
+		return nil, refuse(schemas.UnsupportedCurrency, "subscriptions["+invoice.Subscription+"].currency",
 			fmt.Sprintf("is %s, which EN 16931 does not have: it takes the codes of its own list, with at most two decimals",
-				invoice.Currency),
-			"use the other files of this invoice")
+				invoice.Currency))
 	}
 	if account.Tenant == nil || account.Tenant.BillTo == nil {
-		return nil, refuse(missingBillTo, "billTo", absent, inRegistry)
+		return nil, refuse(schemas.MissingBillTo, "billTo", absent)
 	}
 	b := account.Tenant.BillTo
 	if b.Tax == nil {
-		return nil, refuse(missingBillTo, "billTo.tax", absent, inRegistry)
+		return nil, refuse(schemas.MissingBillTo, "billTo.tax", absent)
 	}
 	taxes, vat, gross := account.Taxes(invoice)
 	p := &invoiceParties{
@@ -95,9 +94,8 @@ func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoi
 		account: account, taxes: taxes, vat: vat, gross: gross,
 	}
 	if p.has(notSubject) && len(taxes) > 1 {
-		return nil, refuse(unsupportedTax, "billTo.tax",
-			"makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)",
-			"use the other files of this invoice")
+		return nil, refuse(schemas.UnsupportedTax, "billTo.tax",
+			"makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)")
 	}
 	p.peppol = p.seller.endpoint.ID != "" && p.buyer.endpoint.ID != ""
 	p.due = account.DueDate()
@@ -105,9 +103,9 @@ func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoi
 		p.seller.vatID, p.buyer.vatID = "", ""
 	}
 	if field, message := p.missing(); strings.HasPrefix(field, "seller.") {
-		return nil, refuse(missingSeller, field, message, inConfiguration)
+		return nil, refuse(schemas.MissingSeller, field, message)
 	} else if field != "" {
-		return nil, refuse(missingBillTo, field, message, inRegistry)
+		return nil, refuse(schemas.MissingBillTo, field, message)
 	}
 	return p, nil
 }

@@ -331,7 +331,7 @@ func findingsSheet(run *billing.Run) table {
 			for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
 				a := run.Accounts[tenant]
 				for _, f := range a.Findings {
-					if !yield(text(tenant), text(a.Tenant.Name), text(f.Code), figure(f.Count), text(f.Rule), text(f.Advice), text(f.Named())) {
+					if !yield(text(tenant), text(a.Tenant.Name), text(string(f.Code)), figure(f.Count), text(f.Rule), text(f.Advice), text(f.Named())) {
 						return
 					}
 				}

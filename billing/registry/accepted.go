@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"apportion/schemas"
 	"apportion/schemas/strict"
 )
 
@@ -41,12 +42,12 @@ func decideHole(s State, c Command) []Refusal {
 	check.reason("data.reason", c.Reason)
 	check.missing("data.topic", c.Hole.Topic == "", "the topic that has the hole")
 	if c.Hole.First > c.Hole.Last {
-		check.refuse(codeInvalidField, "data.last", strconv.FormatInt(c.Hole.Last, 10),
+		check.refuse(schemas.InvalidField, "data.last", strconv.FormatInt(c.Hole.Last, 10),
 			"before the first offset, %d; give the first and the last offset that are gone", c.Hole.First)
 	}
 	for _, h := range s.holes {
 		if h.Topic == c.Hole.Topic && h.Partition == c.Hole.Partition && h.First <= c.Hole.First && c.Hole.Last <= h.Last {
-			check.refuse(codeAlreadyAccepted, "data.first", strconv.FormatInt(c.Hole.First, 10),
+			check.refuse(schemas.AlreadyAccepted, "data.first", strconv.FormatInt(c.Hole.First, 10),
 				"the offsets %d-%d are accepted already (%s); there is nothing left to do", h.First, h.Last, h.Reason)
 			break
 		}
@@ -63,7 +64,7 @@ func (r reader) number(most int64, set func(int64)) strict.Field {
 		}
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || !plain || v < 0 || v > most {
-			r.Refuse(n, codeInvalidField, path, text, "not a whole number from 0 to %d", most)
+			r.Refuse(n, schemas.InvalidField, path, text, "not a whole number from 0 to %d", most)
 			return
 		}
 		set(v)

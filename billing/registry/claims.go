@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/strict"
 )
@@ -81,13 +82,13 @@ func decideClaim(s State, c Command) []Refusal {
 		return check.refusals
 	}
 	if base := s.Base(c.TenantID); c.Base != base {
-		check.refuse(codeStaleBase, "data.base", strconv.FormatInt(c.Base, 10), "the tenant has changed since (its last accepted command is at %d); bill it again", base)
+		check.refuse(schemas.StaleBase, "data.base", strconv.FormatInt(c.Base, 10), "the tenant has changed since (its last accepted command is at %d); bill it again", base)
 	}
 	if issue := s.issued(c.TenantID, c.Period); issue != nil {
-		check.refuse(codeAlreadyIssued, "data.period", c.Period.String(), "the period is issued already, as number %d, and never again (R20)", issue.Seq)
+		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(), "the period is issued already, as number %d, and never again (R20)", issue.Seq)
 	}
 	if reason, held := s.Held(c.TenantID, c.Period); held {
-		check.refuse(codeHeld, "data.period", c.Period.String(), "the period is held (%s); release it first", reason)
+		check.refuse(schemas.Held, "data.period", c.Period.String(), "the period is held (%s); release it first", reason)
 	}
 	issues := s.Issues(c.TenantID)
 	last := Issued{}
@@ -95,10 +96,10 @@ func decideClaim(s State, c Command) []Refusal {
 		last = issues[len(issues)-1]
 	}
 	if c.Claim.Seq != last.Seq+1 {
-		check.refuse(codeStaleChain, "data.seq", strconv.Itoa(c.Claim.Seq), "the tenant's last issue is number %d; bill it again by what is issued now", last.Seq)
+		check.refuse(schemas.StaleChain, "data.seq", strconv.Itoa(c.Claim.Seq), "the tenant's last issue is number %d; bill it again by what is issued now", last.Seq)
 	}
 	if c.Claim.Previous != last.Hash {
-		check.refuse(codeStaleChain, "data.previous", c.Claim.Previous, "not the hash of the tenant's last issue, %q; bill it again by what is issued now", last.Hash)
+		check.refuse(schemas.StaleChain, "data.previous", c.Claim.Previous, "not the hash of the tenant's last issue, %q; bill it again by what is issued now", last.Hash)
 	}
 	return check.refusals
 }
@@ -109,7 +110,7 @@ var hashForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 func (c *checker) claim(claim Claim) {
 	malformed := func(bad bool, path, value, what string) {
 		if bad {
-			c.refuse(codeMalformedCommand, path, value, "%s", what)
+			c.refuse(schemas.MalformedCommand, path, value, "%s", what)
 		}
 	}
 	malformed(claim.Seq < 1, "data.seq", strconv.Itoa(claim.Seq), "needed; number the tenant's issues from 1")
@@ -121,7 +122,7 @@ func (c *checker) claim(claim Claim) {
 // basis notes that there is one; its text is taken from the record as it is.
 func (r reader) basis(path string, n *strict.Node) {
 	if !r.IsObject(n) {
-		r.Refuse(n, codeInvalidField, path, n.Value, "write fields with names here")
+		r.Refuse(n, schemas.InvalidField, path, n.Value, "write fields with names here")
 	}
 }
 

@@ -17,16 +17,18 @@ import (
 
 // Refusal is one reason why a document or a command is not taken.
 type Refusal struct {
-	Code    string `json:"code"`            // stable, one of the constants below
-	Field   string `json:"field,omitempty"` // a path such as tenants[acme].subscriptions[Sub1].currency
-	Value   string `json:"value,omitempty"` // what stands there, shortened
-	Message string `json:"message"`         // what is wrong and what to do
+	Code    schemas.Code `json:"code"`
+	Field   string       `json:"field,omitempty"` // a path such as tenants[acme].subscriptions[Sub1].currency
+	Value   string       `json:"value,omitempty"` // what it has there, shortened
+	Message string       `json:"message"`         // what is wrong, and what would be right
+	Rule    string       `json:"rule,omitempty"`
+	Advice  string       `json:"advice"`
 }
 
 // Error returns the refusal on one line.
 func (r Refusal) Error() string {
 	var b strings.Builder
-	b.WriteString(r.Code)
+	b.WriteString(string(r.Code))
 	if r.Field != "" {
 		b.WriteString(" " + r.Field)
 	}
@@ -37,12 +39,12 @@ func (r Refusal) Error() string {
 }
 
 // refusal builds a Refusal, its value cut to what fits a line.
-func refusal(code, field, value, format string, args ...any) Refusal {
+func refusal(code schemas.Code, field, value, format string, args ...any) Refusal {
 	const longest = 100
 	if len(value) > longest {
 		value = strings.ToValidUTF8(value[:longest], "") + "…"
 	}
-	return Refusal{code, field, value, fmt.Sprintf(format, args...)}
+	return Refusal{code, field, value, fmt.Sprintf(format, args...), code.Rule(), code.Advice()}
 }
 
 // Problem is a refusal with the place in a file where it stands.
@@ -68,11 +70,11 @@ func Parse(name string, data []byte) (*Document, []Problem) {
 	switch {
 	case root == nil:
 	case strict.Null(root):
-		r.Refuse(root, codeMalformedDocument, "", "", "not one YAML document: nothing is in it")
+		r.Refuse(root, schemas.MalformedDocument, "", "", "not one YAML document: nothing is in it")
 	default:
 		r.Object("", root, strict.Fields{"tenants": strict.List(r.Reader, "id", &doc.Tenants, r.tenant)})
 		if len(r.Problems) == 0 && len(doc.Tenants) == 0 {
-			r.Refuse(root, codeMissingField, "tenants", "", "the document has no tenants; begin it with tenants: and a list")
+			r.Refuse(root, schemas.MissingField, "tenants", "", "the document has no tenants; begin it with tenants: and a list")
 		}
 	}
 	if len(r.Problems) == 0 {
@@ -98,7 +100,7 @@ func (r reader) date(dst *civil.Date) strict.Field {
 		}
 		d, err := civil.ParseDate(text)
 		if err != nil {
-			r.Refuse(n, codeInvalidField, path, text, "not a date; write it as 2026-10-14")
+			r.Refuse(n, schemas.InvalidField, path, text, "not a date; write it as 2026-10-14")
 			return
 		}
 		*dst = d
@@ -114,7 +116,7 @@ func (r reader) decimal(dst *decimal.Decimal) strict.Field {
 			return
 		}
 		if !decimalForm.MatchString(text) {
-			r.Refuse(n, codeInvalidField, path, text,
+			r.Refuse(n, schemas.InvalidField, path, text,
 				"not a decimal number; write it without sign or exponent, at most 12 digits before the point and 6 after, such as \"900.00\"")
 			return
 		}
@@ -125,7 +127,7 @@ func (r reader) decimal(dst *decimal.Decimal) strict.Field {
 var wholeForm = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})$`)
 
 // whole reads a count. It is a number, so text in quotes is refused, and so is 10.0.
-func (r reader) whole(code string, dst *int64) strict.Field {
+func (r reader) whole(code schemas.Code, dst *int64) strict.Field {
 	return func(path string, n *strict.Node) {
 		text, plain, ok := r.Scalar(path, n, "a whole number")
 		if !ok {
@@ -155,7 +157,7 @@ func IsMeter(name string) bool {
 }
 
 // meters reads an object of one value a meter into dst; a name that is no meter here is refused with the code.
-func meters[V any](r reader, dst *map[string]V, valid func(string) bool, code, want string, read func(*V) strict.Field) strict.Field {
+func meters[V any](r reader, dst *map[string]V, valid func(string) bool, code schemas.Code, want string, read func(*V) strict.Field) strict.Field {
 	return func(path string, n *strict.Node) {
 		values := make(map[string]V)
 		r.Members(path, n, func(name string, key, value *strict.Node) {
@@ -207,9 +209,9 @@ func (r reader) version(path string, n *strict.Node) Version {
 	v := Version{From: civil.NoDate}
 	r.Object(path, n, strict.Fields{
 		"from": r.date(&v.From),
-		"commitments": meters(r, &v.Commitments, committed, codeInvalidCommitment,
+		"commitments": meters(r, &v.Commitments, committed, schemas.InvalidCommitment,
 			"commit to agent_standard, agent_premium, ivr_port or addon.<word>",
-			func(dst *int64) strict.Field { return r.whole(codeInvalidCommitment, dst) }),
+			func(dst *int64) strict.Field { return r.whole(schemas.InvalidCommitment, dst) }),
 		"prices": func(path string, n *strict.Node) { r.prices(path, n, &v.Prices) },
 	})
 	return v
@@ -217,11 +219,11 @@ func (r reader) version(path string, n *strict.Node) Version {
 
 func (r reader) prices(path string, n *strict.Node, p *Prices) {
 	r.Object(path, n, strict.Fields{
-		"commitment": meters(r, &p.Commitment, committed, codeUnknownField,
+		"commitment": meters(r, &p.Commitment, committed, schemas.UnknownField,
 			"a commitment price is for agent_standard, agent_premium, ivr_port or addon.<word>", r.decimal),
-		"overage": meters(r, &p.Overage, pooled, codeUnknownField,
+		"overage": meters(r, &p.Overage, pooled, schemas.UnknownField,
 			"an overage price is for agent_standard, agent_premium or ivr_port", r.decimal),
-		"connect": meters(r, &p.Connect, channel, codeInvalidField,
+		"connect": meters(r, &p.Connect, channel, schemas.InvalidField,
 			"a channel is a lower-case letter, then letters, digits, _ or -, such as sms", r.decimal),
 	})
 }
@@ -261,12 +263,12 @@ func (r reader) billTo(path string, n *strict.Node, b *BillTo) {
 			}
 			strict.List(r.Reader, "from", (*[]Tax)(&b.Tax), r.tax)(path, n)
 			if len(b.Tax) == 0 {
-				r.Refuse(n, codeMissingField, path, "", "needed; give at least one entry, or leave tax out")
+				r.Refuse(n, schemas.MissingField, path, "", "needed; give at least one entry, or leave tax out")
 			}
 		},
 		"termsDays": func(path string, n *strict.Node) {
 			b.TermsDays = new(int64)
-			r.whole(codeInvalidField, b.TermsDays)(path, n)
+			r.whole(schemas.InvalidField, b.TermsDays)(path, n)
 		},
 	})
 }

@@ -85,7 +85,7 @@ func TestParseReadsTaxAndItsHistory(t *testing.T) {
 		`[{from: soon, category: Z}]`:     "invalid_field tenants[acme].billTo.tax[soon].from",
 	} {
 		_, problems := Parse("x", []byte(strings.Replace(acme, `{category: S, rate: "25"}`, tax, 1)))
-		if len(problems) != 1 || problems[0].Code+" "+problems[0].Field != want {
+		if len(problems) != 1 || string(problems[0].Code)+" "+problems[0].Field != want {
 			t.Errorf("%s: %v, want %s", tax, problems, want)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/strict"
 )
@@ -122,7 +123,7 @@ func DecodeCommand(value []byte) Command {
 	}
 	var check checker
 	for _, p := range envelope.Problems {
-		check.refuse(codeMalformedCommand, p.Path, p.Value, "%s", p.Message)
+		check.refuse(schemas.MalformedCommand, p.Path, p.Value, "%s", p.Message)
 	}
 	if len(check.refusals) == 0 {
 		check.envelope(&c, specversion, kind, time, period)
@@ -163,7 +164,7 @@ func (c *Command) readData(envelope, document reader, data *strict.Node) (period
 func (c *checker) envelope(command *Command, specversion, kind, time string, period *civil.Month) {
 	malformed := func(bad bool, path, value, what string) {
 		if bad {
-			c.refuse(codeMalformedCommand, path, value, "%s", what)
+			c.refuse(schemas.MalformedCommand, path, value, "%s", what)
 		}
 	}
 	malformed(specversion != "1.0", "specversion", specversion, "write \"1.0\"")
@@ -216,7 +217,7 @@ func (r reader) offset(dst *int64) strict.Field {
 		}
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || !plain || v < NoBase {
-			r.Refuse(n, codeInvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
+			r.Refuse(n, schemas.InvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
 			return
 		}
 		*dst = v
@@ -353,7 +354,7 @@ func Decide(s State, c Command) []Refusal {
 		return check.refusals
 	}
 	if base := s.Base(c.TenantID); c.Base != base {
-		return []Refusal{refusal(codeStaleBase, "data.base", strconv.FormatInt(c.Base, 10),
+		return []Refusal{refusal(schemas.StaleBase, "data.base", strconv.FormatInt(c.Base, 10),
 			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
 	}
 	refusals := append(c.Tenant.Validate(), s.ownedByOthers(c.Tenant)...)
@@ -386,19 +387,20 @@ func changesRefused(old, next *Tenant) []Refusal {
 	path := tenantPath(old.ID)
 	immutable := func(at, was, is, how string) {
 		if was != is {
-			c.refuse(codeImmutableField, at, is, "it is %s and never changes (R1); %s", was, how)
+			c.refuse(schemas.ImmutableField, at, is, "it is %s and never changes (R1); %s", was, how)
 		}
 	}
 	immutable(path+".timeZone", old.TimeZone, next.TimeZone, "leave it as it is")
 	if old.Telephony != next.Telephony {
-		c.refuse(codeTelephonyMismatch, path+".telephony", next.Telephony, "the tenant has %s (R6); change it for all subscriptions at once with `apportion registry change-telephony %s %s --reason …`", old.Telephony, next.ID, next.Telephony)
+		c.refuse(schemas.TelephonyMismatch, path+".telephony", next.Telephony,
+			"the tenant has %s (R6); it changes for all subscriptions at once, by a command that gives a reason", old.Telephony)
 	}
 	for i := range old.Subscriptions {
 		was := &old.Subscriptions[i]
 		at := path + ".subscriptions[" + was.ID + "]"
 		is := next.Subscription(was.ID)
 		if is == nil {
-			c.refuse(codeSubscriptionMissing, at, "", "it stands, and the document leaves it out; keep it, with cancelled: and a date to end it")
+			c.refuse(schemas.SubscriptionMissing, at, "", "it stands, and the document leaves it out; keep it, with cancelled: and a date to end it")
 			continue
 		}
 		const how = "leave it, and add a subscription that has the new one"

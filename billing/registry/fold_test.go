@@ -35,7 +35,7 @@ func standingState(t testing.TB, text string) State {
 func codes(refusals []Refusal) string {
 	var all []string
 	for _, r := range refusals {
-		all = append(all, strings.TrimSpace(r.Code+" "+r.Field))
+		all = append(all, strings.TrimSpace(string(r.Code)+" "+r.Field))
 	}
 	return strings.Join(all, ", ")
 }

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/strict"
 )
@@ -56,11 +57,11 @@ func decideHold(s State, c Command) []Refusal {
 	case s.Tenant(c.TenantID) == nil:
 		check.unknownTenant(c.TenantID)
 	case issue != nil && c.Command == HoldPeriod:
-		check.refuse(codeAlreadyIssued, "data.period", c.Period.String(), "the period is issued, as number %d, and stays so (R20): there is nothing left to hold; what changes now is on the next invoice (R21)", issue.Seq)
+		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(), "the period is issued, as number %d, and stays so (R20): there is nothing left to hold; what changes now is on the next invoice (R21)", issue.Seq)
 	case held && c.Command == HoldPeriod:
-		check.refuse(codeAlreadyHeld, "data.period", c.Period.String(), "the period is held already (%s); release it first to hold it for another reason", reason)
+		check.refuse(schemas.AlreadyHeld, "data.period", c.Period.String(), "the period is held already (%s); release it first to hold it for another reason", reason)
 	case !held && c.Command == ReleasePeriod:
-		check.refuse(codeNotHeld, "data.period", c.Period.String(), "the period is not held; `apportion bill holds` lists those that are")
+		check.refuse(schemas.NotHeld, "data.period", c.Period.String(), "the period is not held, so there is nothing to release")
 	}
 	return check.refusals
 }
@@ -85,12 +86,12 @@ func (c *checker) reason(path, value string) {
 		return
 	}
 	if len(value) > longestReason || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
-		c.refuse(codeInvalidField, path, value, "write at most %d bytes of UTF-8 without control characters", longestReason)
+		c.refuse(schemas.InvalidField, path, value, "write at most %d bytes of UTF-8 without control characters", longestReason)
 	}
 }
 
 func (c *checker) unknownTenant(id string) {
-	c.refuse(codeUnknownTenant, "tenantid", id, "no such tenant stands; apply its document first")
+	c.refuse(schemas.UnknownTenant, "tenantid", id, "no such tenant stands; apply its document first")
 }
 
 // month reads a billing period.
@@ -102,7 +103,7 @@ func (r reader) month(dst **civil.Month) strict.Field {
 		}
 		m, err := civil.ParseMonth(text)
 		if err != nil {
-			r.Refuse(n, codeInvalidField, path, text, "not a period; write it as YYYY-MM, such as 2026-10")
+			r.Refuse(n, schemas.InvalidField, path, text, "not a period; write it as YYYY-MM, such as 2026-10")
 			return
 		}
 		*dst = &m

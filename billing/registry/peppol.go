@@ -3,6 +3,8 @@ package registry
 import (
 	"slices"
 	"strings"
+
+	"apportion/schemas"
 )
 
 // endpointSchemes are the identifier schemes of Peppol BIS Billing 3.0.21 (PEPPOL-EN16931-CL008).
@@ -25,7 +27,7 @@ const withdrawnCurrencies = "ANG BGN"
 func (c *checker) withdrawn(t *Tenant) {
 	for _, s := range t.Subscriptions {
 		if slices.Contains(strings.Fields(withdrawnCurrencies), s.Currency) {
-			c.refuse(codeInvalidCurrency, tenantPath(t.ID)+".subscriptions["+s.ID+"].currency", s.Currency,
+			c.refuse(schemas.InvalidCurrency, tenantPath(t.ID)+".subscriptions["+s.ID+"].currency", s.Currency,
 				"withdrawn, and invoices can no longer be sent in it; a new subscription in the currency that took its place goes on")
 		}
 	}
@@ -33,7 +35,7 @@ func (c *checker) withdrawn(t *Tenant) {
 		return
 	}
 	if scheme := strings.TrimSpace(t.BillTo.Endpoint.Scheme); scheme != "" && !IsEndpointScheme(scheme) {
-		c.refuse(codeInvalidField, tenantPath(t.ID)+".billTo.endpoint.scheme", scheme,
+		c.refuse(schemas.InvalidField, tenantPath(t.ID)+".billTo.endpoint.scheme", scheme,
 			"not an identifier scheme of Peppol (BIS Billing 3.0.21); write one of its code list EAS, such as 0007")
 	}
 }

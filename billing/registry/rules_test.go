@@ -224,7 +224,7 @@ func TestR19_WarningsOfMissingPrices(t *testing.T) {
 	// Sub2 becomes the primary when Sub1 ends, and lists no overage; being prepaid, it needs no commitment price.
 	var got []string
 	for _, w := range Warnings(tenant) {
-		got = append(got, w.Code+" "+w.Field)
+		got = append(got, string(w.Code)+" "+w.Field)
 	}
 	const path = "missing_price tenants[acme].subscriptions[Sub2].versions[2025-01-01].prices.overage."
 	if want := []string{path + schemas.AgentPremium, path + schemas.AgentStandard, path + schemas.IVRPort}; !slices.Equal(got, want) {

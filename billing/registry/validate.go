@@ -10,40 +10,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"apportion/schemas"
 	"apportion/schemas/civil"
-	"apportion/schemas/strict"
 	"apportion/schemas/typo"
 
 	"github.com/shopspring/decimal"
-)
-
-// The codes of refusals. Those from codeDuplicateSubscription to codeTelephonyMismatch are named by the rules;
-// those after it belong to the command log.
-const (
-	codeMalformedDocument = strict.Malformed // not one YAML or JSON document
-	codeUnknownField      = strict.Unknown   // a field that the document does not have
-	codeMissingField      = "missing_field"  // a needed field is absent or empty
-	codeInvalidField      = strict.Invalid   // wrong type, or a value that is not allowed there
-
-	codeDuplicateSubscription = "duplicate_subscription" // R1
-	codeImmutableField        = "immutable_field"        // R1
-	codeInvalidTerms          = "invalid_terms"          // R2
-	codeInvalidVersions       = "invalid_versions"       // R2
-	codeInvalidCommitment     = "invalid_commitment"     // R2
-	codeInvalidCurrency       = "invalid_currency"       // the preamble of the rules
-	codeMixedLicenceModel     = "mixed_licence_model"    // R5
-	codeTelephonyMismatch     = "telephony_mismatch"     // R6
-
-	codeMalformedCommand    = "malformed_command"    // a record that is no command
-	codeStaleBase           = "stale_base"           // the tenant changed after the command was planned, or the period billed
-	codeSubscriptionMissing = "subscription_missing" // a subscription that stands is left out
-	codeUnknownTenant       = "unknown_tenant"       // a change of telephony, a hold or a claim for nobody
-	codeAlreadyHeld         = "already_held"         // a hold of a period that is held
-	codeNotHeld             = "not_held"             // a release of a period that is not
-	codeAlreadyAccepted     = "already_accepted"     // a hole that is accepted already
-	codeAlreadyIssued       = "already_issued"       // a claim or a hold of a period that is issued
-	codeHeld                = "held"                 // a claim of a period that is held
-	codeStaleChain          = "stale_chain"          // a claim by somebody who has not known the issue before
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -60,7 +31,7 @@ func (d *Document) Validate() []Refusal {
 		c.withdrawn(t)
 		refusals = append(refusals, c.refusals...)
 		if tenants[t.ID] && t.ID != "" {
-			refusals = append(refusals, refusal(codeInvalidField, tenantPath(t.ID)+".id", t.ID, "the document has this tenant twice; make them one"))
+			refusals = append(refusals, refusal(schemas.InvalidField, tenantPath(t.ID)+".id", t.ID, "the document has this tenant twice; make them one"))
 		}
 		tenants[t.ID] = true
 		for _, s := range t.Subscriptions {
@@ -75,7 +46,7 @@ func (d *Document) Validate() []Refusal {
 }
 
 func duplicateSubscription(tenant, subscription, owner string) Refusal {
-	return refusal(codeDuplicateSubscription, tenantPath(tenant)+".subscriptions["+subscription+"].id", subscription,
+	return refusal(schemas.DuplicateSubscription, tenantPath(tenant)+".subscriptions["+subscription+"].id", subscription,
 		"tenant %s has a subscription of this id; ids are unique across all tenants (R1), so choose another", owner)
 }
 
@@ -84,14 +55,14 @@ func tenantPath(id string) string { return "tenants[" + id + "]" }
 // checker collects the refusals of one tenant.
 type checker struct{ refusals []Refusal }
 
-func (c *checker) refuse(code, path, value, format string, args ...any) {
+func (c *checker) refuse(code schemas.Code, path, value, format string, args ...any) {
 	c.refusals = append(c.refusals, refusal(code, path, value, format, args...))
 }
 
 // missing refuses what is needed and absent, and reports whether it is.
 func (c *checker) missing(path string, absent bool, what string) bool {
 	if absent {
-		c.refuse(codeMissingField, path, "", "needed; give %s", what)
+		c.refuse(schemas.MissingField, path, "", "needed; give %s", what)
 	}
 	return absent
 }
@@ -99,7 +70,7 @@ func (c *checker) missing(path string, absent bool, what string) bool {
 // text checks a string that people or platforms chose: of at most 200 bytes, without control characters.
 func (c *checker) text(path, value string) {
 	if len(value) > 200 || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
-		c.refuse(codeInvalidField, path, value, "write at most 200 bytes of UTF-8 without control characters")
+		c.refuse(schemas.InvalidField, path, value, "write at most 200 bytes of UTF-8 without control characters")
 	}
 }
 
@@ -111,14 +82,14 @@ func (c *checker) neededText(path, value, what string) {
 
 func (c *checker) id(path, value string) {
 	if !c.missing(path, value == "", "an id") && !idForm.MatchString(value) {
-		c.refuse(codeInvalidField, path, value, "an id is a letter or digit, then at most 63 letters, digits, dots, underscores or hyphens (R1)")
+		c.refuse(schemas.InvalidField, path, value, "an id is a letter or digit, then at most 63 letters, digits, dots, underscores or hyphens (R1)")
 	}
 }
 
 func (c *checker) oneOf(path, value string, words ...string) {
 	list := strings.Join(words, ", ")
 	if !c.missing(path, value == "", "one of "+list) && !slices.Contains(words, value) {
-		c.refuse(codeInvalidField, path, value, "write one of %s%s", list, typo.Hint(value, words))
+		c.refuse(schemas.InvalidField, path, value, "write one of %s%s", list, typo.Hint(value, words))
 	}
 }
 
@@ -131,7 +102,7 @@ func (t *Tenant) Validate() []Refusal {
 	c.neededText(path+".name", t.Name, "the organisation's name")
 	if !c.missing(path+".timeZone", t.TimeZone == "", "an IANA time zone, such as Europe/Stockholm") {
 		if _, err := civil.LoadZone(t.TimeZone); err != nil {
-			c.refuse(codeInvalidField, path+".timeZone", t.TimeZone, "not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.Edition())
+			c.refuse(schemas.InvalidField, path+".timeZone", t.TimeZone, "not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.Edition())
 		}
 	}
 	c.oneOf(path+".telephony", t.Telephony, telephonyOptions...)
@@ -143,15 +114,15 @@ func (t *Tenant) Validate() []Refusal {
 		at := path + ".subscriptions[" + s.ID + "]"
 		c.subscription(at, s)
 		if s.Telephony != "" && s.Telephony != t.Telephony {
-			c.refuse(codeTelephonyMismatch, at+".telephony", s.Telephony, "the tenant has %s, and one option is for all subscriptions (R6); leave this one out", t.Telephony)
+			c.refuse(schemas.TelephonyMismatch, at+".telephony", s.Telephony, "the tenant has %s, and one option is for all subscriptions (R6); leave this one out", t.Telephony)
 		}
 		if _, twice := models[s.ID]; twice {
-			c.refuse(codeDuplicateSubscription, at+".id", s.ID, "the tenant has this subscription twice (R1); make them one")
+			c.refuse(schemas.DuplicateSubscription, at+".id", s.ID, "the tenant has this subscription twice (R1); make them one")
 		}
 		models[s.ID] = s
 		for j := range i {
 			if other := &t.Subscriptions[j]; mixed(other.LicenceModel, s.LicenceModel) && termsOverlap(other, s) {
-				c.refuse(codeMixedLicenceModel, at+".licenceModel", s.LicenceModel,
+				c.refuse(schemas.MixedLicenceModel, at+".licenceModel", s.LicenceModel,
 					"%s is %s, %s is %s, and their terms overlap (R5); end the one's last term where the other's first begins", other.ID, other.LicenceModel, s.ID, s.LicenceModel)
 			}
 		}
@@ -161,10 +132,10 @@ func (t *Tenant) Validate() []Refusal {
 	}
 	mapped := func(at, subscription string, from, to civil.Date) {
 		if !c.missing(at+".subscription", subscription == "", "the subscription it is mapped to") && models[subscription] == nil {
-			c.refuse(codeInvalidField, at+".subscription", subscription, "the tenant has no such subscription; add it, or name one that it has")
+			c.refuse(schemas.InvalidField, at+".subscription", subscription, "the tenant has no such subscription; add it, or name one that it has")
 		}
 		if !c.missing(at+".from", from == civil.NoDate, "the first date of the mapping") && to != civil.NoDate && to <= from {
-			c.refuse(codeInvalidField, at+".to", to.String(), "not after from (%s); a mapping's to is the first date without it", from)
+			c.refuse(schemas.InvalidField, at+".to", to.String(), "not after from (%s); a mapping's to is the first date without it", from)
 		}
 	}
 	for _, l := range t.Licences {
@@ -191,7 +162,7 @@ func (c *checker) subscription(path string, s *Subscription) {
 	c.oneOf(path+".billing", s.Billing, Monthly, Prepaid)
 	if !c.missing(path+".currency", s.Currency == "", "an ISO 4217 code, such as SEK") {
 		if _, ok := MinorUnits(s.Currency); !ok {
-			c.refuse(codeInvalidCurrency, path+".currency", s.Currency, "not an ISO 4217 code that has minor units; write one such as SEK")
+			c.refuse(schemas.InvalidCurrency, path+".currency", s.Currency, "not an ISO 4217 code that has minor units; write one such as SEK")
 		}
 	}
 	c.terms(path, s.Terms)
@@ -206,11 +177,11 @@ func (c *checker) terms(path string, terms []Term) {
 			continue
 		}
 		if a.To <= a.From {
-			c.refuse(codeInvalidTerms, at+".to", a.To.String(), "not after from; a term's to is the first date after it (R2)")
+			c.refuse(schemas.InvalidTerms, at+".to", a.To.String(), "not after from; a term's to is the first date after it (R2)")
 		}
 		for _, b := range terms[:i] {
 			if a.From < b.To && b.From < a.To {
-				c.refuse(codeInvalidTerms, at, a.From.String()+"/"+a.To.String(), "overlaps the term %s/%s (R2); let one begin where the other ends", b.From, b.To)
+				c.refuse(schemas.InvalidTerms, at, a.From.String()+"/"+a.To.String(), "overlaps the term %s/%s (R2); let one begin where the other ends", b.From, b.To)
 			}
 		}
 	}
@@ -228,13 +199,13 @@ func (c *checker) versions(path string, s *Subscription) {
 			return
 		}
 		if seen[v.From] {
-			c.refuse(codeInvalidVersions, at, v.From.String(), "two versions start on this date (R2); make them one")
+			c.refuse(schemas.InvalidVersions, at, v.From.String(), "two versions start on this date (R2); make them one")
 		}
 		seen[v.From] = true
 		first = min(first, v.From)
 	}
 	if len(s.Terms) > 0 && first > s.FirstStart() {
-		c.refuse(codeInvalidVersions, path+".versions", first.String(), "the first version starts after the first term does, on %s (R2); let it start no later", s.FirstStart())
+		c.refuse(schemas.InvalidVersions, path+".versions", first.String(), "the first version starts after the first term does, on %s (R2); let it start no later", s.FirstStart())
 	}
 }
 
@@ -260,7 +231,7 @@ func (c *checker) billTo(path string, b *BillTo) {
 		c.text(path+"."+f.name, f.value)
 	}
 	if at := path + ".address.country"; !c.missing(at, b.Address.Country == "", "an ISO 3166-1 code, such as SE") && !countryForm.MatchString(b.Address.Country) {
-		c.refuse(codeInvalidField, at, b.Address.Country, "not an ISO 3166-1 code; write two capital letters, such as SE")
+		c.refuse(schemas.InvalidField, at, b.Address.Country, "not an ISO 3166-1 code; write two capital letters, such as SE")
 	}
 	if e := b.Endpoint; e != nil {
 		c.neededText(path+".endpoint.scheme", e.Scheme, "the Peppol identifier scheme, such as 0007")
@@ -278,12 +249,12 @@ func (c *checker) taxes(path string, history Taxes) {
 		}
 		switch {
 		case i == 0 && tax.From != civil.NoDate:
-			c.refuse(codeInvalidField, at+".from", tax.From.String(), "the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
 		case i > 0 && c.missing(at+".from", tax.From == civil.NoDate, "the date from which the entry applies; only the first has none (R26)"):
 		case i > 0 && tax.From == history[i-1].From:
-			c.refuse(codeInvalidField, at+".from", tax.From.String(), "two entries apply from this date (R26); make them one")
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "two entries apply from this date (R26); make them one")
 		case i > 0 && tax.From < history[i-1].From:
-			c.refuse(codeInvalidField, at+".from", tax.From.String(), "before the entry above it, which applies from %s (R26); write them in the order of their dates", history[i-1].From)
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "before the entry above it, which applies from %s (R26); write them in the order of their dates", history[i-1].From)
 		}
 		c.tax(at, tax)
 	}
@@ -299,17 +270,17 @@ func (c *checker) tax(path string, tax *Tax) {
 	rate, reason := path+".rate", path+".reason"
 	switch {
 	case tax.Category != "S" && !tax.Rate.IsZero():
-		c.refuse(codeInvalidField, rate, tax.Rate.String(), "only category S has a rate; leave it out")
+		c.refuse(schemas.InvalidField, rate, tax.Rate.String(), "only category S has a rate; leave it out")
 	case tax.Category == "S" && tax.Rate.IsZero():
-		c.refuse(codeInvalidField, rate, "0", "category S has a rate above 0; for a rate of 0 choose Z, E, AE, G or O")
+		c.refuse(schemas.InvalidField, rate, "0", "category S has a rate above 0; for a rate of 0 choose Z, E, AE, G or O")
 	case tax.Rate.GreaterThan(hundred):
-		c.refuse(codeInvalidField, rate, tax.Rate.String(), "a rate is at most 100 percent")
+		c.refuse(schemas.InvalidField, rate, tax.Rate.String(), "a rate is at most 100 percent")
 	}
 	switch {
 	case tax.Category != "S" && tax.Category != "Z":
 		c.neededText(reason, tax.Reason, "the reason why there is no tax, which goes on the invoice")
 	case tax.Reason != "":
-		c.refuse(codeInvalidField, reason, tax.Reason, "only the categories E, AE, G and O have a reason; leave it out")
+		c.refuse(schemas.InvalidField, reason, tax.Reason, "only the categories E, AE, G and O have a reason; leave it out")
 	}
 }
 

@@ -85,7 +85,7 @@ func TestRefusals(t *testing.T) {
 		var got []string
 		for _, r := range parse(t, text).Validate() {
 			field := r.Field[strings.Index(r.Field, "].")+2:]
-			got = append(got, r.Code+" "+field)
+			got = append(got, string(r.Code)+" "+field)
 			if r.Message == "" {
 				t.Errorf("%s: no message", r.Field)
 			}

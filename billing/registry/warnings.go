@@ -11,13 +11,19 @@ import (
 // lacks: a period that comes to need it is stopped with this code (R19). An id that looks_like_number is changed by
 // a spreadsheet that opens a file with it. An undated_tax takes the place of another in months before it changed (R26).
 type Warning struct {
-	Code    string `json:"code"`
-	Field   string `json:"field"`
-	Message string `json:"message"`
+	Code    schemas.Code `json:"code"`
+	Field   string       `json:"field"`
+	Message string       `json:"message"`
+	Rule    string       `json:"rule,omitempty"`
+	Advice  string       `json:"advice"`
+}
+
+func warningOf(code schemas.Code, field, message string) Warning {
+	return Warning{code, field, message, code.Rule(), code.Advice()}
 }
 
 // String returns the warning on one line.
-func (w Warning) String() string { return w.Code + " " + w.Field + ": " + w.Message }
+func (w Warning) String() string { return string(w.Code) + " " + w.Field + ": " + w.Message }
 
 // Warnings returns what to say of a tenant that is taken: prices that are missing, ids that spreadsheets change.
 func Warnings(t *Tenant) []Warning { return append(missingPrices(t), changedIDs(t)...) }
@@ -31,9 +37,9 @@ func ChangeWarnings(before, after *Tenant) []Warning {
 	if old.Category == now.Category && old.Rate.Equal(now.Rate) {
 		return nil
 	}
-	return []Warning{{"undated_tax", tenantPath(after.ID) + ".billTo.tax", fmt.Sprintf(
+	return []Warning{warningOf(schemas.UndatedTax, tenantPath(after.ID)+".billTo.tax", fmt.Sprintf(
 		"%s takes the place of %s in every month that is not issued yet, also in those before it changed (R26); if it applies from a date, leave the old entry first and add the new one with its from",
-		taxText(now), taxText(old))}}
+		taxText(now), taxText(old)))}
 }
 
 // taxText shows a tax by its category and, where that has one, its rate.
@@ -51,8 +57,8 @@ func changedIDs(t *Tenant) []Warning {
 		if sameNumber.MatchString(id) || !readsOtherwise.MatchString(id) {
 			return
 		}
-		warnings = append(warnings, Warning{"looks_like_number", field, fmt.Sprintf(
-			"a spreadsheet that opens lines.csv takes %s for a number or a date, and saves another; import the column as text, or open invoices.xlsx, which keeps it", id)})
+		warnings = append(warnings, warningOf(schemas.LooksLikeNumber, field, fmt.Sprintf(
+			"a spreadsheet that opens lines.csv takes %s for a number or a date, and saves another; import the column as text, or open invoices.xlsx, which keeps it", id)))
 	}
 	warn(tenantPath(t.ID)+".id", t.ID)
 	for _, s := range t.Subscriptions {
@@ -96,8 +102,8 @@ func missingPrices(t *Tenant) []Warning {
 			v := &s.Versions[i]
 			path := fmt.Sprintf("%s.subscriptions[%s].versions[%s].prices", tenantPath(t.ID), s.ID, v.From)
 			warn := func(kind, meter, when string) {
-				warnings = append(warnings, Warning{"missing_price", path + "." + kind + "." + meter,
-					fmt.Sprintf("no price, and a period that needs it is stopped (R19): %s; add one, 0 if it is free", when)})
+				warnings = append(warnings, warningOf(schemas.MissingPrice, path+"."+kind+"."+meter,
+					fmt.Sprintf("no price, and a period that needs it is stopped (R19): %s; add one, 0 if it is free", when)))
 			}
 			if primary[v] {
 				for _, meter := range schemas.PooledMeters {

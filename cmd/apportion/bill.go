@@ -14,6 +14,7 @@ import (
 	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/ingest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -131,9 +132,9 @@ the period to DIR/PERIOD/, whole or not at all.`,
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
 	}, &flags, a.clockNow, func(ctx context.Context, flags billFlags) error {
 		if now := a.now(); flags.asOf > now.UnixMilli() && !flags.allowFuture {
-			return usagef("as_of_future: --as-of %s is later than the clock, %s (R20): what is issued is for good, and nobody knows yet what happens until then; "+
+			return usagef("%s: --as-of %s is later than the clock, %s (R20): what is issued is for good, and nobody knows yet what happens until then; "+
 				"look at it with `apportion bill preview`, or give --allow-future, for tests and demonstrations",
-				time.UnixMilli(flags.asOf).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+				schemas.AsOfFuture, time.UnixMilli(flags.asOf).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 		}
 		if !flags.allowFuture {
 			conn, err := a.clickhouse(ctx)
@@ -399,7 +400,7 @@ func counted(n int, one, several string) string {
 // writeFindings writes findings for people, a line each.
 func writeFindings(w io.Writer, found []billing.Finding) {
 	for _, f := range found {
-		fmt.Fprintln(w, "finding:", f)
+		fmt.Fprintln(w, "finding:", findingText(f))
 		for n, p := range f.Places {
 			if n == aggregate.MostNames {
 				fmt.Fprintf(w, "  and %d more\n", len(f.Places)-n)
@@ -459,6 +460,6 @@ func writeInvoices(w io.Writer, run *billing.Run) {
 	}
 	writeFindings(w, run.Findings)
 	for _, s := range run.Stopped {
-		fmt.Fprintln(w, "stopped:", s.Error())
+		fmt.Fprintln(w, "stopped:", stopText(s))
 	}
 }

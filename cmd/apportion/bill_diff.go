@@ -201,7 +201,7 @@ func writeStops(w io.Writer, c *billing.Comparison, before, after string) {
 		stops []*billing.Stop
 	}{{before, c.Before}, {after, c.After}} {
 		for _, s := range side.stops {
-			fmt.Fprintf(w, "left out, stopped %s: %s\n", side.when, s.Error())
+			fmt.Fprintf(w, "left out, stopped %s: %s\n", side.when, stopText(s))
 		}
 	}
 }

@@ -92,7 +92,7 @@ func TestCluster(t *testing.T) {
 	if got, want := canonical(t, balance.Rejected), canonical(t, counts.Rejected); got != want {
 		t.Errorf("rejected: %s, want %s", got, want)
 	}
-	found := map[string]int64{}
+	found := map[schemas.Code]int64{}
 	for _, f := range balance.Findings {
 		found[f.Code] += f.Count
 	}

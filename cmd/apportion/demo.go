@@ -129,7 +129,7 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	refused := 0
 	for _, o := range outcomes {
 		for _, r := range o.Refusals {
-			fmt.Fprintf(a.stderr, "refused: %s\n", r.Error())
+			fmt.Fprintf(a.stderr, "refused: %s\n", refusalText(r, o.Tenant))
 		}
 		if !o.Accepted {
 			refused++

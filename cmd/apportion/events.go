@@ -47,6 +47,7 @@ type refusedLine struct {
 	Field   string       `json:"field"`
 	Value   string       `json:"value"`
 	Message string       `json:"message"`
+	Advice  string       `json:"advice"`
 	Tenant  string       `json:"tenant"`
 	Source  string       `json:"source"`
 	ID      string       `json:"id"`
@@ -59,7 +60,8 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 		n, err := a.checkFile(ctx, file, func(line int64, why *schemas.Rejection) {
 			result.Rejected[why.Code]++
 			result.Refused = append(result.Refused, refusedLine{
-				file, line, why.Code, why.Field, why.Value, why.Message, why.Tenant, why.Source, why.ID, why.Error(),
+				file, line, why.Code, why.Field, why.Value, why.Message, why.Code.Advice(),
+				why.Tenant, why.Source, why.ID, why.Error(),
 			})
 		})
 		result.Deliveries += n
@@ -73,7 +75,7 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 			fmt.Fprintf(w, "%s:%d: %s\n", r.File, r.Line, r.text)
 		}
 		fmt.Fprintf(w, "%d deliveries, %d accepted, %d refused\n", result.Deliveries, result.Accepted, len(result.Refused))
-		for _, code := range schemas.Codes {
+		for _, code := range schemas.CodesOf(schemas.RefusesDelivery) {
 			if n := result.Rejected[code]; n > 0 {
 				fmt.Fprintf(w, "%s: %d\n", code, n)
 			}

@@ -15,6 +15,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -50,7 +51,7 @@ the month is signed (R24) is listed, of a tenant that is issued as it was found 
 				// Whose usage it is follows from the registry, so there is nothing else to show.
 				r := newReconciliation()
 				r.OtherTopics = []string{other.Error()}
-				return errors.Join(a.print(r, func(w io.Writer) { fmt.Fprintln(w, "unbalanced:", other) }), r.finding())
+				return errors.Join(a.print(r, func(w io.Writer) { fmt.Fprintf(w, "%s: %v\n", schemas.Unbalanced, other) }), r.finding())
 			}
 			if err != nil {
 				return err
@@ -286,7 +287,8 @@ func (r *reconciliation) finding() error {
 		n += len(t.Differences)
 	}
 	if n == 0 && r.notRead() > 0 {
-		return findings(fmt.Sprintf("behind (R22): %d offsets are not read yet; run `apportion ingest --until-caught-up`, and reconcile again", r.notRead()))
+		return findings(fmt.Sprintf("%s (%s): %d offsets are not read yet; let ingest catch up, and reconcile again (%s)",
+			schemas.Behind, schemas.Behind.Rule(), r.notRead(), commandOf[schemas.Behind]))
 	}
 	if n == 0 {
 		return nil
@@ -295,7 +297,8 @@ func (r *reconciliation) finding() error {
 	if holes > 0 {
 		until += ", or what Kafka deleted is published again and the holes are accepted with `apportion ledger accept`"
 	}
-	return findings("unbalanced (R22): " + counted(n, "difference", "differences") + ", as listed above; what differs cannot be issued " + until)
+	return findings(fmt.Sprintf("%s (%s): %s, as listed above; what differs cannot be issued %s",
+		schemas.Unbalanced, schemas.Unbalanced.Rule(), counted(n, "difference", "differences"), until))
 }
 
 // notRead is how many offsets are on Kafka and not taken in.
@@ -369,10 +372,10 @@ func (r *reconciliation) write(w io.Writer) {
 	}
 	for _, p := range r.Partitions {
 		if p.NotRead != nil && *p.NotRead > 0 {
-			fmt.Fprintf(w, "behind: %s/%d: %d offsets are not read yet\n", p.Topic, p.Partition, *p.NotRead)
+			fmt.Fprintf(w, "%s: %s/%d: %d offsets are not read yet\n", schemas.Behind, p.Topic, p.Partition, *p.NotRead)
 		}
 	}
 	for _, d := range differences {
-		fmt.Fprintln(w, "unbalanced:", d)
+		fmt.Fprintf(w, "%s: %s\n", schemas.Unbalanced, d)
 	}
 }

@@ -192,7 +192,7 @@ func writeOutcomes(w io.Writer, outcomes []*outcome) {
 			fmt.Fprintln(w, "  "+line)
 		}
 		for _, r := range o.Refusals {
-			fmt.Fprintln(w, "  "+r.Error())
+			fmt.Fprintln(w, "  "+refusalText(r, o.Tenant))
 		}
 	}
 }
@@ -221,12 +221,14 @@ type finding struct {
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
 	registry.Refusal
+
+	tenant string
 }
 
 func found(problems []registry.Problem) []finding {
 	all := make([]finding, len(problems))
 	for i, p := range problems {
-		all[i] = finding{p.File, p.Line, p.Refusal}
+		all[i] = finding{p.File, p.Line, p.Refusal, ""}
 	}
 	return all
 }
@@ -247,7 +249,7 @@ func (a *app) registryCheck(ctx context.Context, file string) error {
 		outcomes := planDocument(standing, doc, 0)
 		for _, o := range outcomes {
 			for _, r := range o.Refusals {
-				all = append(all, finding{Refusal: r})
+				all = append(all, finding{Refusal: r, tenant: o.Tenant})
 			}
 		}
 		missing = warnings(doc, outcomes)
@@ -272,7 +274,7 @@ func (a *app) printFindings(all []finding, missing []registry.Warning) error {
 			if f.Line > 0 {
 				fmt.Fprintf(w, "%s:%d: ", f.File, f.Line)
 			}
-			fmt.Fprintln(w, f.Error())
+			fmt.Fprintln(w, refusalText(f.Refusal, f.tenant))
 		}
 		for _, warning := range missing {
 			fmt.Fprintln(w, "warning:", warning)

@@ -54,7 +54,7 @@ func (f *rejectedFlags) register(cmd *cobra.Command, limit int) {
 // codes are the names of all codes.
 func codes() []string {
 	var names []string
-	for _, c := range schemas.Codes {
+	for _, c := range schemas.CodesOf(schemas.RefusesDelivery) {
 		names = append(names, string(c))
 	}
 	return names

@@ -132,7 +132,7 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 
 // write shows the letter to people.
 func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ingest.Acceptance) {
-	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.RecordID, r.Time, l.Why.Error(), r.Advice)
+	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.RecordID, r.Time, l.Why.Error(), sentence(r.Advice))
 	rows := [][]string{
 		{"tenant", escape(r.Tenant)},
 		{"source", escape(r.Source)},

@@ -10,6 +10,7 @@ import (
 	"apportion/billing"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
 
@@ -99,12 +100,12 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	if err := billing.ClockSuspect(due, issued, s.registry.changed()); err != nil && !s.a.cfg.Schedule.CatchUp {
 		s.metrics.stopped.Reset()
 		for _, d := range due {
-			s.metrics.stopped.WithLabelValues("clock_suspect").Add(float64(len(d.Tenants)))
+			s.metrics.stopped.WithLabelValues(string(schemas.ClockSuspect)).Add(float64(len(d.Tenants)))
 		}
 		return err
 	}
 	biller := s.a.newBiller(s.conn, &s.registry, scheduled(), func(int, int) {})
-	stopped := map[string]int{}
+	stopped := map[schemas.Code]int{}
 	if len(due) > 0 {
 		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
 		if err := s.a.newIngester(s.brokers, false, s.metrics, func(ingest.Progress) {}).AwaitCaughtUp(ctx); err != nil {
@@ -136,11 +137,11 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 		return err
 	}
 	for code, n := range last {
-		s.metrics.findings.WithLabelValues(code).Set(float64(n))
+		s.metrics.findings.WithLabelValues(string(code)).Set(float64(n))
 	}
 	s.metrics.stopped.Reset()
 	for code, n := range stopped {
-		s.metrics.stopped.WithLabelValues(code).Set(float64(n))
+		s.metrics.stopped.WithLabelValues(string(code)).Set(float64(n))
 	}
 	if s.a.cfg.Schedule.Out == "" {
 		return nil

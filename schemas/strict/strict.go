@@ -15,23 +15,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v4"
 
+	"apportion/schemas"
 	"apportion/schemas/typo"
-)
-
-// The codes of what is wrong with the form of a document.
-const (
-	Malformed = "malformed_document" // not one YAML or JSON document
-	Unknown   = "unknown_field"      // a field that the document does not have
-	Invalid   = "invalid_field"      // the wrong kind of value, or one that is not allowed there
 )
 
 // Problem is one mistake in a document.
 type Problem struct {
-	Line    int    // 1 is the first
-	Code    string // one of the constants above, or of the caller's own
+	Line    int // 1 is the first
+	Code    schemas.Code
 	Path    string // such as tenants[acme].subscriptions[Sub1].currency
-	Value   string // what stands there
-	Message string // what is wrong and what to do
+	Value   string // what it has there
+	Message string // what is wrong, and what would be right
 }
 
 // Node is a value of a document with its line.
@@ -68,14 +62,14 @@ func Read(data []byte) (*Reader, *Node) {
 		if errors.As(err, &load) {
 			line = max(line, load.Mark.Line)
 		}
-		r.Refuse(&Node{Line: line}, Malformed, "", "", "not one YAML document: %v", err)
+		r.Refuse(&Node{Line: line}, schemas.MalformedDocument, "", "", "not one YAML document: %v", err)
 		return r, nil
 	}
 	switch {
 	case len(documents) == 0 || documents[0].Kind == 0:
 		return r, &Node{Line: 1}
 	case len(documents) > 1:
-		r.Refuse(&documents[1], Malformed, "", "", "not one YAML document: another begins here")
+		r.Refuse(&documents[1], schemas.MalformedDocument, "", "", "not one YAML document: another begins here")
 		return r, nil
 	}
 	return r, documents[0].Content[0]
@@ -90,7 +84,7 @@ func ReadJSON(data []byte) (*Reader, *Node) {
 	tokens.decoder = jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))
 	root, err := tokens.document()
 	if err != nil {
-		r.Refuse(&Node{Line: tokens.line}, Malformed, "", "", "not one JSON document: %v", err)
+		r.Refuse(&Node{Line: tokens.line}, schemas.MalformedDocument, "", "", "not one JSON document: %v", err)
 		return r, nil
 	}
 	return r, root
@@ -169,7 +163,7 @@ func (t *jsonTokens) value(token jsontext.Token) (*Node, error) {
 }
 
 // Refuse notes a problem of a node.
-func (r *Reader) Refuse(n *Node, code, path, value, format string, args ...any) {
+func (r *Reader) Refuse(n *Node, code schemas.Code, path, value, format string, args ...any) {
 	r.Problems = append(r.Problems, Problem{n.Line, code, path, value, fmt.Sprintf(format, args...)})
 }
 
@@ -185,7 +179,7 @@ func (r *Reader) Enter(n *Node) (target *Node, leave func()) {
 	if r.aliases > 0 {
 		if r.expanded++; r.expanded > most {
 			if r.expanded == most+1 {
-				r.Refuse(n, Malformed, "", "", "the aliases expand to more than %d nodes; write them out", most)
+				r.Refuse(n, schemas.MalformedDocument, "", "", "the aliases expand to more than %d nodes; write them out", most)
 			}
 			return &Node{Kind: yaml.ScalarNode, Tag: "!!null"}, leave
 		}
@@ -201,19 +195,19 @@ func (r *Reader) Members(path string, n *Node, each func(name string, key, value
 	n, leave := r.Enter(n)
 	defer leave()
 	if n.Kind != yaml.MappingNode {
-		r.Refuse(n, Invalid, path, n.Value, "write fields with names here, not %s", kindOf(n))
+		r.Refuse(n, schemas.InvalidField, path, n.Value, "write fields with names here, not %s", kindOf(n))
 		return
 	}
 	lines := make(map[string]int, len(n.Content)/2)
 	for pair := range slices.Chunk(n.Content, 2) {
 		key, value := pair[0], pair[1]
 		if key.Kind != yaml.ScalarNode {
-			r.Refuse(key, Invalid, path, "", "a field's name is plain text, not %s", kindOf(key))
+			r.Refuse(key, schemas.InvalidField, path, "", "a field's name is plain text, not %s", kindOf(key))
 			continue
 		}
 		name := key.Value
 		if line, seen := lines[name]; seen {
-			r.Refuse(key, Invalid, Join(path, name), "", "repeated: it already stands on line %d; keep one of them", line)
+			r.Refuse(key, schemas.InvalidField, Join(path, name), "", "repeated: it already stands on line %d; keep one of them", line)
 			continue
 		}
 		lines[name] = key.Line
@@ -233,7 +227,7 @@ func (r *Reader) Object(path string, n *Node, known Fields) {
 			return
 		}
 		hint := typo.Hint(name, slices.Collect(maps.Keys(known)))
-		r.Refuse(key, Unknown, Join(path, name), "", "no such field here%s", hint)
+		r.Refuse(key, schemas.UnknownField, Join(path, name), "", "no such field here%s", hint)
 	})
 }
 
@@ -243,7 +237,7 @@ func List[T any](r *Reader, label string, dst *[]T, read func(path string, n *No
 		n, leave := r.Enter(n)
 		defer leave()
 		if n.Kind != yaml.SequenceNode {
-			r.Refuse(n, Invalid, path, n.Value, "write a list here, not %s", kindOf(n))
+			r.Refuse(n, schemas.InvalidField, path, n.Value, "write a list here, not %s", kindOf(n))
 			return
 		}
 		for i, item := range n.Content {
@@ -295,7 +289,7 @@ func (r *Reader) Scalar(path string, n *Node, want string) (text string, plain, 
 	n, leave := r.Enter(n)
 	defer leave()
 	if n.Kind != yaml.ScalarNode {
-		r.Refuse(n, Invalid, path, n.Value, "write %s here, not %s", want, kindOf(n))
+		r.Refuse(n, schemas.InvalidField, path, n.Value, "write %s here, not %s", want, kindOf(n))
 		return "", false, false
 	}
 	return n.Value, n.Style&^yaml.TaggedStyle == 0, true
@@ -308,7 +302,7 @@ func (r *Reader) Text(dst *string) Field {
 		switch {
 		case !ok:
 		case r.json && plain:
-			r.Refuse(n, Invalid, path, text, "write text here, in quotes")
+			r.Refuse(n, schemas.InvalidField, path, text, "write text here, in quotes")
 		default:
 			*dst = text
 		}

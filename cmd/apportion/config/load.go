@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"apportion/billing"
+	"apportion/schemas"
 	"apportion/schemas/strict"
 	"apportion/schemas/typo"
 )
@@ -225,7 +226,7 @@ func (l *loader) readFile(file string) error {
 	}
 	for _, p := range r.Problems {
 		switch {
-		case p.Code == strict.Malformed:
+		case p.Code == schemas.MalformedDocument:
 			return fmt.Errorf("%s: %s", file, p.Message)
 		case p.Path != "":
 			return fmt.Errorf("%s:%d: %s: %s", file, p.Line, p.Path, p.Message)
@@ -238,13 +239,13 @@ func (l *loader) readFile(file string) error {
 // section takes over the keys that the file has below one; an empty section or value leaves what was there.
 func (l *loader) section(r *strict.Reader, file, key string, node *strict.Node) {
 	if !r.IsObject(node) {
-		r.Refuse(node, strict.Invalid, "", "", "%s must be a section, with keys of its own", cmp.Or(key, "the configuration"))
+		r.Refuse(node, schemas.InvalidField, "", "", "%s must be a section, with keys of its own", cmp.Or(key, "the configuration"))
 		return
 	}
 	r.Members(key, node, func(name string, at, value *strict.Node) {
 		child := strict.Join(key, name)
 		if err := l.knows(child); err != nil {
-			r.Refuse(at, strict.Unknown, "", "", "%v", err)
+			r.Refuse(at, schemas.UnknownField, "", "", "%v", err)
 			return
 		}
 		i := slices.IndexFunc(l.settings, func(s Setting) bool { return s.Key == child })
@@ -257,7 +258,7 @@ func (l *loader) section(r *strict.Reader, file, key string, node *strict.Node) 
 			return
 		}
 		if err := l.assign(child, text, fmt.Sprintf("%s:%d", file, value.Line)); err != nil {
-			r.Refuse(value, strict.Invalid, "", "", "%v", err)
+			r.Refuse(value, schemas.InvalidField, "", "", "%v", err)
 		}
 	})
 }
@@ -271,7 +272,7 @@ func (s Setting) read(r *strict.Reader, value *strict.Node) (text string, ok boo
 		r.Members(s.Key, value, func(name string, at, value *strict.Node) {
 			text, ok := r.Plain(value)
 			if !ok || strings.Contains(text, ",") {
-				r.Refuse(at, strict.Invalid, "", "", "%s.%s must be a plain value without commas", s.Key, name)
+				r.Refuse(at, schemas.InvalidField, "", "", "%s.%s must be a plain value without commas", s.Key, name)
 			}
 			items = append(items, name+"="+text)
 		})
@@ -279,14 +280,14 @@ func (s Setting) read(r *strict.Reader, value *strict.Node) (text string, ok boo
 		r.Items(value, func(item *strict.Node) {
 			text, ok := r.Plain(item)
 			if !ok {
-				r.Refuse(value, strict.Invalid, "", "", "%s must be a list of plain values", s.Key)
+				r.Refuse(value, schemas.InvalidField, "", "", "%s must be a list of plain values", s.Key)
 			}
 			items = append(items, text)
 		})
 	default:
 		text, ok := r.Plain(value)
 		if !ok {
-			r.Refuse(value, strict.Invalid, "", "", "%s must be a plain value", s.Key)
+			r.Refuse(value, schemas.InvalidField, "", "", "%s must be a plain value", s.Key)
 		}
 		items = append(items, text)
 	}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"cmp"
+	"strings"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
+)
+
+// commandOf has the commands that do what the advice of a code says. They are named here alone: the advice is read in
+// files, in logs and over the API, too.
+var commandOf = map[schemas.Code]string{
+	schemas.UnknownTenant:     "`apportion registry show`",
+	schemas.TelephonyMismatch: "`apportion registry change-telephony TENANT OPTION --reason …`",
+	schemas.AlreadyHeld:       "`apportion bill holds`",
+	schemas.NotHeld:           "`apportion bill holds`",
+	schemas.NotDue:            "`apportion bill preview --period PERIOD`",
+	schemas.Held:              "`apportion bill release --period PERIOD --tenant TENANT --reason …`",
+	schemas.Behind:            "`apportion ingest --until-caught-up`",
+	schemas.Unbalanced:        "`apportion reconcile --period PERIOD`, `apportion aggregate --rebuild --tenant TENANT`",
+}
+
+// withCommand adds the command of a code to a text, for a tenant and whatever else it needs.
+func withCommand(text string, code schemas.Code, needs ...string) string {
+	command := commandOf[code]
+	if command == "" {
+		return text
+	}
+	return text + " (" + strings.NewReplacer(needs...).Replace(command) + ")"
+}
+
+// stopText says in one line why a tenant is stopped, and what to run.
+func stopText(s *billing.Stop) string {
+	if s.Advice != s.Code.Advice() { // which the command is for
+		return s.Error()
+	}
+	return withCommand(s.Error(), s.Code, "TENANT", s.Tenant, "PERIOD", cmp.Or(s.Rerated, s.Period).String())
+}
+
+// findingText says a finding in one line, and what to run.
+func findingText(f billing.Finding) string { return withCommand(f.String(), f.Code) }
+
+// refusalText says in one line why a command of a tenant is refused, and what to run.
+func refusalText(r registry.Refusal, tenant string) string {
+	if r.Code == schemas.TelephonyMismatch && r.Field != "tenants["+tenant+"].telephony" {
+		return r.Error() // a subscription's own option, which is not to be another
+	}
+	return withCommand(r.Error(), r.Code, "TENANT", tenant, "OPTION", r.Value)
+}
+
+// sentence makes a sentence of an advice.
+func sentence(advice string) string {
+	if advice == "" {
+		return ""
+	}
+	return strings.ToUpper(advice[:1]) + advice[1:] + "."
+}

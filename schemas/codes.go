@@ -1,0 +1,246 @@
+package schemas
+
+import "slices"
+
+// Code is the stable name of a reason: why a delivery, a command or a file is refused, why a tenant is stopped, or what
+// somebody should look at. It is the same in the program's messages and files, in JSON, in tables and in metrics.
+type Code string
+
+// CodeKind is what a code is given for; a code may have several kinds.
+type CodeKind uint8
+
+const (
+	RefusesDelivery CodeKind = 1 << iota
+	RefusesCommand           // or a document, which becomes commands
+	WarnsOfDocument          // which is taken
+	StopsTenant              // whose period is not billed
+	IsFinding                // of a period (R24)
+	LeavesOutFile            // of an issue
+	RefusesIssue             // as a whole
+)
+
+// Codes of deliveries (the event contract). A delivery with several defects is refused for the first.
+const (
+	TooLarge            Code = "too_large"
+	MalformedJSON       Code = "malformed_json"
+	NotCloudEvents      Code = "not_cloudevents"
+	MissingField        Code = "missing_field" // of documents, too
+	UnknownType         Code = "unknown_type"
+	InvalidField        Code = "invalid_field" // of documents, too
+	MisspeltField       Code = "misspelt_field"
+	EndBeforeStart      Code = "end_before_start"
+	ImplausibleDuration Code = "implausible_duration"
+)
+
+// Codes of registry documents and commands.
+const (
+	MalformedDocument     Code = "malformed_document"
+	UnknownField          Code = "unknown_field"
+	DuplicateSubscription Code = "duplicate_subscription"
+	ImmutableField        Code = "immutable_field"
+	InvalidTerms          Code = "invalid_terms"
+	InvalidVersions       Code = "invalid_versions"
+	InvalidCommitment     Code = "invalid_commitment"
+	InvalidCurrency       Code = "invalid_currency"
+	MixedLicenceModel     Code = "mixed_licence_model"
+	TelephonyMismatch     Code = "telephony_mismatch"
+	SubscriptionMissing   Code = "subscription_missing"
+	MalformedCommand      Code = "malformed_command"
+	StaleBase             Code = "stale_base"
+	AlreadyHeld           Code = "already_held"
+	NotHeld               Code = "not_held"
+	AlreadyAccepted       Code = "already_accepted"
+	AlreadyIssued         Code = "already_issued"
+	StaleChain            Code = "stale_chain"
+	LooksLikeNumber       Code = "looks_like_number"
+	UndatedTax            Code = "undated_tax"
+)
+
+// Codes of periods that are billed.
+const (
+	UnknownTenant Code = "unknown_tenant"
+	MissingPrice  Code = "missing_price"
+	NotDue        Code = "not_due"
+	Held          Code = "held"
+	Behind        Code = "behind"
+	Unbalanced    Code = "unbalanced"
+	AsOfFuture    Code = "as_of_future"
+	ClockSuspect  Code = "clock_suspect"
+)
+
+// Codes of findings (R24).
+const (
+	RefusedCorrection   Code = "refused_correction"
+	Refused             Code = "refused"
+	NeverBilled         Code = "never_billed"
+	Ahead               Code = "ahead"
+	OpenSession         Code = "open_session"
+	Unmapped            Code = "unmapped"
+	UnknownSubscription Code = "unknown_subscription"
+	Conflict            Code = "conflict"
+	OpenPeak            Code = "open_peak"
+	SamePerson          Code = "same_person"
+)
+
+// Codes of invoice files.
+const (
+	MissingBillTo       Code = "missing_bill_to"
+	MissingSeller       Code = "missing_seller"
+	UnsupportedTax      Code = "unsupported_tax"
+	UnsupportedCurrency Code = "unsupported_currency"
+)
+
+// Reason is what is known of a code.
+type Reason struct {
+	Code  Code
+	Kinds CodeKind
+	// Rule is the billing rule behind the code, such as R19; "" where a contract of the product is.
+	Rule string
+	// Title says what is the case, without the case's own figures. That of a finding goes before a count.
+	Title string
+	// Advice says what to do, for a reader who need not have a command line. What gives the code may have a better one.
+	Advice string
+}
+
+// CodesOf returns the codes of a kind, in the order in which they are listed; those of deliveries apply in it.
+func CodesOf(kind CodeKind) (codes []Code) {
+	for _, r := range Reasons {
+		if r.Kinds&kind != 0 {
+			codes = append(codes, r.Code)
+		}
+	}
+	return codes
+}
+
+// reason returns what is known of the code, and nothing of one that is unknown: records keep those of other releases.
+func (c Code) reason() Reason {
+	if i := slices.IndexFunc(Reasons, func(r Reason) bool { return r.Code == c }); i >= 0 {
+		return Reasons[i]
+	}
+	return Reason{Code: c}
+}
+
+// Rule is the billing rule behind the code, such as R19, or "".
+func (c Code) Rule() string { return c.reason().Rule }
+
+// Title says what is the case.
+func (c Code) Title() string { return c.reason().Title }
+
+// Advice says what to do.
+func (c Code) Advice() string { return c.reason().Advice }
+
+// Reasons has every code once.
+var Reasons = []Reason{
+	// Deliveries, in the order in which the codes apply.
+	{TooLarge, RefusesDelivery, "", "the value is over 262,144 bytes",
+		"leave out of the event what billing does not read; nothing that it reads comes near the limit"},
+	{MalformedJSON, RefusesDelivery, "",
+		"the value is not one JSON object in valid UTF-8, or a member name is repeated in it or in its data",
+		"have a JSON library write the event, in UTF-8 and each member once; " +
+			"a value that was cut off, compressed or encoded twice looks like this, too"},
+	{NotCloudEvents, RefusesDelivery, "", "specversion is missing or not the string 1.0",
+		`send the whole event in the value, with specversion "1.0" and the header content-type: ` +
+			"application/cloudevents+json or none, or its attributes in ce_ headers; " +
+			"headers that were lost on the way, or that a framework added, look like this"},
+	{MissingField, RefusesDelivery | RefusesCommand, "", "a needed attribute or field is absent or empty",
+		"fill in the field; in an event, one that the platform renamed, spells otherwise, or writes outside data, " +
+			"looks like this, too"},
+	{UnknownType, RefusesDelivery, "", "type is not one of the event contract, or not this topic's",
+		"send the event to the topic of its type, with that type's exact name; " +
+			"a type that a later version knows can be replayed after the upgrade"},
+	{InvalidField, RefusesDelivery | RefusesCommand, "", "a field has the wrong type, or a value that it cannot have",
+		"write the field as the contract has it; in events, " +
+			"numbers in quotes, times without a zone, and seconds where milliseconds belong are the most common"},
+	{MisspeltField, RefusesDelivery, "", "a member of data is a field misspelt that is absent",
+		"send the member by the name that the event contract has, upper and lower case as there; " +
+			"one that is meant to be something else needs a name that is not so near"},
+	{EndBeforeStart, RefusesDelivery, "", "endTime is before startTime",
+		"find out which of the two times is wrong; " +
+			"machines whose clocks differ, and a local time that was marked as UTC, look like this"},
+	{ImplausibleDuration, RefusesDelivery, "", "a session is longer than 31 days",
+		"find out when the session really ended; most of these were never closed"},
+
+	// Documents and commands.
+	{MalformedDocument, RefusesCommand, "", "the document is not one YAML or JSON document", "make it one"},
+	{UnknownField, RefusesCommand, "", "the document has no such field", "correct the name, or leave the field out"},
+	{DuplicateSubscription, RefusesCommand, "R1", "another subscription has this id",
+		"give the subscription an id that no subscription of any tenant has"},
+	{ImmutableField, RefusesCommand, "R1", "a tenant's zone, or a subscription's licence model, currency or billing would change",
+		"leave it as it is, and add a subscription that has the new one"},
+	{InvalidTerms, RefusesCommand, "R2", "a term does not end after it begins, or overlaps another",
+		"let each term begin where the one before ends, or later"},
+	{InvalidVersions, RefusesCommand, "R2", "two versions start on one date, or the first starts after the first term",
+		"give each version a date of its own, the first no later than the first term"},
+	{InvalidCommitment, RefusesCommand, "R2", "a commitment is not on a seat, a port or an add-on, or not a whole number",
+		"commit to whole numbers of agent_standard, agent_premium, ivr_port or addon.<word>"},
+	{InvalidCurrency, RefusesCommand, "", "the currency is not an ISO 4217 code that has minor units",
+		"write such a code, for example SEK"},
+	{MixedLicenceModel, RefusesCommand, "R5", "subscriptions of different licence models have terms that overlap",
+		"end the one's terms where the other's begin"},
+	{TelephonyMismatch, RefusesCommand, "R6", "the telephony option is not the tenant's",
+		"leave it as the tenant has it, or change it for all subscriptions at once by the command for that"},
+	{SubscriptionMissing, RefusesCommand, "", "the document leaves out a subscription that the registry has",
+		"put it back; a date in cancelled ends it"},
+	{MalformedCommand, RefusesCommand, "", "the record is not a command of the registry",
+		"see in registry_log what was sent, and have the source send commands as the contract has them"},
+	{StaleBase, RefusesCommand, "", "the tenant has changed since the document was planned, or the period billed",
+		"begin again with the tenant as it is now"},
+	{AlreadyHeld, RefusesCommand, "R20", "the period is held already", "release it first, to hold it for another reason"},
+	{NotHeld, RefusesCommand, "R20", "the period is not held", "there is nothing to release; see which periods are held"},
+	{AlreadyAccepted, RefusesCommand, "R22", "the hole in the ledger is accepted already", "there is nothing left to do"},
+	{AlreadyIssued, RefusesCommand, "R20", "the period is issued, and stays so",
+		"let what changes now come as an adjustment on the next invoice (R21)"},
+	{StaleChain, RefusesCommand, "R20", "the tenant was issued another period since this one was billed",
+		"bill it again by what is issued now"},
+	{LooksLikeNumber, WarnsOfDocument, "", "an id that a spreadsheet takes for a number or a date",
+		"import the column as text, or open invoices.xlsx, which keeps it"},
+	{UndatedTax, WarnsOfDocument, "R26",
+		"a tax without a date takes the place of another, in past months that are not issued yet, too",
+		"if it applies from a date, leave the old entry first and add the new one with its from"},
+
+	// Periods that are billed.
+	{MissingPrice, StopsTenant | WarnsOfDocument, "R19", "a line needs a price that the price list lacks",
+		"add the price to the registry document, apply it, and bill the tenant again"},
+	{NotDue, StopsTenant, "R20", "the grace of the period is not over", "issue it then; a draft can be had before"},
+	{Held, StopsTenant | RefusesCommand, "R20", "somebody holds the period", "release it and issue it then"},
+	{Behind, StopsTenant, "R22", "not all that was published is taken in", "let ingest catch up, and bill again"},
+	{Unbalanced, StopsTenant, "R22", "what was published, taken in, counted and issued does not agree",
+		"see in the balance of the period all that differs; restore the table that lost rows or, where it names a tenant " +
+			"and a day, have the usage of that tenant rebuilt; then bill again"},
+	{AsOfFuture, RefusesIssue, "R20", "an issue as of an instant later than the clock", "issue as of now"},
+	{ClockSuspect, RefusesIssue, "R20", "so many periods are due at once that the clock may be ahead",
+		"correct the clock; if it is right, allow the schedule to catch up"},
+
+	// Findings, in the order in which they are shown.
+	{RefusedCorrection, IsFinding, "R22", "corrections that were refused, while what they correct is billed",
+		"have the source send them again as the event contract has it, with a revision as high"},
+	{Refused, IsFinding, "R22", "events that were refused",
+		"have the source send them again as the event contract has it, unless they were never meant to count"},
+	{NeverBilled, IsFinding, "R10", "events that no invoice carries, since no subscription was active",
+		"see whether a term or a cancellation is wrong; if none is, this usage is never charged"},
+	{Ahead, IsFinding, "R24", "events that start after now",
+		"look at the clock of the source; they count in the month that they start in"},
+	{UnknownTenant, IsFinding | StopsTenant | RefusesCommand, "R10", "tenants that the registry does not have",
+		"add the tenant to the registry, or correct the id"},
+	{OpenSession, IsFinding, "R12", "sessions without an end, which are taken to last as long as they may",
+		"have the source send when they ended"},
+	{Unmapped, IsFinding, "R10", "sessions of agents that no active subscription is mapped to",
+		"map the agents; until then the primary has their usage"},
+	{UnknownSubscription, IsFinding, "R10", "events that name a subscription which the tenant lacks",
+		"correct the id at the source, or add the subscription"},
+	{Conflict, IsFinding, "R8", "events with several contents at their highest revision",
+		"have the source send the right one with a higher revision"},
+	{OpenPeak, IsFinding, "R15", "sessions without an end that make the peak which is charged",
+		"have the source send when they ended before this is signed"},
+	{SamePerson, IsFinding, "R13", "agents at a peak over the pool whose ids differ only in case or outer spaces",
+		"if they are one person, have the source write the id in one way"},
+
+	// Invoice files.
+	{MissingBillTo, LeavesOutFile, "", "the registry document lacks something of the buyer, or has what cannot be used",
+		"complete the registry document, apply it, and write the files again"},
+	{MissingSeller, LeavesOutFile, "", "the configuration lacks something of the seller, or has what cannot be used",
+		"complete the configuration and write the files again"},
+	{UnsupportedTax, LeavesOutFile, "R26", "an e-invoice cannot state the taxes of this invoice beside each other",
+		"use the other files of this invoice"},
+	{UnsupportedCurrency, LeavesOutFile, "", "an e-invoice cannot be in this currency", "use the other files of this invoice"},
+}
