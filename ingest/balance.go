@@ -1,12 +1,13 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/ingest/kafka"
 )
 
 // OffsetRange is a range of offsets, both ends included.
@@ -23,8 +24,7 @@ func (r OffsetRange) String() string {
 // PartitionBalance is the balance of one topic partition (R22): what the ledger
 // says was taken in, and what the tables have.
 type PartitionBalance struct {
-	Topic     string
-	Partition int
+	kafka.TopicPartition
 	// Offsets is what the ledger spans. Holes are the parts of it that no batch
 	// has, from the offset 0 on and up to the first one that Kafka has, Overlaps
 	// those that several have.
@@ -51,8 +51,7 @@ func (b *PartitionBalance) Balanced() bool { return len(b.Differences) == 0 }
 
 // Hole is a range of offsets of a partition that somebody has accepted as gone.
 type Hole struct {
-	Topic     string
-	Partition int
+	kafka.TopicPartition
 	OffsetRange
 }
 
@@ -61,21 +60,20 @@ type Hole struct {
 // deleted what was never taken in. What Kafka has must have been looked at
 // before, or a batch under way could pass for deleted. Holes that are accepted
 // are no differences.
-func Balance(ctx context.Context, conn driver.Conn, kept []Kept, accepted ...Hole) ([]PartitionBalance, error) {
+func Balance(ctx context.Context, conn driver.Conn, kept map[kafka.TopicPartition]kafka.Bounds, accepted ...Hole) ([]PartitionBalance, error) {
 	all, err := ledger(ctx, conn)
 	if err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
 	if err := stored(ctx, conn, "usage_events", all, func(b *PartitionBalance, n uint64) { b.StoredAccepted = n }); err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
 	if err := stored(ctx, conn, "rejected", all, func(b *PartitionBalance, n uint64) { b.StoredRejected = n }); err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
-	for _, k := range kept {
-		p := place{k.Topic, k.Partition}
+	for p, k := range kept {
 		if b := all[p]; b == nil && k.First > 0 {
-			all[p] = &PartitionBalance{Topic: k.Topic, Partition: k.Partition, Offsets: OffsetRange{k.First, k.First - 1}}
+			all[p] = &PartitionBalance{TopicPartition: p, Offsets: OffsetRange{k.First, k.First - 1}}
 		} else if b != nil && k.First > b.Offsets.Last+1 {
 			b.Holes = append(b.Holes, OffsetRange{b.Offsets.Last + 1, k.First - 1})
 		}
@@ -92,26 +90,24 @@ func Balance(ctx context.Context, conn driver.Conn, kept []Kept, accepted ...Hol
 		b.compare()
 		if b.Accepted != b.StoredAccepted || b.Rejected != b.StoredRejected {
 			if err := b.locate(ctx, conn); err != nil {
-				return nil, explained(err)
+				return nil, schemaError(err)
 			}
 		}
 		balances = append(balances, *b)
 	}
-	slices.SortFunc(balances, func(a, b PartitionBalance) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(balances, func(a, b PartitionBalance) int { return a.Compare(b.TopicPartition) })
 	return balances, nil
 }
 
 // ledger sums up the ledger, partition by partition.
-func ledger(ctx context.Context, conn driver.Conn) (map[place]*PartitionBalance, error) {
+func ledger(ctx context.Context, conn driver.Conn) (map[kafka.TopicPartition]*PartitionBalance, error) {
 	rows, err := conn.Query(ctx, `SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, covered, unbroken
 		FROM v_ingest_partitions`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	all := make(map[place]*PartitionBalance)
+	all := make(map[kafka.TopicPartition]*PartitionBalance)
 	var broken []*PartitionBalance
 	for rows.Next() {
 		var b PartitionBalance
@@ -123,7 +119,7 @@ func ledger(ctx context.Context, conn driver.Conn) (map[place]*PartitionBalance,
 		}
 		b.Partition = int(partition)
 		b.Skipped = max(covered, b.Read) - b.Read
-		all[place{b.Topic, b.Partition}] = &b
+		all[b.TopicPartition] = &b
 		if !unbroken {
 			broken = append(broken, &b)
 		}
@@ -182,7 +178,7 @@ func (b *PartitionBalance) tear(ctx context.Context, conn driver.Conn) error {
 // accept takes what is accepted out of the holes.
 func (b *PartitionBalance) accept(accepted []Hole) {
 	for _, a := range accepted {
-		if a.Topic != b.Topic || a.Partition != b.Partition {
+		if a.TopicPartition != b.TopicPartition {
 			continue
 		}
 		var left []OffsetRange
@@ -230,11 +226,11 @@ func (b *PartitionBalance) compare() {
 // partition that the ledger knows nothing of is added to it, and what lies
 // before its first batch is a hole: the ledger has lost rows. (Or the very
 // first batch of the partition is under way: then it is there in a moment.)
-func stored(ctx context.Context, conn driver.Conn, table string, ledger map[place]*PartitionBalance, count func(b *PartitionBalance, n uint64)) error {
+func stored(ctx context.Context, conn driver.Conn, table string, ledger map[kafka.TopicPartition]*PartitionBalance, count func(b *PartitionBalance, n uint64)) error {
 	topics, partitions, last := []string{}, []int32{}, []int64{}
 	for p, b := range ledger {
-		topics = append(topics, p.topic)
-		partitions = append(partitions, int32(p.partition))
+		topics = append(topics, p.Topic)
+		partitions = append(partitions, int32(p.Partition))
 		last = append(last, b.Offsets.Last)
 	}
 	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmapIf(toUInt64(offset), NOT known OR offset <= last), min(offset), max(offset)
@@ -248,17 +244,17 @@ func stored(ctx context.Context, conn driver.Conn, table string, ledger map[plac
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var p place
+		var p kafka.TopicPartition
 		var partition int32
 		var n uint64
 		var has OffsetRange
-		if err := rows.Scan(&p.topic, &partition, &n, &has.First, &has.Last); err != nil {
+		if err := rows.Scan(&p.Topic, &partition, &n, &has.First, &has.Last); err != nil {
 			return err
 		}
-		p.partition = int(partition)
+		p.Partition = int(partition)
 		b := ledger[p]
 		if b == nil {
-			b = &PartitionBalance{Topic: p.topic, Partition: p.partition, Offsets: OffsetRange{has.Last + 1, has.Last}}
+			b = &PartitionBalance{TopicPartition: p, Offsets: OffsetRange{has.Last + 1, has.Last}}
 			ledger[p] = b
 		}
 		if has.First < b.Offsets.First {

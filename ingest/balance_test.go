@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"apportion/ingest/kafka"
 )
 
 func TestBalanceOfNothing(t *testing.T) {
@@ -30,7 +32,9 @@ func TestBalanceNamesDifferences(t *testing.T) {
 	// The same offset under two keys is still one delivery.
 	e.exec("INSERT INTO usage_events (tenant, type, id, topic, partition, offset) VALUES ('u', 'agent.session', 'a', 'stored', 0, 1)")
 	e.exec("INSERT INTO rejected (topic, partition, offset) VALUES ('fine', 0, 6), ('fine', 0, 8), ('twice', 1, 1), ('twice', 1, 2), ('twice', 1, 3)")
-	balances, err := Balance(t.Context(), e.conn, []Kept{{"fine", 0, 7, 9}, {"hole", 0, 12, 12}, {"deleted", 0, 5, 5}, {"empty", 1, 0, 0}}, Hole{"fine", 0, OffsetRange{0, 4}}, Hole{"hole", 0, OffsetRange{10, 10}})
+	balances, err := Balance(t.Context(), e.conn, map[kafka.TopicPartition]kafka.Bounds{
+		partition("fine", 0): bounds(7, 9), partition("hole", 0): bounds(12, 12), partition("deleted", 0): bounds(5, 5), partition("empty", 1): {},
+	}, Hole{partition("fine", 0), OffsetRange{0, 4}}, Hole{partition("hole", 0), OffsetRange{10, 10}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,14 +3,15 @@ package ingest
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/shopspring/decimal"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -68,7 +69,7 @@ func (r *rows) len() int { return len(r.offset) }
 var classes = map[string]int8{"": 0, "standard": 1, "premium": 2}
 
 // append adds an event that came with a record.
-func (r *rows) append(e *schemas.Event, from *record) {
+func (r *rows) append(e *schemas.Event, from *kafka.Record) {
 	r.tenant.append(e.Tenant)
 	r.typs = append(r.typs, int8(e.Type))
 	r.source.append(e.Source)
@@ -85,8 +86,8 @@ func (r *rows) append(e *schemas.Event, from *record) {
 	r.quantity = append(r.quantity, e.Quantity)
 	r.subscription.append(e.Subscription)
 	r.class = append(r.class, classes[e.Class])
-	r.offset = append(r.offset, from.offset)
-	r.arrived = append(r.arrived, from.timeMS)
+	r.offset = append(r.offset, from.Offset)
+	r.arrived = append(r.arrived, from.TimeMS)
 }
 
 func (r *rows) reset() {
@@ -102,17 +103,17 @@ func (r *rows) reset() {
 
 // refused is a delivery that was rejected, whole, and why.
 type refused struct {
-	place
+	kafka.TopicPartition
 	offset, arrived int64
 	key, value      []byte
-	headers         []kafka.Header
+	headers         []schemas.Header
 	why             *schemas.Rejection
 }
 
 // lane is what a block has of one partition: the offsets [first, next), those
 // without a record included.
 type lane struct {
-	place
+	kafka.TopicPartition
 	first, next int64
 	run         int64 // where the consumer began that has read all from there on
 	end         int64 // of the partition, as last seen
@@ -137,7 +138,7 @@ func (l *lane) codes() map[schemas.Code]int {
 }
 
 // accept adds an event that came with a record.
-func (l *lane) accept(e *schemas.Event, r *record) {
+func (l *lane) accept(e *schemas.Event, r *kafka.Record) {
 	if n := len(l.chunks); n == 0 || l.chunks[n-1].len() == chunkRows {
 		l.chunks = append(l.chunks, newRows())
 	}
@@ -150,14 +151,23 @@ func (l *lane) accept(e *schemas.Event, r *record) {
 const rowBytes = 100
 
 // reject adds a refused record.
-func (l *lane) reject(why *schemas.Rejection, r *record) {
+func (l *lane) reject(why *schemas.Rejection, r *kafka.Record) {
 	l.rejected = append(l.rejected, refused{
-		l.place, r.offset, r.timeMS, bytes.Clone(r.key), bytes.Clone(r.value), headersOf(r.headers), why,
+		l.TopicPartition, r.Offset, r.TimeMS, bytes.Clone(r.Key), bytes.Clone(r.Value), cloneHeaders(r.Headers), why,
 	})
-	l.size += rowBytes + len(r.key) + len(r.value)
-	for _, h := range r.headers {
+	l.size += rowBytes + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
 		l.size += rowBytes + len(h.Key) + len(h.Value)
 	}
+}
+
+// cloneHeaders copies headers out of the memory of their record.
+func cloneHeaders(headers []schemas.Header) []schemas.Header {
+	copied := make([]schemas.Header, len(headers))
+	for i, h := range headers {
+		copied[i] = schemas.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
+	}
+	return copied
 }
 
 // scratch is memory for columns while they are handed to the driver, which
@@ -170,7 +180,7 @@ type scratch struct {
 // eventColumn is a column of usage_events.
 type eventColumn struct {
 	name   string
-	values func(*rows, place, *scratch) any
+	values func(*rows, kafka.TopicPartition, *scratch) any
 	// blank reports whether all values are what the table has by default. nil
 	// is for those that never are.
 	blank func(*rows) bool
@@ -195,24 +205,26 @@ var eventColumns = []eventColumn{
 	numberColumn("end_ms", func(r *rows) []int64 { return r.end }),
 	numberColumn("offset", func(r *rows) []int64 { return r.offset }),
 	numberColumn("arrived_ms", func(r *rows) []int64 { return r.arrived }),
-	{"voided", func(r *rows, _ place, _ *scratch) any { return r.voided },
+	{"voided", func(r *rows, _ kafka.TopicPartition, _ *scratch) any { return r.voided },
 		func(r *rows) bool { return !slices.Contains(r.voided, true) }},
-	{"quantity", func(r *rows, _ place, _ *scratch) any { return r.decimals() },
+	{"quantity", func(r *rows, _ kafka.TopicPartition, _ *scratch) any { return r.decimals() },
 		func(r *rows) bool { return isZero(r.quantity) }},
-	{"topic", func(r *rows, at place, s *scratch) any { return fill(s.strings[:r.len()], at.topic) }, nil},
-	{"partition", func(r *rows, at place, s *scratch) any { return fill(s.partitions[:r.len()], int32(at.partition)) }, nil},
+	{"topic", func(r *rows, at kafka.TopicPartition, s *scratch) any { return fill(s.strings[:r.len()], at.Topic) }, nil},
+	{"partition", func(r *rows, at kafka.TopicPartition, s *scratch) any {
+		return fill(s.partitions[:r.len()], int32(at.Partition))
+	}, nil},
 }
 
 func textColumn(name string, of func(*rows) *text) eventColumn {
 	return eventColumn{name,
-		func(r *rows, _ place, s *scratch) any { return of(r).strings(&s.strings) },
+		func(r *rows, _ kafka.TopicPartition, s *scratch) any { return of(r).strings(&s.strings) },
 		func(r *rows) bool { return len(of(r).bytes) == 0 },
 	}
 }
 
 func numberColumn[T int8 | int32 | int64](name string, of func(*rows) []T) eventColumn {
 	return eventColumn{name,
-		func(r *rows, _ place, _ *scratch) any { return of(r) },
+		func(r *rows, _ kafka.TopicPartition, _ *scratch) any { return of(r) },
 		func(r *rows) bool { return isZero(of(r)) },
 	}
 }
@@ -293,10 +305,10 @@ type block struct {
 	before, entered chan struct{}
 }
 
-func newBlock(places []place, before chan struct{}) *block {
-	b := &block{lanes: make([]lane, len(places)), before: before, entered: make(chan struct{})}
-	for i, p := range places {
-		b.lanes[i].place = p
+func newBlock(partitions []kafka.TopicPartition, before chan struct{}) *block {
+	b := &block{lanes: make([]lane, len(partitions)), before: before, entered: make(chan struct{})}
+	for i, p := range partitions {
+		b.lanes[i].TopicPartition = p
 	}
 	return b
 }
@@ -321,7 +333,7 @@ func (b *block) rejected() (all []refused) {
 func (b *block) entries() (all []ledgerRow) {
 	for i := range b.lanes {
 		if l := &b.lanes[i]; l.first < l.next {
-			all = append(all, ledgerRow{l.place, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected), l.run})
+			all = append(all, ledgerRow{l.TopicPartition, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected), l.run})
 		}
 	}
 	return all
@@ -358,7 +370,7 @@ func deadLetters(all []refused) []column {
 	tenant, source, id := make([]string, n), make([]string, n), make([]string, n)
 	key, payload, headers := make([]string, n), make([]string, n), make([][][]string, n)
 	for i, r := range all {
-		topics[i], partitions[i], offset[i], arrived[i] = r.topic, int32(r.partition), r.offset, r.arrived
+		topics[i], partitions[i], offset[i], arrived[i] = r.Topic, int32(r.Partition), r.offset, r.arrived
 		code[i], field[i], value[i], message[i] = string(r.why.Code), r.why.Field, r.why.Value, r.why.Message
 		tenant[i], source[i], id[i] = r.why.Tenant, r.why.Source, r.why.ID
 		key[i], payload[i], headers[i] = string(r.key), string(r.value), make([][]string, len(r.headers))

@@ -5,15 +5,16 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
 // BenchmarkRows decodes deliveries into columns.
 func BenchmarkRows(b *testing.B) {
-	records := make([]record, 10_000)
+	records := make([]kafka.Record, 10_000)
 	bytes := 0
 	for i, line := range sessions(len(records)) {
-		records[i] = record{offset: int64(i), value: []byte(line)}
+		records[i] = kafka.Record{Offset: int64(i), Value: []byte(line)}
 		bytes += len(line)
 	}
 	var decoder schemas.Decoder
@@ -26,7 +27,7 @@ func BenchmarkRows(b *testing.B) {
 			rows.reset()
 		}
 		r := &records[i%len(records)]
-		if why := decoder.Decode(schemas.AgentSession, nil, r.value, &event); why != nil {
+		if why := decoder.Decode(schemas.AgentSession, nil, r.Value, &event); why != nil {
 			b.Fatal(why)
 		}
 		rows.append(&event, r)
@@ -37,16 +38,16 @@ func BenchmarkRows(b *testing.B) {
 // BenchmarkInsert inserts full blocks.
 func BenchmarkInsert(b *testing.B) {
 	e := newEnv(b, 1)
-	block := newBlock([]place{{"usage.agent.v1", 0}}, nil)
+	block := newBlock([]kafka.TopicPartition{partition("usage.agent.v1", 0)}, nil)
 	var decoder schemas.Decoder
 	var event schemas.Event
 	for i, line := range sessions(DefaultConfig().BatchRows) {
 		if why := decoder.Decode(schemas.AgentSession, nil, []byte(line), &event); why != nil {
 			b.Fatal(why)
 		}
-		block.lanes[0].accept(&event, &record{offset: int64(i)})
+		block.lanes[0].accept(&event, &kafka.Record{Offset: int64(i)})
 	}
-	store := store{e.conn}
+	store := storeOf(e.conn)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := store.insertEvents(b.Context(), block); err != nil {
@@ -60,8 +61,7 @@ func BenchmarkInsert(b *testing.B) {
 func BenchmarkPublish(b *testing.B) {
 	e := newEnv(b, 4)
 	file := strings.Join(sessions(100_000), "\n")
-	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
-	defer p.Close()
+	p := e.Client.NewPublisher(e.Prefix, nil)
 	for b.Loop() {
 		if _, err := p.Publish(b.Context(), strings.NewReader(file)); err != nil {
 			b.Fatal(err)
@@ -78,7 +78,7 @@ func BenchmarkIngest(b *testing.B) {
 		for j := range lines {
 			lines[j] = session(fmt.Sprintf("tenant-%d", j%100), fmt.Sprintf("s-%d-%d", i, j), 0)
 		}
-		e.publish(lines...)
+		e.Publish(lines...)
 	}
 	for b.Loop() {
 		e.ingest(e.config(), e.deps())

@@ -6,40 +6,44 @@ import (
 	"testing"
 
 	"apportion/deploy/embedded/servicetest"
+
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 )
 
 // TestSASL says who it is to Apache Kafka in every way, rightly and wrongly.
 func TestSASL(t *testing.T) {
 	addr, user, password := servicetest.ApacheKafkaSASL(t)
-	for _, mechanism := range SASLMechanisms {
+	for _, mechanism := range kafka.SASLMechanisms {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
 			e := newEnvOn(t, servicetest.ApacheKafka(t), 1)
-			e.publish(sessions(10)...)
-			brokers := at(addr)
+			e.Publish(sessions(10)...)
+			brokers := kafka.Brokers{Addrs: []string{addr}}
 			var err error
-			if brokers.SASL, err = SASL(mechanism, user, password); err != nil {
+			if brokers.SASL, err = kafka.SASL(mechanism, user, password); err != nil {
 				t.Fatal(err)
 			}
-			cfg := e.config()
-			cfg.Brokers = brokers
-			e.ingest(cfg, e.deps())
+			deps := e.deps()
+			deps.Kafka = kafkatest.Connect(t, brokers)
+			e.ingest(e.config(), deps)
 			if accepted, _ := e.balanced(); accepted != 10 {
 				t.Errorf("accepted %d", accepted)
 			}
 
-			if cfg.Brokers.SASL, err = SASL(mechanism, user, "guess"); err != nil {
+			if brokers.SASL, err = kafka.SASL(mechanism, user, "guess"); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 			defer cancel()
-			err = New(cfg, e.deps()).Run(ctx)
+			deps.Kafka = kafkatest.Connect(t, brokers)
+			err = New(e.config(), deps).Run(ctx)
 			if err == nil || !strings.Contains(err.Error(), "check the credentials") || !strings.Contains(err.Error(), addr) {
 				t.Errorf("with a wrong password: %v", err)
 			}
 		})
 	}
-	if _, err := SASL("GSSAPI", user, password); err == nil || !strings.Contains(err.Error(), "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512") {
+	if _, err := kafka.SASL("GSSAPI", user, password); err == nil || !strings.Contains(err.Error(), "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512") {
 		t.Errorf("a mechanism that is not known: %v", err)
 	}
 }

@@ -11,12 +11,12 @@ import (
 // Waiting for others to catch up ends when they have, takes nothing in, and can be given up.
 func TestAwaitCaughtUp(t *testing.T) {
 	e := newEnv(t, 2)
-	e.publish(sessions(20)...)
+	e.Publish(sessions(20)...)
 	awaited := make(chan error, 1)
-	go func() { awaited <- New(e.config(), e.deps()).AwaitCaughtUp(t.Context()) }()
+	go func() { awaited <- AwaitCaughtUp(t.Context(), e.Client, e.conn, e.Prefix) }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := New(e.config(), e.deps()).AwaitCaughtUp(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := AwaitCaughtUp(ctx, e.Client, e.conn, e.Prefix); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("given up: %v", err)
 	}
 	select {

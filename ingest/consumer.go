@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/segmentio/kafka-go"
-
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -15,7 +13,7 @@ import (
 // lasts: it fetches and decodes deliveries into its lane of the writer's block.
 type consumer struct {
 	*writer
-	place
+	kafka.TopicPartition
 	lane    int
 	next    int64 // the offset to fetch from
 	typ     schemas.Type
@@ -24,17 +22,12 @@ type consumer struct {
 }
 
 func newConsumer(w *writer, lane int) *consumer {
-	p := w.places[lane]
-	return &consumer{writer: w, place: p, lane: lane, typ: w.types[p.topic]}
+	p := w.gen.Partitions[lane]
+	return &consumer{writer: w, TopicPartition: p, lane: lane, typ: w.types[p.Topic]}
 }
 
-const (
-	// maxWait is how long a broker may hold a fetch for want of records.
-	maxWait = 500 * time.Millisecond
-	// maxRun is how many records are decoded before another consumer, or the
-	// age of the block, may have it passed on.
-	maxRun = 1024
-)
+// maxRun is how many records are decoded before another consumer, or the age of the block, may have it passed on.
+const maxRun = 1024
 
 // run returns once the generation has ended, or with an error that waiting
 // cannot mend or that means that the generation should end.
@@ -43,22 +36,22 @@ func (c *consumer) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		if c.leftAlone(c.topic) != nil {
+		if c.leftAlone(c.Topic) != nil {
 			// Others go on. What was found is looked at again when the group is next divided up.
 			<-ctx.Done()
 			return nil
 		}
-		c.at("before fetch")
-		err := c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error {
-			got, err := c.kafka.fetch(ctx, c.place, c.next, c.cfg.FetchBytes, maxWait)
-			if errors.Is(err, kafka.OffsetOutOfRange) {
+		c.failpoint("before fetch")
+		err := c.kafka.Do(ctx, func(ctx context.Context) error {
+			got, err := c.kafka.Fetch(ctx, c.TopicPartition, c.next, c.cfg.FetchBytes, kafka.MaxWait)
+			if errors.Is(err, kafka.ErrOffsetOutOfRange) {
 				return c.overtaken(ctx)
 			}
 			if err != nil {
 				return err
 			}
-			defer got.close()
-			c.at("after fetch")
+			defer got.Close()
+			c.failpoint("after fetch")
 			return c.take(ctx, got)
 		})
 		if err != nil {
@@ -68,25 +61,25 @@ func (c *consumer) run(ctx context.Context) error {
 }
 
 // take decodes what was fetched.
-func (c *consumer) take(ctx context.Context, got *records) error {
+func (c *consumer) take(ctx context.Context, got *kafka.Records) error {
 	for more := true; more; {
 		err := c.fill(ctx, c.lane, func(l *lane) error {
-			l.end = got.end
+			l.end = got.End
 			for range min(maxRun, c.cfg.BatchRows) {
-				r, err := got.read()
+				r, err := got.Read()
 				if r == nil || err != nil {
 					more = false
-					c.advance(l, got.next)
+					c.advance(l, got.Next)
 					return err
 				}
-				c.at("before decode")
-				if why := c.decoder.Decode(c.typ, r.headers, r.value, &c.event); why != nil {
+				c.failpoint("before decode")
+				if why := c.decoder.Decode(c.typ, r.Headers, r.Value, &c.event); why != nil {
 					l.reject(why, r)
 				} else {
 					l.accept(&c.event, r)
 				}
-				c.at("after decode")
-				c.advance(l, got.next)
+				c.failpoint("after decode")
+				c.advance(l, got.Next)
 			}
 			return nil
 		})
@@ -95,7 +88,7 @@ func (c *consumer) take(ctx context.Context, got *records) error {
 		}
 	}
 	// At the end of what is wanted, waiting would not fill the block.
-	if c.cfg.UntilCaughtUp && c.next >= got.end && c.atEnd() {
+	if c.cfg.UntilCaughtUp && c.next >= got.End && c.atEnd() {
 		return c.sealOpen(ctx)
 	}
 	return nil
@@ -106,47 +99,47 @@ func (c *consumer) advance(l *lane, next int64) { l.next, c.next = next, next }
 // resume starts where the ledger ends, or at the offset 0 of a partition that
 // the ledger does not know.
 func (c *consumer) resume(ctx context.Context) error {
-	next, err := c.writer.resume(ctx, c.place)
+	next, err := c.writer.resume(ctx, c.TopicPartition)
 	if err != nil {
 		return err
 	}
-	if c.leftAlone(c.topic) != nil {
+	if c.leftAlone(c.Topic) != nil {
 		return nil
 	}
-	return c.wait.do(ctx, c.kafka.String(), func(ctx context.Context) error { return c.seek(ctx, next) })
+	return c.kafka.Do(ctx, func(ctx context.Context) error { return c.seek(ctx, next) })
 }
 
 // seek goes to an offset, or to the first one where that no longer exists.
 func (c *consumer) seek(ctx context.Context, next int64) error {
-	all, err := c.kafka.bounds(ctx, []place{c.place})
+	all, err := c.kafka.Bounds(ctx, c.TopicPartition)
 	if err != nil {
 		return err
 	}
-	b := all[c.place]
+	b := all[c.TopicPartition]
 	switch {
-	case next > b.end:
-		c.leave(c.topic, errOther(c.place, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.end-1)))
+	case next > b.End:
+		c.leave(c.Topic, errOther(c.TopicPartition, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)))
 		return nil
-	case next < b.first:
-		c.sayLost(c.place, next, b.first)
-		next = b.first
+	case next < b.First:
+		c.sayLost(c.TopicPartition, next, b.First)
+		next = b.First
 	}
 	// What was taken in before a gap is in the ledger apart from what comes after.
 	if err := c.sealOpen(ctx); err != nil {
 		return err
 	}
 	return c.fill(ctx, c.lane, func(l *lane) error {
-		l.first, l.run, l.end = next, next, b.end
+		l.first, l.run, l.end = next, next, b.End
 		c.advance(l, next)
 		return nil
 	})
 }
 
 // sayLost says what Kafka has deleted before the first offset that it has now.
-func (in *Ingester) sayLost(p place, next, first int64) {
+func (in *Ingester) sayLost(p kafka.TopicPartition, next, first int64) {
 	in.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
 		"lengthen the retention of the topic, have them published again, and accept the hole with `apportion ledger accept`",
-		"topic", p.topic, "partition", p.partition, "first_lost", next, "last_lost", first-1)
+		"topic", p.Topic, "partition", p.Partition, "first_lost", next, "last_lost", first-1)
 }
 
 // overtaken goes on after deliveries that Kafka deleted while they were waited

@@ -1,22 +1,18 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/segmentio/kafka-go"
 
 	"apportion/deploy/embedded/servicetest"
-	"apportion/schemas"
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas/tables/tablestest"
 )
 
@@ -29,18 +25,23 @@ func TestMain(m *testing.M) {
 
 // env is a database and a set of topics of a test's own.
 type env struct {
-	t      testing.TB
-	conn   driver.Conn
-	addr   string // of ClickHouse
-	db     string
-	broker string
-	prefix string
-	log    *servicetest.Log
+	*kafkatest.Env
+	t    testing.TB
+	conn driver.Conn
+	addr string // of ClickHouse
+	db   string
+	log  *servicetest.Log
 }
 
+// epoch is an instant before which nothing arrived.
+var epoch = time.Now().UnixMilli()
+
 var (
-	prefixes atomic.Int64
-	epoch    = time.Now().Unix() // before which nothing arrived
+	session    = kafkatest.Session
+	sessions   = kafkatest.Sessions
+	messagesOf = kafkatest.Messages
+	header     = kafkatest.Headers
+	eachKafka  = kafkatest.Each
 )
 
 // newEnv returns an env on the embedded broker whose topics have that many partitions.
@@ -53,70 +54,35 @@ func newEnv(t testing.TB, partitions int) *env {
 func newEnvOn(t testing.TB, broker string, partitions int) *env {
 	t.Helper()
 	addr, database := servicetest.Database(t)
-	e := &env{
-		t:      t,
-		broker: broker,
-		conn:   tablestest.OpenIn(t, addr, database),
-		addr:   addr,
-		db:     database,
-		prefix: fmt.Sprintf("t%d-%d.", epoch, prefixes.Add(1)),
-		log:    new(servicetest.Log),
-	}
-	e.createTopics(partitions)
-	return e
-}
-
-// createTopics creates the topics and waits until every partition has a leader, which Apache Kafka sees to only
-// after it has answered.
-func (e *env) createTopics(partitions int) {
-	e.t.Helper()
-	if err := topicsOf(e.broker, e.prefix, partitions).Create(e.t.Context()); err != nil {
-		e.t.Fatal(err)
-	}
-	c := newCluster(at(e.broker))
-	defer c.close()
-	topics := []string{e.prefix + schemas.TopicRejected, e.prefix + schemas.TopicRegistry}
-	for _, t := range schemas.Types {
-		topics = append(topics, e.prefix+t.Topic())
-	}
-	servicetest.Until(e.t, "the topics have leaders", func() bool {
-		places, err := c.partitions(e.t.Context(), topics...)
-		if err == nil {
-			_, err = c.bounds(e.t.Context(), places)
-		}
-		return err == nil
-	})
-}
-
-// eachKafka runs a test on the embedded broker and on Apache Kafka at once: everything must hold on both.
-func eachKafka(t *testing.T, test func(t *testing.T, broker string)) {
-	for name, start := range map[string]func(testing.TB) string{"embedded": servicetest.Kafka, "apache": servicetest.ApacheKafka} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, start(t))
-		})
+	return &env{
+		Env:  kafkatest.New(t, broker, partitions),
+		t:    t,
+		conn: tablestest.OpenIn(t, addr, database),
+		addr: addr,
+		db:   database,
+		log:  new(servicetest.Log),
 	}
 }
 
-// at is a cluster that lets anybody in.
-func at(addrs ...string) Brokers { return Brokers{Addrs: addrs} }
-
-// topicsOf are topics with so many partitions.
-func topicsOf(broker, prefix string, partitions int) Topics {
-	return Topics{Brokers: at(broker), Prefix: prefix, Partitions: partitions, Retention: 24 * time.Hour * DefaultRetentionDays}
+func partition(topic string, number int) kafka.TopicPartition {
+	return kafka.TopicPartition{Topic: topic, Partition: number}
 }
+
+func bounds(first, end int64) kafka.Bounds { return kafka.Bounds{First: first, End: end} }
+
+func storeOf(conn driver.Conn) store { return newStore(conn, slog.New(slog.DiscardHandler)) }
 
 func (e *env) config() Config {
 	cfg := DefaultConfig()
-	cfg.Brokers = at(e.broker)
-	cfg.TopicPrefix = e.prefix
-	cfg.Group = e.prefix + "ingest"
+	cfg.TopicPrefix = e.Prefix
+	cfg.Group = e.Prefix + "ingest"
 	cfg.UntilCaughtUp = true
 	return cfg
 }
 
 func (e *env) deps() Deps {
-	return Deps{ClickHouse: e.conn, Log: slog.New(slog.NewTextHandler(e.log, nil))}
+	log := slog.New(slog.NewTextHandler(e.log, nil))
+	return Deps{Kafka: e.client(log), ClickHouse: e.conn, Log: log}
 }
 
 // ingest runs one Ingester until it has caught up.
@@ -132,26 +98,11 @@ func (e *env) ingest(cfg Config, deps Deps) {
 	}
 }
 
-// publish writes lines to their topics.
-func (e *env) publish(lines ...string) Published {
-	e.t.Helper()
-	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
-	defer p.Close()
-	done, err := p.Publish(e.t.Context(), strings.NewReader(strings.Join(lines, "\n")))
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return done
-}
-
-// produce writes messages to one partition as they are.
-func (e *env) produce(topic string, partition int, messages ...message) {
-	e.t.Helper()
-	c := newCluster(at(e.broker))
-	defer c.close()
-	if _, err := c.produce(e.t.Context(), newWaiter(slog.Default()), place{e.prefix + topic, partition}, messages); err != nil {
-		e.t.Fatal(err)
-	}
+// client returns a client that logs.
+func (e *env) client(log *slog.Logger) *kafka.Client {
+	client := kafka.NewClient(kafka.Brokers{Addrs: []string{e.Broker}}, log)
+	e.t.Cleanup(func() { client.Close() })
+	return client
 }
 
 // rows returns what a query gives, a line a row, cells parted by tabs.
@@ -217,67 +168,4 @@ func (e *env) taken() (accepted uint64) {
 		e.t.Fatal(err)
 	}
 	return accepted
-}
-
-// read returns every record of a topic.
-func (e *env) read(topic string) []kafka.Message {
-	e.t.Helper()
-	c := newCluster(at(e.broker))
-	defer c.close()
-	places, err := c.partitions(e.t.Context(), e.prefix+topic)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	all, err := c.bounds(e.t.Context(), places)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	var messages []kafka.Message
-	for p, b := range all {
-		for b.first < b.end {
-			next, err := c.visit(e.t.Context(), p, b.first, 1<<20, time.Second, func(r *record) error {
-				messages = append(messages, kafka.Message{Partition: p.partition, Offset: r.offset,
-					Key: bytes.Clone(r.key), Value: bytes.Clone(r.value), Headers: headersOf(r.headers)})
-				return nil
-			})
-			if err != nil {
-				e.t.Fatal(err)
-			}
-			b.first = next
-		}
-	}
-	return messages
-}
-
-// session is an agent session that lasts an hour.
-func session(tenant, id string, revision int) string {
-	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/test","type":"agent.session","time":"2026-10-14T09:00:00Z",`+
-		`"tenantid":%q,"data":{"agentId":"agent-1","startTime":"2026-10-14T08:00:00Z","endTime":"2026-10-14T09:00:00Z","revision":%d}}`,
-		id, tenant, revision)
-}
-
-// sessions are n of them, of a few tenants.
-func sessions(n int) []string {
-	lines := make([]string, n)
-	for i := range lines {
-		lines[i] = session(fmt.Sprintf("tenant-%d", i%5), fmt.Sprintf("s-%d", i), 0)
-	}
-	return lines
-}
-
-func messagesOf(lines ...string) []message {
-	messages := make([]message, len(lines))
-	for i, line := range lines {
-		messages[i] = message{value: []byte(line)}
-	}
-	return messages
-}
-
-// header pairs up names and values.
-func header(pairs ...string) []kafka.Header {
-	var headers []kafka.Header
-	for i := 0; i < len(pairs); i += 2 {
-		headers = append(headers, kafka.Header{Key: pairs[i], Value: []byte(pairs[i+1])})
-	}
-	return headers
 }

@@ -18,7 +18,7 @@ type refusedEntry struct {
 
 func (r refusedEntry) Error() string {
 	return fmt.Sprintf("the ledger ingest_batches has %s up to offset %d, and takes no entry of %s",
-		r.place, r.next-1, OffsetRange{r.first, r.last})
+		r.TopicPartition, r.next-1, OffsetRange{r.first, r.last})
 }
 
 func (refusedEntry) Is(err error) bool { return err == errFenced }

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/segmentio/kafka-go"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -30,7 +28,7 @@ type storedDelivery struct {
 const candidates = 8
 
 // errOther says that a topic is not the one that was taken in.
-func errOther(p place, what string) error {
+func errOther(p kafka.TopicPartition, what string) error {
 	return fmt.Errorf("%s is not the topic that was taken in: %s. It was made anew or cut, or belongs to another Kafka, "+
 		"and nothing of the topic is taken in. Point kafka.brokers at the Kafka that belongs to this database, "+
 		"or choose another kafka.topicPrefix, run `apportion migrate` and `apportion registry restore`, and have all deliveries "+
@@ -42,19 +40,19 @@ func errOther(p place, what string) error {
 // Kafka has deleted cannot be compared. A second error is that of a service. Topic ids and leader epochs are not
 // looked at: kafka-go speaks no version of Metadata or Fetch that has the ids, and a mirror has others of both, with
 // the records the same.
-func (c *cluster) sameTopic(ctx context.Context, s store, p place, typ schemas.Type, next int64, b bounds) (other, err error) {
-	if next > b.end {
-		return errOther(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.end-1)), nil
+func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int64, b kafka.Bounds) (other, err error) {
+	if next > b.End {
+		return errOther(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)), nil
 	}
-	had, err := s.lastBefore(ctx, p, next)
+	had, err := u.store.lastBefore(ctx, p, next)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range had {
-		if d.offset < b.first {
+		if d.offset < b.First {
 			return nil, nil
 		}
-		what, there, err := c.differs(ctx, p, typ, d)
+		what, there, err := u.differs(ctx, p, d)
 		switch {
 		case err != nil || (there && what == ""):
 			return nil, err
@@ -66,8 +64,8 @@ func (c *cluster) sameTopic(ctx context.Context, s store, p place, typ schemas.T
 }
 
 // lastBefore returns the last deliveries that are stored of a partition before an offset, the last first. It looks
-// near the end first: the index of places then reads next to nothing.
-func (s store) lastBefore(ctx context.Context, p place, next int64) ([]storedDelivery, error) {
+// near the end first: the index of partitions then reads next to nothing.
+func (s store) lastBefore(ctx context.Context, p kafka.TopicPartition, next int64) ([]storedDelivery, error) {
 	for _, back := range []int64{candidates, 1 << 14, next} {
 		found, err := s.lastBetween(ctx, p, max(0, next-back), next-1)
 		if err != nil || len(found) > 0 || back >= next {
@@ -77,7 +75,7 @@ func (s store) lastBefore(ctx context.Context, p place, next int64) ([]storedDel
 	return nil, nil
 }
 
-func (s store) lastBetween(ctx context.Context, p place, first, last int64) (found []storedDelivery, err error) {
+func (s store) lastBetween(ctx context.Context, p kafka.TopicPartition, first, last int64) (found []storedDelivery, err error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
 	of := `WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64}`
@@ -87,11 +85,11 @@ func (s store) lastBetween(ctx context.Context, p place, first, last int64) (fou
 			UNION ALL
 			SELECT offset, arrived_ms, true, tenant, source, id, payload FROM rejected `+of+`)
 		GROUP BY offset ORDER BY offset DESC LIMIT {most:UInt32}`,
-		driver.NamedValue{Name: "topic", Value: p.topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(p.partition)},
+		driver.NamedValue{Name: "topic", Value: p.Topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(p.Partition)},
 		driver.NamedValue{Name: "first", Value: fmt.Sprint(first)}, driver.NamedValue{Name: "last", Value: fmt.Sprint(last)},
 		driver.NamedValue{Name: "most", Value: fmt.Sprint(candidates)})
 	if err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -106,16 +104,16 @@ func (s store) lastBetween(ctx context.Context, p place, first, last int64) (fou
 
 // differs reads the record at the offset of a delivery and says in what it is another one. there is false when
 // Kafka has no record at that offset.
-func (c *cluster) differs(ctx context.Context, p place, typ schemas.Type, d storedDelivery) (what string, there bool, err error) {
+func (u *usage) differs(ctx context.Context, p kafka.TopicPartition, d storedDelivery) (what string, there bool, err error) {
 	found := errors.New("found")
 	for from := d.offset; from <= d.offset; {
-		next, err := c.visit(ctx, p, from, 1, 0, func(r *record) error {
-			if there = r.offset == d.offset; there {
-				what = d.compare(typ, r)
+		next, err := u.kafka.Visit(ctx, p, from, 1, 0, func(r *kafka.Record) error {
+			if there = r.Offset == d.offset; there {
+				what = d.compare(u.types[p.Topic], r)
 			}
 			return found
 		})
-		if errors.Is(err, kafka.OffsetOutOfRange) { // deleted meanwhile
+		if errors.Is(err, kafka.ErrOffsetOutOfRange) { // deleted meanwhile
 			return "", false, nil
 		}
 		if errors.Is(err, found) {
@@ -130,20 +128,20 @@ func (c *cluster) differs(ctx context.Context, p place, typ schemas.Type, d stor
 }
 
 // compare says in what a record is another than the delivery that is stored at its offset.
-func (d *storedDelivery) compare(typ schemas.Type, r *record) string {
-	if d.arrivedMS != r.timeMS {
+func (d *storedDelivery) compare(typ schemas.Type, r *kafka.Record) string {
+	if d.arrivedMS != r.TimeMS {
 		return fmt.Sprintf("at offset %d the database has what arrived at %s, and Kafka what arrived at %s",
-			d.offset, civil.FormatMillis(d.arrivedMS), civil.FormatMillis(r.timeMS))
+			d.offset, civil.FormatMillis(d.arrivedMS), civil.FormatMillis(r.TimeMS))
 	}
 	if d.rejected {
-		if !bytes.Equal([]byte(d.payload), r.value) {
+		if !bytes.Equal([]byte(d.payload), r.Value) {
 			return fmt.Sprintf("at offset %d Kafka has another payload than the table rejected", d.offset)
 		}
 		return ""
 	}
 	var decoder schemas.Decoder
 	var event schemas.Event
-	if decoder.Decode(typ, r.headers, r.value, &event) != nil {
+	if decoder.Decode(typ, r.Headers, r.Value, &event) != nil {
 		return "" // a newer contract may refuse what was accepted
 	}
 	if event.Tenant != d.tenant || event.Source != d.source || event.ID != d.id {
@@ -153,56 +151,45 @@ func (d *storedDelivery) compare(typ schemas.Type, r *record) string {
 	return ""
 }
 
-// otherTopics compares the partitions that the ledger knows with Kafka, and returns for each topic that is not the
-// one that was taken in why.
-func (c *cluster) otherTopics(ctx context.Context, s store, types map[string]schemas.Type, topics ...string) (map[string]error, error) {
-	ledger, err := s.positions(ctx, topics)
+// others compares the partitions that the ledger knows with Kafka, and returns for each topic that is not the one that
+// was taken in why. While Kafka or ClickHouse are away it waits.
+func (u *usage) others(ctx context.Context) (others map[string]error, err error) {
+	err = u.kafka.Do(ctx, func(ctx context.Context) (err error) {
+		others, err = u.compareTopics(ctx)
+		return permanent(err)
+	})
+	return others, err
+}
+
+// compareTopics is one attempt of others.
+func (u *usage) compareTopics(ctx context.Context) (map[string]error, error) {
+	ledger, err := u.store.positions(ctx, u.topics())
 	if err != nil {
 		return nil, err
 	}
-	places, err := c.partitions(ctx, topics...)
+	partitions, err := u.kafka.Partitions(ctx, u.topics()...)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := c.bounds(ctx, places) // after the ledger, which is never ahead of it then
+	ends, err := u.kafka.Bounds(ctx, partitions...) // after the ledger, which is never ahead of it then
 	if err != nil {
 		return nil, err
 	}
 	others := make(map[string]error)
-	for _, p := range places {
+	for _, p := range partitions {
 		next, known := ledger[p]
 		if !known {
 			continue
 		}
-		other, err := c.sameTopic(ctx, s, p, types[p.topic], next, ends[p])
+		other, err := u.sameTopic(ctx, p, next, ends[p])
 		if err != nil {
 			return nil, err
 		}
 		if other != nil {
-			others[p.topic] = errors.Join(others[p.topic], other)
+			others[p.Topic] = errors.Join(others[p.Topic], other)
 		}
 	}
 	return others, nil
-}
-
-// OtherTopics says of each usage topic that is not the one that was taken in why (R22). While Kafka or ClickHouse
-// are away it waits.
-func OtherTopics(ctx context.Context, brokers Brokers, topicPrefix string, conn driver.Conn) (differences []string, err error) {
-	c := newCluster(brokers)
-	defer c.close()
-	types := make(map[string]schemas.Type)
-	for _, t := range schemas.Types {
-		types[topicPrefix+t.Topic()] = t
-	}
-	var others map[string]error
-	err = newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) (err error) {
-		others, err = c.otherTopics(ctx, store{conn}, types, slices.Collect(maps.Keys(types))...)
-		return err
-	})
-	for _, topic := range slices.Sorted(maps.Keys(others)) {
-		differences = append(differences, strings.Split(others[topic].Error(), "\n")...)
-	}
-	return differences, err
 }
 
 // leave has a run leave a topic alone that is not the one that was taken in.
@@ -241,19 +228,17 @@ func (in *Ingester) allLeft() error {
 }
 
 // know leaves those of the topics alone that are not the ones that were taken in.
-func (in *Ingester) know(ctx context.Context, topics ...string) error {
-	return in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) error {
-		others, err := in.kafka.otherTopics(ctx, in.store, in.types, topics...)
-		if err != nil {
-			return err
+func (in *Ingester) know(ctx context.Context) error {
+	others, err := in.others(ctx)
+	if err != nil {
+		return err
+	}
+	for _, topic := range in.topics() {
+		if why := others[topic]; why != nil {
+			in.leave(topic, why)
+		} else {
+			in.take(topic)
 		}
-		for _, topic := range topics {
-			if why := others[topic]; why != nil {
-				in.leave(topic, why)
-			} else {
-				in.take(topic)
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }

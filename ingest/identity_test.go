@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -15,24 +16,24 @@ func TestAnotherTopicIsLeftAlone(t *testing.T) { eachKafka(t, testAnotherTopicIs
 func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
 	for _, after := range []int{5, 30} {
 		e := newEnvOn(t, broker, 1)
-		agent := e.prefix + schemas.TopicAgent
-		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+		agent := e.Prefix + schemas.TopicAgent
+		e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 		e.ingest(e.config(), e.deps())
 
-		e.deleteTopic(schemas.TopicAgent)
-		e.createTopics(1)
-		e.produce(schemas.TopicAgent, 0, messagesOf(sessions(after)...)...)
-		e.produce(schemas.TopicIVR, 0, message{value: []byte("not an event")})
+		e.DeleteTopic(schemas.TopicAgent)
+		e.CreateTopics(1)
+		e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(after)...)...)
+		e.Produce(schemas.TopicIVR, 0, kafka.Message{Value: []byte("not an event")})
 
 		err := New(e.config(), e.deps()).Run(t.Context())
 		if err == nil || !strings.Contains(err.Error(), agent+"/0 is not the topic that was taken in") {
 			t.Errorf("with %d records anew the error is %v", after, err)
 		}
 		if got := e.rows("SELECT topic, last_offset FROM v_ingest_partitions ORDER BY topic"); !slices.Equal(got,
-			[]string{"('" + agent + "',9)", "('" + e.prefix + schemas.TopicIVR + "',0)"}) {
+			[]string{"('" + agent + "',9)", "('" + e.Prefix + schemas.TopicIVR + "',0)"}) {
 			t.Errorf("with %d records anew the ledger is at %v", after, got)
 		}
-		differences, err := OtherTopics(t.Context(), at(broker), e.prefix, e.conn)
+		differences, err := OtherTopics(t.Context(), e.Client, e.conn, e.Prefix)
 		if err != nil || len(differences) != 1 {
 			t.Errorf("with %d records anew the differences are %q, %v", after, differences, err)
 		}
@@ -42,10 +43,10 @@ func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
 // A record that Kafka has deleted cannot be compared, and ingest goes on after it.
 func TestADeletedRecordIsNotAnotherTopic(t *testing.T) {
 	e := newEnv(t, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
-	e.deleteRecords(schemas.TopicAgent, 10)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(3)...)...)
+	e.DeleteRecords(schemas.TopicAgent, 10)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(3)...)...)
 	e.ingest(e.config(), e.deps())
 	if accepted, _ := e.balanced(); accepted != 13 {
 		t.Errorf("%d are accepted, want 13", accepted)

@@ -3,10 +3,6 @@
 // ClickHouse table usage_events and the refused ones, whole, to the table
 // rejected and the dead letter topic. The table ingest_batches is its ledger:
 // which offsets have been taken in, and what became of them (R22).
-//
-// The same package has the project's other dealings with Kafka: creating the
-// topics, publishing deliveries from files, and reading and appending to the
-// log of registry commands.
 package ingest
 
 import (
@@ -19,15 +15,14 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/segmentio/kafka-go"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
 // Config says what an Ingester reads and how much it takes at a time.
 type Config struct {
-	// Brokers are the Kafka cluster.
-	Brokers Brokers
 	// TopicPrefix stands before the topic names of the event contract.
 	TopicPrefix string
 	// Group is the consumer group that shares the partitions among all
@@ -50,10 +45,9 @@ type Config struct {
 	UntilCaughtUp bool
 }
 
-// DefaultConfig returns the Config of a single local broker.
+// DefaultConfig returns the Config for a machine of a few cores.
 func DefaultConfig() Config {
 	return Config{
-		Brokers:        Brokers{Addrs: []string{"127.0.0.1:9092"}},
 		Group:          "apportion-ingest",
 		BatchRows:      262_144,
 		BatchBytes:     64 << 20,
@@ -65,6 +59,7 @@ func DefaultConfig() Config {
 
 // Deps are what an Ingester works with.
 type Deps struct {
+	Kafka *kafka.Client
 	// ClickHouse is a native connection to the database that has the tables.
 	ClickHouse driver.Conn
 	// Log may be nil.
@@ -72,16 +67,15 @@ type Deps struct {
 	// Progress, which may be nil, is called after each batch that is done,
 	// never by two goroutines at once.
 	Progress func(Progress)
-	// At, which may be nil, is called before and after every step of the loop
-	// with the step's name, such as "before insert". The tests end the process
-	// there.
-	At func(point string)
+	// Failpoint, which may be nil, is called before and after every step of the loop with the step's name, such as
+	// "before insert". The kill tests end the process there. They find the points by searching the source of this
+	// package for calls of failpoint with a literal, so that a new one is tested without being listed.
+	Failpoint func(point string)
 }
 
 // Progress is one batch that is done.
 type Progress struct {
-	Topic     string
-	Partition int
+	kafka.TopicPartition
 	// First and Next bound the offsets of the batch: [First, Next).
 	First, Next int64
 	// End is the end of the partition as last seen: End - Next is the lag.
@@ -96,15 +90,12 @@ type Progress struct {
 
 // Ingester consumes the usage topics. Make one with New.
 type Ingester struct {
-	cfg      Config
-	log      *slog.Logger
-	progress func(Progress)
-	at       func(point string)
-	store    store
-	kafka    *cluster
-	wait     *waiter
-	fences   fences
-	types    map[string]schemas.Type // by topic, prefix included
+	usage
+	cfg       Config
+	log       *slog.Logger
+	progress  func(Progress)
+	failpoint func(point string)
+	fences    fences
 
 	leaving sync.Mutex
 	left    map[string]error // topics left alone, and why
@@ -112,22 +103,20 @@ type Ingester struct {
 
 // New returns an Ingester that does nothing until Run.
 func New(cfg Config, deps Deps) *Ingester {
+	log := deps.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	in := &Ingester{
-		cfg:   cfg,
-		log:   deps.Log,
-		at:    deps.At,
-		store: store{deps.ClickHouse},
-		kafka: newCluster(cfg.Brokers),
-		types: make(map[string]schemas.Type),
-		left:  make(map[string]error),
+		usage:     newUsage(deps.Kafka, deps.ClickHouse, cfg.TopicPrefix, log),
+		cfg:       cfg,
+		log:       log,
+		failpoint: deps.Failpoint,
+		left:      make(map[string]error),
 	}
-	if in.log == nil {
-		in.log = slog.New(slog.DiscardHandler)
+	if in.failpoint == nil {
+		in.failpoint = func(string) {}
 	}
-	if in.at == nil {
-		in.at = func(string) {}
-	}
-	in.wait = newWaiter(in.log)
 	var mu sync.Mutex
 	in.progress = func(p Progress) {
 		if deps.Progress != nil {
@@ -135,9 +124,6 @@ func New(cfg Config, deps Deps) *Ingester {
 			defer mu.Unlock()
 			deps.Progress(p)
 		}
-	}
-	for _, t := range schemas.Types {
-		in.types[cfg.TopicPrefix+t.Topic()] = t
 	}
 	return in
 }
@@ -147,20 +133,17 @@ var errCaughtUp = errors.New("caught up")
 
 // Run consumes until ctx is done, or until caught up if so configured; it then
 // returns nil. While Kafka or ClickHouse are away it waits for them. An error
-// is something that waiting cannot mend, such as a table or topic that does not
+// is something that waiting cannot fix, such as a table or topic that does not
 // exist, and says what to do.
 //
 // Killing the process at any point loses and doubles nothing: a batch is
 // inserted first and entered in the ledger after, the ledger is where a
-// consumer resumes, and what is inserted again replaces itself.
+// consumer resumes, and what is inserted again repartitions itself.
 func (in *Ingester) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ran := make(chan error, 1)
-	go func() {
-		defer in.kafka.close()
-		ran <- in.run(ctx, stop)
-	}()
+	go func() { ran <- in.run(ctx, stop) }()
 	select {
 	case err := <-ran:
 		return in.ended(ctx, err)
@@ -189,10 +172,10 @@ func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error
 		if err != nil {
 			return err
 		}
-		if len(in.lags(ends, ledger)) == 0 {
+		if in.caughtUp(ends, ledger) {
 			for p, b := range ends {
-				if ledger[p] < b.first {
-					in.sayLost(p, ledger[p], b.first)
+				if ledger[p] < b.First {
+					in.sayLost(p, ledger[p], b.First)
 				}
 			}
 			return nil
@@ -220,50 +203,29 @@ func (in *Ingester) ended(ctx context.Context, err error) error {
 
 // start waits until both services answer, makes sure that there is something
 // to work with, and returns where each partition ends now.
-func (in *Ingester) start(ctx context.Context) (ends map[place]bounds, err error) {
+func (in *Ingester) start(ctx context.Context) (map[kafka.TopicPartition]kafka.Bounds, error) {
 	if err := in.cfg.validate(); err != nil {
 		return nil, err
 	}
-	topics := append(in.topics(), in.cfg.TopicPrefix+schemas.TopicRejected)
-	var places []place
-	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
-		places, err = in.kafka.partitions(ctx, topics...)
+	err := in.kafka.Do(ctx, func(ctx context.Context) error {
+		_, err := in.kafka.Partitions(ctx, append(in.topics(), in.cfg.TopicPrefix+schemas.TopicRejected)...)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	places = slices.DeleteFunc(places, func(p place) bool {
-		_, usage := in.types[p.topic]
-		return !usage
-	})
-	if err := in.wait.do(ctx, clickHouse, in.store.check); err != nil {
+	if err := in.store.do(ctx, in.store.check); err != nil {
 		return nil, err
 	}
-	err = in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
-		ends, err = in.kafka.bounds(ctx, places)
-		return err
-	})
+	ends, err := in.bounds(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return ends, in.know(ctx, in.topics()...)
-}
-
-// positions returns the offset after the last one in the ledger, for each
-// partition that it knows.
-func (in *Ingester) positions(ctx context.Context) (ledger map[place]int64, err error) {
-	err = in.wait.do(ctx, clickHouse, func(ctx context.Context) (err error) {
-		ledger, err = in.store.positions(ctx, in.topics())
-		return err
-	})
-	return ledger, err
+	return ends, in.know(ctx)
 }
 
 func (cfg *Config) validate() error {
 	switch {
-	case len(cfg.Brokers.Addrs) == 0:
-		return errors.New("no Kafka brokers are configured: give at least one host:port")
 	case cfg.Group == "":
 		return errors.New("no consumer group is configured: give it a name")
 	case cfg.SessionTimeout <= 0:
@@ -275,31 +237,19 @@ func (cfg *Config) validate() error {
 	return nil
 }
 
-func (in *Ingester) topics() []string {
-	var topics []string
-	for _, t := range schemas.Types {
-		topics = append(topics, in.cfg.TopicPrefix+t.Topic())
-	}
-	return topics
-}
-
-// caughtUp reports whether the ledger has reached every end.
-func (in *Ingester) caughtUp(ctx context.Context, ends map[place]bounds) (done bool, err error) {
-	ledger, err := in.positions(ctx)
-	if err != nil {
-		return false, err
-	}
-	return len(in.lags(ends, ledger)) == 0, nil
+// caughtUp reports whether the ledger has reached every end but those of topics left alone.
+func (in *Ingester) caughtUp(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64) bool {
+	return !slices.ContainsFunc(lags(ends, ledger), func(l Lag) bool { return in.leftAlone(l.Topic) == nil })
 }
 
 // watch stops the run once it has caught up. It asks the ledger, because other
 // consumers of the group may have some of the partitions.
-func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, ends map[place]bounds) {
-	for sleep(ctx, 250*time.Millisecond) {
-		switch done, err := in.caughtUp(ctx, ends); {
+func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, ends map[kafka.TopicPartition]kafka.Bounds) {
+	for retry.Sleep(ctx, caughtUpEvery) {
+		switch ledger, err := in.positions(ctx); {
 		case err != nil:
 			stop(err)
-		case done:
+		case in.caughtUp(ends, ledger):
 			stop(errCaughtUp)
 		}
 	}
@@ -307,29 +257,15 @@ func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, end
 
 // consume takes part in the consumer group until ctx is done.
 func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) error {
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:                    in.cfg.Group,
-		Brokers:               in.cfg.Brokers.Addrs,
-		Topics:                in.topics(),
-		Dialer:                in.cfg.Brokers.dialer(),
-		WatchPartitionChanges: true,
-		HeartbeatInterval:     in.cfg.SessionTimeout / 12,
-		SessionTimeout:        in.cfg.SessionTimeout,
-		RebalanceTimeout:      in.cfg.SessionTimeout,
-		JoinGroupBackoff:      300 * time.Millisecond,
+	group, err := in.kafka.Join(kafka.GroupConfig{
+		ID: in.cfg.Group, Topics: in.topics(), SessionTimeout: in.cfg.SessionTimeout,
 	})
 	if err != nil {
 		return err
 	}
 	defer group.Close()
 	for {
-		// The group reports every failed attempt to join and goes on trying, so
-		// an answer of "coordinator not available" is only one more wait.
-		var gen *kafka.Generation
-		err := in.wait.do(ctx, in.kafka.String(), func(ctx context.Context) (err error) {
-			gen, err = group.Next(ctx)
-			return err
-		})
+		gen, err := group.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -350,7 +286,7 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 		for range writers {
 			start(w.run)
 		}
-		for lane := range w.places {
+		for lane := range gen.Partitions {
 			start(newConsumer(w, lane).run)
 		}
 	}
@@ -365,5 +301,5 @@ func (in *Ingester) fenced(ctx context.Context, stop context.CancelCauseFunc, er
 		return
 	}
 	in.log.Warn("resuming from the ledger", "because", err, "in", pause)
-	sleep(ctx, pause)
+	retry.Sleep(ctx, pause)
 }

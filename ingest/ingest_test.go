@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -25,8 +26,8 @@ func testPublishAndIngest(t *testing.T, broker string) {
 		`{"specversion":"1.0","id":"p1","source":"/test","type":"agent.session","time":"1970-01-01T00:00:00Z","tenantid":"bolt",` +
 			`"data":{"agentId":"åsa","startTime":"1970-01-01T00:00:00Z","endTime":"1970-01-01T00:00:00.001Z","licenceClass":"premium"}}`,
 	}
-	done := e.publish(lines...)
-	if done.Lines != 5 || done.Topics[e.prefix+schemas.TopicAgent] != 2 || done.Topics[e.prefix+schemas.TopicConnect] != 2 {
+	done := e.Publish(lines...)
+	if done.Lines != 5 || done.Topics[e.Prefix+schemas.TopicAgent] != 2 || done.Topics[e.Prefix+schemas.TopicConnect] != 2 {
 		t.Fatalf("published %+v", done)
 	}
 	began := time.Now()
@@ -56,7 +57,7 @@ func testPublishAndIngest(t *testing.T, broker string) {
 
 func TestCaughtUpAlready(t *testing.T) {
 	e := newEnv(t, 4)
-	e.publish(sessions(10)...)
+	e.Publish(sessions(10)...)
 	e.ingest(e.config(), e.deps())
 	entries := e.rows("SELECT count(), sum(read) FROM ingest_batches")
 	e.ingest(e.config(), e.deps())
@@ -70,17 +71,17 @@ func TestRejectedIsKeptWhole(t *testing.T) { eachKafka(t, testRejectedIsKeptWhol
 func testRejectedIsKeptWhole(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
 	huge := "{" + strings.Repeat(" ", 5<<20) + "}"
-	e.produce(schemas.TopicIVR, 0,
-		message{key: []byte("acme"), value: []byte(session("acme", "a1", 3)), headers: header("trace", "42", "trace", "\x00\xff")},
-		message{}, // a null key and a null value
-		message{key: []byte{}, value: []byte{}},
-		message{key: []byte("k"), value: []byte(huge)},
-		message{value: []byte(`{"agentId":"x"}`), headers: header("ce_specversion", "1.0", "ce_id", "b1", "ce_source", "/s",
+	e.Produce(schemas.TopicIVR, 0,
+		kafka.Message{Key: []byte("acme"), Value: []byte(session("acme", "a1", 3)), Headers: header("trace", "42", "trace", "\x00\xff")},
+		kafka.Message{}, // a null key and a null value
+		kafka.Message{Key: []byte{}, Value: []byte{}},
+		kafka.Message{Key: []byte("k"), Value: []byte(huge)},
+		kafka.Message{Value: []byte(`{"agentId":"x"}`), Headers: header("ce_specversion", "1.0", "ce_id", "b1", "ce_source", "/s",
 			"ce_type", "ivr.session", "ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "acme", "content-type", "application/json")},
-		message{value: []byte(`{"entryPointId":"x","startTime":"2026-10-14T08:00:00Z"}`), headers: header("ce_specversion", "1.0", "ce_id", "b2",
+		kafka.Message{Value: []byte(`{"entryPointId":"x","startTime":"2026-10-14T08:00:00Z"}`), Headers: header("ce_specversion", "1.0", "ce_id", "b2",
 			"ce_source", "/s", "ce_type", "ivr.session", "ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "acme", "content-type", "application/json")},
-		message{value: []byte(`{"specversion":"1.0","id":"s1","source":"/s","type":"ivr.session","time":"2026-10-14T09:00:00Z","tenantid":"acme",` +
-			`"data":{"entryPointId":"y","startTime":"2026-10-14T08:00:00Z"}}`), headers: header("content-type", "application/cloudevents+json; charset=utf-8")},
+		kafka.Message{Value: []byte(`{"specversion":"1.0","id":"s1","source":"/s","type":"ivr.session","time":"2026-10-14T09:00:00Z","tenantid":"acme",` +
+			`"data":{"entryPointId":"y","startTime":"2026-10-14T08:00:00Z"}}`), Headers: header("content-type", "application/cloudevents+json; charset=utf-8")},
 	)
 	e.ingest(e.config(), e.deps())
 	if accepted, rejected := e.balanced(); accepted != 2 || rejected != 5 {
@@ -103,7 +104,7 @@ func testRejectedIsKeptWhole(t *testing.T, broker string) {
 		t.Errorf("rejected has\n%s\nand not\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	letters := e.read(schemas.TopicRejected)
+	letters := e.Read(schemas.TopicRejected)
 	if len(letters) != 5 {
 		t.Fatalf("%d dead letters", len(letters))
 	}
@@ -112,7 +113,7 @@ func testRejectedIsKeptWhole(t *testing.T, broker string) {
 		for _, h := range m.Headers {
 			head[h.Key] = string(h.Value)
 		}
-		if head["apportion-topic"] != e.prefix+schemas.TopicIVR || head["apportion-partition"] != "0" || head["apportion-message"] == "" {
+		if head["apportion-topic"] != e.Prefix+schemas.TopicIVR || head["apportion-partition"] != "0" || head["apportion-message"] == "" {
 			t.Errorf("headers %q", m.Headers)
 		}
 		switch head["apportion-offset"] {

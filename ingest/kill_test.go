@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"apportion/ingest/kafka"
 )
 
 // victim is the environment variable that makes this program an Ingester in a
@@ -15,6 +17,7 @@ const victim = "APPORTION_TEST_VICTIM"
 
 type victimConfig struct {
 	Config         Config
+	Broker         string
 	Addr, Database string
 }
 
@@ -23,7 +26,7 @@ func beVictim(config string) {
 	var v victimConfig
 	err := json.Unmarshal([]byte(config), &v)
 	if err == nil {
-		var deps Deps
+		deps := Deps{Kafka: kafka.NewClient(kafka.Brokers{Addrs: []string{v.Broker}}, nil)}
 		deps.ClickHouse, err = clickhouse.Open(&clickhouse.Options{Addr: []string{v.Addr}, Auth: clickhouse.Auth{Database: v.Database}})
 		if err == nil {
 			err = New(v.Config, deps).Run(context.Background())

@@ -14,7 +14,7 @@ func ledgerOf(e *env, entries int) {
 	for done := 0; done < entries; done += piece {
 		e.exec(fmt.Sprintf(`INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected)
 			SELECT '%[1]susage.agent.v1', number %% 12, intDiv(number, 12) * 60, intDiv(number, 12) * 60 + 59, 60, 60, 0
-			FROM numbers(%[2]d, %[3]d)`, e.prefix, done, min(piece, entries-done)))
+			FROM numbers(%[2]d, %[3]d)`, e.Prefix, done, min(piece, entries-done)))
 	}
 }
 
@@ -32,18 +32,18 @@ func benchmarkLedger(b *testing.B, entries int) {
 	ledgerOf(e, entries)
 	b.Logf("%d entries in %v, %s", entries, time.Since(began), e.rows(`SELECT count(), sum(rows), formatReadableSize(sum(bytes_on_disk))
 		FROM system.parts WHERE active AND database = currentDatabase() AND table = 'ingest_batches'`))
-	s := store{e.conn}
-	p := place{e.prefix + "usage.agent.v1", 0}
+	s := storeOf(e.conn)
+	p := partition(e.Prefix+"usage.agent.v1", 0)
 	next := int64(0)
 	steps := map[string]func(context.Context) error{
 		"positions": func(ctx context.Context) error {
-			positions, err := s.positions(ctx, []string{p.topic})
+			positions, err := s.positions(ctx, []string{p.Topic})
 			next = positions[p]
 			return err
 		},
 		"enter": func(ctx context.Context) error {
 			next += 60
-			return s.enter(ctx, []ledgerRow{{place: p, first: next - 60, last: next - 1, read: 60, accepted: 60}})
+			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: next - 60, last: next - 1, read: 60, accepted: 60}})
 		},
 		"balance": func(ctx context.Context) error {
 			_, err := Balance(ctx, e.conn, nil)

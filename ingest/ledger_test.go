@@ -24,21 +24,21 @@ import (
 func TestLedgerIsReadByItsHeads(t *testing.T) {
 	e := newEnv(t, 1)
 	ledgerOf(e, 3_000_000)
-	s := store{e.conn}
-	p := place{e.prefix + "usage.agent.v1", 0}
+	s := storeOf(e.conn)
+	p := partition(e.Prefix+"usage.agent.v1", 0)
 	for _, step := range []struct {
 		name string
 		ask  func(context.Context) error
 	}{
 		{"positions", func(ctx context.Context) error {
-			positions, err := s.positions(ctx, []string{p.topic})
+			positions, err := s.positions(ctx, []string{p.Topic})
 			if len(positions) != 12 || positions[p] != 15_000_000 {
 				err = fmt.Errorf("the positions are %v, %w", positions, err)
 			}
 			return err
 		}},
 		{"enter", func(ctx context.Context) error {
-			return s.enter(ctx, []ledgerRow{{place: p, first: 15_000_000, last: 15_000_000, read: 1, accepted: 1}})
+			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: 15_000_000, last: 15_000_000, read: 1, accepted: 1}})
 		}},
 		{"ledger", func(ctx context.Context) error {
 			all, err := ledger(ctx, e.conn)
@@ -63,7 +63,7 @@ func TestLedgerIsReadByItsHeads(t *testing.T) {
 func TestLedgerThatIsAlwaysAhead(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	e := newEnv(t, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(100)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(100)...)...)
 	var inserts atomic.Int64
 	deps := e.deps()
 	deps.ClickHouse = failing{e.conn, func(query string) error {
@@ -71,7 +71,7 @@ func TestLedgerThatIsAlwaysAhead(t *testing.T) {
 			inserts.Add(1)
 		}
 		if strings.HasPrefix(query, "INSERT INTO ingest_batches") {
-			e.exec(`INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) SELECT '` + e.prefix + schemas.TopicAgent + `' AS t, 0,
+			e.exec(`INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) SELECT '` + e.Prefix + schemas.TopicAgent + `' AS t, 0,
 				if(count() = 0, 0, max(last_offset) + 1) AS next, next FROM ingest_batches WHERE topic = t`)
 		}
 		return nil
@@ -200,8 +200,8 @@ func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 		}
 	}
 	// The next batch goes on where the row ends, and a batch of before is refused.
-	s := store{conn}
-	p := place{"whole", 0}
+	s := storeOf(conn)
+	p := partition("whole", 0)
 	if err := s.enter(t.Context(), []ledgerRow{{p, 15, 19, 5, 5, 0, 0}}); err != nil {
 		t.Error(err)
 	}
@@ -219,7 +219,7 @@ func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 func TestRowsOfTheLedgerDeleted(t *testing.T) {
 	e := newEnv(t, 1)
 	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) SELECT 'a', 0, 10 * number, 10 * number + 9 FROM numbers(5)")
-	p := place{"a", 0}
+	p := partition("a", 0)
 	for _, step := range []struct {
 		statement string
 		next      int64
@@ -232,7 +232,7 @@ func TestRowsOfTheLedgerDeleted(t *testing.T) {
 		{"OPTIMIZE TABLE ingest_batches FINAL", 30, []OffsetRange{{10, 19}}},
 	} {
 		e.exec(step.statement)
-		next, err := store{e.conn}.positions(t.Context(), []string{"a"})
+		next, err := storeOf(e.conn).positions(t.Context(), []string{"a"})
 		if err != nil || next[p] != step.next {
 			t.Errorf("%s: positions %v, %v; want %d", step.statement, next, err, step.next)
 		}

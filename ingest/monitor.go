@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,7 +11,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"apportion/schemas"
+	"apportion/ingest/kafka"
+	"apportion/schemas/retry"
 )
 
 // Monitor watches from outside whether deliveries are taken in: it compares
@@ -20,14 +20,11 @@ import (
 // consumers, so that one that hangs, or of which there is none, cannot pass
 // for healthy; and it sees the whole group, whichever process it runs in.
 type Monitor struct {
-	topics []string
-	types  map[string]schemas.Type // by topic, prefix included
-	store  store
-	kafka  *cluster
-	log    *slog.Logger
+	usage
+	log *slog.Logger
 
 	mu         sync.Mutex
-	partitions map[place]*watched
+	partitions map[kafka.TopicPartition]*watched
 	trouble    error // why the last look failed
 	looked     bool
 	others     map[string]error // topics that are not those that were taken in
@@ -52,24 +49,21 @@ const (
 )
 
 // NewMonitor returns a Monitor that does nothing until Run.
-func NewMonitor(brokers Brokers, topicPrefix string, conn driver.Conn, log *slog.Logger) *Monitor {
-	m := &Monitor{store: store{conn}, kafka: newCluster(brokers), log: log,
-		partitions: make(map[place]*watched), types: make(map[string]schemas.Type)}
-	for _, t := range schemas.Types {
-		m.topics = append(m.topics, topicPrefix+t.Topic())
-		m.types[topicPrefix+t.Topic()] = t
+func NewMonitor(client *kafka.Client, conn driver.Conn, topicPrefix string, log *slog.Logger) *Monitor {
+	return &Monitor{
+		usage:      newUsage(client, conn, topicPrefix, log),
+		log:        log,
+		partitions: make(map[kafka.TopicPartition]*watched),
 	}
-	return m
 }
 
 // Run looks every few seconds until ctx is done.
 func (m *Monitor) Run(ctx context.Context) {
-	defer m.kafka.close()
 	for {
 		if err := m.look(ctx); err != nil && ctx.Err() == nil {
 			m.log.Debug("the state of ingest cannot be seen", "error", err)
 		}
-		if !sleep(ctx, lookEvery) {
+		if !retry.Sleep(ctx, lookEvery) {
 			return
 		}
 	}
@@ -83,17 +77,17 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 		defer m.mu.Unlock()
 		m.trouble, m.looked = err, true
 	}()
-	places, err := m.kafka.partitions(ctx, m.topics...)
+	partitions, err := m.kafka.Partitions(ctx, m.topics()...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.kafka, err)
 	}
-	ends, err := m.kafka.bounds(ctx, places)
+	ends, err := m.kafka.Bounds(ctx, partitions...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.kafka, err)
 	}
-	ledger, err := m.store.positions(ctx, m.topics)
+	ledger, err := m.store.positions(ctx, m.topics())
 	if err != nil {
-		return fmt.Errorf("%s: %w", clickHouse, err)
+		return fmt.Errorf("%s: %w", m.store.service.Name, err)
 	}
 	if err := m.compare(ctx); err != nil {
 		return err
@@ -112,7 +106,7 @@ func (m *Monitor) compare(ctx context.Context) error {
 	if time.Since(m.compared) < compareEvery {
 		return nil
 	}
-	others, err := m.kafka.otherTopics(ctx, m.store, m.types, m.topics...)
+	others, err := m.compareTopics(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,25 +117,24 @@ func (m *Monitor) compare(ctx context.Context) error {
 }
 
 // see takes in where the partitions end and where the ledger does.
-func (m *Monitor) see(ends map[place]bounds, ledger map[place]int64, now time.Time) {
+func (m *Monitor) see(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64, now time.Time) {
 	for p, b := range ends {
-		next := max(ledger[p], b.first) // what Kafka has deleted cannot be waited for
+		next := max(ledger[p], b.First) // what Kafka has deleted cannot be waited for
 		w := m.partitions[p]
 		if w == nil {
 			w = &watched{moved: now}
 			m.partitions[p] = w
 		}
-		if next != w.next || next >= b.end {
+		if next != w.next || next >= b.End {
 			w.moved = now
 		}
-		w.next, w.end, w.retained = next, b.end, ledger[p]-b.first
+		w.next, w.end, w.retained = next, b.End, ledger[p]-b.First
 	}
 }
 
 // Seen is a partition as a Monitor last saw it.
 type Seen struct {
-	Topic     string
-	Partition int
+	kafka.TopicPartition
 	// Lag is how many offsets are not taken in yet.
 	Lag int64
 	// Retained is how far the ledger is past the first offset that Kafka has. Below 0 Kafka has deleted deliveries
@@ -154,17 +147,15 @@ func (m *Monitor) Seen() []Seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []Seen
-	for _, p := range m.places() {
+	for _, p := range m.inOrder() {
 		w := m.partitions[p]
-		all = append(all, Seen{p.topic, p.partition, max(0, w.end-w.next), w.retained})
+		all = append(all, Seen{p, max(0, w.end-w.next), w.retained})
 	}
 	return all
 }
 
-func (m *Monitor) places() []place {
-	return slices.SortedFunc(maps.Keys(m.partitions), func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.partition, b.partition))
-	})
+func (m *Monitor) inOrder() []kafka.TopicPartition {
+	return slices.SortedFunc(maps.Keys(m.partitions), kafka.TopicPartition.Compare)
 }
 
 // Trouble returns why deliveries are not being taken in, in words; nothing
@@ -184,7 +175,7 @@ func (m *Monitor) troubleAt(now time.Time) []string {
 	for _, topic := range slices.Sorted(maps.Keys(m.others)) {
 		stuck = append(stuck, m.others[topic].Error())
 	}
-	for _, p := range m.places() {
+	for _, p := range m.inOrder() {
 		w := m.partitions[p]
 		if idle := now.Sub(w.moved); w.next < w.end && idle > stuckAfter {
 			stuck = append(stuck, fmt.Sprintf("%s: nothing taken in for %s, with %d offsets waiting", p, idle.Round(time.Second), w.end-w.next))

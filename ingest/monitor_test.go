@@ -5,12 +5,14 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"apportion/ingest/kafka"
 )
 
 // A backlog that the ledger does not move on is trouble; one that it does move on, however slowly, is not.
 func TestMonitorTellsStuckFromSlow(t *testing.T) {
-	p, other := place{"usage.agent.v1", 0}, place{"usage.agent.v1", 1}
-	m := &Monitor{partitions: make(map[place]*watched)}
+	p, other := partition("usage.agent.v1", 0), partition("usage.agent.v1", 1)
+	m := &Monitor{partitions: make(map[kafka.TopicPartition]*watched)}
 	start := time.Unix(1_800_000_000, 0)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	if got := m.troubleAt(at(0)); !slices.Equal(got, []string{"starting"}) {
@@ -31,16 +33,16 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 		{931, 120, 121, []string{"usage.agent.v1/0: nothing taken in for 31s, with 1 offsets waiting"}},
 	} {
 		if step.second == 900 {
-			m.see(map[place]bounds{p: {0, 120}, other: {0, 0}}, map[place]int64{p: 120}, at(900))
+			m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, 120), other: {}}, map[kafka.TopicPartition]int64{p: 120}, at(900))
 		}
-		m.see(map[place]bounds{p: {0, int64(step.end)}, other: {0, 0}}, map[place]int64{p: int64(step.next)}, at(step.second))
+		m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, int64(step.end)), other: {}}, map[kafka.TopicPartition]int64{p: int64(step.next)}, at(step.second))
 		if got := m.troubleAt(at(step.second)); !slices.Equal(got, step.want) {
 			t.Errorf("after %d s: %q, want %q", step.second, got, step.want)
 		}
 	}
 	// Kafka has deleted what was next, and all of what there was.
-	m.see(map[place]bounds{p: {125, 130}, other: {7, 7}}, map[place]int64{p: 120}, at(940))
-	want := []Seen{{"usage.agent.v1", 0, 5, -5}, {"usage.agent.v1", 1, 0, -7}}
+	m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(125, 130), other: bounds(7, 7)}, map[kafka.TopicPartition]int64{p: 120}, at(940))
+	want := []Seen{{p, 5, -5}, {other, 0, -7}}
 	if got := m.Seen(); !slices.Equal(got, want) {
 		t.Errorf("seen %v, want %v", got, want)
 	}
@@ -54,19 +56,19 @@ func TestMonitorSeesLag(t *testing.T) { eachKafka(t, testMonitorSeesLag) }
 
 func testMonitorSeesLag(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
-	m := NewMonitor(at(e.broker), e.prefix, e.conn, slog.New(slog.DiscardHandler))
+	e.Publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
+	m := NewMonitor(e.Client, e.conn, e.Prefix, slog.New(slog.DiscardHandler))
 	if err := m.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Seen()[0], (Seen{e.prefix + "usage.agent.v1", 0, 3, 0}); got != want {
+	if got, want := m.Seen()[0], (Seen{e.Partition("usage.agent.v1", 0), 3, 0}); got != want {
 		t.Errorf("before: %v, want %v", got, want)
 	}
 	e.ingest(e.config(), e.deps())
 	if err := m.look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Seen()[0], (Seen{e.prefix + "usage.agent.v1", 0, 0, 3}); got != want {
+	if got, want := m.Seen()[0], (Seen{e.Partition("usage.agent.v1", 0), 0, 3}); got != want {
 		t.Errorf("after: %v, want %v", got, want)
 	}
 	if got := m.Trouble(); len(got) > 0 {

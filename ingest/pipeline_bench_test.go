@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas"
 	"apportion/schemas/tables/tablestest"
 )
@@ -84,16 +85,12 @@ func newPipeline(b *testing.B) *pipeline {
 	}
 	b.Cleanup(func() { server.Stop() })
 	e := &env{
-		t:      b,
-		broker: servicetest.ApacheKafka(b),
-		conn:   tablestest.OpenIn(b, server.Addr, "default"),
-		addr:   server.DirectAddr(),
-		db:     "default",
-		prefix: fmt.Sprintf("p%d.", epoch),
-		log:    new(servicetest.Log),
-	}
-	if err := topicsOf(e.broker, e.prefix, pipelinePartitions).Create(b.Context()); err != nil {
-		b.Fatal(err)
+		Env:  kafkatest.New(b, servicetest.ApacheKafka(b), pipelinePartitions),
+		t:    b,
+		conn: tablestest.OpenIn(b, server.Addr, "default"),
+		addr: server.DirectAddr(),
+		db:   "default",
+		log:  new(servicetest.Log),
 	}
 	return &pipeline{env: e, server: server}
 }
@@ -102,19 +99,17 @@ func newPipeline(b *testing.B) *pipeline {
 // producers make them.
 func (p *pipeline) publish() {
 	p.t.Helper()
-	c := newCluster(at(p.broker))
-	defer c.close()
 	const chunk = 2000
 	group, ctx := errgroup.WithContext(p.t.Context())
 	for i := range pipelinePartitions {
 		group.Go(func() error {
 			random := rand.New(rand.NewPCG(1, uint64(i)))
 			for n := 0; n < pipelineEvents/pipelinePartitions; n += chunk {
-				messages := make([]message, chunk)
+				messages := make([]kafka.Message, chunk)
 				for j := range messages {
 					messages[j] = realistic(random, i, n+j)
 				}
-				if _, err := c.produce(ctx, newWaiter(slog.New(slog.DiscardHandler)), place{p.prefix + schemas.TopicAgent, i}, messages); err != nil {
+				if _, err := p.Client.Produce(ctx, p.Partition(schemas.TopicAgent, i), messages); err != nil {
 					return err
 				}
 			}
@@ -131,24 +126,21 @@ func (p *pipeline) publish() {
 func (p *pipeline) warmUp() {
 	p.t.Helper()
 	warm := *p.env
-	warm.prefix += "warm."
-	if err := topicsOf(p.broker, warm.prefix, 1).Create(p.t.Context()); err != nil {
-		p.t.Fatal(err)
-	}
-	warm.publish(sessions(1)...)
+	warm.Env = kafkatest.New(p.t, p.Broker, 1)
+	warm.Publish(sessions(1)...)
 	warm.ingest(warm.config(), warm.deps())
 }
 
 // realistic is an agent session as a platform publishes it, of one of 200
 // tenants with 40 agents each.
-func realistic(random *rand.Rand, partition, n int) message {
+func realistic(random *rand.Rand, partition, n int) kafka.Message {
 	tenant := fmt.Sprintf("tenant-%03d", partition+pipelinePartitions*random.IntN(25))
 	const apart = 30 * 24 * time.Hour * pipelinePartitions / pipelineEvents
 	start := time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * apart).
 		Add(time.Duration(random.IntN(3_600_000)) * time.Millisecond)
 	end := start.Add(time.Duration(random.IntN(36_000_000)) * time.Millisecond)
 	const form = "2006-01-02T15:04:05.000Z"
-	return message{key: []byte(tenant), value: fmt.Appendf(nil,
+	return kafka.Message{Key: []byte(tenant), Value: fmt.Appendf(nil,
 		`{"specversion":"1.0","id":"%08x-%04x-4%03x-a%03x-%012x","source":"/wxcc/eu1","type":"agent.session","time":%q,"tenantid":%q,`+
 			`"subject":"agents/%s","datacontenttype":"application/json","data":{"agentId":"agent-%d","startTime":%q,"endTime":%q,`+
 			`"licenceClass":%q,"revision":0}}`,
@@ -175,7 +167,7 @@ func (p *pipeline) ours() taken {
 	p.exec("TRUNCATE TABLE ingest_batches")
 	p.exec("TRUNCATE TABLE usage_events")
 	cfg := p.config()
-	config, err := json.Marshal(victimConfig{cfg, p.addr, p.db})
+	config, err := json.Marshal(victimConfig{cfg, p.Broker, p.addr, p.db})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -229,7 +221,7 @@ func (p *pipeline) engine(as string) taken {
 	p.exec(fmt.Sprintf(`CREATE TABLE queue (raw String) ENGINE = Kafka SETTINGS
 		kafka_broker_list = '%s', kafka_topic_list = '%s', kafka_group_name = 'engine-%d', kafka_format = 'RawBLOB',
 		kafka_num_consumers = 2, kafka_thread_per_consumer = 1, kafka_max_block_size = 262144, kafka_flush_interval_ms = 1000`,
-		p.broker, p.prefix+schemas.TopicAgent, time.Now().UnixNano()))
+		p.Broker, p.Prefix+schemas.TopicAgent, time.Now().UnixNano()))
 	p.exec(`CREATE MATERIALIZED VIEW consumer TO engine_events AS
 		WITH JSONExtract(raw, 'Tuple(id String, source String, time String, tenantid String, data Tuple(agentId String, startTime String, endTime String,
 				licenceClass String, revision Int32, voided Bool, subscriptionId String))') AS e,
@@ -269,21 +261,21 @@ func (p *pipeline) complete(table string) {
 
 // fetchAlone reads the topic and does nothing with it.
 func (p *pipeline) fetchAlone() taken {
-	return p.alone(func(place) func(*record) { return func(*record) {} })
+	return p.alone(func(kafka.TopicPartition) func(*kafka.Record) { return func(*kafka.Record) {} })
 }
 
 // decodeAlone reads the topic into rows that go nowhere.
 func (p *pipeline) decodeAlone() taken {
-	return p.alone(func(at place) func(*record) {
-		l := &lane{place: at}
+	return p.alone(func(p kafka.TopicPartition) func(*kafka.Record) {
+		l := &lane{TopicPartition: p}
 		var decoder schemas.Decoder
 		var event schemas.Event
-		return func(r *record) {
+		return func(r *kafka.Record) {
 			if len(l.chunks) == 2 {
 				l.chunks[0].free()
 				l.chunks = append(l.chunks[:0], l.chunks[1])
 			}
-			if why := decoder.Decode(schemas.AgentSession, nil, r.value, &event); why != nil {
+			if why := decoder.Decode(schemas.AgentSession, nil, r.Value, &event); why != nil {
 				panic(why)
 			}
 			l.accept(&event, r)
@@ -291,19 +283,17 @@ func (p *pipeline) decodeAlone() taken {
 	})
 }
 
-func (p *pipeline) alone(visitor func(place) func(*record)) taken {
+func (p *pipeline) alone(visitor func(kafka.TopicPartition) func(*kafka.Record)) taken {
 	p.t.Helper()
-	c := newCluster(at(p.broker))
-	defer c.close()
 	before := p.self()
 	group, ctx := errgroup.WithContext(p.t.Context())
 	for i := range pipelinePartitions {
 		group.Go(func() error {
-			from := place{p.prefix + schemas.TopicAgent, i}
+			from := p.Partition(schemas.TopicAgent, i)
 			visit := visitor(from)
 			for next := int64(0); next < pipelineEvents/pipelinePartitions; {
 				var err error
-				next, err = c.visit(ctx, from, next, DefaultConfig().FetchBytes, time.Second, func(r *record) error {
+				next, err = p.Client.Visit(ctx, from, next, DefaultConfig().FetchBytes, time.Second, func(r *kafka.Record) error {
 					visit(r)
 					return nil
 				})
@@ -360,7 +350,7 @@ func (p *pipeline) report() {
 			engine = m.took
 		}
 	}
-	fmt.Printf("\n%d deliveries of %d bytes in %d partitions; %s\n", pipelineEvents, len(realistic(rand.New(rand.NewPCG(1, 1)), 0, 0).value),
+	fmt.Printf("\n%d deliveries of %d bytes in %d partitions; %s\n", pipelineEvents, len(realistic(rand.New(rand.NewPCG(1, 1)), 0, 0).Value),
 		pipelinePartitions, p.machine())
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\tdeliveries/s\tto the engine\tCPU s/M: ours\tClickHouse\tKafka\tpeak MiB\t")

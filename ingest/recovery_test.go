@@ -15,13 +15,14 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas"
 	"apportion/schemas/tables/tablestest"
 )
@@ -42,7 +43,7 @@ func TestBatchesDoNotMatter(t *testing.T) { eachKafka(t, testBatchesDoNotMatter)
 
 func testBatchesDoNotMatter(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 2)
-	e.publish(mixed()...)
+	e.Publish(mixed()...)
 	var want []string
 	for _, rows := range []int{1000, 7, 1} {
 		cfg := e.config()
@@ -77,7 +78,7 @@ func testManyMonthsInOneBatch(t *testing.T, broker string) {
 				`"time":"%d-%02d-14T08:00:00Z","tenantid":"t","data":{"channel":"sms","quantity":1}}`, year, month, 2019+year, month+1))
 		}
 	}
-	e.publish(lines...)
+	e.Publish(lines...)
 	e.ingest(e.config(), e.deps())
 	if accepted, _ := e.balanced(); accepted != 120 {
 		t.Errorf("accepted %d", accepted)
@@ -106,11 +107,13 @@ func (f failing) Exec(ctx context.Context, query string, args ...any) error {
 
 // TestCrashBetweenInsertAndLedger ends an Ingester at every step of a batch in
 // turn, and has another one go on.
-func TestCrashBetweenInsertAndLedger(t *testing.T) { eachKafka(t, testCrashBetweenInsertAndLedger) }
+func TestCrashBetweenInsertAndLedger(t *testing.T) {
+	eachKafka(t, testCrashBetweenInsertAndLedger)
+}
 
 func testCrashBetweenInsertAndLedger(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.publish(mixed()...)
+	e.Publish(mixed()...)
 	for _, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		for after := range 3 {
 			ctx, crash := context.WithCancel(t.Context())
@@ -159,12 +162,12 @@ func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
-	e.publish(sessions(100)...)
+	e.Publish(sessions(100)...)
 	servicetest.Until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 
 	syscall.Kill(server.PID(), syscall.SIGKILL)
 	server.Stop()
-	e.publish(sessions(200)...)
+	e.Publish(sessions(200)...)
 	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for ClickHouse") })
 	if server, err = embedded.StartClickHouse(t.Context(), o); err != nil {
 		t.Fatal(err)
@@ -221,12 +224,12 @@ func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) 
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
-	e.publish(sessions(100)...)
+	e.Publish(sessions(100)...)
 	servicetest.Until(t, "100 deliveries are in", func() bool { return e.taken() == 100 })
 	stop()
-	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.broker) })
+	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at "+e.Broker) })
 	start()
-	e.publish(sessions(200)...)
+	e.Publish(sessions(200)...)
 	servicetest.Until(t, "300 deliveries are in", func() bool { return e.taken() == 300 })
 	cancel()
 	if err := <-ran; err != nil {
@@ -237,11 +240,11 @@ func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) 
 
 func TestStopsWhileItsServicesAreAway(t *testing.T) {
 	e := newEnv(t, 1)
-	cfg := e.config()
-	cfg.Brokers = at("127.0.0.1:1")
+	deps := e.deps()
+	deps.Kafka = kafka.NewClient(kafka.Brokers{Addrs: []string{"127.0.0.1:1"}}, deps.Log)
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
-	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
+	go func() { ran <- New(e.config(), deps).Run(ctx) }()
 	servicetest.Until(t, "the log says what is awaited", func() bool { return strings.Contains(e.log.String(), "waiting for Kafka at 127.0.0.1:1") })
 	began := time.Now()
 	stop()
@@ -263,7 +266,7 @@ func TestStopsWhileClickHouseHangs(t *testing.T) {
 			}
 			defer server.Stop()
 			e.conn = tablestest.OpenIn(t, server.Addr, "default")
-			e.publish(sessions(10)...)
+			e.Publish(sessions(10)...)
 			hang := sync.OnceFunc(func() { syscall.Kill(server.PID(), syscall.SIGSTOP) })
 			defer syscall.Kill(server.PID(), syscall.SIGCONT)
 			hung := make(chan bool, 10)
@@ -318,7 +321,7 @@ func testTwoIngestersShare(t *testing.T, broker string) {
 	sent := uint64(0)
 	feed := func() {
 		for partition := range 4 {
-			e.produce(schemas.TopicAgent, partition, messagesOf(session("t", fmt.Sprint(sent), 0))...)
+			e.Produce(schemas.TopicAgent, partition, messagesOf(session("t", fmt.Sprint(sent), 0))...)
 			sent++
 		}
 	}
@@ -355,7 +358,7 @@ func testEveryCompression(t *testing.T, broker string) {
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	} {
-		client, err := kgo.NewClient(kgo.SeedBrokers(e.broker), kgo.ProducerBatchCompression(codec), kgo.DefaultProduceTopic(e.prefix+schemas.TopicAgent))
+		client, err := kgo.NewClient(kgo.SeedBrokers(e.Broker), kgo.ProducerBatchCompression(codec), kgo.DefaultProduceTopic(e.Prefix+schemas.TopicAgent))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -380,7 +383,7 @@ func TestTransactions(t *testing.T) { eachKafka(t, testTransactions) }
 
 func testTransactions(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker), kgo.TransactionalID(e.prefix), kgo.DefaultProduceTopic(e.prefix+schemas.TopicAgent))
+	client, err := kgo.NewClient(kgo.SeedBrokers(e.Broker), kgo.TransactionalID(e.Prefix), kgo.DefaultProduceTopic(e.Prefix+schemas.TopicAgent))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,9 +421,9 @@ func TestAbortedAtTheEnd(t *testing.T) { eachKafka(t, testAbortedAtTheEnd) }
 
 func testAbortedAtTheEnd(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(5)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(5)...)...)
 	e.ingest(e.config(), e.deps())
-	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker), kgo.TransactionalID(e.prefix), kgo.DefaultProduceTopic(e.prefix+schemas.TopicAgent))
+	client, err := kgo.NewClient(kgo.SeedBrokers(e.Broker), kgo.TransactionalID(e.Prefix), kgo.DefaultProduceTopic(e.Prefix+schemas.TopicAgent))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,7 +442,7 @@ func testAbortedAtTheEnd(t *testing.T, broker string) {
 	if got := e.rows("SELECT last_offset, read FROM v_ingest_partitions"); !slices.Equal(got, []string{"(6,5)"}) {
 		t.Errorf("the ledger ends with %v, want the mark of the end of the transaction at 6, and 5 read", got)
 	}
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(2)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(2)...)...)
 	e.ingest(e.config(), e.deps())
 	if accepted, rejected := e.balanced(); accepted != 7 || rejected != 0 {
 		t.Errorf("accepted %d, rejected %d", accepted, rejected)
@@ -459,10 +462,10 @@ func testPartitionAdded(t *testing.T, broker string) {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	servicetest.Until(t, "10 deliveries are in", func() bool { return e.taken() == 10 })
-	e.addPartition(schemas.TopicAgent)
-	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(5)...)...)
+	e.AddPartition(schemas.TopicAgent)
+	e.Produce(schemas.TopicAgent, 1, messagesOf(sessions(5)...)...)
 	servicetest.Until(t, "15 deliveries are in", func() bool { return e.taken() == 15 })
 	stop()
 	if err := <-ran; err != nil {
@@ -475,10 +478,10 @@ func TestRetentionOvertakes(t *testing.T) { eachKafka(t, testRetentionOvertakes)
 
 func testRetentionOvertakes(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
-	e.deleteRecords(schemas.TopicAgent, 15)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.DeleteRecords(schemas.TopicAgent, 15)
 	e.ingest(e.config(), e.deps())
 	if !strings.Contains(e.log.String(), "level=ERROR") || !strings.Contains(e.log.String(), "first_lost=10 last_lost=14") {
 		t.Errorf("the log has\n%s", e.log)
@@ -488,7 +491,7 @@ func testRetentionOvertakes(t *testing.T, broker string) {
 		t.Fatal(err)
 	}
 	if len(balances) != 1 || !slices.Equal(balances[0].Differences, []string{
-		e.prefix + "usage.agent.v1/0: no batch of the ledger has the offsets 10-14"}) || balances[0].Accepted != 15 {
+		e.Prefix + "usage.agent.v1/0: no batch of the ledger has the offsets 10-14"}) || balances[0].Accepted != 15 {
 		t.Errorf("the balance is %+v", balances)
 	}
 }
@@ -497,9 +500,9 @@ func TestTopicMadeAnew(t *testing.T) { eachKafka(t, testTopicMadeAnew) }
 
 func testTopicMadeAnew(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES ('" +
-		e.prefix + schemas.TopicAgent + "', 0, 0, 99, 100, 100, 0)")
+		e.Prefix + schemas.TopicAgent + "', 0, 0, 99, 100, 100, 0)")
 	if err := New(e.config(), e.deps()).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "up to offset 99, but Kafka has it only up to 9") {
 		t.Errorf("the error is %v", err)
 	}
@@ -527,7 +530,7 @@ func TestFenced(t *testing.T) { eachKafka(t, testFenced) }
 
 func testFenced(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	cfg := e.config()
 	cfg.UntilCaughtUp = false
 	ctx, stop := context.WithCancel(t.Context())
@@ -556,8 +559,8 @@ func testFenced(t *testing.T, broker string) {
 // sign of life and its entry, while another one went on.
 func TestLedgerRefusesWhatItHas(t *testing.T) {
 	e := newEnv(t, 1)
-	s := store{e.conn}
-	p, q := place{"usage.agent.v1", 0}, place{"usage.agent.v1", 1}
+	s := storeOf(e.conn)
+	p, q := partition("usage.agent.v1", 0), partition("usage.agent.v1", 1)
 	entries := []ledgerRow{{p, 0, 9, 10, 10, 0, 0}, {q, 5, 9, 5, 4, 1, 5}}
 	for attempt := range 2 {
 		if err := s.enter(t.Context(), entries); err != nil {
@@ -583,67 +586,12 @@ func (e *env) evict(group string) {
 	e.t.Helper()
 	describe := kmsg.NewPtrDescribeGroupsRequest()
 	describe.Groups = []string{group}
-	for _, member := range request(e, describe).(*kmsg.DescribeGroupsResponse).Groups[0].Members {
+	for _, member := range e.Ask(describe).(*kmsg.DescribeGroupsResponse).Groups[0].Members {
 		leave := kmsg.NewPtrLeaveGroupRequest()
 		leave.Group, leave.MemberID = group, member.MemberID
 		leave.Members = []kmsg.LeaveGroupRequestMember{{MemberID: member.MemberID}}
-		request(e, leave)
+		e.Ask(leave)
 	}
-}
-
-// request asks the broker something that kafka-go cannot.
-// deleteTopic deletes a topic.
-func (e *env) deleteTopic(topic string) {
-	e.t.Helper()
-	name := e.prefix + topic
-	remove := kmsg.NewPtrDeleteTopicsRequest()
-	remove.TopicNames = []string{name}
-	remove.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: &name}}
-	if code := request(e, remove).(*kmsg.DeleteTopicsResponse).Topics[0].ErrorCode; code != 0 {
-		e.t.Fatal(kafka.Error(code))
-	}
-}
-
-// addPartition gives a topic of one partition a second one.
-func (e *env) addPartition(topic string) {
-	e.t.Helper()
-	c := newCluster(at(e.broker))
-	defer c.close()
-	response, err := c.client.CreatePartitions(e.t.Context(), &kafka.CreatePartitionsRequest{
-		Topics: []kafka.TopicPartitionsConfig{{Name: e.prefix + topic, Count: 2}}})
-	if err == nil {
-		err = response.Errors[e.prefix+topic]
-	}
-	if err != nil {
-		e.t.Fatal(err)
-	}
-}
-
-// deleteRecords deletes those of partition 0 before an offset, as retention does.
-func (e *env) deleteRecords(topic string, before int64) {
-	e.t.Helper()
-	remove := kmsg.NewPtrDeleteRecordsRequest()
-	remove.Topics = []kmsg.DeleteRecordsRequestTopic{{
-		Topic:      e.prefix + topic,
-		Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: before}},
-	}}
-	if code := request(e, remove).(*kmsg.DeleteRecordsResponse).Topics[0].Partitions[0].ErrorCode; code != 0 {
-		e.t.Fatal(kafka.Error(code))
-	}
-}
-
-func request(e *env, r kmsg.Request) kmsg.Response {
-	e.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(e.broker))
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	defer client.Close()
-	response, err := client.Request(e.t.Context(), r)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return response
 }
 
 // TestCaughtUpWhileMoreArrives has the ledger get ahead of the ends that the run began with.
@@ -651,15 +599,15 @@ func TestCaughtUpWhileMoreArrives(t *testing.T) { eachKafka(t, testCaughtUpWhile
 
 func testCaughtUpWhileMoreArrives(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 2)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
-	e.produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+	e.Produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
 	deps := e.deps()
 	var once sync.Once
 	deps.ClickHouse = failing{e.conn, func(query string) error {
 		if strings.HasPrefix(query, "INSERT INTO usage_events") {
 			once.Do(func() {
-				e.produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
-				e.produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
+				e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
+				e.Produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
 			})
 		}
 		return nil
@@ -697,18 +645,18 @@ func TestConnectionsBreakAnywhere(t *testing.T) {
 
 func testConnectionsBreakAnywhere(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf(sessions(500)...)...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(500)...)...)
 	cfg := e.config()
 	cfg.BatchRows, cfg.FetchBytes = 50, 1000
-	in := New(cfg, e.deps())
 	var cuts atomic.Int64
-	in.kafka.transport.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+	deps := e.deps()
+	deps.Kafka = kafkatest.Connect(t, kafka.Brokers{Addrs: []string{broker}, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		return &cut{conn, 400 << (cuts.Add(1) / 2)}, err
-	}
+	}})
 	ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 	defer cancel()
-	if err := in.Run(ctx); err != nil || ctx.Err() != nil {
+	if err := New(cfg, deps).Run(ctx); err != nil || ctx.Err() != nil {
 		t.Fatalf("ended with %v, %v; the log has\n%s", err, ctx.Err(), e.log)
 	}
 	if accepted, rejected := e.balanced(); accepted != 500 || rejected != 0 {
@@ -725,21 +673,21 @@ func TestCompaction(t *testing.T) {
 	t.Parallel()
 	e := newEnvOn(t, servicetest.ApacheKafka(t), 1)
 	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	resource := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: e.prefix + schemas.TopicAgent}
+	resource := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: e.Prefix + schemas.TopicAgent}
 	for name, value := range map[string]string{"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.001"} {
 		resource.Configs = append(resource.Configs, kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: name, Value: &value})
 	}
 	alter.Resources = append(alter.Resources, resource)
-	if r := request(e, alter).(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
+	if r := e.Ask(alter).(*kmsg.IncrementalAlterConfigsResponse).Resources[0]; r.ErrorCode != 0 {
 		t.Fatal(r.ErrorMessage)
 	}
 	produced := 0
-	left := func() int { return len(e.read(schemas.TopicAgent)) }
+	left := func() int { return len(e.Read(schemas.TopicAgent)) }
 	produceUntil := func(what string, holds func() bool) {
 		servicetest.Until(t, what, func() bool {
 			for range 10 {
 				line := session("t", fmt.Sprint(produced), 0)
-				e.produce(schemas.TopicAgent, 0, message{key: []byte{byte(produced % 3)}, value: []byte(line)})
+				e.Produce(schemas.TopicAgent, 0, kafka.Message{Key: []byte{byte(produced % 3)}, Value: []byte(line)})
 				produced++
 			}
 			time.Sleep(200 * time.Millisecond)
@@ -750,7 +698,7 @@ func TestCompaction(t *testing.T) {
 	e.ingest(e.config(), e.deps())
 	// The topic is the same when none of the last that were taken in is there any more.
 	taken := int64(produced)
-	produceUntil("all that was taken in is compacted away", func() bool { return e.read(schemas.TopicAgent)[0].Offset >= taken })
+	produceUntil("all that was taken in is compacted away", func() bool { return e.Read(schemas.TopicAgent)[0].Offset >= taken })
 	e.ingest(e.config(), e.deps())
 	balances, err := Balance(t.Context(), e.conn, nil)
 	if err != nil {
@@ -767,7 +715,7 @@ func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, 1)
 	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {
-		e.publish(mixed()...)
+		e.Publish(mixed()...)
 		e.exec("ALTER TABLE " + table + " MODIFY SETTING min_free_disk_bytes_to_perform_insert = 1000000000000000000")
 		ctx, cancel := context.WithTimeout(t.Context(), servicetest.Patience)
 		ran := make(chan error, 1)

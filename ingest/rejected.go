@@ -8,8 +8,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/segmentio/kafka-go"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -182,13 +182,13 @@ func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Accepta
 // headers that they came with, and returns once all replicas have them. Those
 // of one key and topic keep their order. While Kafka is away it waits. A letter
 // may be written twice when an answer is lost, which R8 takes once.
-func (p *Publisher) Replay(ctx context.Context, letters []DeadLetter) error {
-	messages := make(map[string][]message)
+func Replay(ctx context.Context, client *kafka.Client, letters []DeadLetter) error {
+	messages := make(map[string][]kafka.Message)
 	for _, l := range letters {
 		messages[l.Topic] = append(messages[l.Topic], l.message())
 	}
 	for topic, batch := range messages {
-		tooLarge, err := p.kafka.send(ctx, p.wait, topic, batch)
+		tooLarge, err := client.Send(ctx, topic, batch)
 		if err != nil {
 			return err
 		}
@@ -201,14 +201,14 @@ func (p *Publisher) Replay(ctx context.Context, letters []DeadLetter) error {
 
 // message returns the delivery as it was first published. A letter that came
 // from the dead letter topic has headers there that were none of the sender's.
-func (l *DeadLetter) message() message {
-	m := message{value: l.Value}
+func (l *DeadLetter) message() kafka.Message {
+	m := kafka.Message{Value: l.Value}
 	if len(l.Key) > 0 {
-		m.key = l.Key
+		m.Key = l.Key
 	}
 	for _, h := range l.Headers {
 		if !strings.HasPrefix(h.Key, "apportion-") {
-			m.headers = append(m.headers, kafka.Header(h))
+			m.Headers = append(m.Headers, h)
 		}
 	}
 	return m
@@ -218,7 +218,7 @@ func (l *DeadLetter) message() message {
 func collect[T any](ctx context.Context, conn driver.Conn, scan func(driver.Rows) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
 	defer rows.Close()
 	var all []T

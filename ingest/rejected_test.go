@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -41,7 +42,7 @@ func (e *env) rejected(f RejectedFilter, limit int) (records []string) {
 		e.t.Fatal(err)
 	}
 	for _, l := range letters {
-		records = append(records, strings.TrimPrefix(l.RecordID.String(), e.prefix))
+		records = append(records, strings.TrimPrefix(l.RecordID.String(), e.Prefix))
 	}
 	slices.Sort(records)
 	return records
@@ -71,19 +72,19 @@ func testRejected(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 2)
 	binary := header("ce_specversion", "1.0", "ce_id", "b-1", "ce_source", "/test", "ce_type", "agent.session",
 		"ce_time", "2026-10-14T09:00:00Z", "ce_tenantid", "o'brien \\ co", "trace", "\x00\xff")
-	e.produce(schemas.TopicAgent, 0,
-		message{key: []byte("acme"), value: []byte("not\nJSON \xff\x00")},
-		message{key: []byte("acme"), value: []byte(strings.Replace(session("acme", "s-1", 0), "T09:00:00Z", "", 1))},
-		message{key: []byte("k\xff"), value: []byte(`{"agentId":"a","startTime":"2026-10-14T09:00:00Z","endTime":"2026-10-14T08:00:00Z"}`), headers: binary},
-		message{key: []byte("acme"), value: []byte(session("acme", "s-2", 0))})
-	e.produce(schemas.TopicIVR, 1, message{value: []byte(session("acme", "s-3", 0))})
+	e.Produce(schemas.TopicAgent, 0,
+		kafka.Message{Key: []byte("acme"), Value: []byte("not\nJSON \xff\x00")},
+		kafka.Message{Key: []byte("acme"), Value: []byte(strings.Replace(session("acme", "s-1", 0), "T09:00:00Z", "", 1))},
+		kafka.Message{Key: []byte("k\xff"), Value: []byte(`{"agentId":"a","startTime":"2026-10-14T09:00:00Z","endTime":"2026-10-14T08:00:00Z"}`), Headers: binary},
+		kafka.Message{Key: []byte("acme"), Value: []byte(session("acme", "s-2", 0))})
+	e.Produce(schemas.TopicIVR, 1, kafka.Message{Value: []byte(session("acme", "s-3", 0))})
 	e.ingest(e.config(), e.deps())
 
 	letters := e.whole()
 	var now int64
 	for i := range letters {
 		l := &letters[i]
-		if l.ArrivedMS < epoch*1000 {
+		if l.ArrivedMS < epoch {
 			t.Errorf("%v arrived at %d", l.RecordID, l.ArrivedMS)
 		}
 		now = max(now, l.ArrivedMS)
@@ -93,7 +94,7 @@ func testRejected(t *testing.T, broker string) {
 		}
 		l.Why.Message = ""
 	}
-	agent, ivr := e.prefix+schemas.TopicAgent, e.prefix+schemas.TopicIVR
+	agent, ivr := e.Prefix+schemas.TopicAgent, e.Prefix+schemas.TopicIVR
 	want := []DeadLetter{
 		{RecordID: recordID(agent, 0, 0), Key: []byte("acme"), Value: []byte("not\nJSON \xff\x00"),
 			Why: schemas.Rejection{Code: schemas.MalformedJSON}},
@@ -148,7 +149,7 @@ func TestRejectedIsOneRowAPlace(t *testing.T) { eachKafka(t, testRejectedIsOneRo
 
 func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.produce(schemas.TopicAgent, 0, messagesOf("one", "two")...)
+	e.Produce(schemas.TopicAgent, 0, messagesOf("one", "two")...)
 	e.ingest(e.config(), e.deps())
 	e.exec("SYSTEM STOP MERGES rejected")
 	e.exec("INSERT INTO rejected SELECT * REPLACE ('too_large' AS code, 'acme' AS tenant) FROM rejected WHERE offset = 1")
@@ -171,7 +172,7 @@ func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
 		t.Fatal(err)
 	}
 	for i := range counts {
-		if n := &counts[i]; n.FirstMS < epoch*1000 || n.LastMS < n.FirstMS {
+		if n := &counts[i]; n.FirstMS < epoch || n.LastMS < n.FirstMS {
 			t.Errorf("%s came from %d to %d", n.Code, n.FirstMS, n.LastMS)
 		}
 		counts[i].FirstMS, counts[i].LastMS = 0, 0
@@ -188,7 +189,7 @@ func TestAccepted(t *testing.T) { eachKafka(t, testAccepted) }
 
 func testAccepted(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	e.publish(session("acme", "s-1", 0), session("acme", "s-1", 1), session("other", "s-1", 7), session("acme", "s-2", 0))
+	e.Publish(session("acme", "s-1", 0), session("acme", "s-1", 1), session("other", "s-1", 7), session("acme", "s-2", 0))
 	e.ingest(e.config(), e.deps())
 	e.exec("SYSTEM STOP MERGES usage_events")
 	e.exec("INSERT INTO usage_events SELECT * FROM usage_events")
@@ -214,19 +215,17 @@ func TestReplay(t *testing.T) { eachKafka(t, testReplay) }
 
 func testReplay(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
-	sent := []message{
-		{key: []byte("k\xff"), value: []byte("a\xff"), headers: header("ce_id", "1", "trace", "\x00\xff", "trace", "")},
-		{value: []byte("b"), headers: header("apportion-code", "malformed_json", "x", "y")},
-		{key: []byte("acme"), value: []byte("c")},
+	sent := []kafka.Message{
+		{Key: []byte("k\xff"), Value: []byte("a\xff"), Headers: header("ce_id", "1", "trace", "\x00\xff", "trace", "")},
+		{Value: []byte("b"), Headers: header("apportion-code", "malformed_json", "x", "y")},
+		{Key: []byte("acme"), Value: []byte("c")},
 	}
-	e.produce(schemas.TopicAgent, 0, sent...)
+	e.Produce(schemas.TopicAgent, 0, sent...)
 	e.ingest(e.config(), e.deps())
-	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
-	defer p.Close()
-	if err := p.Replay(t.Context(), e.whole()); err != nil {
+	if err := Replay(t.Context(), e.Client, e.whole()); err != nil {
 		t.Fatal(err)
 	}
-	all := e.read(schemas.TopicAgent)
+	all := e.Read(schemas.TopicAgent)
 	if len(all) != 6 {
 		t.Fatalf("there are %d records, want 6", len(all))
 	}
@@ -238,7 +237,7 @@ func testReplay(t *testing.T, broker string) {
 		if again.Offset != int64(i+3) {
 			t.Errorf("record %d is at %d", i, again.Offset)
 		}
-		again.Offset = old.Offset
+		again.Offset, again.TimeMS = old.Offset, old.TimeMS
 		if !reflect.DeepEqual(again, old) {
 			t.Errorf("record %d was replayed as\n%+v, and sent as\n%+v", i, again, old)
 		}

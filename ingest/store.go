@@ -4,19 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/ingest/kafka"
+	"apportion/schemas/retry"
 )
 
-// clickHouse says what is awaited when the database is away.
-const clickHouse = "ClickHouse"
-
 // store is the ClickHouse database as ingest uses it.
-type store struct{ conn driver.Conn }
+type store struct {
+	conn    driver.Conn
+	service *retry.Service
+}
+
+func newStore(conn driver.Conn, log *slog.Logger) store {
+	return store{conn, &retry.Service{Name: "ClickHouse", Log: log}}
+}
+
+// do repeats an attempt while ClickHouse is away, as [retry.Service.Do] says.
+func (s store) do(ctx context.Context, try func(context.Context) error) error {
+	return s.service.Do(ctx, func(ctx context.Context) error { return permanent(try(ctx)) })
+}
 
 // column is one column of an insert: a slice of what the column holds.
 type column struct {
@@ -26,7 +39,7 @@ type column struct {
 
 // ledgerRow is a row of ingest_batches.
 type ledgerRow struct {
-	place
+	kafka.TopicPartition
 	first, last              int64
 	read, accepted, rejected int
 	// run is where the consumer began that has entered everything from there on.
@@ -67,7 +80,7 @@ func (s store) insertEvents(ctx context.Context, b *block) error {
 	}
 	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
 	if err != nil {
-		return inserting(table, err)
+		return insertError(table, err)
 	}
 	defer batch.Close()
 	memory := new(scratch)
@@ -75,18 +88,18 @@ func (s store) insertEvents(ctx context.Context, b *block) error {
 		l := &b.lanes[i]
 		for _, rows := range l.chunks {
 			for j, c := range columns {
-				if err := batch.Column(j).Append(c.values(rows, l.place, memory)); err != nil {
-					return permanentError{fmt.Errorf("column %s of %s: %w", c.name, table, err)}
+				if err := batch.Column(j).Append(c.values(rows, l.TopicPartition, memory)); err != nil {
+					return retry.Permanent(fmt.Errorf("column %s of %s: %w", c.name, table, err))
 				}
 			}
 			if batch.Rows() >= packetRows {
 				if err := flush(ctx, batch); err != nil {
-					return inserting(table, err)
+					return insertError(table, err)
 				}
 			}
 		}
 	}
-	return inserting(table, batch.Send())
+	return insertError(table, batch.Send())
 }
 
 // flush sends what a batch has. The driver would wait without end for a server
@@ -116,20 +129,20 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 	}
 	batch, err := s.conn.PrepareBatch(ctx, query+")")
 	if err != nil {
-		return inserting(table, err)
+		return insertError(table, err)
 	}
 	defer batch.Close()
 	for i, c := range columns {
 		if err := batch.Column(i).Append(c.values); err != nil {
-			return permanentError{fmt.Errorf("column %s of %s: %w", c.name, table, err)}
+			return retry.Permanent(fmt.Errorf("column %s of %s: %w", c.name, table, err))
 		}
 	}
-	return inserting(table, batch.Send())
+	return insertError(table, batch.Send())
 }
 
 // enter writes rows of the ledger, at most one of each partition. One that does
 // not come after everything that the ledger has of its partition is not written:
-// then it is a refusedEntry, unless it stands already, from an attempt whose
+// then it is a refusedEntry, unless it is there already, from an attempt whose
 // answer was lost.
 func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var topics []string
@@ -137,7 +150,7 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var first, last, run []int64
 	var read, accepted, rejected []uint64
 	for _, e := range entries {
-		topics, partitions = append(topics, e.topic), append(partitions, int32(e.partition))
+		topics, partitions = append(topics, e.Topic), append(partitions, int32(e.Partition))
 		first, last, run = append(first, e.first), append(last, e.last), append(run, e.run)
 		read = append(read, uint64(e.read))
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
@@ -154,47 +167,48 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 		USING (topic, partition)
 		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, run, topics)
 	if err != nil {
-		return inserting("ingest_batches", err)
+		return insertError("ingest_batches", err)
 	}
 	// Spelled out, they are found by the key.
-	var places []string
+	var keys []string
 	var values []any
 	for _, e := range entries {
-		places = append(places, "topic = ? AND partition = ? AND run_offset = ? AND last_offset = ?")
-		values = append(values, e.topic, int32(e.partition), e.run, e.last)
+		keys = append(keys, "topic = ? AND partition = ? AND run_offset = ? AND last_offset = ?")
+		values = append(values, e.Topic, int32(e.Partition), e.run, e.last)
 	}
-	var standing uint64
-	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches WHERE `+strings.Join(places, " OR "), values...).Scan(&standing)
-	if err != nil || standing == uint64(len(entries)) {
-		return explained(err)
+	var entered uint64
+	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches WHERE `+strings.Join(keys, " OR "),
+		values...).Scan(&entered)
+	if err != nil || entered == uint64(len(entries)) {
+		return schemaError(err)
 	}
 	next, err := s.positions(ctx, topics)
 	if err != nil {
 		return err
 	}
-	e := entries[max(0, slices.IndexFunc(entries, func(e ledgerRow) bool { return next[e.place] > e.first }))]
-	return permanentError{refusedEntry{e, next[e.place]}}
+	e := entries[max(0, slices.IndexFunc(entries, func(e ledgerRow) bool { return next[e.TopicPartition] > e.first }))]
+	return retry.Permanent(refusedEntry{e, next[e.TopicPartition]})
 }
 
 // positions returns the offset after the last one in the ledger, for each
 // partition of the topics that it knows.
-func (s store) positions(ctx context.Context, topics []string) (map[place]int64, error) {
+func (s store) positions(ctx context.Context, topics []string) (map[kafka.TopicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
 	rows, err := s.conn.Query(ctx, `SELECT topic, partition, last_offset + 1 FROM v_ingest_partitions WHERE topic IN (?)`, topics)
 	if err != nil {
-		return nil, explained(err)
+		return nil, schemaError(err)
 	}
 	defer rows.Close()
-	next := make(map[place]int64)
+	next := make(map[kafka.TopicPartition]int64)
 	for rows.Next() {
-		var p place
+		var p kafka.TopicPartition
 		var partition int32
 		var offset int64
-		if err := rows.Scan(&p.topic, &partition, &offset); err != nil {
+		if err := rows.Scan(&p.Topic, &partition, &offset); err != nil {
 			return nil, err
 		}
-		p.partition = int(partition)
+		p.Partition = int(partition)
 		next[p] = offset
 	}
 	return next, rows.Err()
@@ -207,23 +221,31 @@ func (s store) check(ctx context.Context) error {
 	for _, table := range []string{"usage_events", "rejected", "ingest_batches"} {
 		rows, err := s.conn.Query(ctx, "SELECT * FROM "+table+" LIMIT 0")
 		if err != nil {
-			return explained(err)
+			return schemaError(err)
 		}
 		rows.Close()
 	}
 	return nil
 }
 
-func inserting(table string, err error) error {
+func insertError(table string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("inserting into %s: %w", table, explained(err))
+	return fmt.Errorf("inserting into %s: %w", table, schemaError(err))
 }
 
-// explained tells a database that lacks its tables, which waiting cannot mend,
-// from one that is away.
-func explained(err error) error {
+// SchemaError says that the database lacks tables, or columns of them.
+type SchemaError struct{ error }
+
+func (e SchemaError) Error() string {
+	return fmt.Sprintf("the ClickHouse database is not set up for this version: run `apportion migrate` (%v)", e.error)
+}
+
+func (e SchemaError) Unwrap() error { return e.error }
+
+// schemaError distinguishes a database that lacks its tables from one that is away.
+func schemaError(err error) error {
 	const (
 		noSuchColumn    = 16
 		unknownIdent    = 47
@@ -232,7 +254,15 @@ func explained(err error) error {
 	)
 	var e *clickhouse.Exception
 	if errors.As(err, &e) && slices.Contains([]int32{noSuchColumn, unknownIdent, unknownTable, unknownDatabase}, e.Code) {
-		return permanentError{fmt.Errorf("the ClickHouse database is not set up for this version: run `apportion migrate` (%w)", err)}
+		return SchemaError{err}
+	}
+	return err
+}
+
+// permanent marks a [SchemaError] as one that trying again cannot fix.
+func permanent(err error) error {
+	if errors.As(err, new(SchemaError)) {
+		return retry.Permanent(err)
 	}
 	return err
 }

@@ -19,7 +19,7 @@ func BenchmarkTrickle(b *testing.B) {
 	ctx, stop := context.WithCancel(b.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
-	e.publish(session("t", "first", 0))
+	e.Publish(session("t", "first", 0))
 	servicetest.Until(b, "the first is in", func() bool { return e.rows("SELECT count() FROM usage_events")[0] == "(1)" })
 	var sent []time.Time
 	var longest time.Duration
@@ -33,7 +33,7 @@ func BenchmarkTrickle(b *testing.B) {
 	}
 	for b.Loop() {
 		sent = append(sent, time.Now())
-		e.produce(schemas.TopicAgent, len(sent)%8, messagesOf(session("t", fmt.Sprint(len(sent)), 0))...)
+		e.Produce(schemas.TopicAgent, len(sent)%8, messagesOf(session("t", fmt.Sprint(len(sent)), 0))...)
 		look()
 		time.Sleep(max(0, 20*time.Millisecond-time.Since(sent[len(sent)-1])))
 	}

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
+	"apportion/ingest/kafka"
 	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
 // writer collects what the consumers of one generation of the group decode, and
@@ -19,9 +19,8 @@ import (
 // being written the next one fills.
 type writer struct {
 	*Ingester
-	gen    *kafka.Generation
-	places []place
-	ready  chan *block // sealed, to be written
+	gen   *kafka.Generation
+	ready chan *block // sealed, to be written
 
 	// filling is held for reading while a lane of the open block is being
 	// filled, and for writing to seal the block.
@@ -30,7 +29,7 @@ type writer struct {
 
 	// ledger is where it ended when the generation began.
 	resuming sync.Mutex
-	ledger   map[place]int64
+	ledger   map[kafka.TopicPartition]int64
 }
 
 // writers is how many blocks are written at a time: while ClickHouse sorts one,
@@ -39,14 +38,9 @@ const writers = 2
 
 func newWriter(in *Ingester, gen *kafka.Generation) *writer {
 	w := &writer{Ingester: in, gen: gen, ready: make(chan *block)}
-	for topic, assigned := range gen.Assignments {
-		for _, a := range assigned {
-			w.places = append(w.places, place{topic, a.ID})
-		}
-	}
 	entered := make(chan struct{})
 	close(entered)
-	w.open = newBlock(w.places, entered)
+	w.open = newBlock(gen.Partitions, entered)
 	return w
 }
 
@@ -83,7 +77,7 @@ func (w *writer) seal(ctx context.Context, b *block) error {
 	}
 	b.timer.Stop()
 	// Once passed on, a block belongs to who writes it.
-	next := newBlock(w.places, b.entered)
+	next := newBlock(w.gen.Partitions, b.entered)
 	for i, l := range b.lanes {
 		next.lanes[i].first, next.lanes[i].next, next.lanes[i].run, next.lanes[i].end = l.next, l.next, l.run, l.end
 	}
@@ -112,16 +106,12 @@ func (w *writer) atEnd() bool {
 }
 
 // resume returns where the ledger ends, 0 for a partition that it does not know.
-func (w *writer) resume(ctx context.Context, p place) (next int64, err error) {
+func (w *writer) resume(ctx context.Context, p kafka.TopicPartition) (next int64, err error) {
 	w.resuming.Lock()
 	defer w.resuming.Unlock()
 	if w.ledger == nil {
-		err = w.wait.do(ctx, clickHouse, func(ctx context.Context) (err error) {
-			w.ledger, err = w.store.positions(ctx, w.topics())
-			return err
-		})
-		if err == nil {
-			err = w.know(ctx, w.topics()...)
+		if w.ledger, err = w.positions(ctx); err == nil {
+			err = w.know(ctx)
 		}
 	}
 	return w.ledger[p], err
@@ -157,22 +147,22 @@ func (w *writer) run(ctx context.Context) error {
 func (w *writer) write(ctx context.Context, b *block) error {
 	began := time.Now()
 	if b.accepted() > 0 {
-		w.at("before insert")
-		err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+		w.failpoint("before insert")
+		err := w.store.do(ctx, func(ctx context.Context) error {
 			return w.store.insertEvents(ctx, b)
 		})
 		if err != nil {
 			return err
 		}
-		w.at("after insert")
+		w.failpoint("after insert")
 	}
 	inserting := time.Since(began)
 	if rejected := b.rejected(); len(rejected) > 0 {
-		w.at("before dead letters")
+		w.failpoint("before dead letters")
 		if err := w.bury(ctx, rejected); err != nil {
 			return err
 		}
-		w.at("after dead letters")
+		w.failpoint("after dead letters")
 	}
 	select {
 	case <-ctx.Done():
@@ -180,11 +170,11 @@ func (w *writer) write(ctx context.Context, b *block) error {
 	case <-b.before:
 	}
 	entries := b.entries()
-	err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+	err := w.store.do(ctx, func(ctx context.Context) error {
 		if err := w.commit(entries, func(e ledgerRow) int64 { return e.first }); err != nil {
-			return permanentError{errors.Join(errFenced, err)}
+			return retry.Permanent(errors.Join(errFenced, err))
 		}
-		w.at("before ledger")
+		w.failpoint("before ledger")
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -196,17 +186,17 @@ func (w *writer) write(ctx context.Context, b *block) error {
 		return err
 	}
 	w.fences.entered()
-	w.at("after ledger")
+	w.failpoint("after ledger")
 	if err := w.commit(entries, func(e ledgerRow) int64 { return e.last + 1 }); err != nil {
 		w.log.Debug("the ledger is ahead of the committed offsets", "error", err)
 	}
-	w.at("after commit")
+	w.failpoint("after commit")
 	close(b.entered)
 	for i := range b.lanes {
 		if l := &b.lanes[i]; l.first < l.next {
 			w.progress(Progress{
-				Topic: l.topic, Partition: l.partition,
-				First: l.first, Next: l.next, End: max(l.end, l.next),
+				TopicPartition: l.TopicPartition,
+				First:          l.first, Next: l.next, End: max(l.end, l.next),
 				Accepted: l.accepted, Rejected: len(l.rejected), Codes: l.codes(),
 				Inserting: inserting,
 			})
@@ -218,41 +208,38 @@ func (w *writer) write(ctx context.Context, b *block) error {
 
 // commit commits one of the offsets of each entry.
 func (w *writer) commit(entries []ledgerRow, offset func(ledgerRow) int64) error {
-	offsets := make(map[string]map[int]int64)
+	offsets := make(map[kafka.TopicPartition]int64)
 	for _, e := range entries {
-		if offsets[e.topic] == nil {
-			offsets[e.topic] = make(map[int]int64)
-		}
-		offsets[e.topic][e.partition] = offset(e)
+		offsets[e.TopicPartition] = offset(e)
 	}
-	return w.gen.CommitOffsets(offsets)
+	return w.gen.Commit(offsets)
 }
 
 // bury writes refused deliveries to their table and topic. The topic may get
 // one twice, when the process is killed in between; the headers tell.
 func (w *writer) bury(ctx context.Context, rejected []refused) error {
-	err := w.wait.do(ctx, clickHouse, func(ctx context.Context) error {
+	err := w.store.do(ctx, func(ctx context.Context) error {
 		return w.store.insert(ctx, "rejected", deadLetters(rejected))
 	})
 	if err != nil {
 		return err
 	}
-	w.at("between dead letters")
-	letters := make([]message, len(rejected))
+	w.failpoint("between dead letters")
+	letters := make([]kafka.Message, len(rejected))
 	for i, r := range rejected {
-		letters[i] = message{key: r.key, value: r.value, headers: append(r.headers[:len(r.headers):len(r.headers)],
-			kafka.Header{Key: "apportion-code", Value: []byte(r.why.Code)},
-			kafka.Header{Key: "apportion-field", Value: []byte(r.why.Field)},
-			kafka.Header{Key: "apportion-message", Value: []byte(r.why.Message)},
-			kafka.Header{Key: "apportion-topic", Value: []byte(r.topic)},
-			kafka.Header{Key: "apportion-partition", Value: strconv.AppendInt(nil, int64(r.partition), 10)},
-			kafka.Header{Key: "apportion-offset", Value: strconv.AppendInt(nil, r.offset, 10)},
+		letters[i] = kafka.Message{Key: r.key, Value: r.value, Headers: append(r.headers[:len(r.headers):len(r.headers)],
+			schemas.Header{Key: "apportion-code", Value: []byte(r.why.Code)},
+			schemas.Header{Key: "apportion-field", Value: []byte(r.why.Field)},
+			schemas.Header{Key: "apportion-message", Value: []byte(r.why.Message)},
+			schemas.Header{Key: "apportion-topic", Value: []byte(r.Topic)},
+			schemas.Header{Key: "apportion-partition", Value: strconv.AppendInt(nil, int64(r.Partition), 10)},
+			schemas.Header{Key: "apportion-offset", Value: strconv.AppendInt(nil, r.offset, 10)},
 		)}
 	}
-	tooLarge, err := w.kafka.send(ctx, w.wait, w.cfg.TopicPrefix+schemas.TopicRejected, letters)
+	tooLarge, err := w.kafka.Send(ctx, w.cfg.TopicPrefix+schemas.TopicRejected, letters)
 	for _, i := range tooLarge {
 		w.log.Error("a refused delivery is too large for the dead letter topic; the table rejected has it",
-			"topic", rejected[i].topic, "partition", rejected[i].partition, "offset", rejected[i].offset)
+			"topic", rejected[i].Topic, "partition", rejected[i].Partition, "offset", rejected[i].offset)
 	}
 	return err
 }

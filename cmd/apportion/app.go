@@ -13,6 +13,7 @@ import (
 	"apportion/billing/export"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
 	"apportion/schemas/tables"
@@ -41,13 +42,12 @@ type app struct {
 	sources map[string]string // where each setting came from, by key
 	log     *slog.Logger
 
-	conn    driver.Conn // see clickhouse
-	opening sync.Mutex
-	parts   retry.Supervisor // of run, and aggregate by itself
-	// warnOfPassword is done once a command.
-	warnOfPassword sync.Once
-	shards         []driver.Conn // see openShards
-	closers        []func() error
+	conn        driver.Conn      // see clickhouse
+	opening     sync.Mutex       // of the two below
+	kafkaClient *kafka.Client    // see kafka
+	parts       retry.Supervisor // of run, and aggregate by itself
+	shards      []driver.Conn    // see openShards
+	closers     []func() error
 
 	// leftOut are the invoice files that could not be written, see writeFiles.
 	leftOut []*export.Refusal
@@ -71,7 +71,6 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 			return usageError{err}
 		}
 		a.log = newLogger(a.stderr, a.cfg)
-		slog.SetDefault(a.log)
 		a.parts.Log, a.parts.Permanent = a.log, isPermanent
 		if name := a.cfg.Time.ZoneData; name != "" {
 			data, err := readZoneData(name)
@@ -134,8 +133,23 @@ func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// kafka returns the client of Kafka, which the command's end closes, or says how to configure it.
+func (a *app) kafka() (*kafka.Client, error) {
+	a.opening.Lock()
+	defer a.opening.Unlock()
+	if a.kafkaClient == nil {
+		brokers, err := a.brokers()
+		if err != nil {
+			return nil, err
+		}
+		a.kafkaClient = kafka.NewClient(brokers, a.log)
+		a.closers = append(a.closers, a.kafkaClient.Close)
+	}
+	return a.kafkaClient, nil
+}
+
 // brokers returns the Kafka cluster, or says how to configure it.
-func (a *app) brokers() (brokers ingest.Brokers, err error) {
+func (a *app) brokers() (brokers kafka.Brokers, err error) {
 	k := a.cfg.Kafka
 	if len(k.Brokers) == 0 {
 		return brokers, notConfigured("Kafka", "kafka.brokers")
@@ -145,10 +159,10 @@ func (a *app) brokers() (brokers ingest.Brokers, err error) {
 		return brokers, usageError{err}
 	}
 	if k.SASL.Mechanism != "" {
-		if brokers.SASL, err = ingest.SASL(k.SASL.Mechanism, k.SASL.User, k.SASL.Password); err != nil {
+		if brokers.SASL, err = kafka.SASL(k.SASL.Mechanism, k.SASL.User, k.SASL.Password); err != nil {
 			return brokers, usagef("kafka.sasl: %w", err)
 		}
-		a.warnOfPassword.Do(func() { a.warnOfClearPassword() })
+		a.warnOfClearPassword()
 	}
 	return brokers, nil
 }

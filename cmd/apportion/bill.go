@@ -201,11 +201,11 @@ func (a *app) differences(ctx context.Context, conn driver.Conn, state registry.
 	if err != nil {
 		return nil, err
 	}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
-	all, err := ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn)
+	all, err := ingest.OtherTopics(ctx, client, conn, a.cfg.Kafka.TopicPrefix)
 	for _, p := range partitions {
 		all = append(all, p.Differences...)
 	}
@@ -215,13 +215,13 @@ func (a *app) differences(ctx context.Context, conn driver.Conn, state registry.
 // behind waits until what is on Kafka is taken in, and says what is not once the ledger has stood still for as long
 // as patience says (R22).
 func (a *app) behind(ctx context.Context, patience time.Duration) (partitions []string, err error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
-	lags, err := a.newIngester(brokers, false, newMetrics(), func(ingest.Progress) {}).Behind(ctx, patience)
+	lags, err := ingest.Behind(ctx, client, a.conn, a.cfg.Kafka.TopicPrefix, patience)
 	for _, l := range lags {
-		partitions = append(partitions, fmt.Sprintf("%s/%d: %d not read", l.Topic, l.Partition, l.Offsets))
+		partitions = append(partitions, fmt.Sprintf("%s: %d not read", l, l.Offsets))
 	}
 	return partitions, err
 }

@@ -10,7 +10,6 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/registry"
-	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 
@@ -101,11 +100,11 @@ func (a *app) registryUpTo(ctx context.Context, next int64) (registry.State, err
 
 func (a *app) foldRegistry(ctx context.Context, counts func(offset, arrivedMS int64) bool) (registry.State, error) {
 	var state registry.State
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return state, err
 	}
-	_, err = ingest.ReadLog(ctx, brokers, a.topic(schemas.TopicRegistry), 0, func(offset, arrivedMS int64, value []byte) error {
+	_, err = client.ReadLog(ctx, a.topic(schemas.TopicRegistry), 0, func(offset, arrivedMS int64, value []byte) error {
 		if counts(offset, arrivedMS) {
 			state, _ = state.Apply(offset, registry.DecodeCommand(value))
 		}

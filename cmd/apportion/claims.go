@@ -10,7 +10,7 @@ import (
 
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -33,11 +33,11 @@ func (l issueLog) At(offset int64) (registry.State, error) { return l.fold.at(of
 
 // Claim gives the commands, as many at once as Kafka takes, and writes what became of them to the tables.
 func (l issueLog) Claim(ctx context.Context, claims []registry.Command) (registry.State, error) {
-	brokers, err := l.a.brokers()
+	client, err := l.a.kafka()
 	if err != nil {
 		return registry.State{}, err
 	}
-	records := make([]ingest.LogRecord, len(claims))
+	records := make([]kafka.LogRecord, len(claims))
 	for n, c := range claims {
 		c.By, c.TimeMS = l.by, time.Now().UnixMilli()
 		if records[n].Value, err = json.Marshal(c); err != nil {
@@ -46,7 +46,7 @@ func (l issueLog) Claim(ctx context.Context, claims []registry.Command) (registr
 		records[n].Key = c.TenantID
 	}
 	l.a.at("before claim")
-	if _, err := ingest.AppendLog(ctx, brokers, l.a.topic(schemas.TopicRegistry), records...); err != nil {
+	if _, err := client.AppendLog(ctx, l.a.topic(schemas.TopicRegistry), records...); err != nil {
 		return registry.State{}, err
 	}
 	l.a.at("after claim")

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 
 	"github.com/spf13/cobra"
@@ -90,12 +90,12 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 // checkFile judges the deliveries of one file.
 func (a *app) checkFile(ctx context.Context, file string, refused func(line int64, why *schemas.Rejection)) (deliveries int64, err error) {
 	if file == "-" {
-		return ingest.Check(ctx, a.stdin, refused)
+		return kafka.Check(ctx, a.stdin, refused)
 	}
 	f, err := os.Open(file)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	return ingest.Check(ctx, f, refused)
+	return kafka.Check(ctx, f, refused)
 }

@@ -26,7 +26,9 @@ var layers = []struct {
 	why string
 }{
 	{"schemas/...", nil, "the contracts are the leaf that everybody may import"},
-	{"ingest", []string{"schemas/..."}, "ingest takes every delivery in, whatever billing makes of it later"},
+	{"ingest", []string{"ingest/kafka", "schemas/..."}, "ingest takes every delivery in, whatever billing makes of it later"},
+	{"ingest/kafka", []string{"schemas/..."}, "the client of Kafka hands records on and knows no table"},
+	{"ingest/kafka/kafkatest", []string{"ingest/kafka", "deploy/embedded/servicetest", "schemas/..."}, "tests of ingest and of its client share it"},
 	{"aggregate", []string{"schemas/..."}, "usage is measured by what the timelines say, not by rules of its own"},
 	{"aggregate/clickhouse", []string{"aggregate", "schemas/..."}, "SQL measures usage and knows nothing of invoices"},
 	{"billing/registry", []string{"schemas/..."}, "the registry decides commands from commands alone"},
@@ -49,18 +51,19 @@ var confined = []struct {
 	to   []string
 	why  string
 }{
-	{"github.com/segmentio/kafka-go", []string{"ingest", "cmd/apportion"}, "rules that know the broker cannot be tested without it"},
+	{"github.com/segmentio/kafka-go", []string{"ingest/kafka"}, "rules that know the broker cannot be tested without it"},
 	{"github.com/ClickHouse/clickhouse-go", []string{"schemas/tables/tablestest", "ingest", "aggregate/clickhouse", "billing/clickhouse", "cmd/apportion"}, "rules that know the database cannot be tested without it"},
-	{"github.com/twmb/franz-go", []string{"deploy/embedded"}, "it serves the embedded broker; clients use kafka-go, as against any other"},
+	{"github.com/twmb/franz-go", []string{"deploy/embedded", "ingest/kafka/kafkatest"}, "it serves the embedded broker; clients use kafka-go, as against any other, and tests what that lacks"},
 	{"github.com/ebitengine/purego", []string{"deploy/embedded"}, "only the child process that is ClickHouse loads a library"},
 	{"github.com/go-text/typesetting", []string{"billing/export/pdf/fonts"}, "a page asks for lines of text and does not care how glyphs are chosen"},
 	{"github.com/robfig/cron", []string{"cmd/apportion/..."}, "a billing run is a plain function of a period; when it runs is the program's business"},
 	{"github.com/parquet-go/parquet-go", []string{"cmd/apportion"}, "evidence streams from the database to a file, which only the program sees both of"},
 	{"github.com/xuri/excelize", []string{"billing/export"}, "it takes floats for numbers; only the file that knows which are exact may hand it any"},
 	{module + "schemas/tables/tablestest", nil, "only tests make databases that go when they end"},
+	{module + "ingest/kafka/kafkatest", nil, "only tests make topics of their own"},
 	{"database/sql", []string{"schemas/tables/...", "cmd/apportion"}, "only migrations need it; everything else speaks the native protocol"},
 	{"math/rand", []string{"schemas/retry"}, "the same events must give the same bytes (R23); only waiting is random"},
-	{"os", []string{"ingest", "billing/export", "deploy/embedded", "deploy/embedded/servicetest", "cmd/apportion/..."}, "what a rule depends on comes in as a value"},
+	{"os", []string{"billing/export", "deploy/embedded", "deploy/embedded/servicetest", "cmd/apportion/..."}, "what a rule depends on comes in as a value"},
 }
 
 // A word of Go source that some packages may not use.
@@ -71,7 +74,7 @@ var banned = []struct {
 	why  string
 }{
 	{regexp.MustCompile(`(^|\.)(float(32|64)|(Parse|Append|Format)Float|NewFromFloat\w*|(Inexact)?Float64)$`),
-		[]string{"schemas/...", "ingest", "aggregate/...", "billing/..."},
+		[]string{"schemas/...", "ingest/...", "aggregate/...", "billing/..."},
 		[]string{"billing/export/xlsx.go"}, // how wide columns are
 		"quantities and money are exact"},
 	{regexp.MustCompile(`^time\.(Now|Since|Until|Sleep|After|Tick|NewTimer|NewTicker|Local|LoadLocation)$`),

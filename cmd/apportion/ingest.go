@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,7 @@ type ingested struct {
 
 // ingest takes deliveries in until interrupted, or until caught up, and counts them by topic.
 func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*ingested, error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
-	ingester := a.newIngester(brokers, untilCaughtUp, metrics, func(p ingest.Progress) {
+	ingester := a.newIngester(client, untilCaughtUp, metrics, func(p ingest.Progress) {
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
 		}
@@ -99,11 +100,11 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 }
 
 // newIngester returns what takes deliveries in, on the connection that is open. It calls progress after each batch.
-func (a *app) newIngester(brokers ingest.Brokers, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
+func (a *app) newIngester(client *kafka.Client, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
 	cfg := ingest.DefaultConfig()
-	cfg.Brokers, cfg.TopicPrefix, cfg.Group = brokers, a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
+	cfg.TopicPrefix, cfg.Group = a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp
-	deps := ingest.Deps{ClickHouse: a.conn, Log: a.log, Progress: func(p ingest.Progress) {
+	deps := ingest.Deps{Kafka: client, ClickHouse: a.conn, Log: a.log, Progress: func(p ingest.Progress) {
 		m.observe(p)
 		progress(p)
 	}}

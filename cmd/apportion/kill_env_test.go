@@ -68,7 +68,7 @@ func victim() {
 	a.ingestTuning = func(cfg *ingest.Config, deps *ingest.Deps) {
 		cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = max(1, o.Rows), 4000, 10*time.Millisecond
 		cfg.SessionTimeout = sessionTime
-		deps.At = pass
+		deps.Failpoint = pass
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

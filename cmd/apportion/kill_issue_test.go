@@ -13,7 +13,7 @@ import (
 
 	"apportion/billing/registry"
 	"apportion/deploy/embedded/servicetest"
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
 
@@ -56,8 +56,10 @@ func priced(price int) string {
 // registry folds the command topic as it is now.
 func (s *scenario) registry() registry.State {
 	s.t.Helper()
+	client := kafka.NewClient(kafka.Brokers{Addrs: []string{s.kafka}}, nil)
+	defer client.Close()
 	var f registryFold
-	if _, err := ingest.ReadLog(s.t.Context(), ingest.Brokers{Addrs: []string{s.kafka}}, s.prefix+schemas.TopicRegistry, 0, f.apply); err != nil {
+	if _, err := client.ReadLog(s.t.Context(), s.prefix+schemas.TopicRegistry, 0, f.apply); err != nil {
 		s.t.Fatal(err)
 	}
 	return f.state

@@ -64,7 +64,7 @@ func points(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`\.at\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`\.failpoint\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
 			points = append(points, string(m[1]))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"apportion/billing/registry"
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/google/uuid"
@@ -32,18 +33,20 @@ the deliveries published again, and then accept the hole.`,
 func acceptedHoles(state registry.State) []ingest.Hole {
 	var holes []ingest.Hole
 	for _, h := range state.AcceptedHoles() {
-		holes = append(holes, ingest.Hole{Topic: h.Topic, Partition: int(h.Partition), OffsetRange: ingest.OffsetRange{First: h.First, Last: h.Last}})
+		holes = append(holes, ingest.Hole{
+			TopicPartition: kafka.TopicPartition{Topic: h.Topic, Partition: int(h.Partition)},
+			OffsetRange:    ingest.OffsetRange{First: h.First, Last: h.Last}})
 	}
 	return holes
 }
 
 // balances returns the balance of every partition, as far as holes in it are not accepted.
 func (a *app) balances(ctx context.Context, conn driver.Conn, state registry.State) ([]ingest.PartitionBalance, error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
-	kept, err := ingest.AllKept(ctx, brokers, a.cfg.Kafka.TopicPrefix)
+	kept, err := ingest.UsageBounds(ctx, client, a.cfg.Kafka.TopicPrefix)
 	if err != nil {
 		return nil, err
 	}

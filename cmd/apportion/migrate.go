@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas/tables"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -39,11 +39,11 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 			if err != nil {
 				return err
 			}
-			brokers, err := a.brokers()
+			client, err := a.kafka()
 			if err != nil {
 				return err
 			}
-			faults, unseen, err := a.topics(brokers).Check(ctx)
+			faults, unseen, err := client.CheckTopics(ctx, a.topics())
 			if err != nil {
 				return err
 			}
@@ -51,13 +51,13 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 				a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
 			}
 			result := struct {
-				Database string              `json:"database"`
-				Cluster  string              `json:"cluster,omitempty"`
-				Applied  []string            `json:"applied"`
-				Topics   []ingest.TopicFault `json:"topics"`
-				Unseen   []string            `json:"unseen"`
+				Database string             `json:"database"`
+				Cluster  string             `json:"cluster,omitempty"`
+				Applied  []string           `json:"applied"`
+				Topics   []kafka.TopicFault `json:"topics"`
+				Unseen   []string           `json:"unseen"`
 			}{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, append([]string{}, applied...),
-				append([]ingest.TopicFault{}, faults...), append([]string{}, unseen...)}
+				append([]kafka.TopicFault{}, faults...), append([]string{}, unseen...)}
 			err = a.print(result, func(w io.Writer) {
 				for _, name := range applied {
 					fmt.Fprintln(w, "applied", name)
@@ -92,15 +92,15 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 }
 
 // topics returns the topics as they are to be.
-func (a *app) topics(brokers ingest.Brokers) ingest.Topics {
+func (a *app) topics() kafka.Topics {
 	k := a.cfg.Kafka
-	return ingest.Topics{Brokers: brokers, Prefix: k.TopicPrefix, Partitions: k.Partitions, Retention: time.Duration(k.RetentionDays) * 24 * time.Hour}
+	return kafka.Topics{Prefix: k.TopicPrefix, Partitions: k.Partitions, Retention: time.Duration(k.RetentionDays) * 24 * time.Hour}
 }
 
 // migrate creates the topics, the database and the tables that are not there, and returns the names of the files
 // of tables that it applied.
 func (a *app) migrate(ctx context.Context) (applied []string, err error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.topics(brokers).Create(ctx); err != nil {
+	if err := client.CreateTopics(ctx, a.topics()); err != nil {
 		return nil, err
 	}
 

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 
 	"github.com/spf13/cobra"
 )
@@ -77,15 +77,14 @@ func (p published) finding() error {
 // publish writes the deliveries in the files to their topics, so many a second or, with 0, as fast as it goes.
 func (a *app) publish(ctx context.Context, files []string, perSecond int) (published, error) {
 	result := published{Topics: make(map[string]int64)}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return result, err
 	}
 	progress := a.progress("published", -1)
-	publisher := ingest.NewPublisher(brokers, a.cfg.Kafka.TopicPrefix, a.log, func(p ingest.Published) {
+	publisher := client.NewPublisher(a.cfg.Kafka.TopicPrefix, func(p kafka.Published) {
 		progress.set(result.Deliveries + p.Lines)
 	})
-	defer publisher.Close()
 	if perSecond > 0 {
 		publisher.Limit(perSecond)
 	}
@@ -108,13 +107,13 @@ func (a *app) publish(ctx context.Context, files []string, perSecond int) (publi
 	return result, nil
 }
 
-func (a *app) publishFile(ctx context.Context, publisher *ingest.Publisher, file string) (ingest.Published, error) {
+func (a *app) publishFile(ctx context.Context, publisher *kafka.Publisher, file string) (kafka.Published, error) {
 	if file == "-" {
 		return publisher.Publish(ctx, a.stdin)
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return ingest.Published{}, err
+		return kafka.Published{}, err
 	}
 	defer f.Close()
 	return publisher.Publish(ctx, f)

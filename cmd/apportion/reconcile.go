@@ -15,6 +15,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 
@@ -47,7 +48,7 @@ the month is signed (R24) is listed, of a tenant that is issued as it was found 
 				return err
 			}
 			report, err := a.aggregate(ctx)
-			if other := new(ingest.OtherLogError); errors.As(err, other) {
+			if other := new(kafka.OtherLogError); errors.As(err, other) {
 				// Whose usage it is follows from the registry, so there is nothing else to show.
 				r := newReconciliation()
 				r.OtherTopics = []string{other.Error()}
@@ -149,11 +150,11 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 	if r.Partitions, err = a.reconcilePartitions(ctx, state); err != nil {
 		return nil, err
 	}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
-	if r.OtherTopics, err = ingest.OtherTopics(ctx, brokers, a.cfg.Kafka.TopicPrefix, conn); err != nil {
+	if r.OtherTopics, err = ingest.OtherTopics(ctx, client, conn, a.cfg.Kafka.TopicPrefix); err != nil {
 		return nil, err
 	}
 	figures, pass, err := a.proved(ctx, conn, from, to)
@@ -222,7 +223,7 @@ func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date)
 
 // reconcilePartitions returns the balance of every topic partition, up to where it ends on Kafka.
 func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]partitionBalance, error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -231,34 +232,27 @@ func (a *app) reconcilePartitions(ctx context.Context, state registry.State) ([]
 		return nil, err
 	}
 	// Kafka is asked again, so that it is never behind the ledger.
-	ends, err := ingest.AllKept(ctx, brokers, a.cfg.Kafka.TopicPrefix)
+	ends, err := ingest.UsageBounds(ctx, client, a.cfg.Kafka.TopicPrefix)
 	if err != nil {
 		return nil, err
 	}
-	type partition struct {
-		topic  string
-		number int
-	}
-	published := map[partition]ingest.Kept{}
-	for _, e := range ends {
-		published[partition{e.Topic, e.Partition}] = e
-	}
 	all := []partitionBalance{}
 	add := func(b ingest.PartitionBalance) {
-		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped, Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences, holes: len(b.Holes)}
-		if kept, known := published[partition{b.Topic, b.Partition}]; known {
+		p := partitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped,
+			Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences, holes: len(b.Holes)}
+		if kept, known := ends[b.TopicPartition]; known {
 			notRead := max(0, kept.End-max(kept.First, b.Offsets.Last+1)) // what is deleted is a hole
 			p.Published, p.NotRead = &kept.End, &notRead
-			delete(published, partition{b.Topic, b.Partition})
+			delete(ends, b.TopicPartition)
 		}
 		all = append(all, p)
 	}
 	for _, b := range balances {
 		add(b)
 	}
-	for _, e := range ends { // of which nothing has been read
-		if _, left := published[partition{e.Topic, e.Partition}]; left && e.End > 0 {
-			add(ingest.PartitionBalance{Topic: e.Topic, Partition: e.Partition, Offsets: ingest.OffsetRange{First: 0, Last: -1}})
+	for p, kept := range ends { // of which nothing has been read
+		if kept.End > 0 {
+			add(ingest.PartitionBalance{TopicPartition: p, Offsets: ingest.OffsetRange{First: 0, Last: -1}})
 		}
 	}
 	slices.SortFunc(all, func(x, y partitionBalance) int {

@@ -7,7 +7,7 @@ import (
 
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 
@@ -59,14 +59,14 @@ func (f *registryFold) changed() civil.Month {
 
 // catchUp takes what the topic has by now.
 func (f *registryFold) catchUp(ctx context.Context, a *app) error {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return err
 	}
 	if err := a.sameRegistry(ctx); err != nil {
 		return err
 	}
-	f.next, err = ingest.ReadLog(ctx, brokers, a.topic(schemas.TopicRegistry), f.next, f.apply)
+	f.next, err = client.ReadLog(ctx, a.topic(schemas.TopicRegistry), f.next, f.apply)
 	return err
 }
 
@@ -79,11 +79,11 @@ func (a *app) followRegistry(ctx context.Context, f *registryFold, each func() e
 	if err := each(); err != nil {
 		return err
 	}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return err
 	}
-	_, err = ingest.TailLog(ctx, brokers, a.topic(schemas.TopicRegistry), f.next, func(offset, arrivedMS int64, value []byte) error {
+	_, err = client.TailLog(ctx, a.topic(schemas.TopicRegistry), f.next, func(offset, arrivedMS int64, value []byte) error {
 		if err := f.apply(offset, arrivedMS, value); err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func rehearse(state registry.State, c registry.Command) (registry.State, *outcom
 // giveCommands gives the commands that a plan makes of what stands, those that it does not refuse itself, and
 // waits for their verdicts, which go to registry_log.
 func (a *app) giveCommands(ctx context.Context, plan func(state registry.State, timeMS int64) []*outcome) ([]*outcome, error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (a *app) giveCommands(ctx context.Context, plan func(state registry.State, 
 		if err != nil {
 			return nil, err
 		}
-		offset, err := ingest.AppendLog(ctx, brokers, a.topic(schemas.TopicRegistry), ingest.LogRecord{Key: o.Tenant, Value: payload})
+		offset, err := client.AppendLog(ctx, a.topic(schemas.TopicRegistry), kafka.LogRecord{Key: o.Tenant, Value: payload})
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 
 	"github.com/spf13/cobra"
@@ -82,7 +82,7 @@ func (a *app) restoreRegistry(ctx context.Context) (written int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return 0, err
 	}
@@ -96,7 +96,7 @@ func (a *app) restoreRegistry(ctx context.Context) (written int, err error) {
 		}
 	}
 	topic := a.topic(schemas.TopicRegistry)
-	next, err := ingest.ReadLog(ctx, brokers, topic, 0, func(offset, _ int64, value []byte) error {
+	next, err := client.ReadLog(ctx, topic, 0, func(offset, _ int64, value []byte) error {
 		if offset < int64(len(kept)) && !bytes.Equal(kept[offset].Payload, value) {
 			return fmt.Errorf("%s has another command at offset %d than registry_log, so it is another log: delete the topic and run `apportion migrate`, if it has nothing that is needed, and then this again", topic, offset)
 		}
@@ -105,11 +105,11 @@ func (a *app) restoreRegistry(ctx context.Context) (written int, err error) {
 	if err != nil || next >= int64(len(kept)) {
 		return 0, err
 	}
-	var records []ingest.LogRecord
+	var records []kafka.LogRecord
 	for _, c := range kept[next:] {
-		records = append(records, ingest.LogRecord{Key: c.Tenant, Value: c.Payload})
+		records = append(records, kafka.LogRecord{Key: c.Tenant, Value: c.Payload})
 	}
-	last, err := ingest.AppendLog(ctx, brokers, topic, records...)
+	last, err := client.AppendLog(ctx, topic, records...)
 	if err == nil && last != int64(len(kept))-1 {
 		err = fmt.Errorf("somebody else wrote to %s meanwhile: its end is at %d and not at %d; delete the topic, run `apportion migrate`, and this again", topic, last, len(kept)-1)
 	}

@@ -3,12 +3,11 @@ package main
 import (
 	"context"
 
-	"apportion/ingest"
 	"apportion/schemas"
 )
 
 // sameRegistry makes sure that the command topic is the one that registry_log was written from, by the log's last
-// command; it is an [ingest.OtherLogError] otherwise. A command that has no connection to ClickHouse cannot tell.
+// command; it is an [kafka.OtherLogError] otherwise. A command that has no connection to ClickHouse cannot tell.
 func (a *app) sameRegistry(ctx context.Context) error {
 	if a.conn == nil {
 		return nil
@@ -17,9 +16,9 @@ func (a *app) sameRegistry(ctx context.Context) error {
 	if err != nil || offset < 0 {
 		return err
 	}
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return err
 	}
-	return ingest.SameLog(ctx, brokers, a.topic(schemas.TopicRegistry), offset, payload)
+	return client.SameLog(ctx, a.topic(schemas.TopicRegistry), offset, payload)
 }

@@ -94,7 +94,7 @@ const replayPage = 100
 // replay publishes those of the chosen dead letters again that would be accepted. All are chosen before the first
 // is published: those that come back, because an older version still takes deliveries in, are none of them.
 func (a *app) replay(ctx context.Context, filter ingest.RejectedFilter, limit int, dryRun bool) (*replayResult, error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +106,6 @@ func (a *app) replay(ctx context.Context, filter ingest.RejectedFilter, limit in
 	if err != nil {
 		return nil, err
 	}
-	publisher := ingest.NewPublisher(brokers, a.cfg.Kafka.TopicPrefix, a.log, nil)
-	defer publisher.Close()
 	result := &replayResult{DryRun: dryRun, Deliveries: []replayed{}}
 	for page := range slices.Chunk(records, replayPage) {
 		// One byte more than there may be is enough to refuse a value for its size.
@@ -126,7 +124,7 @@ func (a *app) replay(ctx context.Context, filter ingest.RejectedFilter, limit in
 			}
 		}
 		if !dryRun && len(good) > 0 {
-			if err := publisher.Replay(ctx, good); err != nil {
+			if err := ingest.Replay(ctx, client, good); err != nil {
 				return nil, fmt.Errorf("replaying: %w; %d deliveries were published, and it does no harm to replay them again", err, result.Replayed)
 			}
 		}

@@ -59,7 +59,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		}
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		group.Go(func() error { return a.parts.Run(ctx, part, run) })
 	}
 	if wanted("issue") { // the first, because its configuration may stop all
-		schedule, err := a.newSchedule(brokers, conn, metrics)
+		schedule, err := a.newSchedule(client, conn, metrics)
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 			if _, err := a.openShards(ctx); err != nil { // see ingest
 				return err
 			}
-			if err := a.newIngester(brokers, false, metrics, takenIn).Run(ctx); err != nil {
+			if err := a.newIngester(client, false, metrics, takenIn).Run(ctx); err != nil {
 				return retry.Permanent(err) // it waits by itself for what waiting can fix
 			}
 			return nil

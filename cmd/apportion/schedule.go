@@ -10,6 +10,7 @@ import (
 	"apportion/billing"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
@@ -22,7 +23,7 @@ import (
 // clock, so it keeps no state that a restart could lose.
 type schedule struct {
 	a         *app
-	brokers   ingest.Brokers
+	client    *kafka.Client
 	conn      driver.Conn
 	metrics   *metrics
 	timetable cron.Schedule
@@ -33,7 +34,7 @@ type schedule struct {
 }
 
 // newSchedule returns the schedule that is configured, or says what is to be configured.
-func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) (*schedule, error) {
+func (a *app) newSchedule(client *kafka.Client, conn driver.Conn, m *metrics) (*schedule, error) {
 	cfg := a.cfg.Schedule
 	if cfg.From == "" {
 		return nil, usagef("schedule.from is not set: give the first period that the schedule is to issue, such as 2026-10 (those before it are left to `apportion bill issue`), " +
@@ -48,7 +49,7 @@ func (a *app) newSchedule(brokers ingest.Brokers, conn driver.Conn, m *metrics) 
 		return nil, usagef("schedule.issue: %w", err)
 	}
 	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped, m.findings)
-	return &schedule{a: a, brokers: brokers, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
+	return &schedule{a: a, client: client, conn: conn, metrics: m, timetable: timetable, from: from, written: make(map[civil.Month]int)}, nil
 }
 
 // Run fires at once, for whatever was missed, and then by the timetable, until ctx is done.
@@ -108,7 +109,7 @@ func (s *schedule) fire(ctx context.Context, now int64) error {
 	stopped := map[schemas.Code]int{}
 	if len(due) > 0 {
 		// After a time that all was down, what arrived meanwhile is still on Kafka, and belongs on what is issued.
-		if err := s.a.newIngester(s.brokers, false, s.metrics, func(ingest.Progress) {}).AwaitCaughtUp(ctx); err != nil {
+		if err := ingest.AwaitCaughtUp(ctx, s.client, s.conn, s.a.cfg.Kafka.TopicPrefix); err != nil {
 			return err
 		}
 		if biller.Differences, err = s.a.differences(ctx, s.conn, s.registry.state); err != nil {

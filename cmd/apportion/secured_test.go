@@ -23,7 +23,7 @@ import (
 
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -195,7 +195,7 @@ func TestSecuredServers(t *testing.T) {
 	ca.issue(t, "client")
 	clickHouse := encrypt(t, startClickHouseWithUser(t, "metering", "gr4phite"), ca.server(t, "clickhouse.test"))
 
-	for i, mechanism := range ingest.SASLMechanisms {
+	for i, mechanism := range kafka.SASLMechanisms {
 		t.Run(mechanism, func(t *testing.T) {
 			kafka, err := embedded.StartKafka(embedded.Options{}, kfake.TLS(ca.server(t, "kafka.test")),
 				kfake.EnableSASL(), kfake.Superuser(mechanism, "ingest", "s3cret"))

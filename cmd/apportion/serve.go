@@ -52,7 +52,7 @@ is not ready either while a part of it has been failing for longer than a minute
 
 // serveHealth serves health, readiness and metrics until it is stopped.
 func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop func(), err error) {
-	brokers, err := a.brokers()
+	client, err := a.kafka()
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 	if err != nil {
 		return nil, fmt.Errorf("%w; set http.listen to an address that is free", err)
 	}
-	monitor := ingest.NewMonitor(brokers, a.cfg.Kafka.TopicPrefix, conn, a.log)
+	monitor := ingest.NewMonitor(client, conn, a.cfg.Kafka.TopicPrefix, a.log)
 	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
 	trouble := func() []string { return append(monitor.Trouble(), a.parts.Failing(time.Now())...) }
 	server := &http.Server{Handler: healthHandler(trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -17,7 +18,7 @@ import (
 // Readiness says why it is refused, and metrics have what an operator alerts on.
 func TestHealthAndMetrics(t *testing.T) {
 	m := newMetrics()
-	m.observe(ingest.Progress{Topic: "usage.agent.v1", Partition: 3, Accepted: 7, Rejected: 2, Inserting: 40 * time.Millisecond,
+	m.observe(ingest.Progress{TopicPartition: kafka.TopicPartition{Topic: "usage.agent.v1", Partition: 3}, Accepted: 7, Rejected: 2, Inserting: 40 * time.Millisecond,
 		Codes: map[schemas.Code]int{"missing_field": 2}})
 	var trouble []string
 	server := httptest.NewServer(healthHandler(func() []string { return trouble }, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})))

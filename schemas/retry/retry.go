@@ -89,7 +89,7 @@ func (s *Service) Do(ctx context.Context, try func(context.Context) error) error
 			return context.Cause(ctx)
 		case IsPermanent(err):
 			return unmarked(err)
-		case s.refused(err):
+		case s.Refuses(err):
 			return fmt.Errorf("%s and this program do not let each other in: %w; "+
 				"check the credentials and certificates configured", s.Name, err)
 		case time.Since(began) >= quiet:
@@ -103,7 +103,8 @@ func (s *Service) Do(ctx context.Context, try func(context.Context) error) error
 	}
 }
 
-func (s *Service) refused(err error) bool {
+// Refuses reports whether an error says that the service will never accept these credentials or certificates.
+func (s *Service) Refuses(err error) bool {
 	return errors.As(err, new(*tls.CertificateVerificationError)) || s.Refused != nil && s.Refused(err)
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"apportion/billing/export"
 	"apportion/billing/registry"
-	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -50,8 +50,8 @@ func notAddress(s string) bool {
 func outside(n, least, most int) bool { return n < least || n > most }
 
 func (k Kafka) rules() []rule {
-	mechanisms := strings.Join(ingest.SASLMechanisms, ", ")
-	known := k.SASL.Mechanism == "" || slices.Contains(ingest.SASLMechanisms, k.SASL.Mechanism)
+	mechanisms := strings.Join(kafka.SASLMechanisms, ", ")
+	known := k.SASL.Mechanism == "" || slices.Contains(kafka.SASLMechanisms, k.SASL.Mechanism)
 	return []rule{
 		{slices.ContainsFunc(k.Brokers, notAddress), "kafka.brokers", "be host:port, several separated by commas"},
 		{!topicPrefixRE.MatchString(k.TopicPrefix), "kafka.topicPrefix",

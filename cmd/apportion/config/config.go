@@ -12,6 +12,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest"
+	"apportion/ingest/kafka"
 )
 
 // Config is everything that can be configured. The yaml tags name the keys, in a file as they nest, elsewhere
@@ -43,7 +44,7 @@ type Kafka struct {
 
 // SASL says who we are for Kafka.
 type SASL struct {
-	Mechanism string `yaml:"mechanism"` // one of ingest.SASLMechanisms, or empty for none
+	Mechanism string `yaml:"mechanism"` // one of kafka.SASLMechanisms, or empty for none
 	User      string `yaml:"user"`
 	Password  string `yaml:"password" secret:"true"`
 }
@@ -131,8 +132,8 @@ func Default() Config {
 	cfg := Config{
 		Kafka: Kafka{
 			Group:         ingest.DefaultConfig().Group,
-			Partitions:    ingest.DefaultPartitions,
-			RetentionDays: ingest.DefaultRetentionDays,
+			Partitions:    kafka.DefaultPartitions,
+			RetentionDays: kafka.DefaultRetentionDays,
 		},
 		ClickHouse: ClickHouse{Database: "apportion", User: "default"},
 		Rules:      Rules{IVRPortFactor: 2, OpenSessionHours: 24, GraceDays: 3},

@@ -1,4 +1,4 @@
-package ingest
+package kafka_test
 
 import (
 	"slices"
@@ -6,34 +6,35 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas"
 )
 
 // Topics as Create makes them are as they must be, and each thing that could lose something is a fault.
-func TestCheckTopics(t *testing.T) { eachKafka(t, testCheckTopics) }
+func TestCheckTopics(t *testing.T) { kafkatest.Each(t, testCheckTopics) }
 
 func testCheckTopics(t *testing.T, broker string) {
-	made := newEnvOn(t, broker, 2)
-	topics := topicsOf(broker, made.prefix, 4)
-	if faults, unseen, err := topics.Check(t.Context()); err != nil || len(faults)+len(unseen) > 0 {
+	made := kafkatest.New(t, broker, 2)
+	client, topics := made.Client, kafkatest.Topics(made.Prefix, 4)
+	if faults, unseen, err := client.CheckTopics(t.Context(), topics); err != nil || len(faults)+len(unseen) > 0 {
 		t.Errorf("made as they must be: %v, %q, %v", faults, unseen, err)
 	}
 
 	topics.Prefix += "bad."
-	c := newCluster(at(broker))
-	defer c.close()
-	config := func(pairs ...string) (entries []kafka.ConfigEntry) {
+	c := &kafkago.Client{Addr: kafkago.TCP(broker), Transport: new(kafkago.Transport)}
+	config := func(pairs ...string) (entries []kafkago.ConfigEntry) {
 		for i := 0; i < len(pairs); i += 2 {
-			entries = append(entries, kafka.ConfigEntry{ConfigName: pairs[i], ConfigValue: pairs[i+1]})
+			entries = append(entries, kafkago.ConfigEntry{ConfigName: pairs[i], ConfigValue: pairs[i+1]})
 		}
 		return entries
 	}
-	large := strconv.Itoa(maxMessageBytes)
-	response, err := c.client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{
+	large := strconv.Itoa(kafka.MaxMessageBytes)
+	response, err := c.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{
 		{Topic: topics.Prefix + schemas.TopicRegistry, NumPartitions: 4, ReplicationFactor: 1,
 			ConfigEntries: config("cleanup.policy", "compact", "retention.ms", "1000", "retention.bytes", "1000000", "max.message.bytes", large)},
 		{Topic: topics.Prefix + schemas.TopicAgent, NumPartitions: 1, ReplicationFactor: 1,
@@ -51,10 +52,10 @@ func testCheckTopics(t *testing.T, broker string) {
 			t.Fatal(topic, err)
 		}
 	}
-	if err := topics.Create(t.Context()); err != nil {
+	if err := client.CreateTopics(t.Context(), topics); err != nil {
 		t.Fatal(err)
 	}
-	faults, unseen, err := topics.Check(t.Context())
+	faults, unseen, err := client.CheckTopics(t.Context(), topics)
 	if err != nil || len(unseen) > 0 {
 		t.Fatal(unseen, err)
 	}
@@ -86,8 +87,8 @@ func TestCheckTopicsUnseen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	topics := topicsOf(cluster.ListenAddrs()[0], "", 1)
-	if err := topics.Create(t.Context()); err != nil {
+	client, topics := kafkatest.Connect(t, kafka.Brokers{Addrs: cluster.ListenAddrs()}), kafkatest.Topics("", 1)
+	if err := client.CreateTopics(t.Context(), topics); err != nil {
 		t.Fatal(err)
 	}
 	cluster.ControlKey(int16(kmsg.DescribeConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
@@ -96,12 +97,12 @@ func TestCheckTopicsUnseen(t *testing.T) {
 		for _, of := range r.(*kmsg.DescribeConfigsRequest).Resources {
 			resource := kmsg.NewDescribeConfigsResponseResource()
 			resource.ResourceName, resource.ResourceType = of.ResourceName, of.ResourceType
-			resource.ErrorCode = int16(kafka.TopicAuthorizationFailed)
+			resource.ErrorCode = int16(kafkago.TopicAuthorizationFailed)
 			response.Resources = append(response.Resources, resource)
 		}
 		return response, nil, true
 	})
-	faults, unseen, err := topics.Check(t.Context())
+	faults, unseen, err := client.CheckTopics(t.Context(), topics)
 	if err != nil || len(faults) > 0 || len(unseen) != 5 || !strings.Contains(unseen[0], "Topic Authorization Failed") {
 		t.Errorf("the faults are %v, unseen is %q, %v", faults, unseen, err)
 	}

@@ -1,23 +1,31 @@
-package ingest
+package kafka
 
 import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
 // encoded is a batch as the library writes it.
-func encoded(t testing.TB, compression kafka.Compression, messages ...message) []byte {
+func encoded(t testing.TB, compression kafkago.Compression, messages ...Message) []byte {
 	t.Helper()
 	records := make([]protocol.Record, len(messages))
 	for i, m := range messages {
-		records[i] = protocol.Record{Key: protocol.NewBytes(m.key), Value: protocol.NewBytes(m.value), Headers: m.headers}
+		var headers []protocol.Header
+		for _, h := range m.Headers {
+			headers = append(headers, protocol.Header(h))
+		}
+		records[i] = protocol.Record{Key: protocol.NewBytes(m.Key), Value: protocol.NewBytes(m.Value), Headers: headers}
 	}
 	set := protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(compression), Records: protocol.NewRecordReader(records...)}
 	var b bytes.Buffer
@@ -30,9 +38,9 @@ func encoded(t testing.TB, compression kafka.Compression, messages ...message) [
 // FuzzRecords has batches damaged behind their checksum: reading ends, with
 // records within what was read or an error.
 func FuzzRecords(f *testing.F) {
-	batch := encoded(f, 0, message{key: []byte("k"), value: []byte("v"), headers: header("a", "b")}, message{}, message{value: []byte{}})
+	batch := encoded(f, 0, Message{Key: []byte("k"), Value: []byte("v"), Headers: []schemas.Header{{Key: "a", Value: []byte("b")}}}, Message{}, Message{Value: []byte{}})
 	f.Add(batch)
-	f.Add(encoded(f, 0, messagesOf(sessions(20)...)...))
+	f.Add(encoded(f, 0, slices.Repeat([]Message{{Key: []byte("k"), Value: bytes.Repeat([]byte("v"), 200)}}, 20)...))
 	f.Add(append(bytes.Clone(batch), batch[:70]...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) >= batchHeaderSize {
@@ -42,14 +50,14 @@ func FuzzRecords(f *testing.F) {
 				binary.BigEndian.PutUint32(data[17:], crc32.Checksum(data[21:size], castagnoli))
 			}
 		}
-		r := records{batches: data}
-		defer r.close()
+		r := Records{batches: data}
+		defer r.Close()
 		for {
-			got, err := r.read()
+			got, err := r.Read()
 			if got == nil || err != nil {
 				return
 			}
-			if len(got.key)+len(got.value) > 1<<30 {
+			if len(got.Key)+len(got.Value) > 1<<30 {
 				t.Fatal("more than was read")
 			}
 		}
@@ -58,25 +66,25 @@ func FuzzRecords(f *testing.F) {
 
 // TestRecords reads what the library wrote, from the middle on.
 func TestRecords(t *testing.T) {
-	for _, compression := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
-		data := encoded(t, compression, message{key: []byte("a")}, message{key: []byte("b"), value: []byte{}, headers: header("x", "y")}, message{value: []byte("c")})
-		r := records{batches: append(data, data[:30]...), from: 1, next: 1}
-		b, err := r.read()
-		if err != nil || b == nil || b.offset != 1 || string(b.key) != "b" || b.value == nil || len(b.value) != 0 ||
-			len(b.headers) != 1 || b.headers[0].Key != "x" || string(b.headers[0].Value) != "y" {
+	for _, compression := range []kafkago.Compression{0, kafkago.Gzip, kafkago.Snappy, kafkago.Lz4, kafkago.Zstd} {
+		data := encoded(t, compression, Message{Key: []byte("a")}, Message{Key: []byte("b"), Value: []byte{}, Headers: []schemas.Header{{Key: "x", Value: []byte("y")}}}, Message{Value: []byte("c")})
+		r := Records{batches: append(data, data[:30]...), from: 1, Next: 1}
+		b, err := r.Read()
+		if err != nil || b == nil || b.Offset != 1 || string(b.Key) != "b" || b.Value == nil || len(b.Value) != 0 ||
+			len(b.Headers) != 1 || b.Headers[0].Key != "x" || string(b.Headers[0].Value) != "y" {
 			t.Fatalf("%v: %+v %v", compression, b, err)
 		}
-		c, err := r.read()
-		if err != nil || c == nil || c.offset != 2 || c.key != nil || string(c.value) != "c" || len(c.headers) != 0 {
+		c, err := r.Read()
+		if err != nil || c == nil || c.Offset != 2 || c.Key != nil || string(c.Value) != "c" || len(c.Headers) != 0 {
 			t.Fatalf("%v: %+v %v", compression, c, err)
 		}
-		if end, err := r.read(); end != nil || err != nil || r.next != 3 {
-			t.Errorf("%v: after the last %+v %v, and %d is next", compression, end, err, r.next)
+		if end, err := r.Read(); end != nil || err != nil || r.Next != 3 {
+			t.Errorf("%v: after the last %+v %v, and %d is next", compression, end, err, r.Next)
 		}
-		r.close()
+		r.Close()
 		data[len(data)-1]++
-		broken := records{batches: data}
-		if got, err := broken.read(); err == nil {
+		broken := Records{batches: data}
+		if got, err := broken.Read(); err == nil {
 			t.Errorf("%v: a damaged batch gave %+v", compression, got)
 		}
 	}
@@ -95,10 +103,10 @@ func TestBatchThatInflatesTooFar(t *testing.T) {
 	if err := to.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := records{place: place{"usage.agent.v1", 3}, left: packed.Bytes()}
-	defer r.close()
+	r := Records{partition: TopicPartition{"usage.agent.v1", 3}, left: packed.Bytes()}
+	defer r.Close()
 	err := r.inflate(compress.Gzip)
-	if !isPermanent(err) || !strings.Contains(err.Error(), "usage.agent.v1/3 inflates to more than 134217728 bytes") {
+	if !retry.IsPermanent(err) || !strings.Contains(err.Error(), "usage.agent.v1/3 inflates to more than 134217728 bytes") {
 		t.Errorf("%v; want it refused", err)
 	}
 }

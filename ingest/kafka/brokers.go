@@ -1,14 +1,16 @@
-package ingest
+package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -19,6 +21,8 @@ type Brokers struct {
 	Addrs []string       // host:port; one is enough
 	TLS   *tls.Config    `json:"-"` // nil for connections in the clear
 	SASL  sasl.Mechanism `json:"-"` // nil for none; it holds a secret
+	// Dial, nil but in tests, opens the connections of all but consumer groups.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `json:"-"`
 }
 
 // String says what is awaited when the cluster is away.
@@ -49,10 +53,11 @@ const (
 )
 
 // transport is for requests, which are most of what is done.
-func (b Brokers) transport() *kafka.Transport {
-	return &kafka.Transport{
+func (b Brokers) transport() *kafkago.Transport {
+	return &kafkago.Transport{
 		ClientID:    clientID,
 		DialTimeout: dialTimeout,
+		Dial:        b.Dial,
 		TLS:         b.TLS,
 		SASL:        b.SASL,
 		// Requests go to the leader by this cache; stale, they fail and are repeated.
@@ -61,14 +66,13 @@ func (b Brokers) transport() *kafka.Transport {
 }
 
 // dialer is for the consumer group.
-func (b Brokers) dialer() *kafka.Dialer {
-	return &kafka.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, TLS: b.TLS, SASLMechanism: b.SASL}
+func (b Brokers) dialer() *kafkago.Dialer {
+	return &kafkago.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, TLS: b.TLS, SASLMechanism: b.SASL}
 }
 
-// notLetIn reports whether an error says that these credentials, or this certificate, will never do.
-func notLetIn(err error) bool {
-	var code kafka.Error
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &certificate) || errors.As(err, &code) &&
-		slices.Contains([]kafka.Error{kafka.SASLAuthenticationFailed, kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState}, code)
+// refused reports whether an error says that the cluster will never accept these credentials.
+func refused(err error) bool {
+	var code kafkago.Error
+	return errors.As(err, &code) && slices.Contains([]kafkago.Error{
+		kafkago.SASLAuthenticationFailed, kafkago.UnsupportedSASLMechanism, kafkago.IllegalSASLState}, code)
 }

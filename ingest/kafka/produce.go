@@ -1,4 +1,4 @@
-package ingest
+package kafka
 
 import (
 	"context"
@@ -7,22 +7,25 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"golang.org/x/sync/errgroup"
+
+	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
-// message is a record to be written. A nil key or value is null, which an
+// Message is a record to be written. A nil key or value is null, which an
 // empty one is not.
-type message struct {
-	key, value []byte
-	headers    []kafka.Header
+type Message struct {
+	Key, Value []byte
+	Headers    []schemas.Header
 }
 
 // size is at least what the message takes in a record batch.
-func (m *message) size() int {
+func (m *Message) size() int {
 	const overhead = 40
-	n := overhead + len(m.key) + len(m.value)
-	for _, h := range m.headers {
+	n := overhead + len(m.Key) + len(m.Value)
+	for _, h := range m.Headers {
 		n += overhead + len(h.Key) + len(h.Value)
 	}
 	return n
@@ -33,8 +36,8 @@ func (m *message) size() int {
 const maxRequestBytes = 900_000
 
 // requests cuts messages into runs that a broker takes at once by default, each of at least one.
-func requests(messages []message) iter.Seq[[]message] {
-	return func(yield func([]message) bool) {
+func requests(messages []Message) iter.Seq[[]Message] {
+	return func(yield func([]Message) bool) {
 		for len(messages) > 0 {
 			n, size := 1, messages[0].size()
 			for n < len(messages) && size+messages[n].size() <= maxRequestBytes {
@@ -49,43 +52,43 @@ func requests(messages []message) iter.Seq[[]message] {
 	}
 }
 
-// send writes messages to a topic, each to the partition that Java's producers
+// Send writes messages to a topic, each to the partition that Java's producers
 // would choose for its key, in order within a partition. It returns once all
 // replicas have them. A message may be written twice when an answer is lost.
 //
 // Messages that the broker refuses for their size are left out; their indexes
 // are returned.
-func (c *cluster) send(ctx context.Context, wait *waiter, topic string, messages []message) (tooLarge []int, err error) {
-	var places []place
-	err = wait.do(ctx, c.String(), func(ctx context.Context) (err error) {
-		places, err = c.partitions(ctx, topic)
+func (c *Client) Send(ctx context.Context, topic string, messages []Message) (tooLarge []int, err error) {
+	var partitions []TopicPartition
+	err = c.Do(ctx, func(ctx context.Context) (err error) {
+		partitions, err = c.Partitions(ctx, topic)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	numbers := make([]int, len(places))
-	for i, p := range places {
-		numbers[i] = p.partition
+	numbers := make([]int, len(partitions))
+	for i, p := range partitions {
+		numbers[i] = p.Partition
 	}
 	slices.Sort(numbers)
 	chosen := make(map[int][]int) // by partition, indexes of messages
 	for i := range messages {
-		p := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: messages[i].key}, numbers...)
+		p := kafkago.Murmur2Balancer{}.Balance(kafkago.Message{Key: messages[i].Key}, numbers...)
 		chosen[p] = append(chosen[p], i)
 	}
 	refused := make(chan int, len(messages))
 	group, ctx := errgroup.WithContext(ctx)
 	for partition, indexes := range chosen {
 		group.Go(func() error {
-			mine := make([]message, len(indexes))
+			mine := make([]Message, len(indexes))
 			for n, i := range indexes {
 				mine[n] = messages[i]
 			}
 			for request := range requests(mine) {
-				_, err := c.produce(ctx, wait, place{topic, partition}, request)
+				_, err := c.Produce(ctx, TopicPartition{topic, partition}, request)
 				switch {
-				case errors.Is(err, kafka.MessageSizeTooLarge) && len(request) == 1:
+				case errors.Is(err, kafkago.MessageSizeTooLarge) && len(request) == 1:
 					refused <- indexes[0]
 				case err != nil:
 					return err
@@ -105,39 +108,42 @@ func (c *cluster) send(ctx context.Context, wait *waiter, topic string, messages
 }
 
 // refusals are the broker's answers that repeating would not change.
-var refusals = []kafka.Error{
-	kafka.MessageSizeTooLarge,
-	kafka.RecordListTooLarge,
-	kafka.InvalidTopic,
-	kafka.InvalidTimestamp,
-	kafka.TopicAuthorizationFailed,
-	kafka.ClusterAuthorizationFailed,
-	kafka.PolicyViolation,
+var refusals = []kafkago.Error{
+	kafkago.MessageSizeTooLarge,
+	kafkago.RecordListTooLarge,
+	kafkago.InvalidTopic,
+	kafkago.InvalidTimestamp,
+	kafkago.TopicAuthorizationFailed,
+	kafkago.ClusterAuthorizationFailed,
+	kafkago.PolicyViolation,
 }
 
-// produce writes messages to a partition as one batch, all or none, and returns
+// Produce writes messages to a partition as one batch, all or none, and returns
 // the offset of the first.
-func (c *cluster) produce(ctx context.Context, wait *waiter, p place, messages []message) (first int64, err error) {
-	err = wait.do(ctx, c.String(), func(ctx context.Context) error {
-		records := make([]kafka.Record, len(messages))
+func (c *Client) Produce(ctx context.Context, p TopicPartition, messages []Message) (first int64, err error) {
+	err = c.Do(ctx, func(ctx context.Context) error {
+		records := make([]kafkago.Record, len(messages))
 		for i, m := range messages {
-			records[i] = kafka.Record{Key: kafka.NewBytes(m.key), Value: kafka.NewBytes(m.value), Headers: m.headers}
+			records[i] = kafkago.Record{Key: kafkago.NewBytes(m.Key), Value: kafkago.NewBytes(m.Value)}
+			for _, h := range m.Headers {
+				records[i].Headers = append(records[i].Headers, kafkago.Header(h))
+			}
 		}
-		response, err := c.client.Produce(ctx, &kafka.ProduceRequest{
-			Topic:        p.topic,
-			Partition:    p.partition,
-			RequiredAcks: kafka.RequireAll,
-			Compression:  kafka.Snappy,
-			Records:      kafka.NewRecordReader(records...),
+		response, err := c.client.Produce(ctx, &kafkago.ProduceRequest{
+			Topic:        p.Topic,
+			Partition:    p.Partition,
+			RequiredAcks: kafkago.RequireAll,
+			Compression:  kafkago.Snappy,
+			Records:      kafkago.NewRecordReader(records...),
 		})
 		if err == nil {
 			err = response.Error
 		}
 		if err != nil {
 			err = fmt.Errorf("writing to %s: %w", p, err)
-			var code kafka.Error
+			var code kafkago.Error
 			if errors.As(err, &code) && slices.Contains(refusals, code) {
-				return permanentError{err}
+				return retry.Permanent(err)
 			}
 			return err
 		}

@@ -1,4 +1,4 @@
-package ingest
+package kafka_test
 
 import (
 	"bytes"
@@ -10,90 +10,32 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"apportion/deploy/embedded/servicetest"
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas"
 )
 
-func TestLines(t *testing.T) {
-	long := strings.Repeat("x", maxLine)
-	for _, test := range []struct {
-		name, in string
-		want     []string // "!" for a line that is too long
-	}{
-		{"nothing", "", nil},
-		{"one", "a", []string{"a"}},
-		{"ended", "a\n", []string{"a"}},
-		{"empty lines", "\n\na\n\n", []string{"", "", "a", ""}},
-		{"only line feeds part", "a\r\nb\rc\u2028d\x00\n", []string{"a\r", "b\rc\u2028d\x00"}},
-		{"as long as may be", "a\n" + long + "\nb", []string{"a", long, "b"}},
-		{"too long", "a\n" + long + "y\nb", []string{"a", "!", "b"}},
-		{"far too long, at the end", "a\n" + long + long, []string{"a", "!"}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			if got := split(t, strings.NewReader(test.in)); !slices.Equal(got, test.want) {
-				t.Errorf("%d lines, not %d", len(got), len(test.want))
-			}
-		})
-	}
-}
-
-// TestLinesAnyhow splits as strings.Split does, however the bytes come in.
-func TestLinesAnyhow(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		in := rapid.StringMatching(`[ab\r\n]{0,40}`).Draw(t, "in")
-		want := strings.Split(in, "\n")
-		if want[len(want)-1] == "" {
-			want = want[:len(want)-1]
-		}
-		if got := split(t, iotest.OneByteReader(strings.NewReader(in))); !slices.Equal(got, want) {
-			t.Fatalf("%q became %q", in, got)
-		}
-	})
-}
-
-func split(t interface{ Fatal(...any) }, r io.Reader) (all []string) {
-	for lines := newLines(r); ; {
-		line, err := lines.next([]byte("before"))
-		switch {
-		case errors.Is(err, errLineTooLong):
-			all = append(all, "!")
-		case errors.Is(err, io.EOF):
-			if int(lines.number) != len(all) {
-				t.Fatal("counted", lines.number)
-			}
-			return all
-		case err != nil:
-			t.Fatal(err)
-		default:
-			all = append(all, strings.TrimPrefix(string(line), "before"))
-		}
-	}
-}
-
-func TestPublish(t *testing.T) { eachKafka(t, testPublish) }
+func TestPublish(t *testing.T) { kafkatest.Each(t, testPublish) }
 
 func testPublish(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 3)
+	e := kafkatest.New(t, broker, 3)
 	var in bytes.Buffer
 	big := `{"type":"ivr.session","tenantid":"acme","pad":"` + strings.Repeat("x", 3<<20) + `"}`
 	for i := range 1000 {
 		fmt.Fprintf(&in, `{"type":"ivr.session","tenantid":"t%d","n":%d}`+"\r\n", i%7, i)
 	}
-	in.WriteString("\n" + big + "\n{\n" + strings.Repeat("y", maxMessageBytes) + "\n" + session("acme", "a", 0))
+	in.WriteString("\n" + big + "\n{\n" + strings.Repeat("y", kafka.MaxMessageBytes) + "\n" + kafkatest.Session("acme", "a", 0))
 
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
 	z.Write(in.Bytes())
 	z.Close()
 
-	var last Published
-	p := NewPublisher(at(e.broker), e.prefix, nil, func(p Published) { last = p })
-	defer p.Close()
+	var last kafka.Published
+	p := e.Client.NewPublisher(e.Prefix, func(p kafka.Published) { last = p })
 	for range 2 {
 		in := bytes.NewReader(in.Bytes())
 		if last.Lines > 0 {
@@ -103,7 +45,7 @@ func testPublish(t *testing.T, broker string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if done.Lines != 1003 || done.Topics[e.prefix+schemas.TopicIVR] != 1001 || done.Topics[e.prefix+schemas.TopicAgent] != 2 ||
+		if done.Lines != 1003 || done.Topics[e.Prefix+schemas.TopicIVR] != 1001 || done.Topics[e.Prefix+schemas.TopicAgent] != 2 ||
 			!slices.Equal(done.LeftOut, []int64{1004}) {
 			t.Errorf("published %d lines, %v, left out %v", done.Lines, done.Topics, done.LeftOut)
 		}
@@ -115,7 +57,7 @@ func testPublish(t *testing.T, broker string) {
 	at := map[string]int{}   // by tenant, its partition
 	seen := map[string]int{} // by tenant, its last number
 	count := 0
-	for _, m := range e.read(schemas.TopicIVR) {
+	for _, m := range e.Read(schemas.TopicIVR) {
 		key := string(m.Key)
 		if partition, known := at[key]; known && partition != m.Partition {
 			t.Errorf("%s is on partitions %d and %d", key, partition, m.Partition)
@@ -137,21 +79,20 @@ func testPublish(t *testing.T, broker string) {
 	if count != 2 || len(seen) != 7 {
 		t.Errorf("%d large lines and %d tenants", count, len(seen))
 	}
-	for _, m := range e.read(schemas.TopicAgent) {
-		if v := string(m.Value); v == "{" && m.Key != nil || v != "{" && v != session("acme", "a", 0) {
+	for _, m := range e.Read(schemas.TopicAgent) {
+		if v := string(m.Value); v == "{" && m.Key != nil || v != "{" && v != kafkatest.Session("acme", "a", 0) {
 			t.Errorf("the topic of agent sessions has %q: %q", m.Key, m.Value)
 		}
 	}
 }
 
 func TestPublishInterrupted(t *testing.T) {
-	e := newEnv(t, 1)
+	e := kafkatest.New(t, servicetest.Kafka(t), 1)
 	ctx, stop := context.WithCancel(t.Context())
-	p := NewPublisher(at(e.broker), e.prefix, nil, func(Published) { stop() })
-	defer p.Close()
+	p := e.Client.NewPublisher(e.Prefix, func(kafka.Published) { stop() })
 	endless, w := io.Pipe()
 	go func() {
-		line := []byte(session("t", "a", 0) + "\n")
+		line := []byte(kafkatest.Session("t", "a", 0) + "\n")
 		for {
 			if _, err := w.Write(line); err != nil {
 				return
@@ -160,7 +101,7 @@ func TestPublishInterrupted(t *testing.T) {
 	}()
 	defer endless.Close()
 	ended := make(chan error)
-	var done Published
+	var done kafka.Published
 	go func() {
 		var err error
 		done, err = p.Publish(ctx, endless)
@@ -176,12 +117,11 @@ func TestPublishInterrupted(t *testing.T) {
 	}
 }
 
-func TestPublishWithoutTopics(t *testing.T) { eachKafka(t, testPublishWithoutTopics) }
+func TestPublishWithoutTopics(t *testing.T) { kafkatest.Each(t, testPublishWithoutTopics) }
 
 func testPublishWithoutTopics(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 1)
-	p := NewPublisher(at(e.broker), "absent.", nil, nil)
-	defer p.Close()
+	e := kafkatest.New(t, broker, 1)
+	p := e.Client.NewPublisher("absent.", nil)
 	_, err := p.Publish(t.Context(), strings.NewReader("{}"))
 	if err == nil || !strings.Contains(err.Error(), "run `apportion migrate`") {
 		t.Errorf("the error is %v", err)
@@ -190,13 +130,12 @@ func testPublishWithoutTopics(t *testing.T, broker string) {
 
 // A limit makes a steady load: 30 deliveries at 100 a second, in steps of 10, take two waits of a tenth of a second.
 func TestPublishLimit(t *testing.T) {
-	e := newEnv(t, 1)
-	p := NewPublisher(at(e.broker), e.prefix, nil, nil)
-	defer p.Close()
+	e := kafkatest.New(t, servicetest.Kafka(t), 1)
+	p := e.Client.NewPublisher(e.Prefix, nil)
 	p.Limit(100)
 	var lines []string
 	for i := range 30 {
-		lines = append(lines, session("acme", fmt.Sprint(i), 0))
+		lines = append(lines, kafkatest.Session("acme", fmt.Sprint(i), 0))
 	}
 	began := time.Now()
 	done, err := p.Publish(t.Context(), strings.NewReader(strings.Join(lines, "\n")))

@@ -1,4 +1,4 @@
-package ingest
+package kafka_test
 
 import (
 	"context"
@@ -14,14 +14,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"apportion/ingest/kafka"
+	"apportion/ingest/kafka/kafkatest"
 	"apportion/schemas"
 )
 
-func TestLog(t *testing.T) { eachKafka(t, testLog) }
+func TestLog(t *testing.T) { kafkatest.Each(t, testLog) }
 
 func testLog(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 4)
-	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
+	e := kafkatest.New(t, broker, 4)
+	topic := e.Prefix + schemas.TopicRegistry
 	var got []string
 	collect := func(offset, arrivedMS int64, value []byte) error {
 		if age := time.Since(time.UnixMilli(arrivedMS)); age < -time.Second || age > time.Hour {
@@ -31,45 +33,45 @@ func testLog(t *testing.T, broker string) {
 		return nil
 	}
 
-	next, err := ReadLog(t.Context(), brokers, topic, 0, collect)
+	next, err := e.Client.ReadLog(t.Context(), topic, 0, collect)
 	if err != nil || next != 0 || got != nil {
 		t.Fatalf("an empty log gives %d, %q, %v", next, got, err)
 	}
-	last, err := AppendLog(t.Context(), brokers, topic, LogRecord{"acme", []byte("a")}, LogRecord{"beta", []byte("b")}, LogRecord{"acme", []byte("c")})
+	last, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "acme", Value: []byte("a")}, kafka.LogRecord{Key: "beta", Value: []byte("b")}, kafka.LogRecord{Key: "acme", Value: []byte("c")})
 	if err != nil || last != 2 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
 	big := strings.Repeat("x", 12<<20)
-	if last, err = AppendLog(t.Context(), brokers, topic, LogRecord{"bolt", []byte(big)}); err != nil || last != 3 {
+	if last, err = e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "bolt", Value: []byte(big)}); err != nil || last != 3 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
-	next, err = ReadLog(t.Context(), brokers, topic, 1, collect)
+	next, err = e.Client.ReadLog(t.Context(), topic, 1, collect)
 	if err != nil || next != 4 || !slices.Equal(got, []string{"1=b", "2=c", "3=" + big}) {
 		t.Fatalf("read up to %d, %d records, %v", next, len(got), err)
 	}
 
-	if _, err = ReadLog(t.Context(), brokers, topic, 9, collect); err == nil || !errors.As(err, new(OtherLogError)) {
+	if _, err = e.Client.ReadLog(t.Context(), topic, 9, collect); err == nil || !errors.As(err, new(kafka.OtherLogError)) {
 		t.Errorf("read from after the end: %v", err)
 	}
-	noise := make([]byte, maxMessageBytes)
+	noise := make([]byte, kafka.MaxMessageBytes)
 	rand.NewChaCha8([32]byte{}).Read(noise)
-	if _, err = AppendLog(t.Context(), brokers, topic, LogRecord{"k", append(noise, noise...)}); err == nil || !strings.Contains(err.Error(), "too large") {
+	if _, err = e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: append(noise, noise...)}); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("appended too much: %v", err)
 	}
 	for _, err := range []error{
-		second(ReadLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
-		second(TailLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, 0, collect)),
-		second(AppendLog(t.Context(), brokers, e.prefix+schemas.TopicAgent, LogRecord{"k", []byte("v")})),
+		second(e.Client.ReadLog(t.Context(), e.Prefix+schemas.TopicAgent, 0, collect)),
+		second(e.Client.TailLog(t.Context(), e.Prefix+schemas.TopicAgent, 0, collect)),
+		second(e.Client.AppendLog(t.Context(), e.Prefix+schemas.TopicAgent, kafka.LogRecord{Key: "k", Value: []byte("v")})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "has 4 partitions, and must have 1") {
 			t.Errorf("a log of several partitions: %v", err)
 		}
 	}
-	if _, err = ReadLog(t.Context(), brokers, "absent", 0, collect); err == nil || !strings.Contains(err.Error(), "apportion migrate") {
+	if _, err = e.Client.ReadLog(t.Context(), "absent", 0, collect); err == nil || !strings.Contains(err.Error(), "has no topic absent") {
 		t.Errorf("read what is not there: %v", err)
 	}
 	broken := errors.New("broken")
-	next, err = ReadLog(t.Context(), brokers, topic, 0, func(offset, _ int64, _ []byte) error {
+	next, err = e.Client.ReadLog(t.Context(), topic, 0, func(offset, _ int64, _ []byte) error {
 		if offset == 2 {
 			return broken
 		}
@@ -82,11 +84,11 @@ func testLog(t *testing.T, broker string) {
 
 func second[T any](_ T, err error) error { return err }
 
-func TestTailLog(t *testing.T) { eachKafka(t, testTailLog) }
+func TestTailLog(t *testing.T) { kafkatest.Each(t, testTailLog) }
 
 func testTailLog(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 1)
-	brokers, topic := at(e.broker), e.prefix+schemas.TopicRegistry
+	e := kafkatest.New(t, broker, 1)
+	topic := e.Prefix + schemas.TopicRegistry
 	seen := make(chan string)
 	type end struct {
 		next int64
@@ -94,9 +96,9 @@ func testTailLog(t *testing.T, broker string) {
 	}
 	ended := make(chan end)
 	tail := func(ctx context.Context, from int64) {
-		next, err := TailLog(ctx, brokers, topic, from, func(_, _ int64, value []byte) error {
+		next, err := e.Client.TailLog(ctx, topic, from, func(_, _ int64, value []byte) error {
 			if string(value) == "stop" {
-				return ErrStop
+				return kafka.ErrStop
 			}
 			seen <- string(value)
 			return nil
@@ -104,7 +106,7 @@ func testTailLog(t *testing.T, broker string) {
 		ended <- end{next, err}
 	}
 	add := func(value string) {
-		if _, err := AppendLog(t.Context(), brokers, topic, LogRecord{"k", []byte(value)}); err != nil {
+		if _, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -132,9 +134,9 @@ func testTailLog(t *testing.T, broker string) {
 	go tail(t.Context(), 5)
 	add("more")
 	<-seen
-	e.addPartition(schemas.TopicRegistry)
+	e.AddPartition(schemas.TopicRegistry)
 	for {
-		e.produce(schemas.TopicRegistry, 0, message{value: []byte("more")})
+		e.Produce(schemas.TopicRegistry, 0, kafka.Message{Value: []byte("more")})
 		select {
 		case <-seen:
 			continue // the client looks at the partitions now and then
@@ -148,33 +150,33 @@ func testTailLog(t *testing.T, broker string) {
 }
 
 // A log that was made anew is not the one that was read, however long it is.
-func TestSameLog(t *testing.T) { eachKafka(t, testSameLog) }
+func TestSameLog(t *testing.T) { kafkatest.Each(t, testSameLog) }
 
 func testSameLog(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 1)
-	topic := e.prefix + schemas.TopicRegistry
+	e := kafkatest.New(t, broker, 1)
+	topic := e.Prefix + schemas.TopicRegistry
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := AppendLog(t.Context(), at(broker), topic, LogRecord{"k", []byte(value)}); err != nil {
+			if _, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	same := func(want string) {
 		t.Helper()
-		err := SameLog(t.Context(), at(broker), topic, 1, []byte("b"))
-		if want == "" && err != nil || want != "" && (!errors.As(err, new(OtherLogError)) || !strings.Contains(err.Error(), want)) {
+		err := e.Client.SameLog(t.Context(), topic, 1, []byte("b"))
+		if want == "" && err != nil || want != "" && (!errors.As(err, new(kafka.OtherLogError)) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("want %q, and got %v", want, err)
 		}
 	}
 	add("a", "b", "c")
 	same("")
-	e.deleteTopic(schemas.TopicRegistry)
-	e.createTopics(1)
+	e.DeleteTopic(schemas.TopicRegistry)
+	e.CreateTopics(1)
 	same("it was read up to offset 1, and has 0 records now")
 	add("x", "y", "z")
 	same("at offset 1 it has another record now")
-	e.deleteRecords(schemas.TopicRegistry, 2)
+	e.DeleteRecords(schemas.TopicRegistry, 2)
 	same("its records before offset 2 are gone")
 }
 
@@ -185,10 +187,10 @@ func TestTailLogMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	brokers := at(cluster.ListenAddrs()[0])
+	client := kafkatest.Connect(t, kafka.Brokers{Addrs: cluster.ListenAddrs()})
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := AppendLog(t.Context(), brokers, "log", LogRecord{"k", []byte(value)}); err != nil {
+			if _, err := client.AppendLog(t.Context(), "log", kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -196,7 +198,7 @@ func TestTailLogMadeAnew(t *testing.T) {
 	add("a", "b")
 	seen, ended := make(chan string, 10), make(chan error)
 	go func() {
-		_, err := TailLog(t.Context(), brokers, "log", 0, func(_, _ int64, value []byte) error {
+		_, err := client.TailLog(t.Context(), "log", 0, func(_, _ int64, value []byte) error {
 			seen <- string(value)
 			return nil
 		})
@@ -227,7 +229,7 @@ func TestTailLogMadeAnew(t *testing.T) {
 	}
 	add("x", "y", "z")
 	away.Store(false)
-	if err := <-ended; !errors.As(err, new(OtherLogError)) {
+	if err := <-ended; !errors.As(err, new(kafka.OtherLogError)) {
 		t.Errorf("it ended with %v", err)
 	}
 	if len(seen) > 0 {
@@ -235,21 +237,19 @@ func TestTailLogMadeAnew(t *testing.T) {
 	}
 }
 
-func TestCreateTopicsAgain(t *testing.T) { eachKafka(t, testCreateTopicsAgain) }
+func TestCreateTopicsAgain(t *testing.T) { kafkatest.Each(t, testCreateTopicsAgain) }
 
 func testCreateTopicsAgain(t *testing.T, broker string) {
-	e := newEnvOn(t, broker, 3)
-	if err := topicsOf(e.broker, e.prefix, 5).Create(t.Context()); err != nil {
+	e := kafkatest.New(t, broker, 3)
+	if err := e.Client.CreateTopics(t.Context(), kafkatest.Topics(e.Prefix, 5)); err != nil {
 		t.Fatal(err)
 	}
-	c := newCluster(at(e.broker))
-	defer c.close()
 	for topic, want := range map[string]int{
 		schemas.TopicAgent: 3, schemas.TopicIVR: 3, schemas.TopicConnect: 3, schemas.TopicRejected: 3, schemas.TopicRegistry: 1,
 	} {
-		places, err := c.partitions(t.Context(), e.prefix+topic)
-		if err != nil || len(places) != want {
-			t.Errorf("%s has %d partitions, %v", topic, len(places), err)
+		partitions, err := e.Client.Partitions(t.Context(), e.Prefix+topic)
+		if err != nil || len(partitions) != want {
+			t.Errorf("%s has %d partitions, %v", topic, len(partitions), err)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package ingest
+package kafka
 
 import (
 	"bufio"
@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -20,9 +19,8 @@ import (
 
 // Publisher writes deliveries from files to their topics.
 type Publisher struct {
+	client   *Client
 	prefix   string
-	kafka    *cluster
-	wait     *waiter
 	progress func(Published)
 	// A chunk of chunkLines is let go whenever the pace allows so many.
 	chunkLines int
@@ -41,16 +39,12 @@ type Published struct {
 	LeftOut []int64
 }
 
-// NewPublisher returns a Publisher to the cluster at the brokers. The log and
-// the progress callback may be nil.
-func NewPublisher(brokers Brokers, topicPrefix string, log *slog.Logger, progress func(Published)) *Publisher {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+// NewPublisher returns a Publisher to the topics with a prefix. The progress callback may be nil.
+func (c *Client) NewPublisher(topicPrefix string, progress func(Published)) *Publisher {
 	if progress == nil {
 		progress = func(Published) {}
 	}
-	return &Publisher{topicPrefix, newCluster(brokers), newWaiter(log), progress, maxChunkLines, rate.NewLimiter(rate.Inf, 0)}
+	return &Publisher{c, topicPrefix, progress, maxChunkLines, rate.NewLimiter(rate.Inf, 0)}
 }
 
 // Limit makes for a steady load of so many deliveries a second, at least 1, in
@@ -60,20 +54,17 @@ func (p *Publisher) Limit(perSecond int) {
 	p.pace = rate.NewLimiter(rate.Limit(perSecond), p.chunkLines)
 }
 
-// Close lets go of the connections.
-func (p *Publisher) Close() { p.kafka.close() }
-
 // chunk is as many lines as are under way at a time.
 type chunk struct {
 	buf      []byte               // the lines, to which messages point
 	count    int                  // of messages
-	messages map[string][]message // by topic
+	messages map[string][]Message // by topic
 	numbers  map[string][]int64   // their line numbers
 	tooLong  []int64              // numbers of lines left out
 }
 
 func newChunk() *chunk {
-	return &chunk{messages: make(map[string][]message), numbers: make(map[string][]int64)}
+	return &chunk{messages: make(map[string][]Message), numbers: make(map[string][]int64)}
 }
 
 func (c *chunk) reset() {
@@ -176,9 +167,9 @@ func (p *Publisher) route(c *chunk, line []byte, number int64) {
 	if !ok {
 		t = schemas.AgentSession
 	}
-	m := message{value: line}
+	m := Message{Value: line}
 	if tenant != "" {
-		m.key = []byte(tenant)
+		m.Key = []byte(tenant)
 	}
 	topic := p.prefix + t.Topic()
 	c.messages[topic] = append(c.messages[topic], m)
@@ -193,7 +184,7 @@ func (p *Publisher) write(ctx context.Context, c *chunk) (Published, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	for topic, messages := range c.messages {
 		group.Go(func() error {
-			tooLarge, err := p.kafka.send(ctx, p.wait, topic, messages)
+			tooLarge, err := p.client.Send(ctx, topic, messages)
 			if err != nil {
 				return err
 			}
@@ -205,7 +196,7 @@ func (p *Publisher) write(ctx context.Context, c *chunk) (Published, error) {
 					continue
 				}
 				done.Lines++
-				done.Bytes += int64(len(m.value))
+				done.Bytes += int64(len(m.Value))
 				done.Topics[topic]++
 			}
 			return nil
@@ -245,7 +236,7 @@ type lines struct {
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 256<<10)} }
 
 // maxLine leaves room in a record for its key and framing.
-const maxLine = maxMessageBytes - 64<<10
+const maxLine = MaxMessageBytes - 64<<10
 
 var errLineTooLong = errors.New("the line is too large for a Kafka record")
 

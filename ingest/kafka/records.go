@@ -1,4 +1,4 @@
-package ingest
+package kafka
 
 import (
 	"bytes"
@@ -8,23 +8,22 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"unsafe"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
-// record is one record of a partition.
-type record struct {
-	offset, timeMS int64
-	key, value     []byte // nil where null
-	headers        []schemas.Header
+// Record is one record of a partition.
+type Record struct {
+	Offset, TimeMS int64
+	Key, Value     []byte // nil where null
+	Headers        []schemas.Header
 }
 
 // fetchResponse is a [fetch.Response] that keeps the record batches as the
@@ -56,7 +55,9 @@ type fetchResponsePartition struct {
 // ApiKey makes a fetchResponse a protocol.Message.
 func (*fetchResponse) ApiKey() protocol.ApiKey { return protocol.Fetch }
 
-// In this program every fetch is answered by a fetchResponse.
+// The library finds the type of an answer in a table that the whole process has, by the kind of request alone, and
+// reads it unlocked. So every fetch of this program is answered by a fetchResponse, and the table is changed before
+// anything can send a request.
 func init() { protocol.Register(&fetch.Request{}, &fetchResponse{}) }
 
 // rawBatches are record batches as they came, in memory from buffers.
@@ -81,24 +82,25 @@ func (b *rawBatches) ReadFrom(r io.Reader) (int64, error) {
 // WriteTo is there because messages can be written, too.
 func (b *rawBatches) WriteTo(io.Writer) (int64, error) { return 0, errors.ErrUnsupported }
 
-// records reads what was fetched, one record after the other. Close it after
-// use.
-type records struct {
-	place
-	from    int64
-	next    int64 // the offset to fetch from next; it grows with each record
-	end     int64 // of the partition, as the broker had it
-	aborted abortedTransactions
+// Records reads what was fetched, one record after the other. Close it after use.
+type Records struct {
+	// Next is the offset to fetch from next; it grows with each record.
+	Next int64
+	// End is that of the partition, as the broker had it.
+	End int64
 
+	partition         TopicPartition
+	from              int64
+	aborted           abortedTransactions
 	fetched, inflated *[]byte // from buffers, or nil
 	batches           []byte  // those not begun yet
 	batch             batchHeader
 	left              []byte // of the batch that was begun
-	record            record
+	record            Record
 }
 
-// close gives the memory of the records back.
-func (r *records) close() {
+// Close gives the memory of the records back.
+func (r *Records) Close() {
 	for _, b := range []*[]byte{r.fetched, r.inflated} {
 		if b != nil {
 			buffers.Put(b)
@@ -107,15 +109,15 @@ func (r *records) close() {
 	r.fetched, r.inflated = nil, nil
 }
 
-// read returns the next record, or nil after the last. A record is valid until
+// Read returns the next record, or nil after the last. A record is valid until
 // the next call. Records of aborted transactions and those markers that end one
 // are passed over.
-func (r *records) read() (*record, error) {
+func (r *Records) Read() (*Record, error) {
 	for {
 		for len(r.left) == 0 {
 			if r.batch.size > 0 {
 				// Also past records that compaction took from the end of the batch.
-				r.next = max(r.next, r.batch.offset+int64(r.batch.lastDelta)+1)
+				r.Next = max(r.Next, r.batch.offset+int64(r.batch.lastDelta)+1)
 				r.batch.size = 0
 			}
 			more, err := r.begin()
@@ -124,11 +126,11 @@ func (r *records) read() (*record, error) {
 			}
 		}
 		if err := r.parse(); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", r.place, err)
+			return nil, fmt.Errorf("reading %s: %w", r.partition, err)
 		}
 		// A batch is given whole, also when the offset asked for lies within it.
-		if r.record.offset >= r.from {
-			r.next = r.record.offset + 1
+		if r.record.Offset >= r.from {
+			r.Next = r.record.Offset + 1
 			return &r.record, nil
 		}
 	}
@@ -161,7 +163,7 @@ var errCutOff = errors.New("a record is cut off")
 
 // begin goes to the next batch that has records to read. more is false after
 // the last; brokers may cut that one off.
-func (r *records) begin() (more bool, err error) {
+func (r *Records) begin() (more bool, err error) {
 	data := r.batches
 	if len(data) < batchHeaderSize {
 		return false, nil
@@ -171,11 +173,11 @@ func (r *records) begin() (more bool, err error) {
 		return false, nil
 	}
 	if magic := data[16]; magic != 2 || size < batchHeaderSize {
-		return false, permanentError{fmt.Errorf("%s has records in a format from before Kafka 0.11: have the topic written anew", r.place)}
+		return false, retry.Permanent(fmt.Errorf("%s has records in a format from before Kafka 0.11: have the topic written again", r.partition))
 	}
 	data, r.batches = data[:size], data[size:]
 	if crc32.Checksum(data[21:], castagnoli) != binary.BigEndian.Uint32(data[17:]) {
-		return false, fmt.Errorf("reading %s: the checksum of a batch is wrong", r.place)
+		return false, fmt.Errorf("reading %s: the checksum of a batch is wrong", r.partition)
 	}
 	r.batch = batchHeader{
 		size:       size,
@@ -193,7 +195,7 @@ func (r *records) begin() (more bool, err error) {
 	r.left = data[batchHeaderSize:]
 	if c := compress.Compression(r.batch.attributes & compressionBits); c != compress.None {
 		if err := r.inflate(c); err != nil {
-			return false, fmt.Errorf("reading %s: %w", r.place, err)
+			return false, fmt.Errorf("reading %s: %w", r.partition, err)
 		}
 	}
 	return true, nil
@@ -204,7 +206,7 @@ func (r *records) begin() (more bool, err error) {
 const maxInflated = 128 << 20
 
 // inflate decompresses the batch that was begun.
-func (r *records) inflate(c compress.Compression) error {
+func (r *Records) inflate(c compress.Compression) error {
 	codec := c.Codec()
 	if codec == nil {
 		return fmt.Errorf("compression %d is unknown", c)
@@ -222,12 +224,12 @@ func (r *records) inflate(c compress.Compression) error {
 		buf = buf[:len(buf)+n]
 		switch {
 		case len(buf) > maxInflated:
-			return permanentError{fmt.Errorf("the batch at offset %d of %s inflates to more than %d bytes: "+
+			return retry.Permanent(fmt.Errorf("the batch at offset %d of %s inflates to more than %d bytes: "+
 				"have its producer send smaller ones, and delete the records up to offset %d from the partition",
-				r.batch.offset, r.place, maxInflated, r.batch.offset+int64(r.batch.lastDelta))}
+				r.batch.offset, r.partition, maxInflated, r.batch.offset+int64(r.batch.lastDelta)))
 		case err == nil && n == 0:
 			if empty++; empty == 100 {
-				return fmt.Errorf("reading %s: %w", r.place, io.ErrNoProgress)
+				return fmt.Errorf("reading %s: %w", r.partition, io.ErrNoProgress)
 			}
 			continue
 		case err == nil:
@@ -243,7 +245,7 @@ func (r *records) inflate(c compress.Compression) error {
 }
 
 // parse reads the record at the beginning of what is left of the batch.
-func (r *records) parse() error {
+func (r *Records) parse() error {
 	size, left, ok := varint(r.left)
 	if !ok || size < 1 || size > int64(len(left)) {
 		return errCutOff
@@ -254,19 +256,21 @@ func (r *records) parse() error {
 	if r.batch.attributes&appendTime != 0 {
 		ms = r.batch.lastMS
 	}
-	r.record = record{
-		timeMS:  max(0, ms),
-		offset:  r.batch.offset + body.number(),
-		key:     body.bytes(),
-		value:   body.bytes(),
-		headers: r.record.headers[:0],
+	r.record = Record{
+		TimeMS:  max(0, ms),
+		Offset:  r.batch.offset + body.number(),
+		Key:     body.field(),
+		Value:   body.field(),
+		Headers: r.record.Headers[:0],
 	}
 	for range body.number() {
 		if body.broken {
 			break
 		}
-		name := body.bytes()
-		r.record.headers = append(r.record.headers, schemas.Header{Key: unsafe.String(unsafe.SliceData(name), len(name)), Value: body.bytes()})
+		name := body.field()
+		r.record.Headers = append(r.record.Headers, schemas.Header{
+			Key: unsafe.String(unsafe.SliceData(name), len(name)), Value: body.field(),
+		})
 	}
 	if body.broken {
 		return errCutOff
@@ -287,8 +291,8 @@ func (f *fields) number() int64 {
 	return n
 }
 
-// bytes returns nil where it is null.
-func (f *fields) bytes() []byte {
+// field returns nil where it is null.
+func (f *fields) field() []byte {
 	n := f.number()
 	if n < 0 {
 		return nil
@@ -344,13 +348,4 @@ func (a *abortedTransactions) openUpTo(offset int64) {
 		a.open[t.ProducerID] = true
 		return true
 	})
-}
-
-// headersOf copies headers, for the library to send on.
-func headersOf(headers []schemas.Header) []kafka.Header {
-	copied := make([]kafka.Header, len(headers))
-	for i, h := range headers {
-		copied[i] = kafka.Header{Key: strings.Clone(h.Key), Value: bytes.Clone(h.Value)}
-	}
-	return copied
 }

@@ -1,20 +1,20 @@
-package ingest
+package kafka
 
 import (
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"apportion/schemas"
+	"apportion/schemas/retry"
 )
 
 // DefaultPartitions is how many partitions a new topic gets.
@@ -23,15 +23,14 @@ const DefaultPartitions = 4
 // DefaultRetentionDays is for how many days a usage topic keeps its records.
 const DefaultRetentionDays = 90
 
-// maxMessageBytes is the greatest record that our topics take. It is far above
+// MaxMessageBytes is the greatest record that our topics take. It is far above
 // what the event contract accepts, so that a delivery that is too large can
 // still be published, refused and kept whole.
-const maxMessageBytes = 16 << 20
+const MaxMessageBytes = 16 << 20
 
 // Topics are the topics of the event contract, as they are to be on a cluster.
 type Topics struct {
-	Brokers Brokers
-	Prefix  string // before every name
+	Prefix string // before every name
 	// Partitions is how many a new topic gets; the registry's has one, whatever is asked for.
 	Partitions int
 	// Retention is how long a usage topic keeps its records: what is not taken in by then is lost.
@@ -72,43 +71,40 @@ func (t Topics) all() []topic {
 	kept := is("cleanup.policy", "delete")
 	all := []topic{
 		// A dead letter has the reason on top of what a delivery has.
-		{t.Prefix + schemas.TopicRejected, t.Partitions, false, []topicConfig{kept, atLeast("max.message.bytes", maxMessageBytes+1<<20)}},
+		{t.Prefix + schemas.TopicRejected, t.Partitions, false, []topicConfig{kept, atLeast("max.message.bytes", MaxMessageBytes+1<<20)}},
 		{t.Prefix + schemas.TopicRegistry, 1, true, []topicConfig{kept, is("retention.ms", forEver), is("retention.bytes", forEver),
-			atLeast("max.message.bytes", maxMessageBytes)}},
+			atLeast("max.message.bytes", MaxMessageBytes)}},
 	}
 	for _, typ := range schemas.Types {
 		all = append(all, topic{t.Prefix + typ.Topic(), t.Partitions, false, []topicConfig{kept, atLeast("retention.ms", t.Retention.Milliseconds()),
-			is("retention.bytes", forEver), atLeast("max.message.bytes", maxMessageBytes)}})
+			is("retention.bytes", forEver), atLeast("max.message.bytes", MaxMessageBytes)}})
 	}
 	return all
 }
 
-// Create creates those that do not exist yet, and leaves the others as they are.
-func (t Topics) Create(ctx context.Context) error {
-	c := newCluster(t.Brokers)
-	defer c.close()
-
-	var wanted []kafka.TopicConfig
-	for _, topic := range t.all() {
-		of := kafka.TopicConfig{Topic: topic.name, NumPartitions: topic.partitions, ReplicationFactor: -1} // the cluster's default
+// CreateTopics creates those that do not exist yet, and leaves the others as they are.
+func (c *Client) CreateTopics(ctx context.Context, topics Topics) error {
+	var wanted []kafkago.TopicConfig
+	for _, topic := range topics.all() {
+		of := kafkago.TopicConfig{Topic: topic.name, NumPartitions: topic.partitions, ReplicationFactor: -1} // the cluster's default
 		for _, config := range topic.configs {
-			of.ConfigEntries = append(of.ConfigEntries, kafka.ConfigEntry{ConfigName: config.name, ConfigValue: config.value})
+			of.ConfigEntries = append(of.ConfigEntries, kafkago.ConfigEntry{ConfigName: config.name, ConfigValue: config.value})
 		}
 		wanted = append(wanted, of)
 	}
-	return newWaiter(slog.Default()).do(ctx, c.String(), func(ctx context.Context) error {
-		response, err := c.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: wanted})
+	return c.Do(ctx, func(ctx context.Context) error {
+		response, err := c.client.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: wanted})
 		if err != nil {
 			return err
 		}
 		for topic, err := range response.Errors {
-			var code kafka.Error
+			var code kafkago.Error
 			switch {
-			case err == nil, errors.Is(err, kafka.TopicAlreadyExists):
+			case err == nil, errors.Is(err, kafkago.TopicAlreadyExists):
 			case errors.As(err, &code) && code.Temporary():
 				return err
 			default:
-				return permanentError{fmt.Errorf("creating topic %s: %w", topic, err)}
+				return retry.Permanent(fmt.Errorf("creating topic %s: %w", topic, err))
 			}
 		}
 		return nil
@@ -132,21 +128,19 @@ func (f TopicFault) String() string {
 // every broker at once.
 const checkTimeout = 15 * time.Second
 
-// Check compares the topics with what they need. It returns also, in words, what Kafka does not let be seen, such as
+// CheckTopics compares the topics with what they need. It returns also, in words, what Kafka does not let be seen, such as
 // to users who may not ask for it.
-func (t Topics) Check(ctx context.Context) (faults []TopicFault, unseen []string, err error) {
-	c := newCluster(t.Brokers)
-	defer c.close()
+func (c *Client) CheckTopics(ctx context.Context, topics Topics) (faults []TopicFault, unseen []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
-		if faults, unseen, err = c.checkTopics(ctx, t.all()); err == nil {
+	for delay := retry.FirstDelay; ; delay = min(2*delay, retry.LastDelay) {
+		if faults, unseen, err = c.checkTopics(ctx, topics.all()); err == nil {
 			break
 		}
-		if notLetIn(err) {
+		if c.service.Refuses(err) {
 			return nil, nil, err
 		}
-		if !sleep(ctx, delay) {
+		if !retry.Sleep(ctx, delay) {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return nil, nil, context.Cause(ctx)
 			}
@@ -157,24 +151,24 @@ func (t Topics) Check(ctx context.Context) (faults []TopicFault, unseen []string
 	return faults, unseen, nil
 }
 
-func (c *cluster) checkTopics(ctx context.Context, topics []topic) (faults []TopicFault, unseen []string, err error) {
-	request := &kafka.DescribeConfigsRequest{}
+func (c *Client) checkTopics(ctx context.Context, topics []topic) (faults []TopicFault, unseen []string, err error) {
+	request := &kafkago.DescribeConfigsRequest{}
 	byName := make(map[string]topic)
 	for _, t := range topics {
 		byName[t.name] = t
-		of := kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: t.name}
+		of := kafkago.DescribeConfigRequestResource{ResourceType: kafkago.ResourceTypeTopic, ResourceName: t.name}
 		for _, config := range t.configs {
 			of.ConfigNames = append(of.ConfigNames, config.name)
 		}
 		request.Resources = append(request.Resources, of)
 	}
-	places, err := c.partitions(ctx, slices.Collect(maps.Keys(byName))...)
+	all, err := c.Partitions(ctx, slices.Collect(maps.Keys(byName))...)
 	if err != nil {
 		return nil, nil, err
 	}
 	partitions := make(map[string]int)
-	for _, p := range places {
-		partitions[p.topic]++
+	for _, p := range all {
+		partitions[p.Topic]++
 	}
 	for _, t := range topics {
 		if n := partitions[t.name]; t.registry && n != 1 { // deliveries may be on any number
@@ -186,7 +180,7 @@ func (c *cluster) checkTopics(ctx context.Context, topics []topic) (faults []Top
 		return nil, nil, err
 	}
 	for _, r := range response.Resources {
-		var code kafka.Error
+		var code kafkago.Error
 		if errors.As(r.Error, &code) && code.Temporary() {
 			return nil, nil, r.Error
 		}
@@ -205,7 +199,7 @@ func (c *cluster) checkTopics(ctx context.Context, topics []topic) (faults []Top
 			case !config.meets(value):
 				faults = append(faults, TopicFault{r.ResourceName, config.name, value, config.needed,
 					fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics --entity-name %s --add-config %s=%s",
-						strings.Join(c.Addrs, ","), r.ResourceName, config.name, config.value)})
+						strings.Join(c.brokers.Addrs, ","), r.ResourceName, config.name, config.value)})
 			}
 		}
 	}

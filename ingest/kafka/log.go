@@ -1,0 +1,212 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"apportion/schemas/retry"
+)
+
+// ErrStop, returned by the callback of ReadLog or TailLog, ends the reading
+// before the record that it was called for, without an error.
+var ErrStop = errors.New("stop reading")
+
+// ReadLog reads a log, which is the only partition of the topic, from an offset to the end that it has when the call
+// begins. It hands each value, null as nil, to the callback, with its offset and Kafka timestamp in UTC epoch
+// milliseconds, and returns the offset to go on from. While Kafka is away it waits. An error of the callback ends it,
+// and is returned.
+func (c *Client) ReadLog(ctx context.Context, topic string, from int64, visit LogVisitor) (next int64, err error) {
+	return c.readLog(ctx, topic, from, false, visit)
+}
+
+// TailLog is ReadLog that goes on, waiting for more, until ctx is done, which is no error, or the callback ends it.
+func (c *Client) TailLog(ctx context.Context, topic string, from int64, visit LogVisitor) (next int64, err error) {
+	return c.readLog(ctx, topic, from, true, visit)
+}
+
+// LogVisitor is called with each record of a log.
+type LogVisitor func(offset, arrivedMS int64, value []byte) error
+
+// logFetchBytes is how much of a log to fetch at a time.
+const logFetchBytes = 1 << 20
+
+func (c *Client) readLog(ctx context.Context, topic string, from int64, tail bool, visit LogVisitor) (next int64, err error) {
+	p := TopicPartition{topic, 0}
+	next = from
+	var b Bounds
+	var last readRecord // that was handed on
+	var disturbed bool  // Kafka refused something: it may be another topic now
+	err = c.Do(ctx, func(ctx context.Context) (err error) {
+		b, err = c.logBounds(ctx, p, from)
+		return err
+	})
+	for err == nil && (tail || next < b.End) {
+		err = c.Do(ctx, func(ctx context.Context) error {
+			if disturbed && next > from {
+				if err := c.sameLog(ctx, p, last); err != nil {
+					return err
+				}
+			}
+			whole := false
+			after, err := c.Visit(ctx, p, next, logFetchBytes, MaxWait, func(r *Record) error {
+				if !whole { // the topic may have gained partitions meanwhile
+					if err := c.checkLog(ctx, topic); err != nil {
+						return err
+					}
+					whole = true
+				}
+				if !tail && r.Offset >= b.End {
+					return retry.Permanent(ErrStop)
+				}
+				value := bytes.Clone(r.Value)
+				if err := visit(r.Offset, r.TimeMS, value); err != nil {
+					return retry.Permanent(err)
+				}
+				next, last = r.Offset+1, readRecord{r.Offset, value}
+				return nil
+			})
+			disturbed = err != nil
+			if err == nil {
+				next = after
+			}
+			if errors.Is(err, kafkago.OffsetOutOfRange) {
+				_, err = c.logBounds(ctx, p, next)
+			}
+			return err
+		})
+	}
+	if errors.Is(err, ErrStop) || tail && ctx.Err() != nil {
+		return next, nil
+	}
+	return next, err
+}
+
+// logBounds returns the bounds of a log and makes sure that the offset is one
+// to read from. A log is a fold's only source: with a part of it missing there
+// is no going on.
+func (c *Client) logBounds(ctx context.Context, p TopicPartition, from int64) (Bounds, error) {
+	if err := c.checkLog(ctx, p.Topic); err != nil {
+		return Bounds{}, err
+	}
+	all, err := c.Bounds(ctx, p)
+	if err != nil {
+		return Bounds{}, err
+	}
+	b := all[p]
+	switch {
+	case from < b.First:
+		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); %s", p, from, b.First-1, fillAgain)
+	case from > b.End:
+		err = OtherLogError{p.Topic, fmt.Sprintf("it was read up to offset %d, and has %d records now", from-1, b.End)}
+	default:
+		return b, nil
+	}
+	return Bounds{}, retry.Permanent(err)
+}
+
+// readRecord is a record that was read from a log.
+type readRecord struct {
+	offset int64
+	value  []byte
+}
+
+// OtherLogError says that a log is not the one that was read before.
+type OtherLogError struct{ topic, what string }
+
+func (e OtherLogError) Error() string {
+	return fmt.Sprintf("%s is not the topic that was read before: %s. It was made anew, cut or replaced, or belongs to another Kafka, "+
+		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database; or, if the topic was lost, "+
+		"write it again with `apportion registry restore`",
+		e.topic, e.what)
+}
+
+// SameLog returns an [OtherLogError] unless a log has, at an offset, the value that was read from it before. While
+// Kafka is away it waits.
+func (c *Client) SameLog(ctx context.Context, topic string, offset int64, value []byte) error {
+	return c.Do(ctx, func(ctx context.Context) error {
+		if err := c.checkLog(ctx, topic); err != nil {
+			return err
+		}
+		return c.sameLog(ctx, TopicPartition{topic, 0}, readRecord{offset, value})
+	})
+}
+
+func (c *Client) sameLog(ctx context.Context, p TopicPartition, had readRecord) error {
+	other := func(format string, args ...any) error {
+		return retry.Permanent(OtherLogError{p.Topic, fmt.Sprintf(format, args...)})
+	}
+	all, err := c.Bounds(ctx, p)
+	if err != nil {
+		return err
+	}
+	switch b := all[p]; {
+	case had.offset >= b.End:
+		return other("it was read up to offset %d, and has %d records now", had.offset, b.End)
+	case had.offset < b.First:
+		return other("its records before offset %d are gone", b.First)
+	}
+	found := errors.New("found")
+	same := false
+	_, err = c.Visit(ctx, p, had.offset, 1, 0, func(r *Record) error {
+		same = r.Offset == had.offset && bytes.Equal(r.Value, had.value)
+		return found
+	})
+	switch {
+	case err != nil && err != found:
+		return err
+	case !same:
+		return other("at offset %d it has another record now", had.offset)
+	}
+	return nil
+}
+
+// checkLog makes sure that a log is the whole of its topic.
+func (c *Client) checkLog(ctx context.Context, topic string) error {
+	partitions, err := c.Partitions(ctx, topic)
+	if err == nil && len(partitions) > 1 {
+		err = retry.Permanent(fmt.Errorf("%s has %d partitions, and must have 1: %s", topic, len(partitions), onePartition))
+	}
+	return err
+}
+
+// LogRecord is a record to be appended to a log.
+type LogRecord struct {
+	Key   string
+	Value []byte
+}
+
+// AppendLog writes records to the end of a log, which is the only
+// partition of the topic, in order, and returns the offset of the last of them. While Kafka is
+// away it waits. When it fails, the first of them may have been written; and when
+// an answer of Kafka is lost some may be written a second time: a reader must
+// recognise what it has had.
+func (c *Client) AppendLog(ctx context.Context, topic string, records ...LogRecord) (last int64, err error) {
+	if len(records) == 0 {
+		return 0, errors.New("there is nothing to append")
+	}
+	err = c.Do(ctx, func(ctx context.Context) error {
+		return c.checkLog(ctx, topic)
+	})
+	if err != nil {
+		return 0, err
+	}
+	messages := make([]Message, len(records))
+	for i, r := range records {
+		messages[i] = Message{Key: []byte(r.Key), Value: r.Value}
+	}
+	for request := range requests(messages) {
+		first, err := c.Produce(ctx, TopicPartition{topic, 0}, request)
+		if errors.Is(err, kafkago.MessageSizeTooLarge) {
+			return 0, fmt.Errorf("a record of %d bytes is too large for %s; raise its max.message.bytes: %w", len(request[0].Value), topic, err)
+		}
+		if err != nil {
+			return 0, err
+		}
+		last = first + int64(len(request)) - 1
+	}
+	return last, nil
+}

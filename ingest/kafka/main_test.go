@@ -1,0 +1,9 @@
+package kafka_test
+
+import (
+	"testing"
+
+	"apportion/deploy/embedded/servicetest"
+)
+
+func TestMain(m *testing.M) { servicetest.Main(m) }
