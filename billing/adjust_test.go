@@ -142,7 +142,7 @@ func TestClaimThatIsAlwaysLost(t *testing.T) {
 		period++
 		chain := s.ledger.chain("acme")
 		other := registry.Command{ID: uuid.NewString(), Source: "test", TenantID: "acme", Command: registry.ClaimIssue, Period: period,
-			Claim: registry.Claim{Seq: len(chain) + 1, Basis: fmt.Appendf(nil, `{"rules":%q,"tzVersion":%q,"registryOffset":1,"pass":"1","issueDate":"2026-10-04"}`, billing.DefaultRules(), civil.Edition())}}
+			Claim: registry.Claim{Seq: len(chain) + 1, Basis: fmt.Appendf(nil, `{"rules":%s,"tzVersion":%q,"registryOffset":1,"pass":"1","issueDate":"2026-10-04"}`, billing.DefaultRules().JSON(), civil.Edition())}}
 		other.Claim.LinesHash, _ = billing.HashLines(nil)
 		if len(chain) > 0 {
 			other.Claim.Previous = chain[len(chain)-1].Hash

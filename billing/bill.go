@@ -1,7 +1,9 @@
 package billing
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,20 +40,31 @@ func DefaultRules() Rules {
 	return Rules{Rules: aggregate.DefaultRules(), IVRPortFactor: 2, GraceDays: 3}
 }
 
-// String says what is configured, in words that are kept with what is issued: other words re-rate it (R21).
-func (r Rules) String() string {
-	return fmt.Sprintf(rulesForm, r.OpenSessionHours, r.IVRPortFactor, r.GraceDays)
+// storedRules are the rules as they are recorded with what is issued.
+type storedRules struct {
+	OpenSessionHours int   `json:"openSessionHours"`
+	IVRPortFactor    int64 `json:"ivrPortFactor"`
+	GraceDays        int   `json:"graceDays"`
 }
 
-const rulesForm = "open sessions %d h, %d IVR ports a seat, grace %d days"
-
-// ParseRules reads what String says.
-func ParseRules(s string) (Rules, error) {
-	var r Rules
-	if _, err := fmt.Sscanf(s, rulesForm, &r.OpenSessionHours, &r.IVRPortFactor, &r.GraceDays); err != nil {
-		return Rules{}, fmt.Errorf("%q does not say which rules were configured: %w", s, err)
+// JSON returns the rules as they are recorded: equal rules are equal bytes, and others re-rate what is issued (R21).
+func (r Rules) JSON() json.RawMessage {
+	stored, err := json.Marshal(storedRules{r.OpenSessionHours, r.IVRPortFactor, r.GraceDays})
+	if err != nil {
+		panic(err) // numbers alone
 	}
-	return r, nil
+	return stored
+}
+
+// ParseRules reads what [Rules.JSON] returns. Rules that this release does not know are those of a later one.
+func ParseRules(stored json.RawMessage) (Rules, error) {
+	var s storedRules
+	decoder := json.NewDecoder(bytes.NewReader(stored))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&s); err != nil {
+		return Rules{}, fmt.Errorf("the rules %s are those of another release: %w", stored, err)
+	}
+	return Rules{Rules: aggregate.Rules{OpenSessionHours: s.OpenSessionHours}, IVRPortFactor: s.IVRPortFactor, GraceDays: s.GraceDays}, nil
 }
 
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.

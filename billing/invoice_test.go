@@ -2,6 +2,7 @@ package billing_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/shopspring/decimal"
@@ -99,5 +100,23 @@ func TestStopSaysWhatToDo(t *testing.T) {
 		"add the price to the registry document, apply it, and bill the tenant again"
 	if got := run.Stopped[0].Error(); got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestRulesAreRecorded: as data that another release can read or refuse, and never take for others.
+func TestRulesAreRecorded(t *testing.T) {
+	rules := billing.DefaultRules()
+	rules.OpenSessionHours = 12
+	const stored = `{"openSessionHours":12,"ivrPortFactor":2,"graceDays":3}`
+	if got := string(rules.JSON()); got != stored {
+		t.Errorf("recorded as %s, want %s", got, stored)
+	}
+	if got, err := billing.ParseRules([]byte(stored)); err != nil || got != rules {
+		t.Errorf("read as %+v, %v", got, err)
+	}
+	for _, other := range []string{`{"openSessionHours":12,"ivrPortFactor":2,"graceDays":3,"poolHours":1}`, `"grace 3 days"`, ""} {
+		if _, err := billing.ParseRules([]byte(other)); err == nil || !strings.Contains(err.Error(), "another release") {
+			t.Errorf("%s is read: %v", other, err)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -311,7 +312,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 		}
 		last := chain[len(chain)-1]
 		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || last.Rules != b.Rules.String() || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Number
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, b.Rules.JSON()) || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Number
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue

@@ -67,12 +67,12 @@ type Basis struct {
 	// Balance says what became of the period's deliveries (R22).
 	Balance aggregate.Balance `json:"balance"`
 	// RegistryOffset is the version of the registry at the time ([registry.State.Version]), Pass the pass of aggregation
-	// and Positions what it had read of the ledger, Rules the numbers configured ([Rules.String]), and TZVersion the time
+	// and Positions what it had read of the ledger, Rules the numbers configured ([Rules.JSON]), and TZVersion the time
 	// zone data in use (R23). What has changed since re-rates the tenant's periods (R21).
 	RegistryOffset int64                `json:"registryOffset"`
 	Pass           uint64               `json:"pass,string"`
 	Positions      []aggregate.Position `json:"positions"`
-	Rules          string               `json:"rules"`
+	Rules          json.RawMessage      `json:"rules"`
 	TZVersion      string               `json:"tzVersion"`
 	// Zone is the tenant's zone in that data, as compiled: files show its clock.
 	Zone []byte `json:"zone,omitempty"`

@@ -289,7 +289,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
-				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.String(), TZVersion: b.Rules.zones().Edition,
+				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.JSON(), TZVersion: b.Rules.zones().Edition,
 				Zone: timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}

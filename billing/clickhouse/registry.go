@@ -138,7 +138,7 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error
 		}
 		b := i.Balance
 		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(i.Lines), i.LinesHash, i.Hash, i.Previous, c.Verdict.Offset, i.Base,
-			i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass, positions, i.Rules, i.TZVersion}
+			i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass, positions, string(i.Rules), i.TZVersion}
 		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
 			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
 			row = append(row, uint64(n))

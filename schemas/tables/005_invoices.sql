@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS issued_periods
     registry_offset      Int64 COMMENT 'the offset after the last command that had changed any tenant when it was billed',
     pass                 UInt64 COMMENT 'the pass of aggregation that it is based on',
     positions            Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'what that pass had read of the ledger, by partition',
-    rules                LowCardinality(String) COMMENT 'the rules as they were configured',
+    rules                LowCardinality(String) COMMENT 'the rules as they were configured, in JSON',
     tz_version           LowCardinality(String) COMMENT 'edition of the IANA time zone data in use (R23)',
     accepted             UInt64 COMMENT 'deliveries of the period accepted; this and the next as in usage_daily (R22)',
     counted              UInt64 COMMENT 'see usage_daily',
