@@ -95,7 +95,7 @@ type reconciliation struct {
 	OtherTopics []string        `json:"otherTopics,omitempty"`
 	Tenants     []tenantBalance `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
-	Rejected map[string]uint64 `json:"rejected"`
+	Rejected map[schemas.Code]uint64 `json:"rejected"`
 	// Findings are what a person should look at (R24).
 	Findings []billing.Finding `json:"findings"`
 	// Total is the sum of the tenants.
@@ -132,7 +132,7 @@ type tenantBalance struct {
 
 func newReconciliation() *reconciliation {
 	return &reconciliation{Partitions: []partitionBalance{}, AcceptedHoles: []registry.AcceptedHole{}, Tenants: []tenantBalance{},
-		Rejected: map[string]uint64{}, Findings: []billing.Finding{}}
+		Rejected: map[schemas.Code]uint64{}, Findings: []billing.Finding{}}
 }
 
 // reconcile works out the balance of the dates `[from, to)`.
@@ -168,20 +168,14 @@ func (a *app) reconcile(ctx context.Context, from, to civil.Date) (*reconciliati
 		r.Tenants = append(r.Tenants, tenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.Counted(), Differences: differences[tenant]})
 		r.Total = r.Total.Add(u.Balance)
 	}
-	rows, err := conn.Query(ctx, `SELECT code, uniqExact(topic, partition, offset) FROM rejected GROUP BY code`)
+	rejected, err := ingest.CountRejected(ctx, conn, ingest.RejectedFilter{})
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var code string
-		var n uint64
-		if err := rows.Scan(&code, &n); err != nil {
-			return nil, err
-		}
-		r.Rejected[code] = n
+	for _, n := range rejected {
+		r.Rejected[n.Code] += n.Deliveries
 	}
-	return r, rows.Err()
+	return r, nil
 }
 
 // proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
