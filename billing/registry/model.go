@@ -61,7 +61,7 @@ type Subscription struct {
 	Telephony    string     `json:"telephony,omitempty"` // "": the tenant's; else the same (R6)
 	Terms        []Term     `json:"terms"`
 	Versions     []Version  `json:"versions"`
-	Cancelled    civil.Date `json:"cancelled"` // not active from this date on; NoDate: not cancelled
+	Cancelled    civil.Date `json:"cancelled,omitzero"` // not active from this date on; NoDate: not cancelled
 }
 
 // Term is [From, To) in dates of the tenant's zone.
@@ -95,7 +95,7 @@ type Licence struct {
 	Class        string     `json:"class"` // standard or premium
 	Subscription string     `json:"subscription"`
 	From         civil.Date `json:"from"`
-	To           civil.Date `json:"to"` // NoDate: it goes on
+	To           civil.Date `json:"to,omitzero"` // NoDate: it goes on
 }
 
 // EntryPoint maps an IVR entry point to a subscription during [From, To) (R10); without a To it goes on.
@@ -103,7 +103,7 @@ type EntryPoint struct {
 	EntryPoint   string     `json:"entryPoint"`
 	Subscription string     `json:"subscription"`
 	From         civil.Date `json:"from"`
-	To           civil.Date `json:"to"` // NoDate: it goes on
+	To           civil.Date `json:"to,omitzero"` // NoDate: it goes on
 }
 
 // BillTo is the buyer on UBL and PDF invoices.
@@ -134,9 +134,9 @@ type Endpoint struct {
 
 // Tax is the EN 16931 category of what is on the tenant's invoices, from a date until the next entry's (R26).
 type Tax struct {
-	From     civil.Date      `json:"from"`     // NoDate: the first entry, which has no date
-	Category string          `json:"category"` // S Z E AE G O
-	Rate     decimal.Decimal `json:"rate"`     // percent; 0 in every category but S
+	From     civil.Date      `json:"from,omitzero"` // NoDate: the first entry, which has no date
+	Category string          `json:"category"`      // S Z E AE G O
+	Rate     decimal.Decimal `json:"rate"`          // percent; 0 in every category but S
 	Reason   string          `json:"reason,omitempty"`
 }
 
@@ -159,50 +159,6 @@ func (t Taxes) MarshalJSON() ([]byte, error) {
 		return json.Marshal(t[0])
 	}
 	return json.Marshal([]Tax(t))
-}
-
-// optional is a date for encoding/json to leave out when it is absent: a civil.Date of 0 is a real date.
-func optional(d civil.Date) *civil.Date {
-	if d == civil.NoDate {
-		return nil
-	}
-	return &d
-}
-
-// MarshalJSON writes the subscription as in the registry document.
-func (s Subscription) MarshalJSON() ([]byte, error) {
-	type plain Subscription
-	return json.Marshal(struct {
-		plain
-		Cancelled *civil.Date `json:"cancelled,omitempty"`
-	}{plain(s), optional(s.Cancelled)})
-}
-
-// MarshalJSON writes the entry as in the registry document.
-func (t Tax) MarshalJSON() ([]byte, error) {
-	type plain Tax
-	return json.Marshal(struct {
-		From *civil.Date `json:"from,omitempty"`
-		plain
-	}{optional(t.From), plain(t)})
-}
-
-// MarshalJSON writes the licence as in the registry document.
-func (l Licence) MarshalJSON() ([]byte, error) {
-	type plain Licence
-	return json.Marshal(struct {
-		plain
-		To *civil.Date `json:"to,omitempty"`
-	}{plain(l), optional(l.To)})
-}
-
-// MarshalJSON writes the entry point as in the registry document.
-func (e EntryPoint) MarshalJSON() ([]byte, error) {
-	type plain EntryPoint
-	return json.Marshal(struct {
-		plain
-		To *civil.Date `json:"to,omitempty"`
-	}{plain(e), optional(e.To)})
 }
 
 // canonical returns the tenant in the one form that documents meaning the same share: lists in order, exact

@@ -57,6 +57,9 @@ func (d Date) Month() Month {
 	return NewMonth(y, int(m))
 }
 
+// IsZero reports whether the date is absent, for encoding/json to leave it out: a Date of 0 is a real date.
+func (d Date) IsZero() bool { return d == NoDate }
+
 // MarshalText writes the date as 2026-10-14.
 func (d Date) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
