@@ -275,8 +275,8 @@ func TestPictureBehindAnOverage(t *testing.T) {
 				}
 				continue
 			}
-			if len(l.Pool) != 24*6 || civil.FormatMillis(l.Pool[0].AtMS) != "2026-10-13T15:00:00.000Z" {
-				t.Fatalf("%d points from %s on", len(l.Pool), civil.FormatMillis(l.Pool[0].AtMS))
+			if len(l.Pool) != 24*6 || l.Pool[0].AtMS.String() != "2026-10-13T15:00:00.000Z" {
+				t.Fatalf("%d points from %s on", len(l.Pool), l.Pool[0].AtMS.String())
 			}
 			var live [4]int64
 			for i := range live {

@@ -43,20 +43,21 @@ type Comparison struct {
 // Change is what the lines of one kind and meter of a subscription come to in two views. There may be several of
 // them, one for each version (R18); their quantities and amounts are added up.
 type Change struct {
-	Tenant, Subscription string
-	Kind                 Kind
-	Meter                string
-	Currency             string
-	MinorUnits           int32
-	Quantity, Amount     Pair
+	Tenant       string     `json:"tenantId"`
+	Subscription string     `json:"subscriptionId"`
+	Kind         Kind       `json:"kind"`
+	Meter        string     `json:"meter"`
+	Quantity     Pair       `json:"quantity"`
+	Amount       AmountPair `json:"amount"`
+	Currency     string     `json:"currency"`
 }
 
 // Total is what the invoices of a tenant in one currency come to in two views; of all tenants where Tenant is
 // empty.
 type Total struct {
-	Tenant, Currency string
-	MinorUnits       int32
-	Amount           Pair
+	Tenant   string     `json:"tenantId,omitempty"`
+	Currency string     `json:"currency"`
+	Amount   AmountPair `json:"amount"`
 }
 
 // Pair is a figure before and after.
@@ -65,42 +66,28 @@ type Pair struct{ Before, After decimal.Decimal }
 // Difference is after less before.
 func (p Pair) Difference() decimal.Decimal { return p.After.Sub(p.Before) }
 
-// pairJSON has figures as strings, so that no reader takes them for binary fractions.
-type pairJSON struct {
-	Before     string `json:"before"`
-	After      string `json:"after"`
-	Difference string `json:"difference"`
-}
+// MarshalJSON writes the figures as strings, so that no reader takes them for binary fractions.
+func (p Pair) MarshalJSON() ([]byte, error) { return p.marshal(decimal.Decimal.String) }
 
-func (p Pair) json(write func(decimal.Decimal) string) pairJSON {
-	return pairJSON{write(p.Before), write(p.After), write(p.Difference())}
-}
-
-func fixed(places int32) func(decimal.Decimal) string {
-	return func(d decimal.Decimal) string { return d.StringFixed(places) }
-}
-
-// MarshalJSON writes the change under the names of the columns of lines.csv.
-func (c Change) MarshalJSON() ([]byte, error) {
+func (p Pair) marshal(write func(decimal.Decimal) string) ([]byte, error) {
 	return json.Marshal(struct {
-		Tenant       string   `json:"tenantId"`
-		Subscription string   `json:"subscriptionId"`
-		Kind         Kind     `json:"kind"`
-		Meter        string   `json:"meter"`
-		Quantity     pairJSON `json:"quantity"`
-		Amount       pairJSON `json:"amount"`
-		Currency     string   `json:"currency"`
-	}{c.Tenant, c.Subscription, c.Kind, c.Meter, c.Quantity.json(decimal.Decimal.String), c.Amount.json(fixed(c.MinorUnits)), c.Currency})
+		Before     string `json:"before"`
+		After      string `json:"after"`
+		Difference string `json:"difference"`
+	}{write(p.Before), write(p.After), write(p.Difference())})
 }
 
-// MarshalJSON writes the total under the names of the columns of lines.csv.
-func (t Total) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Tenant   string   `json:"tenantId,omitempty"`
-		Currency string   `json:"currency"`
-		Amount   pairJSON `json:"amount"`
-	}{t.Tenant, t.Currency, t.Amount.json(fixed(t.MinorUnits))})
+// AmountPair is an amount before and after, with the decimals of its currency.
+type AmountPair struct {
+	Pair
+	MinorUnits int32
 }
+
+// MarshalJSON writes the amounts with the decimals of their currency.
+func (p AmountPair) MarshalJSON() ([]byte, error) { return p.marshal(p.Money) }
+
+// Money writes an amount with the decimals of the currency.
+func (p AmountPair) Money(amount decimal.Decimal) string { return amount.StringFixed(p.MinorUnits) }
 
 // Compare previews a period in two views, for the tenants named or else for all. Both rest on the same end of the
 // ledger, so that what arrives meanwhile is no difference. A tenant that one of the registries lacks has no lines
@@ -164,16 +151,17 @@ func compare(before, after *Run) *Comparison {
 			for _, l := range i.Lines {
 				k := key{i.Tenant, i.Subscription, l.Kind, l.Meter}
 				if changes[k] == nil {
-					changes[k] = &Change{Tenant: k.tenant, Subscription: k.subscription, Kind: k.kind, Meter: k.meter, Currency: i.Currency, MinorUnits: i.MinorUnits}
+					changes[k] = &Change{Tenant: k.tenant, Subscription: k.subscription, Kind: k.kind, Meter: k.meter,
+						Amount: AmountPair{MinorUnits: i.MinorUnits}, Currency: i.Currency}
 				}
 				plus(&changes[k].Quantity, l.Quantity)
-				plus(&changes[k].Amount, l.Amount)
+				plus(&changes[k].Amount.Pair, l.Amount)
 			}
 			for _, of := range []account{{i.Tenant, i.Currency}, {"", i.Currency}} {
 				if totals[of] == nil {
-					totals[of] = &Total{Tenant: of.tenant, Currency: of.currency, MinorUnits: i.MinorUnits}
+					totals[of] = &Total{Tenant: of.tenant, Currency: of.currency, Amount: AmountPair{MinorUnits: i.MinorUnits}}
 				}
-				plus(&totals[of].Amount, i.Total)
+				plus(&totals[of].Amount.Pair, i.Total)
 			}
 		}
 	}

@@ -34,38 +34,44 @@ type Explainer struct {
 	Lines Lines
 }
 
-// Explanation is how a line came about. Of the parts that only some kinds of lines have, the others are nil.
+// Explanation is how a line came about. Of the parts that only some kinds of lines have, the others are nil. In JSON
+// it is whole, with every delivery behind the line.
 type Explanation struct {
-	Invoice Invoice
-	Line    Line
-	// Sum is the amount as it was worked out, with its rounding (R19).
-	Sum string
+	// Invoice has the one line that is explained, which is Line.
+	Invoice Invoice `json:"invoice"`
+	Line    Line    `json:"-"`
+	// Sum is the amount as it was computed, with its rounding (R19).
+	Sum string `json:"sum,omitempty"`
 	// Price is whose version the unit price is from.
-	Price *PriceOf
-
-	Commitment     *Proration
-	Instant        *Instant
-	DistinctAgents *DistinctAgents
-	Connect        *ConnectUnits
-	Adjustment     *Corrected
-
+	Price *PriceOf `json:"price,omitempty"`
 	// Payer says why an overage or Connect usage is charged to this subscription (R11, R16).
-	Payer string
-	// Differences say where the deliveries do not come to the line: rows were lost, or changed by hand.
-	Differences []string
+	Payer string `json:"payer,omitempty"`
+
+	Commitment     *Proration      `json:"commitment,omitempty"`
+	Instant        *Instant        `json:"instant,omitempty"`
+	DistinctAgents *DistinctAgents `json:"distinctAgents,omitempty"`
+	Connect        *ConnectUnits   `json:"connect,omitempty"`
+	Adjustment     *Corrected      `json:"adjustment,omitempty"`
+
+	// Differences say where the deliveries do not add up to the line: rows were lost, or changed by hand.
+	Differences []string `json:"differences"`
 }
 
 // PriceOf is a version of a price list, and the dates of the period in which it is in force.
 type PriceOf struct {
-	Subscription   string
-	Version        civil.Date
-	From, To       civil.Date
-	ListedAs, Name string // such as overage, agent_standard
+	Subscription string     `json:"subscriptionId"`
+	Version      civil.Date `json:"version"`
+	From         civil.Date `json:"from"`
+	To           civil.Date `json:"to"`
+	List         string     `json:"list"` // such as overage
+	Name         string     `json:"name"` // such as agent_standard
+	UnitPrice    string     `json:"unitPrice"`
 }
 
 // Explain says how a line of an invoice came about.
 func (x *Explainer) Explain(ctx context.Context, invoice Invoice, line Line) (*Explanation, error) {
-	e := &Explanation{Invoice: invoice, Line: line}
+	invoice.Lines = []Line{line}
+	e := &Explanation{Invoice: invoice, Line: line, Differences: []string{}}
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
@@ -95,7 +101,7 @@ func (x *Explainer) Explain(ctx context.Context, invoice Invoice, line Line) (*E
 // price says where the unit price comes from, and what it makes of the quantity.
 func (x *Explainer) price(e *Explanation, b *bill, s *registry.Subscription, v *registry.Version, list, name string) {
 	from, to := b.inForce(s, v)
-	e.Price = &PriceOf{s.ID, v.From, from, to, list, name}
+	e.Price = &PriceOf{s.ID, v.From, from, to, list, name, e.Line.Price()}
 	e.Sum = e.sum(1, 1)
 }
 

@@ -17,14 +17,15 @@ import (
 
 // DistinctAgents are those of a tenant, or of a subscription, that is billed by them and not by a peak (R15).
 type DistinctAgents struct {
+	Agents int `json:"agents"`
 	// Entitled is the greatest of the period, and EntitledOn the first date that has it.
-	Entitled   int64
-	EntitledOn civil.Date
-	Members    []Member
+	Entitled   int64      `json:"entitled"`
+	EntitledOn civil.Date `json:"entitledOn"`
 	// Closing is the last date with a primary, whose primary pays (R16).
-	Closing civil.Date
+	Closing civil.Date `json:"closing"`
+	Members []Member   `json:"subscriptions"`
 	// Sessions are one of each agent, the earliest found, in the byte order of agents.
-	Sessions []aggregate.Evidence
+	Sessions Evidence `json:"sessions"`
 }
 
 func (x *Explainer) distinctAgents(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
@@ -77,8 +78,9 @@ func (x *Explainer) distinctAgents(ctx context.Context, e *Explanation, b *bill,
 		h.Sessions = append(h.Sessions, found[agent])
 	}
 	h.Members, _ = x.members(h.EntitledOn, l.Meter, nil)
+	h.Agents = len(h.Sessions)
 	e.DistinctAgents = h
-	n := int64(len(h.Sessions))
+	n := int64(h.Agents)
 	if l.Kind == UsageKind {
 		e.check("distinct agents", decimal.NewFromInt(n))
 		return nil

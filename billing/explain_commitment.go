@@ -9,18 +9,19 @@ import (
 
 // Proration is what a commitment line is charged for (R18).
 type Proration struct {
-	Committed       int64
-	Days, MonthDays int
+	Committed int64 `json:"committed"`
+	Days      int   `json:"days"`
+	MonthDays int   `json:"monthDays"`
 	// Terms are those of the subscription that meet the dates of the line, and Cancelled when it was, or NoDate.
-	Terms     []registry.Term
-	Cancelled civil.Date
+	Terms     []registry.Term `json:"terms"`
+	Cancelled civil.Date      `json:"cancelled,omitzero"`
 }
 
 func (x *Explainer) commitment(e *Explanation, b *bill, s *registry.Subscription) {
 	l, v := e.Line, s.VersionOn(e.Line.From)
 	from, to := b.inForce(s, v)
 	days, _, _ := s.ActiveDates(from, to)
-	e.Commitment = &Proration{v.Commitments[l.Meter], days, b.period.Days(), nil, s.Cancelled}
+	e.Commitment = &Proration{v.Commitments[l.Meter], days, b.period.Days(), []registry.Term{}, s.Cancelled}
 	for _, t := range s.Terms {
 		if t.From < to && from < t.To {
 			e.Commitment.Terms = append(e.Commitment.Terms, t)

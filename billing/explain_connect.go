@@ -16,16 +16,16 @@ import (
 
 // ConnectUnits are the events behind a Connect line.
 type ConnectUnits struct {
-	Days []ConnectDay
+	Days []ConnectDay `json:"days"`
 	// Events are all of them, in the order of time, source and id.
-	Events []aggregate.Evidence
+	Events Evidence `json:"events"`
 }
 
 // ConnectDay is one date of Connect usage.
 type ConnectDay struct {
-	Date   civil.Date
-	Events int64
-	Units  decimal.Decimal
+	Date   civil.Date      `json:"date"`
+	Events int64           `json:"events"`
+	Units  decimal.Decimal `json:"units"`
 }
 
 func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
@@ -47,7 +47,7 @@ func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *
 		}
 		return 1
 	})
-	c := &ConnectUnits{Events: events}
+	c := &ConnectUnits{Days: []ConnectDay{}, Events: events}
 	var units decimal.Decimal
 	for i := range events {
 		date := zone.DateOf(events[i].Winner.OccurredMS())

@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -10,21 +11,30 @@ import (
 
 // Corrected is what an adjustment line makes good (R21).
 type Corrected struct {
-	Period civil.Month
-	Kind   Kind
-	// Issued are the lines that had been issued for the period, kind and meter, and Now what they come to.
-	Issued, Now []InvoiceLine
-	// Before and After are their sums; the line is the difference.
-	Quantity, Amount Pair
+	Period civil.Month `json:"period"`
+	Kind   Kind        `json:"kind"`
+	// Issued are the lines that had been issued for the period, kind and meter, and Now what they are now.
+	Issued []InvoiceLine `json:"issued"`
+	Now    []InvoiceLine `json:"now"`
+	// Quantity and Amount are their sums; the line is the difference.
+	Quantity Pair       `json:"quantity"`
+	Amount   AmountPair `json:"amount"`
 }
 
 // InvoiceLine is a line with the invoice that it stands on.
 type InvoiceLine struct {
-	Invoice string
+	Invoice Invoice
 	Line    Line
 }
 
-// correction says what an adjustment corrects.
+// MarshalJSON writes the line as its invoice has it.
+func (l InvoiceLine) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Invoice string `json:"invoiceId"`
+		LineJSON
+	}{l.Invoice.ID, l.Invoice.lineJSON(l.Line)})
+}
+
 func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 	c, err := x.issuedBefore(ctx, e.Invoice, e.Line)
 	if err != nil {
@@ -45,7 +55,10 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 // issuedBefore finds the lines that an adjustment counts as issued: those of the period that it corrects, and the
 // adjustments of them since.
 func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line) (*Corrected, error) {
-	c := &Corrected{Period: line.From.Month(), Kind: line.CorrectsKind}
+	c := &Corrected{
+		Period: line.From.Month(), Kind: line.CorrectsKind, Issued: []InvoiceLine{}, Now: []InvoiceLine{},
+		Amount: AmountPair{MinorUnits: invoice.MinorUnits},
+	}
 	type candidate struct {
 		InvoiceLine
 		period civil.Month
@@ -64,7 +77,7 @@ func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line
 		for _, i := range invoices[issue.ID] {
 			for _, l := range i.Lines {
 				if i.Subscription == invoice.Subscription && l.Meter == line.Meter {
-					all = append(all, candidate{InvoiceLine{i.ID, l}, issue.Period})
+					all = append(all, candidate{InvoiceLine{i, l}, issue.Period})
 				}
 			}
 		}
@@ -89,7 +102,7 @@ func (x *Explainer) recomputePeriod(ctx context.Context, c *Corrected, subscript
 	for _, i := range invoices {
 		for _, l := range i.Lines {
 			if i.Subscription == subscription && l.Kind == c.Kind && l.Meter == meter {
-				c.Now = append(c.Now, InvoiceLine{i.ID, l})
+				c.Now = append(c.Now, InvoiceLine{i, l})
 				c.Quantity.After = c.Quantity.After.Add(l.Quantity)
 				c.Amount.After = c.Amount.After.Add(l.Amount)
 			}

@@ -16,35 +16,36 @@ import (
 
 // Instant is the peak instant of an overage or usage line.
 type Instant struct {
-	AtMS int64
-	Date civil.Date
+	AtMS civil.Millis `json:"at"`
+	Date civil.Date   `json:"date"`
 	// Live is the concurrency (R13): of the tenant, or for a usage line of its subscription.
-	Live int64
-	// Members are the subscriptions, oldest first, and Entitled the sum of the active ones' (R14). Of a usage line
-	// there is but its own.
-	Members  []Member
-	Entitled int64
+	Live int64 `json:"live"`
+	// Entitled is the sum of what the active subscriptions are entitled to (R14). They are in Members, oldest first. Of
+	// a usage line there is but its own.
+	Entitled int64    `json:"entitled"`
+	Members  []Member `json:"subscriptions"`
 	// Sessions are all that were live then, in the order of who, source and id.
-	Sessions []aggregate.Evidence
+	Sessions Evidence `json:"sessions"`
 }
 
 // Member is a subscription's part in the pool on a date (R14), and what of the usage at an instant is its own.
 type Member struct {
-	Subscription string
+	Subscription string `json:"subscriptionId"`
 	// Active: it is one of those that the pool is the sum of. FirstStart decides who is the oldest (R4).
-	Active     bool
-	FirstStart civil.Date
+	Active     bool       `json:"active"`
+	FirstStart civil.Date `json:"firstStart"`
 	// Version is the one in force on the date, NoDate before the first.
-	Version civil.Date
-	// Seats and Ports are what an IVR entitlement is made of: Factor × Seats + Ports.
-	Seats, Factor, Ports int64
-	Entitled             int64
-	// Used is the subscription's own concurrency at the instant (R13), or its distinct agents.
-	Used int64
+	Version civil.Date `json:"version,omitzero"`
+	// Seats and Ports are what an IVR entitlement consists of: PortsPerSeat × Seats + Ports.
+	Seats        int64 `json:"seats,omitempty"`
+	PortsPerSeat int64 `json:"portsPerSeat,omitempty"`
+	Ports        int64 `json:"ports,omitempty"`
+	Entitled     int64 `json:"entitled"`
+	// Used is the subscription's own concurrency at the instant (R13), or its distinct agents; Over is how much more
+	// that is than it brings to the pool, less where negative.
+	Used int64 `json:"used"`
+	Over int64 `json:"over"`
 }
-
-// Over is how much more the subscription used than it brings to the pool; less where negative.
-func (m Member) Over() int64 { return m.Used - m.Entitled }
 
 func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
 	l := e.Line
@@ -60,7 +61,7 @@ func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *
 	slices.SortFunc(sessions, func(a, b aggregate.Evidence) int {
 		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID))
 	})
-	i := &Instant{AtMS: at, Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
+	i := &Instant{AtMS: civil.Millis(at), Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
 	i.Members, i.Entitled = x.members(i.Date, l.Meter, sessions)
 	e.Instant = i
 	if l.Kind == UsageKind {
@@ -100,6 +101,7 @@ func distinct(sessions []aggregate.Evidence, subscription string) int64 {
 // members are the subscriptions that are active on a date, or that used something, and what the active ones are
 // entitled to together (R14).
 func (x *Explainer) members(date civil.Date, meter string, sessions []aggregate.Evidence) (members []Member, entitled int64) {
+	members = []Member{}
 	for i := range x.Tenant.Subscriptions {
 		s := &x.Tenant.Subscriptions[i]
 		m := Member{Subscription: s.ID, Active: s.ActiveOn(date), FirstStart: s.FirstStart(), Version: civil.NoDate, Used: distinct(sessions, s.ID)}
@@ -109,8 +111,9 @@ func (x *Explainer) members(date civil.Date, meter string, sessions []aggregate.
 		parts := s.EntitlementParts(date, meter, x.Rules.IVRPortFactor)
 		m.Entitled = parts.Total()
 		if meter == schemas.IVRPort {
-			m.Seats, m.Factor, m.Ports = parts.Seats, parts.PortsPerSeat, parts.Committed
+			m.Seats, m.PortsPerSeat, m.Ports = parts.Seats, parts.PortsPerSeat, parts.Committed
 		}
+		m.Over = m.Used - m.Entitled
 		if m.Active || m.Used > 0 {
 			members = append(members, m)
 			entitled += m.Entitled

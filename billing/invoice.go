@@ -70,7 +70,9 @@ type Line struct {
 // PoolPoint is a stretch of the picture behind an overage, from AtMS (UTC epoch milliseconds) until the next: the
 // greatest concurrency in it (R13), and what the tenant was entitled to (R14).
 type PoolPoint struct {
-	AtMS, Live, Entitled int64
+	AtMS     civil.Millis `json:"at"`
+	Live     int64        `json:"live"`
+	Entitled int64        `json:"entitled"`
 }
 
 // NoInstant is the PeakMS of a line that has no peak instant.
@@ -137,12 +139,15 @@ func ParseInvoiceID(id string) (subscription string, period civil.Month, err err
 // LineID names a line of an invoice, such as INV-Sub100001-202610/3.
 func LineID(invoice string, no int) string { return invoice + "/" + strconv.Itoa(no) }
 
-// ParseLineID returns the invoice and the number that name a line, and whether it is the name of one.
-func ParseLineID(id string) (invoice string, no int, ok bool) {
+// ParseLineID returns the invoice and the number that name a line.
+func ParseLineID(id string) (invoice string, no int, err error) {
 	invoice, number, _ := strings.Cut(id, "/")
-	no, notNumber := strconv.Atoi(number)
-	_, _, notInvoice := ParseInvoiceID(invoice)
-	return invoice, no, notNumber == nil && no > 0 && notInvoice == nil
+	if no, err = strconv.Atoi(number); err != nil || no < 1 || !invoiceIDForm.MatchString(invoice) {
+		return "", 0, fmt.Errorf("%q is not a line; write the invoice and the number of the line, such as %s",
+			id, "INV-Sub100001-202610/3")
+	}
+	_, _, err = ParseInvoiceID(invoice)
+	return invoice, no, err
 }
 
 // CorrectedInvoice is the invoice that an adjustment corrects a line of.

@@ -73,8 +73,8 @@ func TestInvoiceIDs(t *testing.T) {
 		if of, period, err := billing.ParseInvoiceID(id); err != nil || of != subscription || period != october {
 			t.Errorf("%s is of %s, %s: %v", id, of, period, err)
 		}
-		if invoice, no, ok := billing.ParseLineID(billing.LineID(id, 12)); !ok || invoice != id || no != 12 {
-			t.Errorf("line 12 of %s is %d of %s: %v", id, no, invoice, ok)
+		if invoice, no, err := billing.ParseLineID(billing.LineID(id, 12)); err != nil || invoice != id || no != 12 {
+			t.Errorf("line 12 of %s is %d of %s: %v", id, no, invoice, err)
 		}
 	}
 	for _, id := range []string{"", "Sub1", "INV--202610", "INV-Sub1-202613", "INV-Sub1-20261", "inv-Sub1-202610"} {
@@ -83,7 +83,7 @@ func TestInvoiceIDs(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"", "INV-Sub1-202610", "INV-Sub1-202610/", "INV-Sub1-202610/0", "INV-Sub1-202610/x", "Sub1/1", "INV-Sub1-202613/1"} {
-		if _, _, ok := billing.ParseLineID(id); ok {
+		if _, _, err := billing.ParseLineID(id); err == nil {
 			t.Errorf("%q is taken as a line", id)
 		}
 	}
@@ -118,5 +118,24 @@ func TestRulesAreRecorded(t *testing.T) {
 		if _, err := billing.ParseRules([]byte(other)); err == nil || !strings.Contains(err.Error(), "another release") {
 			t.Errorf("%s is read: %v", other, err)
 		}
+	}
+}
+
+// TestTheHashOfLinesStays what it is, whatever the types of a line become: issued lines are held against it.
+func TestTheHashOfLinesStays(t *testing.T) {
+	line := billing.Line{
+		No: 1, Kind: billing.Overage, Meter: "ivr_port", Quantity: decimal.NewFromInt(3), Unit: "port",
+		UnitPrice: decimal.NewNullDecimal(decimal.RequireFromString("1.50")), Amount: decimal.RequireFromString("4.5"),
+		From: october.First(), To: october.Next().First(), PeakMS: 1791966667_000, Entitled: 7, Note: "R15",
+		Pool: []billing.PoolPoint{{AtMS: 1791966600_000, Live: 10, Entitled: 7}},
+	}
+	correction := billing.Line{
+		No: 2, Kind: billing.Adjustment, Meter: "connect.sms", Quantity: decimal.NewFromInt(-1), Unit: "unit", Amount: decimal.NewFromInt(-2),
+		From: october.First(), To: october.Next().First(), PeakMS: billing.NoInstant, Corrects: "INV-Sub1-202609/3", CorrectsKind: billing.Connect,
+	}
+	hash, lines := billing.HashLines([]billing.Invoice{{ID: "INV-Sub1-202610", Subscription: "Sub1", Currency: "SEK", Lines: []billing.Line{line, correction}}})
+	const want = "9fa0276a96cea3164c0335b9e8cdfa9f1e7c4b11f107cac7c1422a1b3a7a45af"
+	if hash != want || lines != 2 {
+		t.Errorf("%s of %d lines, want %s", hash, lines, want)
 	}
 }

@@ -160,6 +160,7 @@ func (i Issue) claim() (registry.Command, error) {
 // HashLines returns the SHA-256, in hex, of all that the invoices of one issue say, and how many lines they have. It
 // must stay what it is: issued lines are held against it for good.
 func HashLines(invoices []Invoice) (hash string, lines int) {
+	type point struct{ AtMS, Live, Entitled int64 }
 	type line struct {
 		Invoice, Subscription, Currency string
 		No                              int
@@ -172,7 +173,7 @@ func HashLines(invoices []Invoice) (hash string, lines int) {
 		CorrectsKind                    Kind
 		Days                            int
 		Entitled                        int64
-		Pool                            []PoolPoint
+		Pool                            []point
 		Note                            string
 	}
 	sum := sha256.New()
@@ -180,9 +181,13 @@ func HashLines(invoices []Invoice) (hash string, lines int) {
 	for _, i := range invoices {
 		for _, l := range i.Lines {
 			lines++
+			var pool []point
+			for _, p := range l.Pool {
+				pool = append(pool, point{int64(p.AtMS), p.Live, p.Entitled})
+			}
 			// Strings and whole numbers alone: it cannot fail.
 			_ = each.Encode(line{i.ID, i.Subscription, i.Currency, l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), l.Amount.String(),
-				l.From, l.To, l.PeakMS, l.Corrects, l.CorrectsKind, l.Days, l.Entitled, l.Pool, l.Note})
+				l.From, l.To, l.PeakMS, l.Corrects, l.CorrectsKind, l.Days, l.Entitled, pool, l.Note})
 		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)), lines

@@ -98,12 +98,3 @@ func (i Invoice) lineJSON(l Line) LineJSON {
 
 // MarshalJSON writes the invoice without what only the account knows: its taxes, names and codes.
 func (i Invoice) MarshalJSON() ([]byte, error) { return json.Marshal(Account{}.JSON(i, false)) }
-
-// MarshalJSON writes the instant as text.
-func (p PoolPoint) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		At       string `json:"at"`
-		Live     int64  `json:"live"`
-		Entitled int64  `json:"entitled"`
-	}{civil.FormatMillis(p.AtMS), p.Live, p.Entitled})
-}

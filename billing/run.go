@@ -349,7 +349,7 @@ func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
 	for _, p := range profiles {
 		if l := lines[picture{p.Tenant, p.Date, p.Meter}]; l != nil {
 			for _, point := range p.Points {
-				l.Pool = append(l.Pool, PoolPoint{point.AtMS, point.Live, l.Entitled})
+				l.Pool = append(l.Pool, PoolPoint{civil.Millis(point.AtMS), point.Live, l.Entitled})
 			}
 		}
 	}

@@ -89,7 +89,7 @@ func (s *Lines) write(ctx context.Context, issues []billing.Issue) error {
 				}
 				pool := make([][]any, len(l.Pool))
 				for n, p := range l.Pool {
-					pool[n] = []any{p.AtMS, p.Live, p.Entitled}
+					pool[n] = []any{int64(p.AtMS), p.Live, p.Entitled}
 				}
 				if err := lines.Append(i.Tenant, i.Subscription, i.Period.String(), issue.ID, i.ID, uint32(l.No), string(l.Kind), l.Meter,
 					l.Quantity, l.Unit, price(l), l.Amount, i.Currency, l.From.Time(), l.To.Time(), uint32(l.Days), l.PeakMS, l.Entitled, pool,
@@ -194,7 +194,7 @@ func (s *Lines) eachLine(ctx context.Context, line func(issue uuid.UUID, of bill
 			l.UnitPrice = decimal.NewNullDecimal(*unitPrice)
 		}
 		for n := range at {
-			l.Pool = append(l.Pool, billing.PoolPoint{AtMS: at[n], Live: live[n], Entitled: entitled[n]})
+			l.Pool = append(l.Pool, billing.PoolPoint{AtMS: civil.Millis(at[n]), Live: live[n], Entitled: entitled[n]})
 		}
 		line(issue, of, l)
 	}

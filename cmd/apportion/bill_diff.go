@@ -169,7 +169,7 @@ func writeChanges(w io.Writer, changes []billing.Change) {
 	}
 	var rows [][]string
 	for _, c := range changes {
-		money := func(d decimal.Decimal) string { return d.StringFixed(c.MinorUnits) }
+		money := c.Amount.Money
 		rows = append(rows, []string{c.Tenant, c.Subscription, string(c.Kind), c.Meter,
 			c.Quantity.Before.String(), c.Quantity.After.String(), signed(c.Quantity.Difference(), decimal.Decimal.String),
 			money(c.Amount.Before), money(c.Amount.After), signed(c.Amount.Difference(), money), c.Currency})
@@ -182,7 +182,7 @@ func writeChanges(w io.Writer, changes []billing.Change) {
 func writeTotals(w io.Writer, totals []billing.Total, before, after string) {
 	var rows [][]string
 	for _, t := range totals {
-		money := func(d decimal.Decimal) string { return d.StringFixed(t.MinorUnits) }
+		money := t.Amount.Money
 		name := t.Tenant
 		if name == "" {
 			name = "net total"

@@ -64,9 +64,8 @@ type lineName struct {
 
 // parseLine reads a line's name, such as INV-Sub100001-202610/3.
 func parseLine(s string) (l lineName, err error) {
-	var ok bool
-	if l.invoice, l.no, ok = billing.ParseLineID(s); !ok {
-		return l, usagef("%q is not a line; write the invoice and the number of the line, such as INV-Sub100001-202610/3", s)
+	if l.invoice, l.no, err = billing.ParseLineID(s); err != nil {
+		return l, usageError{err}
 	}
 	l.subscription, l.period, err = billing.ParseInvoiceID(l.invoice)
 	return l, err

@@ -65,7 +65,7 @@ func (r *explained) writeMoney(w io.Writer) {
 		fmt.Fprintf(w, "Payer   %s\n", e.Payer)
 	}
 	if p := e.Price; p != nil {
-		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, in force from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.ListedAs, p.Name, p.Version, p.From, p.To)
+		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, in force from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.List, p.Name, p.Version, p.From, p.To)
 		fmt.Fprintf(w, "Amount  %s (R19)\n", e.Sum)
 	}
 	fmt.Fprintln(w)
@@ -87,7 +87,7 @@ func (r *explained) writeCommitment(w io.Writer) {
 
 func (r *explained) writeInstant(w io.Writer) {
 	e, i := r.Explanation, r.Explanation.Instant
-	at := fmt.Sprintf("%s, on %s in %s", civil.FormatMillis(i.AtMS), i.Date, r.zone)
+	at := fmt.Sprintf("%s, on %s in %s", i.AtMS, i.Date, r.zone)
 	if e.Line.Kind == billing.UsageKind {
 		fmt.Fprintf(w, "Peak    %d live at once among its own sessions at %s, the first time in the period that there were as many (R13, R18)\n\n", i.Live, at)
 	} else {
@@ -111,15 +111,15 @@ func writeMembers(w io.Writer, members []billing.Member, used string) {
 	var rows [][]string
 	for _, m := range members {
 		committed := strconv.FormatInt(m.Entitled, 10)
-		if m.Factor > 0 {
-			committed = fmt.Sprintf("%d × %d seats + %d = %d", m.Factor, m.Seats, m.Ports, m.Entitled)
+		if m.PortsPerSeat > 0 {
+			committed = fmt.Sprintf("%d × %d seats + %d = %d", m.PortsPerSeat, m.Seats, m.Ports, m.Entitled)
 		}
 		if !m.Active {
 			committed = "not active"
 		}
 		row := []string{m.Subscription, m.FirstStart.String(), m.Version.String(), committed}
 		if used != "" {
-			row = append(row, strconv.FormatInt(m.Used, 10), against(m.Over()))
+			row = append(row, strconv.FormatInt(m.Used, 10), against(m.Over))
 		}
 		rows = append(rows, row)
 	}
@@ -174,7 +174,7 @@ func (r *explained) writeAdjustment(w io.Writer) {
 	var rows [][]string
 	add := func(what string, lines []billing.InvoiceLine) {
 		for _, l := range lines {
-			name := billing.LineID(l.Invoice, l.Line.No)
+			name := billing.LineID(l.Invoice.ID, l.Line.No)
 			if what == "now" {
 				name = ""
 			}

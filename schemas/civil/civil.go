@@ -118,6 +118,15 @@ func (m *Month) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Millis is an instant in UTC epoch milliseconds whose text is 2026-10-14T08:31:07.000Z.
+type Millis int64
+
+// String returns the instant as 2026-10-14T08:31:07.000Z.
+func (m Millis) String() string { return FormatMillis(int64(m)) }
+
+// MarshalText writes the instant as 2026-10-14T08:31:07.000Z.
+func (m Millis) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
 // FormatMillis writes an instant, in epoch milliseconds, as 2026-10-14T08:31:07.000Z.
 func FormatMillis(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")

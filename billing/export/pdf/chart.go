@@ -29,7 +29,7 @@ const chartType = 6_800
 func (s *sheet) chart(l billing.Line, x, y int) {
 	pool := l.Pool
 	// The last stretch has no next one to end it, so it is as long as the one before.
-	start, end := pool[0].AtMS, 2*pool[len(pool)-1].AtMS-pool[len(pool)-2].AtMS
+	start, end := int64(pool[0].AtMS), int64(2*pool[len(pool)-1].AtMS-pool[len(pool)-2].AtMS)
 	if end <= start {
 		return
 	}
@@ -69,9 +69,9 @@ func (s *sheet) chart(l billing.Line, x, y int) {
 func (s *sheet) curves(p plot, pool []billing.PoolPoint) {
 	live, over, included := []point{{p.x0, p.y0}}, [][]point(nil), []point(nil)
 	for i, at := range pool {
-		from, to := p.x(at.AtMS), p.x1
+		from, to := p.x(int64(at.AtMS)), p.x1
 		if i+1 < len(pool) {
-			to = p.x(pool[i+1].AtMS)
+			to = p.x(int64(pool[i+1].AtMS))
 		}
 		up, limit := p.y(at.Live), p.y(at.Entitled)
 		live = append(live, point{from, up}, point{to, up})

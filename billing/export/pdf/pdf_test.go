@@ -60,7 +60,7 @@ func pool(entitled int64, live ...int64) []billing.PoolPoint {
 	const start = peakMS - 3*3600_000 - 31*60_000 - 7_000
 	var points []billing.PoolPoint
 	for i, n := range live {
-		points = append(points, billing.PoolPoint{AtMS: start + int64(i)*900_000, Live: n, Entitled: entitled})
+		points = append(points, billing.PoolPoint{AtMS: civil.Millis(start + int64(i)*900_000), Live: n, Entitled: entitled})
 	}
 	return points
 }

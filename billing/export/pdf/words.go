@@ -136,7 +136,7 @@ func describe(invoice billing.Invoice, l billing.Line) (what, more string) {
 
 // invoiceLine says in words what an adjustment names: INV-Sub1-202609/3 is line 3 of an invoice.
 func invoiceLine(corrects string) string {
-	if invoice, no, ok := billing.ParseLineID(corrects); ok {
+	if invoice, no, err := billing.ParseLineID(corrects); err == nil {
 		return fmt.Sprintf("invoice %s, line %d", invoice, no)
 	}
 	return "invoice " + corrects
