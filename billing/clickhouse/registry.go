@@ -168,7 +168,7 @@ func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []Judged) err
 	for _, c := range commands {
 		refusals := make([][]any, len(c.Verdict.Refusals))
 		for i, r := range c.Verdict.Refusals {
-			refusals[i] = []any{r.Code, r.Field, r.Value, r.Message}
+			refusals[i] = []any{string(r.Code), r.Field, r.Value, r.Message}
 		}
 		if err := batch.Append(c.Offset, c.ArrivedMS, c.Command.TenantID, c.Command.Source, c.Command.ID, c.Command.Command, c.Command.By.String(),
 			c.Verdict.Accepted, refusals, string(c.Payload)); err != nil {
