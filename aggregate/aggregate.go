@@ -15,15 +15,6 @@ import (
 	"apportion/schemas/timeline"
 )
 
-// Rules are the configurable numbers that daily figures rest on.
-type Rules struct {
-	// OpenSessionHours is how long a session without an end is taken to last at the most (R12).
-	OpenSessionHours int
-}
-
-// DefaultRules are the numbers that the rules themselves name.
-func DefaultRules() Rules { return Rules{OpenSessionHours: 24} }
-
 // EndOfTime is the `now` of R12 at which every open session has lasted as long as it may. An issue's clock, the
 // end of the grace, is that for every session of its period, so stored days are worked out at it.
 const EndOfTime int64 = 1 << 62

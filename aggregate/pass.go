@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,12 +18,10 @@ import (
 
 // Snapshot is the registry as of one offset of its command log.
 type Snapshot struct {
-	// Offset is the one after that of the last command that changed a tenant.
-	Offset    int64
-	Tenants   []Tenant
-	Timelines Timelines
-	// IVRPortFactor is how many IVR ports of an entitlement come with a seat (R14).
-	IVRPortFactor int64
+	// RegistryOffset is the one after that of the last command that changed a tenant.
+	RegistryOffset int64
+	Tenants        []Tenant
+	Timelines      Timelines
 }
 
 // Tenant is what a pass needs to know of a tenant besides its timelines.
@@ -32,23 +31,12 @@ type Tenant struct {
 	Version int64
 }
 
-// Position is how far a partition has been taken in: LastOffset itself is.
-type Position struct {
-	Topic      string `json:"topic"`
-	Partition  int32  `json:"partition"`
-	LastOffset int64  `json:"lastOffset"`
-}
-
-// Pass is a pass of aggregation, and what it rests on.
+// Pass is a pass of aggregation. Its number orders passes by what they are based on: a pass that knows more has the higher
+// one and wins the days that both compute, whichever is done first (see number).
 type Pass struct {
-	// Number orders passes by what they rest on. A pass that knows more has the higher number and wins the days
-	// that both work out, whichever is done first: see number.
-	Number uint64
+	Basis
 	// Attempt distinguishes two passes of one number, and two attempts at a pass.
-	Attempt        uuid.UUID
-	RegistryOffset int64
-	Positions      []Position
-	Rules          string
+	Attempt uuid.UUID
 	// Behind are the tenants whose days could not be worked out, in byte order: their figures are older than the pass.
 	// Each later pass tries them again.
 	Behind []Behind
@@ -66,15 +54,16 @@ func (p Pass) BehindOn(tenant string) (reason string, behind bool) {
 	return p.Behind[at].Reason, true
 }
 
-// rulesForm is how a pass writes its rules.
-const rulesForm = "open sessions %d h, %d IVR ports a seat, time zones %s"
-
-// OpenSessions returns the rules of open sessions that the pass rests on.
-func (p Pass) OpenSessions() Rules {
-	rules := DefaultRules()
-	fmt.Sscanf(p.Rules, rulesForm[:len("open sessions %d h")], &rules.OpenSessionHours)
-	return rules
+// ParsedRules returns the rules of the pass, and the default ones before the first.
+func (p Pass) ParsedRules() (Rules, error) {
+	if len(p.Rules) == 0 {
+		return DefaultRules(), nil
+	}
+	return ParseRules(p.Rules)
 }
+
+// sameRules reports whether two passes have the same rules, time zones included.
+func sameRules(a, b Pass) bool { return bytes.Equal(a.Rules, b.Rules) && a.TZVersion == b.TZVersion }
 
 // Fault is an error that comes from what is to be worked out, and not from where: it concerns the tenant alone whose
 // usage it is, while one that is no Fault may be over by itself.
@@ -126,13 +115,10 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the ledger: %w", err)
 	}
-	pass := Pass{
-		Attempt:        uuid.New(),
-		RegistryOffset: registry.Offset,
-		Positions:      positions,
-		Rules:          fmt.Sprintf(rulesForm, rules.OpenSessionHours, registry.IVRPortFactor, civil.Edition()),
-	}
-	pass.Number = number(pass, last)
+	pass := Pass{Attempt: uuid.New(), Basis: Basis{
+		RegistryOffset: registry.RegistryOffset, Positions: positions, Rules: rules.JSON(), TZVersion: civil.Edition(),
+	}}
+	pass.Pass = number(pass, last)
 	var changed []string
 	commanded := false // whether a command has changed any tenant since
 	for _, t := range registry.Tenants {
@@ -143,13 +129,13 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		commanded = commanded || since
 	}
 	after := last.Positions
-	if pass.Rules != last.Rules {
+	if !sameRules(pass, last) {
 		after = nil
 	}
 	// A registry that is behind has nothing to add.
-	if registry.Offset < last.RegistryOffset ||
-		registry.Offset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
-		return Report{Pass: last.Number, Behind: last.Behind}, nil
+	if registry.RegistryOffset < last.RegistryOffset ||
+		registry.RegistryOffset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
+		return Report{Pass: last.Pass, Behind: last.Behind}, nil
 	}
 	touched, err := store.DirtyDays(ctx, after, positions, changed, rules)
 	if err != nil {
@@ -179,7 +165,7 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 			total += len(days)
 		}
 	}
-	report := Report{Pass: pass.Number}
+	report := Report{Pass: pass.Pass}
 	progress(0, total)
 	var mu sync.Mutex
 	shards, ctx := errgroup.WithContext(ctx)
@@ -246,8 +232,8 @@ func workOut(days []Day, do func([]Day) error) ([]Behind, error) {
 // from there. Had both been added up, a pass with an older registry and a newer ledger could leave days of that registry
 // in force for good. A change of the configured rules adds one, for good, since nothing else may have changed.
 func number(pass, last Pass) uint64 {
-	n := rank(pass) + last.Number - rank(last)
-	if last.Rules != "" && pass.Rules != last.Rules {
+	n := rank(pass) + last.Pass - rank(last)
+	if len(last.Rules) > 0 && !sameRules(pass, last) {
 		n++
 	}
 	return n

@@ -73,7 +73,7 @@ func zone(t *testing.T, name string) *civil.Zone {
 // twoTenants is a registry after its first two commands, and offset 2 to come.
 func twoTenants(t *testing.T) Snapshot {
 	t.Helper()
-	s := Snapshot{Offset: 2, Tenants: []Tenant{
+	s := Snapshot{RegistryOffset: 2, Tenants: []Tenant{
 		{ID: "acme", Version: 0},
 		{ID: "beta", Version: 1},
 	}}
@@ -86,8 +86,8 @@ func current(t *testing.T) *fakeStore {
 	t.Helper()
 	s := &fakeStore{positions: []Position{{"usage.agent.v1", 0, 41}}}
 	s.mustRefresh(t, twoTenants(t), DefaultRules())
-	if s.last.Number != 2<<38+42 || s.finished != 1 {
-		t.Fatalf("the first pass is %d, finished %d times", s.last.Number, s.finished)
+	if s.last.Pass != 2<<38+42 || s.finished != 1 {
+		t.Fatalf("the first pass is %d, finished %d times", s.last.Pass, s.finished)
 	}
 	return s
 }
@@ -187,7 +187,7 @@ func TestRefreshOfUnknownTenant(t *testing.T) {
 func TestRefreshAfterAChangedTenant(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
-	registry.Offset, registry.Tenants[1].Version = 3, 2
+	registry.RegistryOffset, registry.Tenants[1].Version = 3, 2
 	s.mustRefresh(t, registry, DefaultRules())
 	if !slices.Equal(s.askedTenants, []string{"beta"}) || !slices.Equal(s.askedAfter, s.positions) {
 		t.Errorf("asked for all of %q and what is new after %v, want all of beta alone", s.askedTenants, s.askedAfter)
@@ -202,7 +202,7 @@ func TestRefreshAfterAChangedTenant(t *testing.T) {
 func TestRefreshAfterARefusedCommand(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
-	registry.Offset = 3
+	registry.RegistryOffset = 3
 	report := s.mustRefresh(t, registry, DefaultRules())
 	if !reflect.DeepEqual(report, Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
 		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want a pass of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
@@ -213,7 +213,7 @@ func TestRefreshAfterARefusedCommand(t *testing.T) {
 func TestRefreshByAnOlderRegistry(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
-	registry.Offset, registry.Tenants = 1, registry.Tenants[:1]
+	registry.RegistryOffset, registry.Tenants = 1, registry.Tenants[:1]
 	if report := s.mustRefresh(t, registry, DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || s.last.RegistryOffset != 2 {
 		t.Errorf("%+v on the registry at %d, want the pass at 2 to stand", report, s.last.RegistryOffset)
 	}
@@ -327,7 +327,7 @@ func TestRefreshLeavesBehind(t *testing.T) {
 	s.positions = []Position{{"usage.agent.v1", 0, 1}}
 	s.touched = map[string]map[civil.Date]int64{}
 	var registry Snapshot
-	registry.Offset = 1
+	registry.RegistryOffset = 1
 	registry.Timelines = Timelines{}
 	for _, tenant := range []string{"a", "b", "c", "d", "e"} {
 		s.touched[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}

@@ -84,7 +84,7 @@ func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
 		return nil
 	}
 	slices.SortFunc(pass.Behind, func(x, y Behind) int { return cmp.Compare(x.Tenant, y.Tenant) })
-	pass.Number, pass.Attempt = pass.Number+1, uuid.New()
+	pass.Pass, pass.Attempt = pass.Pass+1, uuid.New()
 	return store.Finish(ctx, pass)
 }
 
@@ -97,18 +97,18 @@ func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules)
 	if err != nil {
 		return Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
-	if pass.RegistryOffset != registry.Offset {
+	if pass.RegistryOffset != registry.RegistryOffset {
 		return Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry ends at %d; "+
-			"where it has just changed, run this again, else delete the rows of usage_passes first", pass.RegistryOffset-1, registry.Offset-1)
+			"where it has just changed, run this again, else delete the rows of usage_passes first", pass.RegistryOffset-1, registry.RegistryOffset-1)
 	}
 	highest, err := store.Highest(ctx)
 	if err != nil {
 		return Pass{}, fmt.Errorf("reading which days are in force: %w", err)
 	}
-	if highest = max(highest, pass.Number); highest > math.MaxUint64-2*aboveOthers {
+	if highest = max(highest, pass.Pass); highest > math.MaxUint64-2*aboveOthers {
 		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; delete its rows")
 	}
-	pass.Number, pass.Attempt = highest+aboveOthers, uuid.New()
+	pass.Pass, pass.Attempt = highest+aboveOthers, uuid.New()
 	if err := store.Finish(ctx, pass); err != nil {
 		return Pass{}, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}

@@ -167,13 +167,13 @@ func TestUsageThatChangesWhileItIsRead(t *testing.T) {
 	s.usage.finished = func(pass *aggregate.Pass) {
 		if passes++; passes == 1 {
 			s.arrives(t, "connect sms 3 at 2026-10-14T08:00Z")
-			s.usage.touch("acme", october, pass.Number+1) // a day of a pass that is not finished
+			s.usage.touch("acme", october, pass.Pass+1) // a day of a pass that is not finished
 		}
 	}
 	run := s.issue(t, october)
 	wantRun(t, run, []string{"Sub1 connect connect.sms 5 0.5 2.50 SEK 2026-10-01 2026-11-01 -"}, nil)
-	if got := s.ledger.chain("acme"); len(got) != 1 || got[0].Pass != s.usage.last.Number || passes != 2 {
-		t.Errorf("%d passes, %d issues by pass %d; want one by the second, %d", passes, len(got), got[0].Pass, s.usage.last.Number)
+	if got := s.ledger.chain("acme"); len(got) != 1 || got[0].Pass != s.usage.last.Pass || passes != 2 {
+		t.Errorf("%d passes, %d issues by pass %d; want one by the second, %d", passes, len(got), got[0].Pass, s.usage.last.Pass)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestRegistryThatIsBehind(t *testing.T) {
 // TestTablesMadeAnew: passes that begin anew say nothing of what has changed, so everything is billed again.
 func TestTablesMadeAnew(t *testing.T) {
 	s := newStoryOf(t, oneTenant, "connect sms 2 at 2026-09-14T08:00Z")
-	s.usage.last.Number = 1 << 48
+	s.usage.last.Pass = 1 << 48
 	s.issue(t, september)
 	s.usage.last = aggregate.Pass{}
 	s.arrives(t, "connect sms 3 at 2026-09-14T08:00Z")

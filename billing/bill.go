@@ -20,12 +20,10 @@ import (
 // Rules are the configurable numbers of the billing rules.
 type Rules struct {
 	aggregate.Rules
-	// IVRPortFactor is how many IVR ports come with a seat (R14).
-	IVRPortFactor int64
 	// GraceDays is how many dates after the end of a period it can be issued (R20).
-	GraceDays int
+	GraceDays int `json:"graceDays"`
 	// Zones is the time zone data by which dates begin; nil is the data in use. It is recorded by its edition (R23).
-	Zones *civil.Data
+	Zones *civil.Data `json:"-"`
 }
 
 func (r Rules) zones() *civil.Data {
@@ -37,19 +35,12 @@ func (r Rules) zones() *civil.Data {
 
 // DefaultRules are the numbers that the rules themselves name.
 func DefaultRules() Rules {
-	return Rules{Rules: aggregate.DefaultRules(), IVRPortFactor: 2, GraceDays: 3}
-}
-
-// storedRules are the rules as they are recorded with what is issued.
-type storedRules struct {
-	OpenSessionHours int   `json:"openSessionHours"`
-	IVRPortFactor    int64 `json:"ivrPortFactor"`
-	GraceDays        int   `json:"graceDays"`
+	return Rules{Rules: aggregate.DefaultRules(), GraceDays: 3}
 }
 
 // JSON returns the rules as they are recorded: equal rules are equal bytes, and others re-rate what is issued (R21).
 func (r Rules) JSON() json.RawMessage {
-	stored, err := json.Marshal(storedRules{r.OpenSessionHours, r.IVRPortFactor, r.GraceDays})
+	stored, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // numbers alone
 	}
@@ -58,13 +49,13 @@ func (r Rules) JSON() json.RawMessage {
 
 // ParseRules reads what [Rules.JSON] returns. Rules that this release does not know are those of a later one.
 func ParseRules(stored json.RawMessage) (Rules, error) {
-	var s storedRules
+	var r Rules
 	decoder := json.NewDecoder(bytes.NewReader(stored))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&s); err != nil {
+	if err := decoder.Decode(&r); err != nil {
 		return Rules{}, fmt.Errorf("the rules %s are those of another release: %w", stored, err)
 	}
-	return Rules{Rules: aggregate.Rules{OpenSessionHours: s.OpenSessionHours}, IVRPortFactor: s.IVRPortFactor, GraceDays: s.GraceDays}, nil
+	return r, nil
 }
 
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.

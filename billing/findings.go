@@ -101,7 +101,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 		}
 		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
 	}
-	on := basis{snapshot, pass.Number, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
+	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
 	found, err := b.notesOf(ctx, open, figures, chains, on, now)
 	if err != nil {
 		return nil, err

@@ -176,7 +176,7 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 		return nil, ids(due), nil // somebody's pass, by a later registry and of fewer deliveries
 	}
 	// What a later registry has not changed since is billed as it would be by ours.
-	due, again = split(due, func(t *registry.Tenant) bool { return b.State.Base(t.ID) < snapshot.Offset })
+	due, again = split(due, func(t *registry.Tenant) bool { return b.State.Base(t.ID) < snapshot.RegistryOffset })
 	if len(due) == 0 {
 		return nil, again, nil
 	}
@@ -192,7 +192,7 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	due, moved := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
 	again = append(again, moved...)
 	due = rerated.without(run, withoutBehind(run, due, pass))
-	on := basis{snapshot, pass.Number, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
+	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
 	issues, err = b.each(ctx, due, figures, rerated.periods, run, on)
 	if err != nil {
 		return nil, nil, err
@@ -292,7 +292,7 @@ func (r reratings) without(run *Run, tenants []*registry.Tenant) []*registry.Ten
 // or time zones, or by a pass that worked out a day again. A tenant has moved when days of these or of the further
 // periods came into force after the pass: that may rest on another registry.
 func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, timelines aggregate.Timelines, further ...civil.Month) (r reratings, err error) {
-	oldest := pass.Number
+	oldest := pass.Pass
 	for _, t := range tenants {
 		if chain := chains[t.ID]; len(chain) > 0 {
 			oldest = min(oldest, chain[len(chain)-1].Pass)
@@ -312,7 +312,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 		}
 		last := chain[len(chain)-1]
 		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, b.Rules.JSON()) || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Number
+		whole := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, b.Rules.JSON()) || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Pass
 		for i, issue := range chain {
 			if !whole && changed[t.ID][issue.Period] <= last.Pass {
 				continue
@@ -343,7 +343,7 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, usage[tenant]})
 		}
 	}
-	later, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), pass.Number)
+	later, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), pass.Pass)
 	if err != nil {
 		return r, fmt.Errorf("reading whether usage changed meanwhile: %w", err)
 	}

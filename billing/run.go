@@ -144,7 +144,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if err != nil {
 			return nil, err
 		}
-		if pass.RegistryOffset > snapshot.Offset || !covers(pass.Positions, taken) {
+		if pass.RegistryOffset > snapshot.RegistryOffset || !covers(pass.Positions, taken) {
 			continue
 		}
 		again, err := b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines)
@@ -288,7 +288,7 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 		}
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
-			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.Offset,
+			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.RegistryOffset,
 				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.JSON(), TZVersion: b.Rules.zones().Edition,
 				Zone: timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})

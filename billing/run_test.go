@@ -164,7 +164,7 @@ func TestIssueRecordsWhatItRestsOn(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	issueAt(t, b, yearAfter, "acme")
 	got := ledger.chain("acme")[0]
-	if got.RegistryOffset != b.State.Version() || got.RegistryOffset != 3 || got.Pass != usage.last.Number || got.Pass != 3<<38+2 || got.TZVersion != civil.Edition() {
+	if got.RegistryOffset != b.State.Version() || got.RegistryOffset != 3 || got.Pass != usage.last.Pass || got.Pass != 3<<38+2 || got.TZVersion != civil.Edition() {
 		t.Errorf("registry %d, pass %d, time zones %q; want 3, 3<<38+2, %q", got.RegistryOffset, got.Pass, got.TZVersion, civil.Edition())
 	}
 }

@@ -12,7 +12,7 @@ import (
 // Snapshot gives aggregation what it needs of the registry: the zones of the tenants and, as timelines that SQL
 // can look up, the answers of the rules; of all tenants, or of those named.
 func Snapshot(state registry.State, rules Rules, only ...string) (aggregate.Snapshot, error) {
-	snapshot := aggregate.Snapshot{Offset: state.Version(), IVRPortFactor: rules.IVRPortFactor, Timelines: aggregate.Timelines{}}
+	snapshot := aggregate.Snapshot{RegistryOffset: state.Version(), Timelines: aggregate.Timelines{}}
 	for _, tenant := range state.Tenants() {
 		if len(only) > 0 && !slices.Contains(only, tenant.ID) {
 			continue

@@ -42,7 +42,7 @@ func always[V comparable](value V) timeline.Line[V] {
 
 // registryAt is a registry with one tenant whose primary is given, changed by the last command.
 func registryAt(offset int64, primary string) aggregate.Snapshot {
-	return aggregate.Snapshot{Offset: offset, Tenants: []aggregate.Tenant{{ID: "a", Version: offset - 1}},
+	return aggregate.Snapshot{RegistryOffset: offset, Tenants: []aggregate.Tenant{{ID: "a", Version: offset - 1}},
 		Timelines: aggregate.Timelines{"a": {Zone: civil.UTC, Primary: always(primary)}}}
 }
 

@@ -30,7 +30,7 @@ func TestOldestChange(t *testing.T) {
 	}
 	pass := func(number uint64, registry int64, positions ...aggregate.Position) {
 		t.Helper()
-		if err := store.Finish(t.Context(), aggregate.Pass{Number: number, RegistryOffset: registry, Positions: positions}); err != nil {
+		if err := store.Finish(t.Context(), aggregate.Pass{Basis: aggregate.Basis{Pass: number, RegistryOffset: registry, Positions: positions}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +63,7 @@ func TestOldestChangeReadsLittle(t *testing.T) {
 		SELECT 'usage', number % 4, intDiv(number, 4), intDiv(number, 4), fromUnixTimestamp64Milli(toInt64(number), 'UTC') FROM numbers(1000000)`); err != nil {
 		t.Fatal(err)
 	}
-	pass := aggregate.Pass{Number: 1}
+	pass := aggregate.Pass{Basis: aggregate.Basis{Pass: 1}}
 	for partition := range int32(4) {
 		pass.Positions = append(pass.Positions, aggregate.Position{Topic: "usage", Partition: partition, LastOffset: 249_989})
 	}

@@ -16,7 +16,7 @@ func TestPassesOfADay(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, number := range []uint64{5, 7, 6} {
-		pass := aggregate.Pass{Number: number, Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(number)}}}
+		pass := aggregate.Pass{Basis: aggregate.Basis{Pass: number, Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(number)}}}}
 		if err := store.Finish(t.Context(), pass); err != nil {
 			t.Fatal(err)
 		}
@@ -26,7 +26,7 @@ func TestPassesOfADay(t *testing.T) {
 		}
 	}
 	last, err := store.LastPass(t.Context())
-	if err != nil || last.Number != 7 || len(last.Positions) != 1 || last.Positions[0].LastOffset != 7 {
+	if err != nil || last.Pass != 7 || len(last.Positions) != 1 || last.Positions[0].LastOffset != 7 {
 		t.Errorf("the last pass is %+v, %v", last, err)
 	}
 	var kept, days uint64

@@ -20,8 +20,12 @@ import (
 // those dates alone that have any. What it counts it takes from usage_events alone, with no SQL of what works days out,
 // so a fault of either shows (R22).
 func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error) {
+	rules, err := pass.ParsedRules()
+	if err != nil {
+		return nil, err
+	}
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
-		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, timelines: timelines, proofs: map[tenantDay]*aggregate.Proof{}}
+		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, rules: rules, timelines: timelines, proofs: map[tenantDay]*aggregate.Proof{}}
 		return p.prove(ctx)
 	})
 	all := slices.Concat(parts...)
@@ -37,6 +41,7 @@ type prover struct {
 	tenants   []string
 	from, to  civil.Date
 	pass      aggregate.Pass
+	rules     aggregate.Rules // of the pass
 	timelines aggregate.Timelines
 	proofs    map[tenantDay]*aggregate.Proof
 }
@@ -86,8 +91,8 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	q.parameter("to", int64(p.to))
 	q.parameter("lo", civil.UTC.Start(p.from-1)) // dates of a zone are never a day from those of UTC
 	q.parameter("hi", civil.UTC.Start(p.to+1))
-	q.parameter("open_ms", openMS(p.pass.OpenSessions()))
-	q.parameter("reach", max(schemas.MaxSessionMS, openMS(p.pass.OpenSessions())))
+	q.parameter("open_ms", openMS(p.rules))
+	q.parameter("reach", max(schemas.MaxSessionMS, openMS(p.rules)))
 	of := "true"
 	chosen := q.table("chosen", "tenant", "String")
 	if p.tenants != nil {
@@ -322,8 +327,8 @@ func (p *prover) current(ctx context.Context, lasting map[tenantDay]bool) error 
 			p.fault(tenant, date, "the figures of pass %d are current, and those of pass %d were: usage_days has lost rows", pass, copied)
 		case pass > copied:
 			p.fault(tenant, date, "the figures of pass %d are current, and usage_days_copy does not have them: it has lost rows", pass)
-		case pass > p.pass.Number:
-			p.fault(tenant, date, "the figures of pass %d are current, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Number)
+		case pass > p.pass.Pass:
+			p.fault(tenant, date, "the figures of pass %d are current, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Pass)
 		}
 		switch {
 		case pass == 0 || right:

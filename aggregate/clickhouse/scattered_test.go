@@ -26,7 +26,7 @@ func connectUsage(tenant, id string, atMS int64) schemas.Event {
 // two are tenants that the registry knows; who else sends usage is unknown.
 func two() aggregate.Snapshot {
 	var s aggregate.Snapshot
-	s.Offset = 1
+	s.RegistryOffset = 1
 	s.Timelines = aggregate.Timelines{}
 	for _, tenant := range []string{"acme", "beta"} {
 		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: tenant})
@@ -76,7 +76,7 @@ func TestScatteredDates(t *testing.T) {
 
 	// Once the registry knows the tenant, nothing is held of it any more.
 	known := two()
-	known.Offset = 2
+	known.RegistryOffset = 2
 	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Version: 1})
 	known.Timelines["nobody"] = timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-n")}
 	if _, err := aggregate.Refresh(t.Context(), store, known, aggregate.DefaultRules(), func(int, int) {}); err != nil {

@@ -10,6 +10,7 @@ package clickhouse
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -110,7 +111,7 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 // where the passes are lost, above that of all days, so that the next wins over them.
 func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 	rows, err := s.conn.Query(ctx, `
-		SELECT pass, attempt, registry_offset, rules,
+		SELECT pass, attempt, registry_offset, rules, tz_version,
 			arrayMap(p -> p.1, positions), arrayMap(p -> p.2, positions), arrayMap(p -> p.3, positions),
 			arrayMap(b -> b.1, behind), arrayMap(b -> b.2, behind)
 		FROM usage_passes ORDER BY pass DESC, attempt DESC LIMIT 1`)
@@ -124,9 +125,11 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 		var partitions []int32
 		var offsets []int64
 		var behind, reasons []string
-		if err := rows.Scan(&pass.Number, &pass.Attempt, &pass.RegistryOffset, &pass.Rules, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
+		var rules string
+		if err := rows.Scan(&pass.Pass, &pass.Attempt, &pass.RegistryOffset, &rules, &pass.TZVersion, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
 			return aggregate.Pass{}, err
 		}
+		pass.Rules = json.RawMessage(rules)
 		for i := range behind {
 			pass.Behind = append(pass.Behind, aggregate.Behind{Tenant: behind[i], Reason: reasons[i]})
 		}
@@ -134,10 +137,10 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 			pass.Positions = append(pass.Positions, aggregate.Position{Topic: topics[i], Partition: partitions[i], LastOffset: offsets[i]})
 		}
 	}
-	if err := rows.Err(); err != nil || pass.Number > 0 {
+	if err := rows.Err(); err != nil || pass.Pass > 0 {
 		return pass, err
 	}
-	pass.Number, err = s.Highest(ctx)
+	pass.Pass, err = s.Highest(ctx)
 	return pass, err
 }
 
@@ -162,7 +165,7 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 
 // Recompute writes the usage and the balance of the days, and makes them current.
 func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
-	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS attempt", pass.Number, pass.Attempt)
+	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS attempt", pass.Pass, pass.Attempt)
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return err
@@ -198,7 +201,7 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 		FROM days AS d
 		LEFT JOIN (
 			SELECT tenant, date, count() AS row_count, sum(u.checksum) AS checksum FROM usage_daily AS u
-			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND attempt = toUUID('%s')", pass.Number, pass.Attempt)+`
+			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND attempt = toUUID('%s')", pass.Pass, pass.Attempt)+`
 			GROUP BY tenant, date
 		) AS f ON d.tenant = f.tenant AND d.date = f.date`)
 }
@@ -267,12 +270,12 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	for i, b := range pass.Behind {
 		behind[i] = []any{b.Tenant, b.Reason}
 	}
-	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, attempt, registry_offset, positions, rules, behind)`)
+	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, attempt, registry_offset, positions, rules, tz_version, behind)`)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := batch.Append(pass.Number, pass.Attempt, pass.RegistryOffset, positions, pass.Rules, behind); err != nil {
+	if err := batch.Append(pass.Pass, pass.Attempt, pass.RegistryOffset, positions, string(pass.Rules), pass.TZVersion, behind); err != nil {
 		return err
 	}
 	if err := batch.Send(); err != nil {

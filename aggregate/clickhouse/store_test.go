@@ -89,7 +89,7 @@ type world struct {
 }
 
 func drawWorld(t *rapid.T) world {
-	w := world{registry: aggregate.Snapshot{Offset: 1, Timelines: aggregate.Timelines{}}}
+	w := world{registry: aggregate.Snapshot{RegistryOffset: 1, Timelines: aggregate.Timelines{}}}
 	clock := rapid.SampledFrom([]struct{ zone, from, to string }{
 		{"America/Havana", "2026-10-30", "2026-11-04"},
 		{"America/Sao_Paulo", "2018-11-02", "2018-11-07"},

@@ -347,7 +347,7 @@ type usage struct {
 func (u *usage) LastPass(context.Context) (aggregate.Pass, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return aggregate.Pass{Number: u.number, RegistryOffset: int64(len(u.tenant))}, nil
+	return aggregate.Pass{Basis: aggregate.Basis{Pass: u.number, RegistryOffset: int64(len(u.tenant))}}, nil
 }
 func (u *usage) Positions(context.Context) ([]aggregate.Position, error) { return nil, nil }
 func (u *usage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
@@ -359,7 +359,7 @@ func (u *usage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day,
 func (u *usage) Finish(_ context.Context, pass aggregate.Pass) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.number = max(u.number, pass.Number)
+	u.number = max(u.number, pass.Pass)
 	return nil
 }
 func (u *usage) Load(_ context.Context, tenants []string, from, _ civil.Date) (*aggregate.Figures, error) {

@@ -252,8 +252,7 @@ func (g *aggregator) pass(ctx context.Context, snapshot aggregate.Snapshot) erro
 // billingRules returns the configured numbers of the billing rules.
 func (a *app) billingRules() billing.Rules {
 	return billing.Rules{
-		Rules:         aggregate.Rules{OpenSessionHours: a.cfg.Rules.OpenSessionHours},
-		IVRPortFactor: int64(a.cfg.Rules.IVRPortFactor),
-		GraceDays:     a.cfg.Rules.GraceDays,
+		Rules:     aggregate.Rules{OpenSessionHours: a.cfg.Rules.OpenSessionHours, IVRPortFactor: int64(a.cfg.Rules.IVRPortFactor)},
+		GraceDays: a.cfg.Rules.GraceDays,
 	}
 }

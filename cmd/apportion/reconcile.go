@@ -203,7 +203,7 @@ func (a *app) proved(ctx context.Context, conn driver.Conn, from, to civil.Date)
 			return nil, aggregate.Pass{}, err
 		}
 		if len(figures.Unproved) > 0 {
-			later, err := store.MonthsChangedSince(ctx, slices.Sorted(maps.Keys(figures.Unproved)), pass.Number)
+			later, err := store.MonthsChangedSince(ctx, slices.Sorted(maps.Keys(figures.Unproved)), pass.Pass)
 			if err != nil {
 				return nil, aggregate.Pass{}, err
 			}

@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS usage_passes
     attempt         UUID COMMENT 'distinguishes attempts at a pass',
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log when the pass began',
     positions       Array(Tuple(topic String, partition Int32, last_offset Int64)) COMMENT 'the end of the ledger by partition when the pass began',
-    rules           String COMMENT 'the configured rules that the figures are based on: after a change of them every day is computed again',
+    rules           String COMMENT 'the configured rules that the figures are based on, as JSON: after a change of them every day is computed again',
+    tz_version      LowCardinality(String) COMMENT 'edition of the IANA time zone data in use (R23); the same holds for a change of it',
     behind          Array(Tuple(tenant String, reason String)) COMMENT 'tenants whose days could not be computed, and why: their figures are older, and each later pass tries again',
     finished_at     DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when its last day became current'
 )
