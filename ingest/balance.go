@@ -128,20 +128,20 @@ func ledger(ctx context.Context, conn driver.Conn) (map[kafka.TopicPartition]*Pa
 		return nil, err
 	}
 	for _, b := range broken {
-		if err := b.tear(ctx, conn); err != nil {
+		if err := b.locateTears(ctx, conn); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// mostTorn is how many holes and overlaps of a partition are named.
-const mostTorn = 1000
+// maxTears is how many holes and overlaps of a partition are named.
+const maxTears = 1000
 
-// tear names the holes and overlaps of a partition that has some. Where rows of
+// locateTears names the holes and overlaps of a partition that has some. Where rows of
 // one run were merged after one between them was deleted, or was entered twice,
 // the whole of what they span is named.
-func (b *PartitionBalance) tear(ctx context.Context, conn driver.Conn) error {
+func (b *PartitionBalance) locateTears(ctx context.Context, conn driver.Conn) error {
 	rows, err := conn.Query(ctx, `
 		SELECT first_offset, last_offset, next, within FROM (
 			SELECT first_offset, last_offset, toInt64(covered) - (last_offset - first_offset + 1) AS within,
@@ -149,7 +149,7 @@ func (b *PartitionBalance) tear(ctx context.Context, conn driver.Conn) error {
 			FROM ingest_batches WHERE topic = {topic:String} AND partition = {partition:Int32})
 		WHERE within != 0 OR first_offset != if(first_offset = {first:Int64} AND next = 0, first_offset, next)
 		ORDER BY first_offset, last_offset LIMIT {most:UInt32}`,
-		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(b.Offsets.First)}, driver.NamedValue{Name: "most", Value: fmt.Sprint(mostTorn)})...)
+		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(b.Offsets.First)}, driver.NamedValue{Name: "most", Value: fmt.Sprint(maxTears)})...)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func TestBalanceNamesDifferences(t *testing.T) {
 		"lost":   {"lost/1: no batch of the ledger has the offsets 0-5", "lost/1: the ledger says that 0 were accepted, but usage_events has 1"},
 	}
 	want["many"] = []string{"many/0: the ledger says that 24 were accepted, but usage_events has 1"}
-	for i := 1; i <= mostLost; i++ {
+	for i := 1; i <= maxListed; i++ {
 		want["many"] = append(want["many"], fmt.Sprintf("many/0: of the batch %[1]d neither usage_events nor rejected has the offsets %[1]d", i))
 	}
 	want["many"] = append(want["many"], "many/0: and 3 more batches of the ledger differ from the tables")

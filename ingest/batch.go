@@ -35,22 +35,22 @@ const chunkRows = 4096
 
 // text is a column of strings, one after the other.
 type text struct {
-	bytes []byte
-	ends  []uint32
+	data []byte
+	ends []uint32
 }
 
 func (t *text) append(s string) {
-	t.bytes = append(t.bytes, s...)
-	t.ends = append(t.ends, uint32(len(t.bytes)))
+	t.data = append(t.data, s...)
+	t.ends = append(t.ends, uint32(len(t.data)))
 }
 
-func (t *text) reset() { t.bytes, t.ends = t.bytes[:0], t.ends[:0] }
+func (t *text) reset() { t.data, t.ends = t.data[:0], t.ends[:0] }
 
 // strings returns the column in scratch, as views of it.
 func (t *text) strings(scratch *[chunkRows]string) []string {
 	from := uint32(0)
 	for i, end := range t.ends {
-		scratch[i] = unsafe.String(unsafe.SliceData(t.bytes[from:]), end-from)
+		scratch[i] = unsafe.String(unsafe.SliceData(t.data[from:]), end-from)
 		from = end
 	}
 	return scratch[:len(t.ends)]
@@ -110,9 +110,9 @@ type refused struct {
 	why             *schemas.Rejection
 }
 
-// lane is what a block has of one partition: the offsets [first, next), those
+// partitionBuffer is what a batch has of one partition: the offsets [first, next), those
 // without a record included.
-type lane struct {
+type partitionBuffer struct {
 	kafka.TopicPartition
 	first, next int64
 	run         int64 // where the consumer began that has read all from there on
@@ -123,41 +123,41 @@ type lane struct {
 	size        int // about how many bytes it all takes
 }
 
-func (l *lane) read() int { return l.accepted + len(l.rejected) }
+func (p *partitionBuffer) read() int { return p.accepted + len(p.rejected) }
 
 // codes counts the refused deliveries by why.
-func (l *lane) codes() map[schemas.Code]int {
-	if len(l.rejected) == 0 {
+func (p *partitionBuffer) codes() map[schemas.Code]int {
+	if len(p.rejected) == 0 {
 		return nil
 	}
 	codes := make(map[schemas.Code]int)
-	for _, r := range l.rejected {
+	for _, r := range p.rejected {
 		codes[r.why.Code]++
 	}
 	return codes
 }
 
 // accept adds an event that came with a record.
-func (l *lane) accept(e *schemas.Event, r *kafka.Record) {
-	if n := len(l.chunks); n == 0 || l.chunks[n-1].len() == chunkRows {
-		l.chunks = append(l.chunks, newRows())
+func (p *partitionBuffer) accept(e *schemas.Event, r *kafka.Record) {
+	if n := len(p.chunks); n == 0 || p.chunks[n-1].len() == chunkRows {
+		p.chunks = append(p.chunks, newRows())
 	}
-	l.chunks[len(l.chunks)-1].append(e, r)
-	l.accepted++
-	l.size += rowBytes + len(e.Tenant) + len(e.Source) + len(e.ID) + len(e.Agent) + len(e.EntryPoint) + len(e.Channel) + len(e.Subscription)
+	p.chunks[len(p.chunks)-1].append(e, r)
+	p.accepted++
+	p.size += rowBytes + len(e.Tenant) + len(e.Source) + len(e.ID) + len(e.Agent) + len(e.EntryPoint) + len(e.Channel) + len(e.Subscription)
 }
 
 // rowBytes is about what a row takes beside its texts.
 const rowBytes = 100
 
 // reject adds a refused record.
-func (l *lane) reject(why *schemas.Rejection, r *kafka.Record) {
-	l.rejected = append(l.rejected, refused{
-		l.TopicPartition, r.Offset, r.TimeMS, bytes.Clone(r.Key), bytes.Clone(r.Value), cloneHeaders(r.Headers), why,
+func (p *partitionBuffer) reject(why *schemas.Rejection, r *kafka.Record) {
+	p.rejected = append(p.rejected, refused{
+		p.TopicPartition, r.Offset, r.TimeMS, bytes.Clone(r.Key), bytes.Clone(r.Value), cloneHeaders(r.Headers), why,
 	})
-	l.size += rowBytes + len(r.Key) + len(r.Value)
+	p.size += rowBytes + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
-		l.size += rowBytes + len(h.Key) + len(h.Value)
+		p.size += rowBytes + len(h.Key) + len(h.Value)
 	}
 }
 
@@ -218,7 +218,7 @@ var eventColumns = []eventColumn{
 func textColumn(name string, of func(*rows) *text) eventColumn {
 	return eventColumn{name,
 		func(r *rows, _ kafka.TopicPartition, s *scratch) any { return of(r).strings(&s.strings) },
-		func(r *rows) bool { return len(of(r).bytes) == 0 },
+		func(r *rows) bool { return len(of(r).data) == 0 },
 	}
 }
 
@@ -252,8 +252,8 @@ func (r *rows) decimals() []decimal.Decimal {
 	return all
 }
 
-// spareRows has chunks to be used again, as many as one block of the usual size
-// fills. The collector empties a sync.Pool more often than blocks come by.
+// spareRows has chunks to be used again, as many as one batch of the usual size
+// fills. The collector empties a sync.Pool more often than batches are filled.
 var spareRows = make(chan *rows, 64)
 
 func newRows() *rows {
@@ -278,7 +278,7 @@ func newRows() *rows {
 // free lets the memory of the rows be used again, unless it is unusually large.
 func (r *rows) free() {
 	for _, t := range r.texts() {
-		if cap(t.bytes) > 100*chunkRows {
+		if cap(t.data) > 100*chunkRows {
 			return
 		}
 	}
@@ -289,61 +289,61 @@ func (r *rows) free() {
 	}
 }
 
-// block is what goes to ClickHouse at once: deliveries of all partitions of a
-// generation, each in a lane of its own.
-type block struct {
-	lanes        []lane
-	taken, bytes atomic.Int64 // deliveries, and about what they take
+// batch is what goes to ClickHouse at once: deliveries of all partitions of a
+// generation, each in a buffer of its own.
+type batch struct {
+	buffers     []partitionBuffer
+	taken, size atomic.Int64 // deliveries, and about how many bytes they take
 
-	// begin is done once there is something in the block.
+	// begin is done once there is something in the batch.
 	begin sync.Once
 	began atomic.Bool
 	timer *time.Timer // seals it at its age
 
-	// before is closed once the block before this one is in the ledger, and
+	// before is closed once the batch before this one is in the ledger, and
 	// entered once this one is.
 	before, entered chan struct{}
 }
 
-func newBlock(partitions []kafka.TopicPartition, before chan struct{}) *block {
-	b := &block{lanes: make([]lane, len(partitions)), before: before, entered: make(chan struct{})}
+func newBatch(partitions []kafka.TopicPartition, before chan struct{}) *batch {
+	b := &batch{buffers: make([]partitionBuffer, len(partitions)), before: before, entered: make(chan struct{})}
 	for i, p := range partitions {
-		b.lanes[i].TopicPartition = p
+		b.buffers[i].TopicPartition = p
 	}
 	return b
 }
 
 // accepted counts the accepted deliveries.
-func (b *block) accepted() (n int) {
-	for i := range b.lanes {
-		n += b.lanes[i].accepted
+func (b *batch) accepted() (n int) {
+	for i := range b.buffers {
+		n += b.buffers[i].accepted
 	}
 	return n
 }
 
 // rejected returns the refused deliveries.
-func (b *block) rejected() (all []refused) {
-	for i := range b.lanes {
-		all = append(all, b.lanes[i].rejected...)
+func (b *batch) rejected() (all []refused) {
+	for i := range b.buffers {
+		all = append(all, b.buffers[i].rejected...)
 	}
 	return all
 }
 
 // entries returns the rows of the ledger.
-func (b *block) entries() (all []ledgerRow) {
-	for i := range b.lanes {
-		if l := &b.lanes[i]; l.first < l.next {
-			all = append(all, ledgerRow{l.TopicPartition, l.first, l.next - 1, l.read(), l.accepted, len(l.rejected), l.run})
+func (b *batch) entries() (all []ledgerRow) {
+	for i := range b.buffers {
+		if p := &b.buffers[i]; p.first < p.next {
+			all = append(all, ledgerRow{p.TopicPartition, p.first, p.next - 1, p.read(), p.accepted, len(p.rejected), p.run})
 		}
 	}
 	return all
 }
 
 // columns returns those that some delivery needs.
-func (b *block) columns() []eventColumn {
+func (b *batch) columns() []eventColumn {
 	return slices.DeleteFunc(slices.Clone(eventColumns), func(c eventColumn) bool {
-		for i := range b.lanes {
-			if slices.ContainsFunc(b.lanes[i].chunks, func(r *rows) bool { return c.blank == nil || !c.blank(r) }) {
+		for i := range b.buffers {
+			if slices.ContainsFunc(b.buffers[i].chunks, func(r *rows) bool { return c.blank == nil || !c.blank(r) }) {
 				return false
 			}
 		}
@@ -352,17 +352,17 @@ func (b *block) columns() []eventColumn {
 }
 
 // free lets the memory be used again.
-func (b *block) free() {
-	for i := range b.lanes {
-		for _, r := range b.lanes[i].chunks {
+func (b *batch) free() {
+	for i := range b.buffers {
+		for _, r := range b.buffers[i].chunks {
 			r.free()
 		}
 	}
-	b.lanes = nil
+	b.buffers = nil
 }
 
-// deadLetters returns refused deliveries as the rows of rejected.
-func deadLetters(all []refused) []column {
+// deadLetterColumns returns refused deliveries as the rows of rejected.
+func deadLetterColumns(all []refused) []column {
 	n := len(all)
 	topics, partitions := make([]string, n), make([]int32, n)
 	offset, arrived := make([]int64, n), make([]int64, n)

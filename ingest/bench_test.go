@@ -35,26 +35,26 @@ func BenchmarkRows(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 }
 
-// BenchmarkInsert inserts full blocks.
+// BenchmarkInsert inserts full batches.
 func BenchmarkInsert(b *testing.B) {
 	e := newEnv(b, 1)
-	block := newBlock([]kafka.TopicPartition{partition("usage.agent.v1", 0)}, nil)
+	batch := newBatch([]kafka.TopicPartition{partition("usage.agent.v1", 0)}, nil)
 	var decoder schemas.Decoder
 	var event schemas.Event
 	for i, line := range sessions(DefaultConfig().BatchRows) {
 		if why := decoder.Decode(schemas.AgentSession, nil, []byte(line), &event); why != nil {
 			b.Fatal(why)
 		}
-		block.lanes[0].accept(&event, &kafka.Record{Offset: int64(i)})
+		batch.buffers[0].accept(&event, &kafka.Record{Offset: int64(i)})
 	}
 	store := storeOf(e.conn)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := store.insertEvents(b.Context(), block); err != nil {
+		if err := store.insertEvents(b.Context(), batch); err != nil {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N*block.accepted())/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(b.N*batch.accepted())/b.Elapsed().Seconds(), "deliveries/s")
 }
 
 // BenchmarkPublish publishes files of 100,000 deliveries.

@@ -10,34 +10,34 @@ import (
 )
 
 // consumer takes in one partition for as long as one generation of the group
-// lasts: it fetches and decodes deliveries into its lane of the writer's block.
+// lasts: it fetches and decodes deliveries into its buffer of the writer's batch.
 type consumer struct {
 	*writer
 	kafka.TopicPartition
-	lane    int
+	index   int   // of its partition in the generation
 	next    int64 // the offset to fetch from
 	typ     schemas.Type
 	decoder schemas.Decoder
 	event   schemas.Event
 }
 
-func newConsumer(w *writer, lane int) *consumer {
-	p := w.gen.Partitions[lane]
-	return &consumer{writer: w, TopicPartition: p, lane: lane, typ: w.types[p.Topic]}
+func newConsumer(w *writer, index int) *consumer {
+	p := w.gen.Partitions[index]
+	return &consumer{writer: w, TopicPartition: p, index: index, typ: w.types[p.Topic]}
 }
 
-// maxRun is how many records are decoded before another consumer, or the age of the block, may have it passed on.
+// maxRun is how many records are decoded before another consumer, or the age of the batch, may have it passed on.
 const maxRun = 1024
 
 // run returns once the generation has ended, or with an error that waiting
-// cannot mend or that means that the generation should end.
+// cannot fix or that means that the generation should end.
 func (c *consumer) run(ctx context.Context) error {
 	if err := c.resume(ctx); err != nil {
 		return err
 	}
 	for {
-		if c.leftAlone(c.Topic) != nil {
-			// Others go on. What was found is looked at again when the group is next divided up.
+		if c.excluded(c.Topic) != nil {
+			// Others go on. The topic is compared again when the partitions are next divided up.
 			<-ctx.Done()
 			return nil
 		}
@@ -63,23 +63,23 @@ func (c *consumer) run(ctx context.Context) error {
 // take decodes what was fetched.
 func (c *consumer) take(ctx context.Context, got *kafka.Records) error {
 	for more := true; more; {
-		err := c.fill(ctx, c.lane, func(l *lane) error {
-			l.end = got.End
+		err := c.fill(ctx, c.index, func(p *partitionBuffer) error {
+			p.end = got.End
 			for range min(maxRun, c.cfg.BatchRows) {
 				r, err := got.Read()
 				if r == nil || err != nil {
 					more = false
-					c.advance(l, got.Next)
+					c.advance(p, got.Next)
 					return err
 				}
 				c.failpoint("before decode")
 				if why := c.decoder.Decode(c.typ, r.Headers, r.Value, &c.event); why != nil {
-					l.reject(why, r)
+					p.reject(why, r)
 				} else {
-					l.accept(&c.event, r)
+					p.accept(&c.event, r)
 				}
 				c.failpoint("after decode")
-				c.advance(l, got.Next)
+				c.advance(p, got.Next)
 			}
 			return nil
 		})
@@ -87,14 +87,14 @@ func (c *consumer) take(ctx context.Context, got *kafka.Records) error {
 			return err
 		}
 	}
-	// At the end of what is wanted, waiting would not fill the block.
+	// At the end of what is wanted, waiting would not fill the batch.
 	if c.cfg.UntilCaughtUp && c.next >= got.End && c.atEnd() {
 		return c.sealOpen(ctx)
 	}
 	return nil
 }
 
-func (c *consumer) advance(l *lane, next int64) { l.next, c.next = next, next }
+func (c *consumer) advance(p *partitionBuffer, next int64) { p.next, c.next = next, next }
 
 // resume starts where the ledger ends, or at the offset 0 of a partition that
 // the ledger does not know.
@@ -103,7 +103,7 @@ func (c *consumer) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.leftAlone(c.Topic) != nil {
+	if c.excluded(c.Topic) != nil {
 		return nil
 	}
 	return c.kafka.Do(ctx, func(ctx context.Context) error { return c.seek(ctx, next) })
@@ -118,25 +118,25 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 	b := all[c.TopicPartition]
 	switch {
 	case next > b.End:
-		c.leave(c.Topic, errOther(c.TopicPartition, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)))
+		c.exclude(c.Topic, errOtherTopic(c.TopicPartition, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)))
 		return nil
 	case next < b.First:
-		c.sayLost(c.TopicPartition, next, b.First)
+		c.logLost(c.TopicPartition, next, b.First)
 		next = b.First
 	}
 	// What was taken in before a gap is in the ledger apart from what comes after.
 	if err := c.sealOpen(ctx); err != nil {
 		return err
 	}
-	return c.fill(ctx, c.lane, func(l *lane) error {
-		l.first, l.run, l.end = next, next, b.End
-		c.advance(l, next)
+	return c.fill(ctx, c.index, func(p *partitionBuffer) error {
+		p.first, p.run, p.end = next, next, b.End
+		c.advance(p, next)
 		return nil
 	})
 }
 
-// sayLost says what Kafka has deleted before the first offset that it has now.
-func (in *Ingester) sayLost(p kafka.TopicPartition, next, first int64) {
+// logLost says what Kafka has deleted before the first offset that it has now.
+func (in *Ingester) logLost(p kafka.TopicPartition, next, first int64) {
 	in.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
 		"lengthen the retention of the topic, have them published again, and accept the hole with `apportion ledger accept`",
 		"topic", p.Topic, "partition", p.Partition, "first_lost", next, "last_lost", first-1)

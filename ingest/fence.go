@@ -32,14 +32,14 @@ const (
 	mostRefused = 10
 )
 
-// fences counts how often, since the last entry, a block was given up to begin
+// fences counts how often, since the last entry, a batch was given up to begin
 // again where the ledger ends.
 type fences struct {
 	mu           sync.Mutex
 	all, refused int
 }
 
-// entered says that a block is in the ledger.
+// entered says that a batch is in the ledger.
 func (f *fences) entered() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -47,7 +47,7 @@ func (f *fences) entered() {
 }
 
 // fenced says that one was given up. It returns how long to wait before another
-// attempt, or, when waiting will not mend it, an error.
+// attempt, or, when waiting will not fix it, an error.
 func (f *fences) fenced(err error) (pause time.Duration, permanent error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

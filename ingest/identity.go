@@ -27,22 +27,22 @@ type storedDelivery struct {
 // compaction may have taken some.
 const candidates = 8
 
-// errOther says that a topic is not the one that was taken in.
-func errOther(p kafka.TopicPartition, what string) error {
-	return fmt.Errorf("%s is not the topic that was taken in: %s. It was made anew or cut, or belongs to another Kafka, "+
+// errOtherTopic says that a topic is not the one that was taken in.
+func errOtherTopic(p kafka.TopicPartition, what string) error {
+	return fmt.Errorf("%s is not the topic that was taken in: %s. It was recreated or cut, or belongs to another Kafka, "+
 		"and nothing of the topic is taken in. Point kafka.brokers at the Kafka that belongs to this database, "+
 		"or choose another kafka.topicPrefix, run `apportion migrate` and `apportion registry restore`, and have all deliveries "+
 		"published there", p, what)
 }
 
 // sameTopic compares the last deliveries that the ledger has of a partition with what Kafka has at their offsets.
-// It returns an error of [errOther] where they differ, or where the partition ends before the ledger does; what
+// It returns an error of [errOtherTopic] where they differ, or where the partition ends before the ledger does; what
 // Kafka has deleted cannot be compared. A second error is that of a service. Topic ids and leader epochs are not
 // looked at: kafka-go speaks no version of Metadata or Fetch that has the ids, and a mirror has others of both, with
 // the records the same.
 func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int64, b kafka.Bounds) (other, err error) {
 	if next > b.End {
-		return errOther(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)), nil
+		return errOtherTopic(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)), nil
 	}
 	had, err := u.store.lastBefore(ctx, p, next)
 	if err != nil {
@@ -57,7 +57,7 @@ func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int6
 		case err != nil || (there && what == ""):
 			return nil, err
 		case there:
-			return errOther(p, what), nil
+			return errOtherTopic(p, what), nil
 		}
 	}
 	return nil, nil
@@ -109,7 +109,7 @@ func (u *usage) differs(ctx context.Context, p kafka.TopicPartition, d storedDel
 	for from := d.offset; from <= d.offset; {
 		next, err := u.kafka.Visit(ctx, p, from, 1, 0, func(r *kafka.Record) error {
 			if there = r.Offset == d.offset; there {
-				what = d.compare(u.types[p.Topic], r)
+				what = d.difference(u.types[p.Topic], r)
 			}
 			return found
 		})
@@ -127,8 +127,8 @@ func (u *usage) differs(ctx context.Context, p kafka.TopicPartition, d storedDel
 	return "", false, nil
 }
 
-// compare says in what a record is another than the delivery that is stored at its offset.
-func (d *storedDelivery) compare(typ schemas.Type, r *kafka.Record) string {
+// difference says in what a record is another than the delivery that is stored at its offset.
+func (d *storedDelivery) difference(typ schemas.Type, r *kafka.Record) string {
 	if d.arrivedMS != r.TimeMS {
 		return fmt.Sprintf("at offset %d the database has what arrived at %s, and Kafka what arrived at %s",
 			d.offset, civil.FormatMillis(d.arrivedMS), civil.FormatMillis(r.TimeMS))
@@ -151,18 +151,18 @@ func (d *storedDelivery) compare(typ schemas.Type, r *kafka.Record) string {
 	return ""
 }
 
-// others compares the partitions that the ledger knows with Kafka, and returns for each topic that is not the one that
+// compare compares the partitions that the ledger knows with Kafka, and returns for each topic that is not the one that
 // was taken in why. While Kafka or ClickHouse are away it waits.
-func (u *usage) others(ctx context.Context) (others map[string]error, err error) {
+func (u *usage) compare(ctx context.Context) (others map[string]error, err error) {
 	err = u.kafka.Do(ctx, func(ctx context.Context) (err error) {
-		others, err = u.compareTopics(ctx)
+		others, err = u.compareOnce(ctx)
 		return permanent(err)
 	})
 	return others, err
 }
 
-// compareTopics is one attempt of others.
-func (u *usage) compareTopics(ctx context.Context) (map[string]error, error) {
+// compareOnce is one attempt of compare.
+func (u *usage) compareOnce(ctx context.Context) (map[string]error, error) {
 	ledger, err := u.store.positions(ctx, u.topics())
 	if err != nil {
 		return nil, err
@@ -192,53 +192,46 @@ func (u *usage) compareTopics(ctx context.Context) (map[string]error, error) {
 	return others, nil
 }
 
-// leave has a run leave a topic alone that is not the one that was taken in.
-func (in *Ingester) leave(topic string, why error) {
-	in.leaving.Lock()
-	defer in.leaving.Unlock()
-	if in.left[topic] == nil {
-		in.log.Error("a topic is left alone", "topic", topic, "error", why)
-	}
-	in.left[topic] = why
-}
-
-// take ends that a topic is left alone.
-func (in *Ingester) take(topic string) {
-	in.leaving.Lock()
-	defer in.leaving.Unlock()
-	delete(in.left, topic)
-}
-
-// leftAlone returns why a topic is left alone; nil when it is not.
-func (in *Ingester) leftAlone(topic string) error {
-	in.leaving.Lock()
-	defer in.leaving.Unlock()
-	return in.left[topic]
-}
-
-// allLeft returns why topics are left alone; nil when none is.
-func (in *Ingester) allLeft() error {
-	in.leaving.Lock()
-	defer in.leaving.Unlock()
-	var all []error
-	for _, topic := range slices.Sorted(maps.Keys(in.left)) {
-		all = append(all, in.left[topic])
-	}
-	return errors.Join(all...)
-}
-
-// know leaves those of the topics alone that are not the ones that were taken in.
-func (in *Ingester) know(ctx context.Context) error {
-	others, err := in.others(ctx)
+// excludeOthers leaves those of the topics out that are not the ones that were taken in, and takes in the others.
+func (in *Ingester) excludeOthers(ctx context.Context) error {
+	others, err := in.compare(ctx)
 	if err != nil {
 		return err
 	}
 	for _, topic := range in.topics() {
-		if why := others[topic]; why != nil {
-			in.leave(topic, why)
-		} else {
-			in.take(topic)
-		}
+		in.exclude(topic, others[topic])
 	}
 	return nil
+}
+
+// exclude leaves a topic out; without a reason it ends that.
+func (in *Ingester) exclude(topic string, why error) {
+	in.excluding.Lock()
+	defer in.excluding.Unlock()
+	if why == nil {
+		delete(in.others, topic)
+		return
+	}
+	if in.others[topic] == nil {
+		in.log.Error("a topic is not taken in", "topic", topic, "error", why)
+	}
+	in.others[topic] = why
+}
+
+// excluded returns why a topic is left out; nil when it is not.
+func (in *Ingester) excluded(topic string) error {
+	in.excluding.Lock()
+	defer in.excluding.Unlock()
+	return in.others[topic]
+}
+
+// exclusions returns why topics are left out; nil when none is.
+func (in *Ingester) exclusions() error {
+	in.excluding.Lock()
+	defer in.excluding.Unlock()
+	var all []error
+	for _, topic := range slices.Sorted(maps.Keys(in.others)) {
+		all = append(all, in.others[topic])
+	}
+	return errors.Join(all...)
 }

@@ -9,7 +9,7 @@ import (
 	"apportion/schemas"
 )
 
-// A topic that was deleted and made anew is not read on from where the ledger ended, however many records it has;
+// A topic that was deleted and recreated is not read on from where the ledger ended, however many records it has;
 // the other topics go on, and once the topic is the known one again it does, too.
 func TestAnotherTopicIsLeftAlone(t *testing.T) { eachKafka(t, testAnotherTopicIsLeftAlone) }
 
@@ -27,15 +27,15 @@ func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
 
 		err := New(e.config(), e.deps()).Run(t.Context())
 		if err == nil || !strings.Contains(err.Error(), agent+"/0 is not the topic that was taken in") {
-			t.Errorf("with %d records anew the error is %v", after, err)
+			t.Errorf("with %d records the error is %v", after, err)
 		}
 		if got := e.rows("SELECT topic, last_offset FROM v_ingest_partitions ORDER BY topic"); !slices.Equal(got,
 			[]string{"('" + agent + "',9)", "('" + e.Prefix + schemas.TopicIVR + "',0)"}) {
-			t.Errorf("with %d records anew the ledger is at %v", after, got)
+			t.Errorf("with %d records the ledger is at %v", after, got)
 		}
 		differences, err := OtherTopics(t.Context(), e.Client, e.conn, e.Prefix)
 		if err != nil || len(differences) != 1 {
-			t.Errorf("with %d records anew the differences are %q, %v", after, differences, err)
+			t.Errorf("with %d records the differences are %q, %v", after, differences, err)
 		}
 	}
 }

@@ -28,7 +28,7 @@ type Config struct {
 	// Group is the consumer group that shares the partitions among all
 	// Ingesters that name it.
 	Group string
-	// A block, one insert for all partitions, is full at about BatchRows records
+	// A batch, one insert for all partitions, is full at about BatchRows records
 	// or BatchBytes bytes of memory, and is written at the latest BatchAge after
 	// its first record was read. Two are written while another one fills.
 	BatchRows  int
@@ -97,8 +97,8 @@ type Ingester struct {
 	failpoint func(point string)
 	fences    fences
 
-	leaving sync.Mutex
-	left    map[string]error // topics left alone, and why
+	excluding sync.Mutex
+	others    map[string]error // topics that are not those that were taken in, and why
 }
 
 // New returns an Ingester that does nothing until Run.
@@ -112,7 +112,7 @@ func New(cfg Config, deps Deps) *Ingester {
 		cfg:       cfg,
 		log:       log,
 		failpoint: deps.Failpoint,
-		left:      make(map[string]error),
+		others:    make(map[string]error),
 	}
 	if in.failpoint == nil {
 		in.failpoint = func(string) {}
@@ -175,7 +175,7 @@ func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error
 		if in.caughtUp(ends, ledger) {
 			for p, b := range ends {
 				if ledger[p] < b.First {
-					in.sayLost(p, ledger[p], b.First)
+					in.logLost(p, ledger[p], b.First)
 				}
 			}
 			return nil
@@ -186,14 +186,14 @@ func (in *Ingester) run(ctx context.Context, stop context.CancelCauseFunc) error
 }
 
 // ended turns the end that was asked for, by a caller or by having caught up,
-// into success. One that caught up with all topics but those it left alone says
+// into success. One that caught up with all topics but those it left out says
 // why it did.
 func (in *Ingester) ended(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
 	if err == nil || errors.Is(err, errCaughtUp) {
-		return in.allLeft()
+		return in.exclusions()
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -221,7 +221,7 @@ func (in *Ingester) start(ctx context.Context) (map[kafka.TopicPartition]kafka.B
 	if err != nil {
 		return nil, err
 	}
-	return ends, in.know(ctx)
+	return ends, in.excludeOthers(ctx)
 }
 
 func (cfg *Config) validate() error {
@@ -237,9 +237,9 @@ func (cfg *Config) validate() error {
 	return nil
 }
 
-// caughtUp reports whether the ledger has reached every end but those of topics left alone.
+// caughtUp reports whether the ledger has reached every end but those of topics that are left out.
 func (in *Ingester) caughtUp(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64) bool {
-	return !slices.ContainsFunc(lags(ends, ledger), func(l Lag) bool { return in.leftAlone(l.Topic) == nil })
+	return !slices.ContainsFunc(lags(ends, ledger), func(l Lag) bool { return in.excluded(l.Topic) == nil })
 }
 
 // watch stops the run once it has caught up. It asks the ledger, because other
@@ -286,8 +286,8 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 		for range writers {
 			start(w.run)
 		}
-		for lane := range gen.Partitions {
-			start(newConsumer(w, lane).run)
+		for i := range gen.Partitions {
+			start(newConsumer(w, i).run)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func ledgerOf(e *env, entries int) {
 	}
 }
 
-// BenchmarkLedger measures what each block, each pass and each balance ask of a ledger of a million and of 100
+// BenchmarkLedger measures what each batch, each pass and each balance ask of a ledger of a million and of 100
 // million entries.
 func BenchmarkLedger(b *testing.B) {
 	for _, entries := range []int{1_000_000, 100_000_000} {

@@ -19,7 +19,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestLedgerIsReadByItsHeads: what a block, a pass and a balance ask reads a row a partition of each part, however
+// TestLedgerIsReadByItsHeads: what a batch, a pass and a balance ask reads a row a partition of each part, however
 // many entries there are.
 func TestLedgerIsReadByItsHeads(t *testing.T) {
 	e := newEnv(t, 1)

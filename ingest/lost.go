@@ -8,9 +8,9 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// mostLost is how many batches are searched for lost offsets, and how many
+// maxListed is how many batches are searched for lost offsets, and how many
 // ranges of them are named: a table that was emptied needs no list.
-const mostLost = 20
+const maxListed = 20
 
 // locate names the offsets behind a partition whose tables do not have what
 // the ledger says, batch by batch: those that no table has, and those that
@@ -50,7 +50,7 @@ func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
 func list(ranges []OffsetRange) string {
 	var words []string
 	for i, r := range ranges {
-		if i == mostLost {
+		if i == maxListed {
 			words = append(words, fmt.Sprintf("… (%d more ranges)", len(ranges)-i))
 			break
 		}
@@ -78,7 +78,7 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (batc
 		LEFT JOIN `+stored("usage_events")+` AS e ON batches.first_offset = e.first_offset
 		LEFT JOIN `+stored("rejected")+` AS r ON batches.first_offset = r.first_offset
 		WHERE batches.accepted != e.n OR batches.rejected != r.n
-		ORDER BY first LIMIT {most:UInt32}`, b.named(driver.NamedValue{Name: "most", Value: fmt.Sprint(mostLost)})...)
+		ORDER BY first LIMIT {most:UInt32}`, b.named(driver.NamedValue{Name: "most", Value: fmt.Sprint(maxListed)})...)
 	if err != nil {
 		return nil, 0, err
 	}

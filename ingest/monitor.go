@@ -25,24 +25,24 @@ type Monitor struct {
 
 	mu         sync.Mutex
 	partitions map[kafka.TopicPartition]*watched
-	trouble    error // why the last look failed
-	looked     bool
+	failure    error // why the last poll failed
+	polled     bool
 	others     map[string]error // topics that are not those that were taken in
 	compared   time.Time        // when they were last compared
 }
 
-// watched is a partition as the Monitor sees it.
+// watched is what a Monitor knows of a partition.
 type watched struct {
 	// next is the next offset that is to be taken in and that Kafka still has, end the end of the partition.
 	next, end int64
-	retained  int64 // see Seen
+	retained  int64 // see Observation
 	// moved is when the ledger last moved, or last had nothing left to take in.
 	moved time.Time
 }
 
 const (
-	// lookEvery is how often a Monitor looks.
-	lookEvery = 5 * time.Second
+	// pollEvery is how often a Monitor polls.
+	pollEvery = 5 * time.Second
 	// stuckAfter is how long a backlog may stand without the ledger moving:
 	// longer than a rebalance and a restart take together.
 	stuckAfter = 30 * time.Second
@@ -57,25 +57,25 @@ func NewMonitor(client *kafka.Client, conn driver.Conn, topicPrefix string, log 
 	}
 }
 
-// Run looks every few seconds until ctx is done.
+// Run polls every few seconds until ctx is done.
 func (m *Monitor) Run(ctx context.Context) {
 	for {
-		if err := m.look(ctx); err != nil && ctx.Err() == nil {
-			m.log.Debug("the state of ingest cannot be seen", "error", err)
+		if err := m.poll(ctx); err != nil && ctx.Err() == nil {
+			m.log.Debug("the state of ingest is unknown", "error", err)
 		}
-		if !retry.Sleep(ctx, lookEvery) {
+		if !retry.Sleep(ctx, pollEvery) {
 			return
 		}
 	}
 }
 
-func (m *Monitor) look(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, lookEvery)
+func (m *Monitor) poll(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, pollEvery)
 	defer cancel()
 	defer func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.trouble, m.looked = err, true
+		m.failure, m.polled = err, true
 	}()
 	partitions, err := m.kafka.Partitions(ctx, m.topics()...)
 	if err != nil {
@@ -89,24 +89,24 @@ func (m *Monitor) look(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.store.service.Name, err)
 	}
-	if err := m.compare(ctx); err != nil {
+	if err := m.compareTopics(ctx); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.see(ends, ledger, time.Now())
+	m.observe(ends, ledger, time.Now())
 	return nil
 }
 
-// compareEvery is how often the topics are compared with what was taken in, which costs more than a look.
+// compareEvery is how often the topics are compared with what was taken in, which costs more than a poll.
 const compareEvery = time.Minute
 
-// compare sees whether the topics are those that were taken in.
-func (m *Monitor) compare(ctx context.Context) error {
+// compareTopics finds out whether the topics are those that were taken in.
+func (m *Monitor) compareTopics(ctx context.Context) error {
 	if time.Since(m.compared) < compareEvery {
 		return nil
 	}
-	others, err := m.compareTopics(ctx)
+	others, err := m.compareOnce(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,8 @@ func (m *Monitor) compare(ctx context.Context) error {
 	return nil
 }
 
-// see takes in where the partitions end and where the ledger does.
-func (m *Monitor) see(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64, now time.Time) {
+// observe notes where the partitions end and where the ledger does.
+func (m *Monitor) observe(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64, now time.Time) {
 	for p, b := range ends {
 		next := max(ledger[p], b.First) // what Kafka has deleted cannot be waited for
 		w := m.partitions[p]
@@ -132,8 +132,8 @@ func (m *Monitor) see(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kaf
 	}
 }
 
-// Seen is a partition as a Monitor last saw it.
-type Seen struct {
+// Observation is a partition as a Monitor last found it.
+type Observation struct {
 	kafka.TopicPartition
 	// Lag is how many offsets are not taken in yet.
 	Lag int64
@@ -142,14 +142,14 @@ type Seen struct {
 	Retained int64
 }
 
-// Seen returns every partition, by topic and partition.
-func (m *Monitor) Seen() []Seen {
+// Observations returns every partition, by topic and partition.
+func (m *Monitor) Observations() []Observation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var all []Seen
+	var all []Observation
 	for _, p := range m.inOrder() {
 		w := m.partitions[p]
-		all = append(all, Seen{p, max(0, w.end-w.next), w.retained})
+		all = append(all, Observation{p, max(0, w.end-w.next), w.retained})
 	}
 	return all
 }
@@ -158,18 +158,18 @@ func (m *Monitor) inOrder() []kafka.TopicPartition {
 	return slices.SortedFunc(maps.Keys(m.partitions), kafka.TopicPartition.Compare)
 }
 
-// Trouble returns why deliveries are not being taken in, in words; nothing
+// Unready returns why deliveries are not being taken in, in words; nothing
 // while they are.
-func (m *Monitor) Trouble() []string { return m.troubleAt(time.Now()) }
+func (m *Monitor) Unready() []string { return m.unreadyAt(time.Now()) }
 
-func (m *Monitor) troubleAt(now time.Time) []string {
+func (m *Monitor) unreadyAt(now time.Time) []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.looked {
+	if !m.polled {
 		return []string{"starting"}
 	}
-	if m.trouble != nil {
-		return []string{m.trouble.Error()}
+	if m.failure != nil {
+		return []string{m.failure.Error()}
 	}
 	var stuck []string
 	for _, topic := range slices.Sorted(maps.Keys(m.others)) {

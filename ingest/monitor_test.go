@@ -15,10 +15,10 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 	m := &Monitor{partitions: make(map[kafka.TopicPartition]*watched)}
 	start := time.Unix(1_800_000_000, 0)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	if got := m.troubleAt(at(0)); !slices.Equal(got, []string{"starting"}) {
+	if got := m.unreadyAt(at(0)); !slices.Equal(got, []string{"starting"}) {
 		t.Errorf("before the first look: %q, want starting", got)
 	}
-	m.looked = true
+	m.polled = true
 	for _, step := range []struct {
 		second, next, end int
 		want              []string
@@ -33,20 +33,20 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 		{931, 120, 121, []string{"usage.agent.v1/0: nothing taken in for 31s, with 1 offsets waiting"}},
 	} {
 		if step.second == 900 {
-			m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, 120), other: {}}, map[kafka.TopicPartition]int64{p: 120}, at(900))
+			m.observe(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, 120), other: {}}, map[kafka.TopicPartition]int64{p: 120}, at(900))
 		}
-		m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, int64(step.end)), other: {}}, map[kafka.TopicPartition]int64{p: int64(step.next)}, at(step.second))
-		if got := m.troubleAt(at(step.second)); !slices.Equal(got, step.want) {
+		m.observe(map[kafka.TopicPartition]kafka.Bounds{p: bounds(0, int64(step.end)), other: {}}, map[kafka.TopicPartition]int64{p: int64(step.next)}, at(step.second))
+		if got := m.unreadyAt(at(step.second)); !slices.Equal(got, step.want) {
 			t.Errorf("after %d s: %q, want %q", step.second, got, step.want)
 		}
 	}
 	// Kafka has deleted what was next, and all of what there was.
-	m.see(map[kafka.TopicPartition]kafka.Bounds{p: bounds(125, 130), other: bounds(7, 7)}, map[kafka.TopicPartition]int64{p: 120}, at(940))
-	want := []Seen{{p, 5, -5}, {other, 0, -7}}
-	if got := m.Seen(); !slices.Equal(got, want) {
+	m.observe(map[kafka.TopicPartition]kafka.Bounds{p: bounds(125, 130), other: bounds(7, 7)}, map[kafka.TopicPartition]int64{p: 120}, at(940))
+	want := []Observation{{p, 5, -5}, {other, 0, -7}}
+	if got := m.Observations(); !slices.Equal(got, want) {
 		t.Errorf("seen %v, want %v", got, want)
 	}
-	if got := m.troubleAt(at(980)); !slices.Equal(got, []string{"usage.agent.v1/0: nothing taken in for 40s, with 5 offsets waiting"}) {
+	if got := m.unreadyAt(at(980)); !slices.Equal(got, []string{"usage.agent.v1/0: nothing taken in for 40s, with 5 offsets waiting"}) {
 		t.Errorf("trouble %q", got)
 	}
 }
@@ -58,24 +58,24 @@ func testMonitorSeesLag(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
 	e.Publish(session("acme", "1", 0), session("acme", "2", 0), "not JSON")
 	m := NewMonitor(e.Client, e.conn, e.Prefix, slog.New(slog.DiscardHandler))
-	if err := m.look(t.Context()); err != nil {
+	if err := m.poll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Seen()[0], (Seen{e.Partition("usage.agent.v1", 0), 3, 0}); got != want {
+	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 3, 0}); got != want {
 		t.Errorf("before: %v, want %v", got, want)
 	}
 	e.ingest(e.config(), e.deps())
-	if err := m.look(t.Context()); err != nil {
+	if err := m.poll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Seen()[0], (Seen{e.Partition("usage.agent.v1", 0), 0, 3}); got != want {
+	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 0, 3}); got != want {
 		t.Errorf("after: %v, want %v", got, want)
 	}
-	if got := m.Trouble(); len(got) > 0 {
+	if got := m.Unready(); len(got) > 0 {
 		t.Errorf("trouble: %q", got)
 	}
 	e.exec("DROP TABLE ingest_batches")
-	if err := m.look(t.Context()); err == nil || len(m.Trouble()) != 1 {
-		t.Errorf("without the ledger: %v, trouble %q; want one", err, m.Trouble())
+	if err := m.poll(t.Context()); err == nil || len(m.Unready()) != 1 {
+		t.Errorf("without the ledger: %v, trouble %q; want one", err, m.Unready())
 	}
 }

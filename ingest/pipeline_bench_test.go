@@ -267,7 +267,7 @@ func (p *pipeline) fetchAlone() taken {
 // decodeAlone reads the topic into rows that go nowhere.
 func (p *pipeline) decodeAlone() taken {
 	return p.alone(func(p kafka.TopicPartition) func(*kafka.Record) {
-		l := &lane{TopicPartition: p}
+		l := &partitionBuffer{TopicPartition: p}
 		var decoder schemas.Decoder
 		var event schemas.Event
 		return func(r *kafka.Record) {

@@ -220,7 +220,7 @@ func kafkaGoesAwayAndComesBack(t *testing.T, broker string, stop, start func()) 
 	e := newEnvOn(t, broker, 2)
 	cfg := e.config()
 	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
-	cfg.SessionTimeout = time.Second // which the group waits for before it shares out anew
+	cfg.SessionTimeout = time.Second // which the group waits for before it divides up again
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- New(cfg, e.deps()).Run(ctx) }()
@@ -545,9 +545,9 @@ func testFenced(t *testing.T, broker string) {
 	}}
 	go func() { ran <- New(cfg, deps).Run(ctx) }()
 	servicetest.Until(t, "the deliveries are in", func() bool { return e.taken() == 10 })
-	// Whether the commit is refused or the heartbeat comes first, the block is not entered, and is inserted again.
+	// Whether the commit is refused or the heartbeat comes first, the batch is not entered, and is inserted again.
 	if n := inserts.Load(); n < 2 {
-		t.Errorf("%d insert: a consumer that was evicted entered its block; the log has\n%s", n, e.log)
+		t.Errorf("%d insert: a consumer that was evicted entered its batch; the log has\n%s", n, e.log)
 	}
 	stop()
 	if err := <-ran; err != nil {
@@ -710,7 +710,7 @@ func TestCompaction(t *testing.T) {
 	}
 }
 
-// TestDiskIsFull has ClickHouse refuse inserts for want of space, into each of the tables in turn.
+// TestDiskIsFull has ClickHouse refuse inserts without space, into each of the tables in turn.
 func TestDiskIsFull(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, 1)

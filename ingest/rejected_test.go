@@ -143,7 +143,7 @@ func testRejected(t *testing.T, broker string) {
 	}
 }
 
-// A batch that is inserted again, as after a crash, has no dead letter twice; where another version judged it
+// A batch that is inserted again, as after a crash, has no dead letter twice; where another version decided it
 // differently the second time, the later verdict counts, also when it is what a filter looks for.
 func TestRejectedIsOneRowAPlace(t *testing.T) { eachKafka(t, testRejectedIsOneRowAPlace) }
 

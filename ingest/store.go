@@ -50,7 +50,7 @@ type ledgerRow struct {
 // connection and then says nothing is away, too.
 const insertTimeout = time.Minute
 
-// insertSettings: a block may span more months than ClickHouse likes to see in
+// insertSettings: a batch may span more months than ClickHouse likes to see in
 // one insert. Replicas take several inserts at a time, since
 // the order of rows that replace each other is nothing to them; they do so when
 // parts are merged, because looking for them in every insert costs more than the
@@ -68,8 +68,8 @@ var insertSettings = clickhouse.WithSettings(clickhouse.Settings{
 // together again.
 const packetRows = 8 * chunkRows
 
-// insertEvents writes the accepted deliveries of a block to usage_events.
-func (s store) insertEvents(ctx context.Context, b *block) error {
+// insertEvents writes the accepted deliveries of a batch to usage_events.
+func (s store) insertEvents(ctx context.Context, b *batch) error {
 	const table = "usage_events"
 	ctx, cancel := context.WithTimeout(clickhouse.Context(ctx, insertSettings), insertTimeout)
 	defer cancel()
@@ -78,45 +78,45 @@ func (s store) insertEvents(ctx context.Context, b *block) error {
 	for i, c := range columns {
 		names[i] = c.name
 	}
-	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
+	insert, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+")")
 	if err != nil {
 		return insertError(table, err)
 	}
-	defer batch.Close()
+	defer insert.Close()
 	memory := new(scratch)
-	for i := range b.lanes {
-		l := &b.lanes[i]
-		for _, rows := range l.chunks {
+	for i := range b.buffers {
+		p := &b.buffers[i]
+		for _, rows := range p.chunks {
 			for j, c := range columns {
-				if err := batch.Column(j).Append(c.values(rows, l.TopicPartition, memory)); err != nil {
+				if err := insert.Column(j).Append(c.values(rows, p.TopicPartition, memory)); err != nil {
 					return retry.Permanent(fmt.Errorf("column %s of %s: %w", c.name, table, err))
 				}
 			}
-			if batch.Rows() >= packetRows {
-				if err := flush(ctx, batch); err != nil {
+			if insert.Rows() >= packetRows {
+				if err := flush(ctx, insert); err != nil {
 					return insertError(table, err)
 				}
 			}
 		}
 	}
-	return insertError(table, batch.Send())
+	return insertError(table, insert.Send())
 }
 
-// flush sends what a batch has. The driver would wait without end for a server
+// flush sends what an insert has. The driver would wait without end for a server
 // that keeps the connection and reads nothing.
-func flush(ctx context.Context, batch driver.Batch) error {
+func flush(ctx context.Context, insert driver.Batch) error {
 	sent := make(chan error, 1)
-	go func() { sent <- batch.Flush() }()
+	go func() { sent <- insert.Flush() }()
 	select {
 	case err := <-sent:
 		return err
 	case <-ctx.Done():
-		batch.Abort()
+		insert.Abort()
 		return ctx.Err()
 	}
 }
 
-// insert writes columns of equal length to a table, in one block.
+// insert writes columns of equal length to a table, at once.
 func (s store) insert(ctx context.Context, table string, columns []column) error {
 	ctx, cancel := context.WithTimeout(clickhouse.Context(ctx, insertSettings), insertTimeout)
 	defer cancel()
@@ -127,17 +127,17 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 		}
 		query += c.name
 	}
-	batch, err := s.conn.PrepareBatch(ctx, query+")")
+	insert, err := s.conn.PrepareBatch(ctx, query+")")
 	if err != nil {
 		return insertError(table, err)
 	}
-	defer batch.Close()
+	defer insert.Close()
 	for i, c := range columns {
-		if err := batch.Column(i).Append(c.values); err != nil {
+		if err := insert.Column(i).Append(c.values); err != nil {
 			return retry.Permanent(fmt.Errorf("column %s of %s: %w", c.name, table, err))
 		}
 	}
-	return insertError(table, batch.Send())
+	return insertError(table, insert.Send())
 }
 
 // enter writes rows of the ledger, at most one of each partition. One that does

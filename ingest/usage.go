@@ -64,7 +64,7 @@ func UsageBounds(ctx context.Context, client *kafka.Client, topicPrefix string) 
 // are away it waits.
 func OtherTopics(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string) (differences []string, err error) {
 	u := newUsage(client, conn, topicPrefix, client.Log)
-	others, err := u.others(ctx)
+	others, err := u.compare(ctx)
 	for _, topic := range slices.Sorted(maps.Keys(others)) {
 		differences = append(differences, strings.Split(others[topic].Error(), "\n")...)
 	}
@@ -139,12 +139,12 @@ func (u *usage) follow(ctx context.Context, tell func([]Lag) (done bool)) error 
 	if err := u.store.do(ctx, u.store.check); err != nil {
 		return err
 	}
-	others, err := u.others(ctx)
+	others, err := u.compare(ctx)
 	if err != nil {
 		return err
 	}
 	for topic, why := range others {
-		u.kafka.Log.Error("a topic is left alone", "topic", topic, "error", why)
+		u.kafka.Log.Error("a topic is not taken in", "topic", topic, "error", why)
 	}
 	maps.DeleteFunc(ends, func(p kafka.TopicPartition, _ kafka.Bounds) bool { return others[p.Topic] != nil })
 	for {

@@ -14,72 +14,73 @@ import (
 )
 
 // writer collects what the consumers of one generation of the group decode, and
-// writes it block by block, one insert for all partitions: what an insert costs
-// ClickHouse, then and in merges, depends little on its size. While blocks are
+// writes it batch by batch, one insert for all partitions: what an insert costs
+// ClickHouse, then and in merges, depends little on its size. While batches are
 // being written the next one fills.
 type writer struct {
 	*Ingester
 	gen   *kafka.Generation
-	ready chan *block // sealed, to be written
+	ready chan *batch // sealed, to be written
 
-	// filling is held for reading while a lane of the open block is being
-	// filled, and for writing to seal the block.
+	// filling is held for reading while a buffer of the open batch is being
+	// filled, and for writing to seal the batch.
 	filling sync.RWMutex
-	open    *block
+	open    *batch
 
 	// ledger is where it ended when the generation began.
 	resuming sync.Mutex
 	ledger   map[kafka.TopicPartition]int64
 }
 
-// writers is how many blocks are written at a time: while ClickHouse sorts one,
+// writers is how many batches are written at a time: while ClickHouse sorts one,
 // it is sent another.
 const writers = 2
 
 func newWriter(in *Ingester, gen *kafka.Generation) *writer {
-	w := &writer{Ingester: in, gen: gen, ready: make(chan *block)}
+	w := &writer{Ingester: in, gen: gen, ready: make(chan *batch)}
 	entered := make(chan struct{})
 	close(entered)
-	w.open = newBlock(gen.Partitions, entered)
+	w.open = newBatch(gen.Partitions, entered)
 	return w
 }
 
-// fill has a function fill the lane of a partition in the open block, and
-// passes the block on when it is full. It waits while blocks are written more
+// fill has a function fill the buffer of a partition in the open batch, and
+// passes the batch on when it is full. It waits while batches are written more
 // slowly than they fill.
-func (w *writer) fill(ctx context.Context, partition int, take func(*lane) error) error {
+func (w *writer) fill(ctx context.Context, index int, take func(*partitionBuffer) error) error {
 	w.filling.RLock()
 	b := w.open
-	l := &b.lanes[partition]
-	read, size := l.read(), l.size
-	err := take(l)
-	taken, bytes := b.taken.Add(int64(l.read()-read)), b.bytes.Add(int64(l.size-size))
-	if l.first < l.next {
+	p := &b.buffers[index]
+	read, size := p.read(), p.size
+	err := take(p)
+	taken, total := b.taken.Add(int64(p.read()-read)), b.size.Add(int64(p.size-size))
+	if p.first < p.next {
 		b.begin.Do(func() {
 			b.began.Store(true)
 			b.timer = time.AfterFunc(w.cfg.BatchAge, func() { w.seal(ctx, b) })
 		})
 	}
 	w.filling.RUnlock()
-	if err == nil && (taken >= int64(w.cfg.BatchRows) || bytes >= int64(w.cfg.BatchBytes)) {
+	if err == nil && (taken >= int64(w.cfg.BatchRows) || total >= int64(w.cfg.BatchBytes)) {
 		err = w.seal(ctx, b)
 	}
 	return err
 }
 
-// seal passes the open block on, unless another has taken its place or there is
+// seal passes the open batch on, unless another has taken its place or there is
 // nothing in it, and opens the next.
-func (w *writer) seal(ctx context.Context, b *block) error {
+func (w *writer) seal(ctx context.Context, b *batch) error {
 	w.filling.Lock()
 	defer w.filling.Unlock()
 	if w.open != b || !b.began.Load() {
 		return ctx.Err()
 	}
 	b.timer.Stop()
-	// Once passed on, a block belongs to who writes it.
-	next := newBlock(w.gen.Partitions, b.entered)
-	for i, l := range b.lanes {
-		next.lanes[i].first, next.lanes[i].next, next.lanes[i].run, next.lanes[i].end = l.next, l.next, l.run, l.end
+	// Once passed on, a batch belongs to who writes it.
+	next := newBatch(w.gen.Partitions, b.entered)
+	for i, p := range b.buffers {
+		next.buffers[i].first, next.buffers[i].next = p.next, p.next
+		next.buffers[i].run, next.buffers[i].end = p.run, p.end
 	}
 	select {
 	case <-ctx.Done():
@@ -102,7 +103,7 @@ func (w *writer) sealOpen(ctx context.Context) error {
 func (w *writer) atEnd() bool {
 	w.filling.Lock()
 	defer w.filling.Unlock()
-	return !slices.ContainsFunc(w.open.lanes, func(l lane) bool { return l.next < l.end })
+	return !slices.ContainsFunc(w.open.buffers, func(p partitionBuffer) bool { return p.next < p.end })
 }
 
 // resume returns where the ledger ends, 0 for a partition that it does not know.
@@ -111,14 +112,14 @@ func (w *writer) resume(ctx context.Context, p kafka.TopicPartition) (next int64
 	defer w.resuming.Unlock()
 	if w.ledger == nil {
 		if w.ledger, err = w.positions(ctx); err == nil {
-			err = w.know(ctx)
+			err = w.excludeOthers(ctx)
 		}
 	}
 	return w.ledger[p], err
 }
 
-// run writes blocks. It returns once the generation has ended, or with an error
-// that waiting cannot mend or that means that the generation should end.
+// run writes batches. It returns once the generation has ended, or with an error
+// that waiting cannot fix or that means that the generation should end.
 func (w *writer) run(ctx context.Context) error {
 	for {
 		select {
@@ -132,19 +133,19 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
-// write writes a block: deliveries first, the ledger after, and Kafka's
-// committed offset last, for tools to see. Blocks enter the ledger in the order
+// write writes a batch: deliveries first, the ledger after, and Kafka's
+// committed offset last, for tools to see. Batches enter the ledger in the order
 // in which they were filled, since a consumer resumes after the last offset that
 // is in it.
 //
 // Two consumers in the ledger at once would count deliveries twice. So right
-// before the entry the broker is asked for a commit of where the block began,
-// which is what stands already: it refuses one that comes from a generation that
+// before the entry the broker is asked for a commit of where the batch began,
+// which is what it has already: it refuses one that comes from a generation that
 // is over. A process that is halted after that and goes on much later is refused
 // by the ledger itself. The entry is not given up half-way when the generation
-// ends, for it would then be unknown to the next consumer whether it stands; the
+// ends, for it would then be unknown to the next consumer whether it is there; the
 // group waits for this function before it lets go of the partitions.
-func (w *writer) write(ctx context.Context, b *block) error {
+func (w *writer) write(ctx context.Context, b *batch) error {
 	began := time.Now()
 	if b.accepted() > 0 {
 		w.failpoint("before insert")
@@ -159,7 +160,7 @@ func (w *writer) write(ctx context.Context, b *block) error {
 	inserting := time.Since(began)
 	if rejected := b.rejected(); len(rejected) > 0 {
 		w.failpoint("before dead letters")
-		if err := w.bury(ctx, rejected); err != nil {
+		if err := w.deadLetter(ctx, rejected); err != nil {
 			return err
 		}
 		w.failpoint("after dead letters")
@@ -192,12 +193,12 @@ func (w *writer) write(ctx context.Context, b *block) error {
 	}
 	w.failpoint("after commit")
 	close(b.entered)
-	for i := range b.lanes {
-		if l := &b.lanes[i]; l.first < l.next {
+	for i := range b.buffers {
+		if p := &b.buffers[i]; p.first < p.next {
 			w.progress(Progress{
-				TopicPartition: l.TopicPartition,
-				First:          l.first, Next: l.next, End: max(l.end, l.next),
-				Accepted: l.accepted, Rejected: len(l.rejected), Codes: l.codes(),
+				TopicPartition: p.TopicPartition,
+				First:          p.first, Next: p.next, End: max(p.end, p.next),
+				Accepted: p.accepted, Rejected: len(p.rejected), Codes: p.codes(),
 				Inserting: inserting,
 			})
 		}
@@ -215,11 +216,11 @@ func (w *writer) commit(entries []ledgerRow, offset func(ledgerRow) int64) error
 	return w.gen.Commit(offsets)
 }
 
-// bury writes refused deliveries to their table and topic. The topic may get
+// deadLetter writes refused deliveries to their table and topic. The topic may get
 // one twice, when the process is killed in between; the headers tell.
-func (w *writer) bury(ctx context.Context, rejected []refused) error {
+func (w *writer) deadLetter(ctx context.Context, rejected []refused) error {
 	err := w.store.do(ctx, func(ctx context.Context) error {
-		return w.store.insert(ctx, "rejected", deadLetters(rejected))
+		return w.store.insert(ctx, "rejected", deadLetterColumns(rejected))
 	})
 	if err != nil {
 		return err

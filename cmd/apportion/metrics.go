@@ -141,7 +141,7 @@ func (l lag) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (l lag) Collect(ch chan<- prometheus.Metric) {
-	for _, p := range l.monitor.Seen() {
+	for _, p := range l.monitor.Observations() {
 		ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(p.Lag), p.Topic, strconv.Itoa(p.Partition))
 		ch <- prometheus.MustNewConstMetric(retainedDesc, prometheus.GaugeValue, float64(p.Retained), p.Topic, strconv.Itoa(p.Partition))
 	}

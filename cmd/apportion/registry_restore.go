@@ -49,7 +49,7 @@ func newRegistryRestoreCommand(a *app) *cobra.Command {
 		Use:   "restore",
 		Short: "Write to the topic of the registry what it has lost, from registry_log",
 		Long: `Writes to registry.commands.v1 the commands that registry_log has and the topic has not: its end,
-or all of it where the topic was made anew. What the topic has must be how registry_log begins,
+or all of it where the topic was recreated. What the topic has must be how registry_log begins,
 and registry_log must have every offset, since each command gets the offset that it had, and
 with it everything that was decided by it: what stands, what is held, and what is issued (R20).
 

@@ -62,8 +62,8 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 	}
 	monitor := ingest.NewMonitor(client, conn, a.cfg.Kafka.TopicPrefix, a.log)
 	m.registry.MustRegister(lag{monitor}, unseen{a.usage(conn), a.log})
-	trouble := func() []string { return append(monitor.Trouble(), a.parts.Failing(time.Now())...) }
-	server := &http.Server{Handler: healthHandler(trouble, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
+	unready := func() []string { return append(monitor.Unready(), a.parts.Failing(time.Now())...) }
+	server := &http.Server{Handler: healthHandler(unready, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)
 	go func() {
@@ -79,11 +79,11 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 }
 
 // healthHandler serves what schedulers and Prometheus ask.
-func healthHandler(trouble func() []string, metrics http.Handler) http.Handler {
+func healthHandler(unready func() []string, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if found := trouble(); len(found) > 0 {
+		if found := unready(); len(found) > 0 {
 			http.Error(w, "not ready: "+strings.Join(found, "; "), http.StatusServiceUnavailable)
 			return
 		}

@@ -8,8 +8,8 @@ import (
 	"apportion/schemas"
 )
 
-// Check judges deliveries in structured mode, one a line, plain or gzipped, as
-// they would be judged after Publish, and calls refused for each that would be
+// Check decides on deliveries in structured mode, one a line, plain or gzipped, as
+// they would be decided after Publish, and calls refused for each that would be
 // refused, with its line number from 1. It returns how many there are. A line
 // that Publish would leave out is too_large.
 func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schemas.Rejection)) (deliveries int64, err error) {

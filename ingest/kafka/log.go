@@ -118,7 +118,7 @@ type readRecord struct {
 type OtherLogError struct{ topic, what string }
 
 func (e OtherLogError) Error() string {
-	return fmt.Sprintf("%s is not the topic that was read before: %s. It was made anew, cut or replaced, or belongs to another Kafka, "+
+	return fmt.Sprintf("%s is not the topic that was read before: %s. It was recreated, cut or replaced, or belongs to another Kafka, "+
 		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database; or, if the topic was lost, "+
 		"write it again with `apportion registry restore`",
 		e.topic, e.what)

@@ -149,7 +149,7 @@ func testTailLog(t *testing.T, broker string) {
 	}
 }
 
-// A log that was made anew is not the one that was read, however long it is.
+// A log that was recreated is not the one that was read, however long it is.
 func TestSameLog(t *testing.T) { kafkatest.Each(t, testSameLog) }
 
 func testSameLog(t *testing.T, broker string) {
@@ -181,7 +181,7 @@ func testSameLog(t *testing.T, broker string) {
 }
 
 // Who follows a log finds out, too, when the broker has refused something in between.
-func TestTailLogMadeAnew(t *testing.T) {
+func TestTailLogRecreated(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -136,7 +136,7 @@ func (r *Records) Read() (*Record, error) {
 	}
 }
 
-// batchHeader is what stands before the records of a batch.
+// batchHeader is what comes before the records of a batch.
 type batchHeader struct {
 	size       int // of it all
 	offset     int64

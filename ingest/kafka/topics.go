@@ -55,14 +55,14 @@ func is(name, value string) topicConfig {
 	return topicConfig{name, value, value, func(v string) bool { return v == value }}
 }
 
-// forEver is what Kafka takes for no limit.
-const forEver = "-1"
+// unlimited is what Kafka takes for no limit.
+const unlimited = "-1"
 
 // atLeast is a limit that may be higher, or none.
 func atLeast(name string, least int64) topicConfig {
 	return topicConfig{name, strconv.FormatInt(least, 10), fmt.Sprintf("at least %d", least), func(value string) bool {
 		n, err := strconv.ParseInt(value, 10, 64)
-		return err == nil && n >= least || value == forEver
+		return err == nil && n >= least || value == unlimited
 	}}
 }
 
@@ -72,12 +72,12 @@ func (t Topics) all() []topic {
 	all := []topic{
 		// A dead letter has the reason on top of what a delivery has.
 		{t.Prefix + schemas.TopicRejected, t.Partitions, false, []topicConfig{kept, atLeast("max.message.bytes", MaxMessageBytes+1<<20)}},
-		{t.Prefix + schemas.TopicRegistry, 1, true, []topicConfig{kept, is("retention.ms", forEver), is("retention.bytes", forEver),
+		{t.Prefix + schemas.TopicRegistry, 1, true, []topicConfig{kept, is("retention.ms", unlimited), is("retention.bytes", unlimited),
 			atLeast("max.message.bytes", MaxMessageBytes)}},
 	}
 	for _, typ := range schemas.Types {
 		all = append(all, topic{t.Prefix + typ.Topic(), t.Partitions, false, []topicConfig{kept, atLeast("retention.ms", t.Retention.Milliseconds()),
-			is("retention.bytes", forEver), atLeast("max.message.bytes", MaxMessageBytes)}})
+			is("retention.bytes", unlimited), atLeast("max.message.bytes", MaxMessageBytes)}})
 	}
 	return all
 }
@@ -117,11 +117,11 @@ type TopicFault struct {
 	Config string `json:"config"`
 	Value  string `json:"value"`
 	Needed string `json:"needed"`
-	Mend   string `json:"mend"` // what to do: a command, or in words
+	Fix    string `json:"fix"` // what to do: a command, or in words
 }
 
 func (f TopicFault) String() string {
-	return fmt.Sprintf("topic %s: %s is %q, and must be %s: %s", f.Topic, f.Config, f.Value, f.Needed, f.Mend)
+	return fmt.Sprintf("topic %s: %s is %q, and must be %s: %s", f.Topic, f.Config, f.Value, f.Needed, f.Fix)
 }
 
 // checkTimeout is how long Kafka may take to tell how its topics are: one that was just made is not known to

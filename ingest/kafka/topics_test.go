@@ -62,8 +62,8 @@ func testCheckTopics(t *testing.T, broker string) {
 	var got []string
 	for _, f := range faults {
 		got = append(got, strings.TrimPrefix(f.Topic, topics.Prefix)+" "+f.Config+" "+f.Value+", needed "+f.Needed)
-		if strings.Contains(f.Mend, "kafka-configs.sh --bootstrap-server "+broker) == (f.Config == "partitions") {
-			t.Errorf("%s: %s", f.Config, f.Mend)
+		if strings.Contains(f.Fix, "kafka-configs.sh --bootstrap-server "+broker) == (f.Config == "partitions") {
+			t.Errorf("%s: %s", f.Config, f.Fix)
 		}
 	}
 	want := []string{
