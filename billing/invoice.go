@@ -122,31 +122,41 @@ func InvoiceID(subscription string, period civil.Month) string {
 	return "INV-" + subscription + "-" + strings.ReplaceAll(period.String(), "-", "")
 }
 
+// InvoiceName says which invoice is meant.
+type InvoiceName struct {
+	Subscription string
+	Period       civil.Month
+}
+
+// String is the invoice's id.
+func (n InvoiceName) String() string { return InvoiceID(n.Subscription, n.Period) }
+
 var invoiceIDForm = regexp.MustCompile(`^INV-(.+)-([0-9]{4})([0-9]{2})$`)
 
-// ParseInvoiceID returns the subscription and the period of an invoice's id, such as INV-Sub100001-202610.
-func ParseInvoiceID(id string) (subscription string, period civil.Month, err error) {
+// ParseInvoiceID reads an invoice's id, such as INV-Sub100001-202610.
+func ParseInvoiceID(id string) (InvoiceName, error) {
 	parts := invoiceIDForm.FindStringSubmatch(id)
 	if parts == nil {
-		return "", period, fmt.Errorf("%q is not the id of an invoice, such as INV-Sub100001-202610", id)
+		return InvoiceName{}, fmt.Errorf("%q is not the id of an invoice, such as INV-Sub100001-202610", id)
 	}
-	if period, err = civil.ParseMonth(parts[2] + "-" + parts[3]); err != nil {
-		return "", period, fmt.Errorf("%q is not the id of an invoice: %w", id, err)
+	period, err := civil.ParseMonth(parts[2] + "-" + parts[3])
+	if err != nil {
+		return InvoiceName{}, fmt.Errorf("%q is not the id of an invoice: %w", id, err)
 	}
-	return parts[1], period, nil
+	return InvoiceName{parts[1], period}, nil
 }
 
 // LineID names a line of an invoice, such as INV-Sub100001-202610/3.
 func LineID(invoice string, no int) string { return invoice + "/" + strconv.Itoa(no) }
 
 // ParseLineID returns the invoice and the number that name a line.
-func ParseLineID(id string) (invoice string, no int, err error) {
-	invoice, number, _ := strings.Cut(id, "/")
-	if no, err = strconv.Atoi(number); err != nil || no < 1 || !invoiceIDForm.MatchString(invoice) {
-		return "", 0, fmt.Errorf("%q is not a line; write the invoice and the number of the line, such as %s",
+func ParseLineID(id string) (invoice InvoiceName, no int, err error) {
+	of, number, _ := strings.Cut(id, "/")
+	if no, err = strconv.Atoi(number); err != nil || no < 1 || !invoiceIDForm.MatchString(of) {
+		return invoice, 0, fmt.Errorf("%q is not a line; write the invoice and the number of the line, such as %s",
 			id, "INV-Sub100001-202610/3")
 	}
-	_, _, err = ParseInvoiceID(invoice)
+	invoice, err = ParseInvoiceID(of)
 	return invoice, no, err
 }
 

@@ -95,7 +95,7 @@ const FilesVersion = 1
 func Issues(state registry.State, tenant string) ([]Issue, error) {
 	var chain []Issue
 	for _, issued := range state.Issues(tenant) {
-		issue, err := issueOn(issued)
+		issue, err := IssueOf(issued)
 		if err != nil {
 			return nil, err
 		}
@@ -104,8 +104,8 @@ func Issues(state registry.State, tenant string) ([]Issue, error) {
 	return chain, nil
 }
 
-// issueOn reads an issue from its claim.
-func issueOn(c registry.Issued) (Issue, error) {
+// IssueOf reads an issue from its claim.
+func IssueOf(c registry.Issued) (Issue, error) {
 	i := Issue{Tenant: c.Tenant, Seq: c.Seq, Period: c.Period, Base: c.Base, Lines: c.Lines, LinesHash: c.LinesHash,
 		Previous: c.Previous, Hash: c.Hash, By: c.By, AtMS: c.TimeMS}
 	err := json.Unmarshal(c.Basis, &i.Basis)

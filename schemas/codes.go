@@ -17,6 +17,7 @@ const (
 	IsFinding                // of a period (R24)
 	LeavesOutFile            // of an issue
 	RefusesIssue             // as a whole
+	NotThere                 // what is asked for
 )
 
 // Codes of deliveries (the event contract). A delivery with several defects is refused for the first.
@@ -88,6 +89,15 @@ const (
 	MissingSeller       Code = "missing_seller"
 	UnsupportedTax      Code = "unsupported_tax"
 	UnsupportedCurrency Code = "unsupported_currency"
+)
+
+// Codes of what is asked for and is not there.
+const (
+	NoInvoice Code = "no_invoice"
+	NoLine    Code = "no_line"
+	NotIssued Code = "not_issued"
+	NoHole    Code = "no_hole"
+	NoRefusal Code = "no_refusal"
 )
 
 // Reason is what is known of a code.
@@ -243,4 +253,10 @@ var Reasons = []Reason{
 	{UnsupportedTax, LeavesOutFile, "R26", "an e-invoice cannot state the taxes of this invoice beside each other",
 		"use the other files of this invoice"},
 	{UnsupportedCurrency, LeavesOutFile, "", "an e-invoice cannot be in this currency", "use the other files of this invoice"},
+
+	{NoInvoice, NotThere, "R18", "there is no such invoice", "look at the invoices of the period"},
+	{NoLine, NotThere, "R18", "the invoice has no such line", "choose one of its lines"},
+	{NotIssued, NotThere, "R20", "the invoice is not issued", "issue what is due first"},
+	{NoHole, NotThere, "R22", "the ledger has no open hole there", "look at the holes that it has"},
+	{NoRefusal, NotThere, "", "no delivery that is chosen was refused there", "look at those that were refused"},
 }

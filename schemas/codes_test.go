@@ -58,7 +58,7 @@ func TestCodesAreListedOnce(t *testing.T) {
 // otherWords are words that happen to be codes.
 var otherWords = []string{
 	"aggregate/clickhouse/query.go unknown_tenant", // a column
-	"cmd/apportion/rejected_replay.go refused",     // what became of a delivery that was sent again
+	"billing/service/rejected.go refused",     // what became of a delivery that was sent again
 }
 
 // TestCodesAreGiven: each code that is listed is given somewhere, by its constant, and none that is not listed.

@@ -20,8 +20,8 @@ import (
 type Lines struct {
 	conn  driver.Conn
 	first First
-	// At, nil but in tests, is told of every point that Write passes.
-	At func(point string)
+	// Failpoint, nil but in tests, is told of every step that Write passes.
+	Failpoint func(step string)
 }
 
 // First connects to the database that has the rows of the tables which are not spread over a cluster: rows can be deleted
@@ -31,9 +31,9 @@ type First func(ctx context.Context) (driver.Conn, error)
 // NewLines returns the lines over a connection whose database has been migrated.
 func NewLines(conn driver.Conn, first First) *Lines { return &Lines{conn: conn, first: first} }
 
-func (s *Lines) at(point string) {
-	if s.At != nil {
-		s.At(point)
+func (s *Lines) failpoint(step string) {
+	if s.Failpoint != nil {
+		s.Failpoint(step)
 	}
 }
 
@@ -47,11 +47,11 @@ func sequential(ctx context.Context, tables ...*ext.Table) context.Context {
 
 // Write stores the lines of the issues; they are on disk when it returns.
 func (s *Lines) Write(ctx context.Context, issues []billing.Issue) error {
-	s.at("before lines")
+	s.failpoint("before lines")
 	if err := s.write(ctx, issues); err != nil {
 		return fmt.Errorf("writing invoice_lines: %w", err)
 	}
-	s.at("after lines")
+	s.failpoint("after lines")
 	return nil
 }
 

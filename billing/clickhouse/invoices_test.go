@@ -29,10 +29,10 @@ type world struct {
 	table *clickhouse.RegistryLog
 	conn  driver.Conn
 
-	mu     sync.Mutex
-	state  registry.State
-	states []registry.State // those before the commands, by their offset
-	judged []clickhouse.Judged
+	mu      sync.Mutex
+	state   registry.State
+	states  []registry.State // those before the commands, by their offset
+	decided []registry.Decided
 }
 
 // newWorld returns one in which the tenants stand, each with one subscription.
@@ -83,17 +83,17 @@ func (w *world) At(offset int64) (registry.State, error) {
 func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.State, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at := len(w.judged)
+	at := len(w.decided)
 	for _, c := range claims {
 		record, err := json.Marshal(c)
 		if err != nil {
 			return w.state, err
 		}
-		var j clickhouse.Judged
-		w.state, j = clickhouse.Judge(w.state, int64(len(w.judged)), 0, record)
-		w.states, w.judged = append(w.states, w.state), append(w.judged, j)
+		var d registry.Decided
+		w.state, d = w.state.Take(int64(len(w.decided)), 0, record)
+		w.states, w.decided = append(w.states, w.state), append(w.decided, d)
 	}
-	return w.state, w.table.Append(ctx, w.judged[at:])
+	return w.state, w.table.Append(ctx, w.decided[at:])
 }
 
 func (w *world) biller(u billing.Usage) *billing.Biller {
@@ -118,10 +118,10 @@ func (w *world) differs(t *testing.T) (differences []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []clickhouse.IssuedHash
-	for _, j := range w.judged {
-		if i := j.Issue; i != nil {
-			want = append(want, clickhouse.IssuedHash{Tenant: i.Tenant, Seq: i.Seq, Period: i.Period.String(), Hash: i.Hash})
+	var want []registry.IssuedHash
+	for _, d := range w.decided {
+		if i := d.Issued; i != nil {
+			want = append(want, registry.IssuedHash{Tenant: i.Tenant, Seq: i.Seq, Period: i.Period.String(), Hash: i.Hash})
 		}
 	}
 	for _, row := range rows {
@@ -296,7 +296,7 @@ func TestIssuesOutliveTheirTables(t *testing.T) {
 			if got := w.differs(t); !slices.Equal(got, []string{"more: acme 4"}) {
 				t.Errorf("the table differs from the log in %q", got)
 			}
-			if err := w.table.Rebuild(t.Context(), w.judged); err != nil {
+			if err := w.table.Rebuild(t.Context(), w.decided); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.differs(t); len(got) != 0 {
@@ -506,7 +506,7 @@ func TestIssuesAtOnce(t *testing.T) {
 	if want := len(tenants) * (periods + 1); int(issues) != want || lines != inForce {
 		t.Errorf("the lines of %d issues, %d of them and %d in force; want those of %d, and nobody's", issues, lines, inForce, want)
 	}
-	t.Logf("%d claims for %d issues", len(w.judged)-len(tenants), len(tenants)*(periods+1))
+	t.Logf("%d claims for %d issues", len(w.decided)-len(tenants), len(tenants)*(periods+1))
 	for _, tenant := range tenants {
 		chain, err := billing.Issues(w.state, tenant)
 		if err != nil {

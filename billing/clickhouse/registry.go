@@ -19,37 +19,13 @@ import (
 type RegistryLog struct {
 	conn  driver.Conn
 	first First
-	// At, nil but in tests, is told of every point that Append passes.
-	At func(point string)
+	// Failpoint, nil but in tests, is told of every step that Append passes.
+	Failpoint func(step string)
 }
 
 // NewRegistryLog returns the log over a connection whose database has been migrated.
 func NewRegistryLog(conn driver.Conn, first First) *RegistryLog {
 	return &RegistryLog{conn: conn, first: first}
-}
-
-// Judged is a record of the command topic with what became of it.
-type Judged struct {
-	Offset    int64 // of this record; the verdict's is that of the command's first delivery
-	ArrivedMS int64 // its Kafka timestamp, UTC epoch milliseconds
-	Payload   []byte
-	Command   registry.Command
-	Verdict   registry.Verdict
-	// Issue is the period that it issued, nil for none.
-	Issue *billing.Issue
-}
-
-// Judge applies a record of the command topic to the registry, and returns what became of it.
-func Judge(state registry.State, offset, arrivedMS int64, value []byte) (registry.State, Judged) {
-	j := Judged{Offset: offset, ArrivedMS: arrivedMS, Payload: value, Command: registry.DecodeCommand(value)}
-	state, j.Verdict = state.Apply(offset, j.Command)
-	if j.Command.Command == registry.ClaimIssue && j.Verdict.Accepted && j.Verdict.Offset == offset {
-		// One that cannot be read is left out of the table; whoever bills the tenant says so.
-		if chain, err := billing.Issues(state, j.Command.TenantID); err == nil {
-			j.Issue = &chain[len(chain)-1]
-		}
-	}
-	return state, j
 }
 
 // LastOffset returns the offset of the last command in the log, -1 for none.
@@ -72,23 +48,16 @@ func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, e
 	return offset, payload, nil
 }
 
-// Kept is a command as registry_log has it.
-type Kept struct {
-	Offset  int64
-	Tenant  string
-	Payload []byte
-}
-
 // Commands returns all commands in the log, by their offset.
-func (l *RegistryLog) Commands(ctx context.Context) ([]Kept, error) {
+func (l *RegistryLog) Commands(ctx context.Context) ([]registry.Kept, error) {
 	rows, err := l.conn.Query(ctx, `SELECT offset, tenant, payload FROM registry_log FINAL ORDER BY offset`)
 	if err != nil {
 		return nil, fmt.Errorf("reading registry_log: %w", err)
 	}
 	defer rows.Close()
-	var all []Kept
+	var all []registry.Kept
 	for rows.Next() {
-		var k Kept
+		var k registry.Kept
 		if err := rows.Scan(&k.Offset, &k.Tenant, &k.Payload); err != nil {
 			return nil, err
 		}
@@ -99,7 +68,7 @@ func (l *RegistryLog) Commands(ctx context.Context) ([]Kept, error) {
 
 // Append writes the commands and what they issued, all or none; those that are there already stay as they are. To leave
 // no hole, it must be given all that follow LastOffset.
-func (l *RegistryLog) Append(ctx context.Context, commands []Judged) error {
+func (l *RegistryLog) Append(ctx context.Context, commands []registry.Decided) error {
 	if len(commands) == 0 {
 		return nil
 	}
@@ -113,13 +82,13 @@ func (l *RegistryLog) Append(ctx context.Context, commands []Judged) error {
 	return nil
 }
 
-func (l *RegistryLog) at(point string) {
-	if l.At != nil {
-		l.At(point)
+func (l *RegistryLog) failpoint(step string) {
+	if l.Failpoint != nil {
+		l.Failpoint(step)
 	}
 }
 
-func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error {
+func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Decided) error {
 	batch, err := l.conn.PrepareBatch(ctx, `INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset, tenant_version,
 		issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant,
 		unmapped, open_sessions, unknown_subscription, conflicts)`)
@@ -128,9 +97,12 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error
 	}
 	defer batch.Close()
 	for _, c := range commands {
-		i := c.Issue
-		if i == nil {
+		if c.Issued == nil {
 			continue
+		}
+		i, err := billing.IssueOf(*c.Issued)
+		if err != nil {
+			continue // whoever bills the tenant says so
 		}
 		positions := make([][]any, len(i.Positions))
 		for n, p := range i.Positions {
@@ -150,15 +122,15 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []Judged) error
 	if batch.Rows() == 0 {
 		return nil
 	}
-	l.at("before issued periods")
+	l.failpoint("before issued periods")
 	if err := batch.Send(); err != nil {
 		return err
 	}
-	l.at("after issued periods")
+	l.failpoint("after issued periods")
 	return nil
 }
 
-func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []Judged) error {
+func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []registry.Decided) error {
 	batch, err := l.conn.PrepareBatch(ctx,
 		`INSERT INTO registry_log (offset, arrived_ms, tenant, source, command_id, command, given_by, accepted, refusals, payload)`)
 	if err != nil {
@@ -179,15 +151,15 @@ func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []Judged) err
 }
 
 // IssuedHashes returns what issued_periods has: of each row the place in a tenant's chain, and the hash.
-func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]IssuedHash, error) {
+func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]registry.IssuedHash, error) {
 	rows, err := l.conn.Query(ctx, `SELECT tenant, seq, period, hash FROM issued_periods FINAL ORDER BY tenant, seq, issue`)
 	if err != nil {
 		return nil, fmt.Errorf("reading issued_periods: %w", err)
 	}
 	defer rows.Close()
-	var all []IssuedHash
+	var all []registry.IssuedHash
 	for rows.Next() {
-		var i IssuedHash
+		var i registry.IssuedHash
 		var seq uint32
 		if err := rows.Scan(&i.Tenant, &seq, &i.Period, &i.Hash); err != nil {
 			return nil, err
@@ -198,16 +170,9 @@ func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]IssuedHash, error) {
 	return all, rows.Err()
 }
 
-// IssuedHash is a row of issued_periods, as far as it can be compared with the log.
-type IssuedHash struct {
-	Tenant       string
-	Seq          int
-	Period, Hash string
-}
-
 // Rebuild makes both tables what the commands come to, which must be all there are: it writes them all, and deletes issues
 // that they do not have.
-func (l *RegistryLog) Rebuild(ctx context.Context, commands []Judged) error {
+func (l *RegistryLog) Rebuild(ctx context.Context, commands []registry.Decided) error {
 	if err := l.Append(ctx, commands); err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package clickhouse_test
 import (
 	"testing"
 
-	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/deploy/embedded/servicetest"
 )
@@ -25,15 +24,15 @@ func TestRegistryLog(t *testing.T) {
 
 	// A command, the same delivered again, and one that is none: its bytes are kept as they are.
 	var state registry.State
-	var judged []clickhouse.Judged
+	var decided []registry.Decided
 	change := `{"specversion":"1.0","type":"registry.command","source":"support","id":"c1","time":"2026-10-14T08:00:00Z",` +
 		`"tenantid":"acme","data":{"command":"change_telephony","telephony":"vpop","reason":"moved"}}`
 	for offset, payload := range []string{change, change, "\xff\x00 not JSON"} {
-		var j clickhouse.Judged
-		state, j = clickhouse.Judge(state, int64(offset), 1000+int64(offset), []byte(payload))
-		judged = append(judged, j)
+		var d registry.Decided
+		state, d = state.Take(int64(offset), 1000+int64(offset), []byte(payload))
+		decided = append(decided, d)
 	}
-	for _, batch := range [][]clickhouse.Judged{judged[:1], judged, nil, judged[1:]} {
+	for _, batch := range [][]registry.Decided{decided[:1], decided, nil, decided[1:]} {
 		if err := log.Append(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}

@@ -261,6 +261,15 @@ func (s State) Tenant(id string) *Tenant {
 	return nil
 }
 
+// Owner returns the tenant of a subscription, or nil; its id is unique across tenants (R1).
+func (s State) Owner(subscription string) *Tenant {
+	tenant, ok := s.owners.get(subscription)
+	if !ok {
+		return nil
+	}
+	return s.Tenant(tenant)
+}
+
 // Base returns the offset of the last command that changed a tenant, or NoBase. It is the tenant's version, and
 // what the next document for it is to be based on.
 func (s State) Base(id string) int64 {

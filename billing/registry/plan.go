@@ -39,6 +39,19 @@ func Plan(s State, doc *Document, timeMS int64) []Command {
 	return commands
 }
 
+// DescribeCommand says what a command changes from a state to the next, a line each, for people.
+func DescribeCommand(old, next State, c Command) []string {
+	switch c.Command {
+	case HoldPeriod:
+		return []string{"+ held " + c.Period.String()}
+	case ReleasePeriod:
+		return []string{"- held " + c.Period.String()}
+	case AcceptHole:
+		return []string{fmt.Sprintf("+ accepted %s/%d %d-%d", c.Hole.Topic, c.Hole.Partition, c.Hole.First, c.Hole.Last)}
+	}
+	return Describe(old.Tenant(c.TenantID), next.Tenant(c.TenantID))
+}
+
 // Describe returns what changes between two states of a tenant, a line each, for people: "+ subscription Sub2",
 // "~ subscription Sub1 version 2026-01-01 commitment agent_standard 10 → 12". Old is nil for a new tenant.
 func Describe(old, next *Tenant) []string {

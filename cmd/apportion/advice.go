@@ -19,6 +19,10 @@ var commandOf = map[schemas.Code]string{
 	schemas.NotDue:            "`apportion bill preview --period PERIOD`",
 	schemas.Held:              "`apportion bill release --period PERIOD --tenant TENANT --reason …`",
 	schemas.Behind:            "`apportion ingest --until-caught-up`",
+	schemas.NoInvoice:         "`apportion bill preview --period PERIOD`",
+	schemas.NotIssued:         "`apportion bill issue --period PERIOD`",
+	schemas.NoHole:            "`apportion ledger holes`",
+	schemas.NoRefusal:         "`apportion rejected list`",
 	schemas.Unbalanced:        "`apportion reconcile --period PERIOD`, `apportion aggregate --rebuild --tenant TENANT`",
 }
 

@@ -10,10 +10,11 @@ import (
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 )
@@ -56,7 +57,11 @@ or restored from elsewhere. Figures that were right come out the same.`,
 				if err != nil {
 					return err
 				}
-				return a.parts.Run(ctx, "aggregate", a.withDatabase(a.newAggregator(conn, newMetrics()).Run))
+				s, err := a.newServices(conn)
+				if err != nil {
+					return err
+				}
+				return a.parts.Run(ctx, "aggregate", a.withDatabase(a.newAggregator(s, newMetrics()).Run))
 			}
 			report, err := a.aggregate(ctx)
 			if err != nil {
@@ -74,42 +79,14 @@ or restored from elsewhere. Figures that were right come out the same.`,
 
 // aggregate makes one pass.
 func (a *app) aggregate(ctx context.Context) (aggregate.Report, error) {
-	conn, err := a.clickhouse(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	state, err := a.loadRegistry(ctx)
-	if err != nil {
-		return aggregate.Report{}, err
-	}
-	snapshot, err := billing.Snapshot(state, a.billingRules())
-	if err != nil {
-		return aggregate.Report{}, err
-	}
-	show, end := a.daysWorkedOut()
-	report, err := aggregate.Refresh(ctx, a.usage(conn), snapshot, a.billingRules().Rules, show)
-	if err == nil {
-		end()
-	}
-	return report, err
+	return s.invoices.Aggregate(ctx, a.lazily("days computed"))
 }
 
-// daysWorkedOut returns what shows how far a pass is, and what ends that.
-func (a *app) daysWorkedOut() (show func(done, total int), end func()) {
-	var shown *progress
-	return func(done, total int) {
-			if shown == nil {
-				shown = a.progress("days worked out", int64(total))
-			}
-			shown.set(int64(done))
-		}, func() {
-			if shown != nil {
-				shown.end()
-			}
-		}
-}
-
-// rebuild works figures out again.
+// rebuild computes figures again.
 func (a *app) rebuild(ctx context.Context, tenants []string, period string) error {
 	var of *civil.Month
 	if period != "" {
@@ -119,25 +96,15 @@ func (a *app) rebuild(ctx context.Context, tenants []string, period string) erro
 		}
 		of = &p
 	}
-	conn, err := a.clickhouse(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	state, err := a.loadRegistry(ctx)
+	report, err := s.invoices.Rebuild(ctx, tenants, of, a.lazily("days computed"))
 	if err != nil {
 		return err
 	}
-	snapshot, err := billing.Snapshot(state, a.billingRules())
-	if err != nil {
-		return err
-	}
-	show, end := a.daysWorkedOut()
-	report, err := aggregate.Rebuild(ctx, a.usage(conn), snapshot, a.billingRules().Rules, tenants, of, show)
-	if err != nil {
-		return err
-	}
-	end()
-	return a.printPass(report, "worked out again as pass %d; days: %d\n")
+	return a.printPass(report, "computed again as pass %d; days: %d\n")
 }
 
 // printPass prints what a pass did, its number and its days in the words given; a tenant left behind is a finding.
@@ -158,15 +125,17 @@ func (a *app) printPass(report aggregate.Report, words string) error {
 
 // aggregator keeps the daily usage current.
 type aggregator struct {
-	a       *app
-	store   *usage.Store
-	metrics *metrics
-	wake    chan struct{}
+	a        *app
+	log      service.CommandLog
+	verdicts service.Verdicts
+	store    *usage.Store
+	metrics  *metrics
+	wake     chan struct{}
 }
 
-func (a *app) newAggregator(conn driver.Conn, m *metrics) *aggregator {
+func (a *app) newAggregator(s *services, m *metrics) *aggregator {
 	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures, m.tenantsBehind)
-	return &aggregator{a, a.usage(conn), m, make(chan struct{}, 1)}
+	return &aggregator{a, s.log, s.verdicts, a.usage(s.conn), m, make(chan struct{}, 1)}
 }
 
 // Wake says that something may have changed. It never waits.
@@ -183,10 +152,8 @@ func (g *aggregator) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	snapshots := make(chan aggregate.Snapshot, 1) // the latest
 	group.Go(func() error {
-		var registry registryFold
-		return g.a.followRegistry(ctx, &registry, func() error {
-			registry.judged = nil
-			snapshot, err := billing.Snapshot(registry.state, g.a.billingRules())
+		return service.Follow(ctx, g.log, g.verdicts, func(state registry.State, _ []registry.Decided) error {
+			snapshot, err := billing.Snapshot(state, g.a.billingRules())
 			if err != nil {
 				return err
 			}

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"apportion/billing/export"
+	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/ingest/kafka"
@@ -49,9 +49,6 @@ type app struct {
 	shards      []driver.Conn    // see openShards
 	closers     []func() error
 
-	// leftOut are the invoice files that could not be written, see writeFiles.
-	leftOut []*export.Refusal
-
 	// ingestTuning, nil but in tests, has the last word on how ingest is made.
 	ingestTuning func(*ingest.Config, *ingest.Deps)
 	// clock, time.Now but in tests, is the process's clock.
@@ -85,8 +82,20 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 				err = errors.Join(err, close())
 			}
 		}()
-		return do(cmd.Context(), args)
+		return withAdvice(do(cmd.Context(), args))
 	}
+}
+
+// withAdvice adds to an error which command helps, where one does.
+func withAdvice(err error) error {
+	cannot := new(service.Error)
+	if !errors.As(err, &cannot) {
+		return err
+	}
+	if command := withCommand("", cannot.Code, "PERIOD", cannot.Period.String()); command != "" {
+		return fmt.Errorf("%w; %s%s", err, cannot.Code.Advice(), command)
+	}
+	return err
 }
 
 // untilInterrupted gives the result of a command that runs until it is interrupted, which is then no failure.

@@ -12,12 +12,9 @@ import (
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/export"
-	"apportion/billing/registry"
-	"apportion/ingest"
-	"apportion/schemas"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
@@ -131,151 +128,66 @@ the period to DIR/PERIOD/, whole or not at all.`,
 		Example: `  apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
 	}, &flags, a.clockNow, func(ctx context.Context, flags billFlags) error {
-		if now := a.now(); flags.asOf > now.UnixMilli() && !flags.allowFuture {
-			return usagef("%s: --as-of %s is later than the clock, %s (R20): what is issued is for good, and nobody knows yet what happens until then; "+
-				"look at it with `apportion bill preview`, or give --allow-future, for tests and demonstrations",
-				schemas.AsOfFuture, time.UnixMilli(flags.asOf).UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		if err := flags.issueRequest().Check(a.now()); err != nil {
+			return usagef("%w; look at it with `apportion bill preview`, or give --allow-future, for tests and demonstrations", err)
 		}
-		if !flags.allowFuture {
-			conn, err := a.clickhouse(ctx)
-			if err == nil {
-				_, err = checkClocks(ctx, conn, a.now)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		run, err := a.issue(ctx, flags)
+		s, err := a.services(ctx)
 		if err != nil {
 			return err
 		}
-		return a.printRun(run)
+		run, leftOut, err := a.issue(ctx, s, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run, leftOut)
 	})
 	cmd.Flags().DurationVar(&flags.wait, "wait", 10*time.Second, "how `long` ingest may stand still before what it has not read stops all; 0: do not wait")
 	cmd.Flags().BoolVar(&flags.allowFuture, "allow-future", false, "issue as of an instant later than the clock, for tests and demonstrations (R20)")
 	return cmd
 }
 
-// biller returns what bills, on the registry as it stands now.
-func (a *app) biller(ctx context.Context) (*billing.Biller, error) {
-	biller, _, err := a.billerOn(ctx)
-	return biller, err
+func (f billFlags) issueRequest() service.IssueRequest {
+	return service.IssueRequest{Period: f.period, Tenants: f.tenants, NowMS: f.asOf, AllowFuture: f.allowFuture, Wait: f.wait}
 }
 
-func (a *app) billerOn(ctx context.Context) (*billing.Biller, *registryFold, error) {
+// issue issues a period, and writes the files of all that is issued of it.
+func (a *app) issue(ctx context.Context, s *services, flags billFlags) (*billing.Run, []*export.Refusal, error) {
 	a.warnOfStaleZones()
-	conn, err := a.clickhouse(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	var fold registryFold
-	if err := fold.catchUp(ctx, a); err != nil {
-		return nil, nil, err
-	}
-	progress := a.progress("tenants worked out", -1)
-	return a.newBiller(conn, &fold, person(), func(done, total int) {
-		progress.set(int64(done))
-		if done == total {
-			progress.end()
-		}
-	}), &fold, nil
-}
-
-// newBiller returns what bills on the registry as a fold has it, for somebody.
-func (a *app) newBiller(conn driver.Conn, fold *registryFold, by registry.Actor, progress func(done, total int)) *billing.Biller {
-	return &billing.Biller{
-		State:     fold.state,
-		Rules:     a.billingRules(),
-		Seller:    a.cfg.Seller.Sender(),
-		ItemCodes: a.cfg.Files.ItemCodes,
-		Usage:     a.usage(conn),
-		Lines:     a.invoiceLines(conn),
-		Log:       issueLog{a, fold, conn, by},
-		Progress:  progress,
-	}
-}
-
-// differences returns what does not balance between the topics and what was taken in (R22).
-func (a *app) differences(ctx context.Context, conn driver.Conn, state registry.State) ([]string, error) {
-	partitions, err := a.balances(ctx, conn, state)
-	if err != nil {
-		return nil, err
-	}
-	client, err := a.kafka()
-	if err != nil {
-		return nil, err
-	}
-	all, err := ingest.OtherTopics(ctx, client, conn, a.cfg.Kafka.TopicPrefix)
-	for _, p := range partitions {
-		all = append(all, p.Differences...)
-	}
-	return all, err
-}
-
-// behind waits until what is on Kafka is taken in, and says what is not once the ledger has stood still for as long
-// as patience says (R22).
-func (a *app) behind(ctx context.Context, patience time.Duration) (partitions []string, err error) {
-	client, err := a.kafka()
-	if err != nil {
-		return nil, err
-	}
-	lags, err := ingest.Behind(ctx, client, a.conn, a.cfg.Kafka.TopicPrefix, patience)
-	for _, l := range lags {
-		partitions = append(partitions, fmt.Sprintf("%s: %d not read", l, l.Offsets))
-	}
-	return partitions, err
-}
-
-func (a *app) issue(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, fold, err := a.billerOn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// Whoever was killed after a claim has not written what became of it.
-	if err := recordVerdicts(ctx, a.registryLog(a.conn), fold.judged); err != nil {
-		return nil, err
-	}
-	if biller.Behind, err = a.behind(ctx, flags.wait); err != nil {
-		return nil, err
-	}
-	if biller.Differences, err = a.differences(ctx, a.conn, biller.State); err != nil {
-		return nil, err
-	}
-	run, err := biller.Issue(ctx, flags.period, flags.tenants, flags.asOf)
+	run, err := s.invoices.Issue(ctx, person(), flags.issueRequest())
 	if err != nil || flags.out == "" {
-		return run, err
+		return run, nil, err
 	}
 	// The files of a period are whole, whatever tenants were named: finance imports the folder.
-	all, err := a.exportIssued(ctx, biller, flags)
+	all, leftOut, err := a.exportIssued(ctx, s, flags)
 	if err != nil {
-		return run, err
+		return run, nil, err
 	}
 	for _, stop := range all.Stopped {
 		if !slices.ContainsFunc(run.Stopped, func(s *billing.Stop) bool { return s.Tenant == stop.Tenant }) {
 			run.Stopped = append(run.Stopped, stop)
 		}
 	}
-	return run, nil
+	return run, leftOut, nil
 }
 
 // exportIssued writes the files of everything that is issued of a period, and returns it.
-func (a *app) exportIssued(ctx context.Context, biller *billing.Biller, flags billFlags) (*billing.Run, error) {
-	all, err := biller.Issued(ctx, flags.period)
+func (a *app) exportIssued(ctx context.Context, s *services, flags billFlags) (*billing.Run, []*export.Refusal, error) {
+	all, err := s.invoices.Issued(ctx, flags.period)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(all.Stopped) > 0 {
 		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", counted(len(all.Stopped), "tenant", "tenants"), flags.period)
-		return all, nil
+		return all, nil, nil
 	}
 	if all.Issued == 0 {
 		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)
-		return all, nil
+		return all, nil, nil
 	}
-	a.at("before files")
-	err = a.writeFiles(all, flags.out)
-	a.at("after files")
-	return all, err
+	a.failpoint("before files")
+	leftOut, err := a.writeFiles(all, flags.out)
+	a.failpoint("after files")
+	return all, leftOut, err
 }
 
 func newBillExportCommand(a *app) *cobra.Command {
@@ -293,15 +205,15 @@ invoice is left as it is, with an error: what has been sent does not change (R20
 			if flags.period, err = parsePeriod(period); err != nil {
 				return err
 			}
-			biller, err := a.biller(ctx)
+			s, err := a.services(ctx)
 			if err != nil {
 				return err
 			}
-			run, err := a.exportIssued(ctx, biller, flags)
+			run, leftOut, err := a.exportIssued(ctx, s, flags)
 			if err != nil {
 				return err
 			}
-			return a.printRun(run)
+			return a.printRun(run, leftOut)
 		}),
 	}
 	periodFlag(cmd, &period)
@@ -311,34 +223,34 @@ invoice is left as it is, with an error: what has been sent does not change (R20
 	return cmd
 }
 
-func (a *app) at(point string) {
+func (a *app) failpoint(point string) {
 	if a.issueAt != nil {
 		a.issueAt(point)
 	}
 }
 
-func (a *app) writeFiles(run *billing.Run, out string) error {
+// writeFiles writes the files of a run below a directory, "" for none, and returns those that could not be.
+func (a *app) writeFiles(run *billing.Run, out string) ([]*export.Refusal, error) {
 	if out == "" {
-		return nil
+		return nil, nil
 	}
 	dir, leftOut, err := export.Write(out, run)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, refusal := range leftOut {
 		fmt.Fprintln(a.stderr, refusal.Error())
 	}
 	fmt.Fprintf(a.stderr, "files written: %s\n", dir)
-	a.leftOut = leftOut
-	return nil
+	return leftOut, nil
 }
 
 // leftOutFinding returns the finding that some files could not be written, if there are any.
-func (a *app) leftOutFinding() error {
-	if len(a.leftOut) == 0 {
+func leftOutFinding(leftOut []*export.Refusal) error {
+	if len(leftOut) == 0 {
 		return nil
 	}
-	return findings("not all files could be written: " + counted(len(a.leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
+	return findings("not all files could be written: " + counted(len(leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
 }
 
 // invoicesOf returns the invoices of a run as they are written in JSON.
@@ -351,7 +263,7 @@ func invoicesOf(run *billing.Run) []billing.InvoiceJSON {
 }
 
 // printRun prints invoices, and returns a finding if a tenant was stopped.
-func (a *app) printRun(run *billing.Run) error {
+func (a *app) printRun(run *billing.Run, leftOut []*export.Refusal) error {
 	result := struct {
 		Period   civil.Month           `json:"period"`
 		Draft    bool                  `json:"draft"`
@@ -359,12 +271,12 @@ func (a *app) printRun(run *billing.Run) error {
 		Stopped  []*billing.Stop       `json:"stopped"`
 		LeftOut  []*export.Refusal     `json:"leftOut"`
 		Findings []billing.Finding     `json:"findings"`
-	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, leftOut...),
 		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
-	return errors.Join(stopped(run), a.leftOutFinding(), lacking(run))
+	return errors.Join(stopped(run), leftOutFinding(leftOut), lacking(run))
 }
 
 // lacking returns the finding that bills are known to lack something (R24); a draft is still to be signed.

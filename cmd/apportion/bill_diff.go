@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"apportion/billing"
 	"apportion/schemas/civil"
@@ -64,23 +63,11 @@ Nothing is stored. The exit code is 3 if anything differs.`,
 }
 
 func (a *app) billDiff(ctx context.Context, period civil.Month, tenants []string, from, to int64) error {
-	biller, err := a.biller(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	view := func(at int64) (billing.View, error) {
-		state, err := a.registryKnownAt(ctx, &at)
-		return billing.View{State: state, Now: at, KnownAt: &at}, err
-	}
-	before, err := view(from)
-	if err != nil {
-		return err
-	}
-	after, err := view(to)
-	if err != nil {
-		return err
-	}
-	compared, err := biller.Compare(ctx, period, tenants, before, after)
+	compared, err := s.invoices.Diff(ctx, period, tenants, from, to)
 	if err != nil {
 		return err
 	}
@@ -99,14 +86,11 @@ func (a *app) billDiffZones(ctx context.Context, period civil.Month, tenants []s
 	if err != nil {
 		return usagef("--zone-data: %w", err)
 	}
-	biller, err := a.biller(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	before := billing.View{State: biller.State, Now: time.Now().UnixMilli()}
-	after := before
-	after.Zones = other
-	compared, err := biller.Compare(ctx, period, tenants, before, after)
+	compared, err := s.invoices.DiffZones(ctx, period, tenants, other)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -60,16 +59,11 @@ func (a *app) holdCommand(command string, cmd *cobra.Command) *cobra.Command {
 }
 
 func (a *app) hold(ctx context.Context, command, tenant string, period civil.Month, reason string) error {
-	outcomes, err := a.giveCommands(ctx, func(state registry.State, timeMS int64) []*outcome {
-		_, o := rehearse(state, registry.Command{
-			ID: uuid.NewString(), Source: "apportion/billing", TenantID: tenant, TimeMS: timeMS,
-			Command: command, Period: period, Reason: reason,
-		})
-		if o.Accepted {
-			o.Changes = []string{map[string]string{registry.HoldPeriod: "+ held ", registry.ReleasePeriod: "- held "}[command] + period.String()}
-		}
-		return []*outcome{o}
-	})
+	s, err := a.services(ctx)
+	if err != nil {
+		return err
+	}
+	outcomes, err := s.registry.Hold(ctx, person(), command, registry.Hold{Tenant: tenant, Period: period, Reason: reason})
 	if err != nil {
 		return err
 	}

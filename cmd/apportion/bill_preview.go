@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"apportion/billing"
-	"apportion/billing/registry"
-	"apportion/schemas"
+	"apportion/billing/export"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -50,11 +49,15 @@ is not applied. Commands that would be refused are listed, and the exit code is 
 		if flags.registry != "" {
 			return a.whatIf(ctx, flags)
 		}
-		run, err := a.preview(ctx, flags)
+		s, err := a.services(ctx)
 		if err != nil {
 			return err
 		}
-		return a.printRun(run)
+		run, leftOut, err := a.preview(ctx, s, flags)
+		if err != nil {
+			return err
+		}
+		return a.printRun(run, leftOut)
 	})
 	cmd.Flags().StringVar(&knownAt, "as-known-at", "", "the `instant` by which deliveries and changes to the registry had to be on Kafka to count, in RFC 3339 (default: all count)")
 	cmd.Flags().StringVar(&flags.registry, "registry", "", "bill as if this registry document, a `file` of YAML or JSON or - for standard input, had been applied")
@@ -63,54 +66,22 @@ is not applied. Commands that would be refused are listed, and the exit code is 
 	return cmd
 }
 
-func (a *app) preview(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, err := a.biller(ctx)
+// preview bills a period without issuing it, and writes the files of the draft.
+func (a *app) preview(ctx context.Context, s *services, flags billFlags) (*billing.Run, []*export.Refusal, error) {
+	a.warnOfStaleZones()
+	draft, err := s.invoices.Preview(ctx, flags.previewRequest())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var run *billing.Run
-	if flags.knownAt == nil {
-		run, err = biller.Preview(ctx, flags.period, flags.tenants, flags.asOf)
-	} else {
-		view := billing.View{Now: flags.asOf, KnownAt: flags.knownAt}
-		if view.State, err = a.registryKnownAt(ctx, flags.knownAt); err == nil {
-			run, err = biller.View(ctx, flags.period, flags.tenants, view)
-		}
+	for _, h := range draft.Held {
+		fmt.Fprintf(a.stderr, "held: %s of %s will not be issued until it is released: %s\n", h.Period, h.Tenant, h.Reason)
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range biller.State.Holds() {
-		if h.Period == flags.period && (len(flags.tenants) == 0 || slices.Contains(flags.tenants, h.Tenant)) {
-			fmt.Fprintf(a.stderr, "held: %s of %s will not be issued until it is released: %s\n", h.Period, h.Tenant, h.Reason)
-		}
-	}
-	return run, a.writeFiles(run, flags.out)
+	leftOut, err := a.writeFiles(draft.Run, flags.out)
+	return draft.Run, leftOut, err
 }
 
-// registryKnownAt returns what those commands amount to that were on the topic by an instant, or with nil all.
-func (a *app) registryKnownAt(ctx context.Context, knownAt *int64) (registry.State, error) {
-	return a.foldRegistry(ctx, func(_, arrivedMS int64) bool { return knownAt == nil || arrivedMS <= *knownAt })
-}
-
-// registryUpTo returns what the commands before an offset of the topic amount to.
-func (a *app) registryUpTo(ctx context.Context, next int64) (registry.State, error) {
-	return a.foldRegistry(ctx, func(offset, _ int64) bool { return offset < next })
-}
-
-func (a *app) foldRegistry(ctx context.Context, counts func(offset, arrivedMS int64) bool) (registry.State, error) {
-	var state registry.State
-	client, err := a.kafka()
-	if err != nil {
-		return state, err
-	}
-	_, err = client.ReadLog(ctx, a.topic(schemas.TopicRegistry), 0, func(offset, arrivedMS int64, value []byte) error {
-		if counts(offset, arrivedMS) {
-			state, _ = state.Apply(offset, registry.DecodeCommand(value))
-		}
-		return nil
-	})
-	return state, err
+func (f billFlags) previewRequest() service.PreviewRequest {
+	return service.PreviewRequest{Period: f.period, Tenants: f.tenants, NowMS: f.asOf, KnownAtMS: f.knownAt}
 }
 
 // whatIf sets the period under a document that is not applied against the present one.
@@ -123,26 +94,19 @@ func (a *app) whatIf(ctx context.Context, flags billFlags) error {
 		return errors.Join(a.printFindings(found(problems), nil),
 			fmt.Errorf("%s says nothing to bill by: put right what is listed above", flags.registry))
 	}
-	biller, err := a.biller(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	present, err := a.registryKnownAt(ctx, flags.knownAt)
-	if err != nil {
-		return err
-	}
-	under, outcomes := rehearseDocument(present, doc, flags.asOf)
-	compared, err := biller.Compare(ctx, flags.period, flags.tenants,
-		billing.View{State: present, Now: flags.asOf, KnownAt: flags.knownAt},
-		billing.View{State: under, Now: flags.asOf, KnownAt: flags.knownAt})
+	compared, outcomes, err := s.invoices.WhatIf(ctx, flags.previewRequest(), doc)
 	if err != nil {
 		return err
 	}
 	result := struct {
-		Period   civil.Month `json:"period"`
-		Commands []*outcome  `json:"commands"`
+		Period   civil.Month        `json:"period"`
+		Commands []*service.Outcome `json:"commands"`
 		comparisonJSON
-	}{flags.period, append([]*outcome{}, outcomes...), resultOf(compared)}
+	}{flags.period, append([]*service.Outcome{}, outcomes...), resultOf(compared)}
 	if err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
 		fmt.Fprintf(w, "\n%s, what it comes to at present and would come to\n\n", flags.period)

@@ -19,7 +19,7 @@ func TestClocksApart(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		a := &app{stdout: &stdout, stderr: &stderr, clock: func() time.Time { return time.Now().Add(c.ahead) }}
 		code := runApp(t.Context(), a, []string{"bill", "issue", "--period", "2026-07",
-			"--set", "clickhouse.addr=" + addr, "--set", "clickhouse.database=" + database})
+			"--set", "clickhouse.addr=" + addr, "--set", "clickhouse.database=" + database, "--set", "kafka.brokers=" + servicetest.Kafka(t)})
 		if said := stderr.String(); code == exitDone || strings.Contains(said, "nothing is issued until they agree") != c.apart ||
 			c.apart && code != exitFailed {
 			t.Errorf("%v ahead: exit code %d: %s", c.ahead, code, said)

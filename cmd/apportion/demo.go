@@ -12,7 +12,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/export"
-	"apportion/billing/registry"
+	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
 
@@ -122,7 +122,11 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}
 
 	a.step("apply the registry")
-	outcomes, err := a.giveCommands(ctx, func(state registry.State, timeMS int64) []*outcome { return planDocument(state, doc, timeMS) })
+	s, err := a.services(ctx)
+	if err != nil {
+		return err
+	}
+	outcomes, err := s.registry.Apply(ctx, person(), doc)
 	if err != nil {
 		return err
 	}
@@ -135,8 +139,8 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 			refused++
 		}
 	}
-	for _, warning := range warnings(doc, outcomes) {
-		a.log.Debug("a price is missing", "warning", warning.String())
+	for _, warning := range service.Warnings(doc, outcomes) {
+		a.log.Debug("warning of the registry", "warning", warning.String())
 	}
 
 	a.step("publish the deliveries")
@@ -151,39 +155,39 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}
 
 	a.step("aggregate")
-	if _, err := a.aggregate(ctx); err != nil {
+	if _, err := s.invoices.Aggregate(ctx, a.lazily("days computed")); err != nil {
 		return err
 	}
 
 	a.step("reconcile")
 	// All of the deliveries, not those of the period alone, so that each can be seen to be somewhere.
-	balance, err := a.reconcile(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(9999, 12, 31)+2)
+	balance, err := s.invoices.Balance(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(9999, 12, 31)+2)
 	if err != nil {
 		return err
 	}
 
-	run, err := a.demoBill(ctx, billFlags{period: period, asOf: asOf, out: flags.out})
+	run, leftOut, err := a.demoBill(ctx, s, billFlags{period: period, asOf: asOf, out: flags.out, allowFuture: true})
 	if err != nil {
 		return err
 	}
 
 	result := struct {
-		Period    civil.Month           `json:"period"`
-		Draft     bool                  `json:"draft"`
-		Files     string                `json:"files"`
-		Published int64                 `json:"published"`
-		Refused   int                   `json:"refusedCommands"`
-		Balance   *reconciliation       `json:"balance"`
-		Invoices  []billing.InvoiceJSON `json:"invoices"`
-		Stopped   []*billing.Stop       `json:"stopped"`
-		LeftOut   []*export.Refusal     `json:"leftOut"`
-		Findings  []billing.Finding     `json:"findings"`
+		Period    civil.Month             `json:"period"`
+		Draft     bool                    `json:"draft"`
+		Files     string                  `json:"files"`
+		Published int64                   `json:"published"`
+		Refused   int                     `json:"refusedCommands"`
+		Balance   *service.Reconciliation `json:"balance"`
+		Invoices  []billing.InvoiceJSON   `json:"invoices"`
+		Stopped   []*billing.Stop         `json:"stopped"`
+		LeftOut   []*export.Refusal       `json:"leftOut"`
+		Findings  []billing.Finding       `json:"findings"`
 	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, a.leftOut...),
+		invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, leftOut...),
 		append([]billing.Finding{}, run.Findings...)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, run)
-		balance.summarize(w)
+		summarize(w, balance)
 		fmt.Fprintf(w, "\nThe lines are in %s.\n", filepath.Join(result.Files, "lines.csv"))
 		if shipped {
 			fmt.Fprintln(w, "README.md explains this month line by line, and docs/tutorial.md leads to a first one of your own.")
@@ -194,25 +198,21 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	}); err != nil {
 		return err
 	}
-	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), balance.finding(), stopped(run), a.leftOutFinding(), lacking(run))
+	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), unbalanced(balance), stopped(run), leftOutFinding(leftOut), lacking(run))
 }
 
 // demoBill issues the period, or drafts it for all while the grace of any tenant goes on.
-func (a *app) demoBill(ctx context.Context, flags billFlags) (*billing.Run, error) {
-	biller, err := a.biller(ctx)
+func (a *app) demoBill(ctx context.Context, s *services, flags billFlags) (*billing.Run, []*export.Refusal, error) {
+	due, err := s.invoices.Due(ctx, flags.period, flags.asOf)
 	if err != nil {
-		return nil, err
-	}
-	due, err := biller.Due(flags.period, flags.asOf)
-	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !due {
 		a.step("preview " + flags.period.String() + ", since its grace is not over")
-		return a.preview(ctx, flags)
+		return a.preview(ctx, s, flags)
 	}
 	a.step("issue " + flags.period.String())
-	return a.issue(ctx, flags)
+	return a.issue(ctx, s, flags)
 }
 
 // sampleSeller is who sends the invoices of a demo that no seller is configured for.

@@ -9,6 +9,7 @@ import (
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 
 	"github.com/parquet-go/parquet-go"
@@ -17,8 +18,9 @@ import (
 // TestParquet: what is written reads back, over more rows than a writer holds, with the same bytes every time.
 func TestParquet(t *testing.T) {
 	const rows = 2*rowGroup + 1
-	of := evidenceOf{invoice: "INV-Sub1-202610", tenant: &registry.Tenant{ID: "acme"}, zone: civil.UTC,
-		issue: billing.Issue{Period: civil.NewMonth(2026, 10), Basis: billing.Basis{Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}}
+	of := service.IssuedInvoice{ID: billing.InvoiceName{Subscription: "Sub1", Period: civil.NewMonth(2026, 10)},
+		Tenant: &registry.Tenant{ID: "acme"}, Zone: civil.UTC,
+		Issue: billing.Issue{Period: civil.NewMonth(2026, 10), Basis: billing.Basis{Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}}
 	end, quantity := int64(5000), usage.Decimal38{15: 1}
 	row := func(n int) usage.DeliveryRow {
 		d := usage.DeliveryRow{Topic: "usage", Offset: int64(n), ID: "x", Type: "agent.session", TimeMS: int64(n)}

@@ -8,19 +8,23 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/service"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 
 	"github.com/shopspring/decimal"
 )
 
-// write says for people how the line came about: what it is, the figures, who pays what price, the deliveries.
-func (r *explained) write(w io.Writer) {
+// explainedText writes for people how a line came about.
+type explainedText struct{ *service.Explained }
+
+// write says how the line came about: what it is, the figures, who pays what price, the deliveries.
+func (r explainedText) write(w io.Writer) {
 	e := r.Explanation
 	i, l := e.Invoice, e.Line
 	state := "issued"
-	if !r.RestsOn.Issued {
-		state = "not issued: a preview as of " + r.RestsOn.Now
+	if !r.Basis.Issued {
+		state = "not issued: a preview as of " + r.Basis.Now
 	}
 	fmt.Fprintf(w, "%s/%d  %s %s: %s %s, %s %s\n", i.ID, l.No, l.Kind, l.Meter, l.Quantity, plural(l.Unit, l.Quantity), i.Money(l.Amount), i.Currency)
 	fmt.Fprintf(w, "%s, subscription %s, %s to %s, %s\n", i.Tenant, i.Subscription, l.From, l.To, state)
@@ -59,7 +63,7 @@ func plural(unit string, n decimal.Decimal) string {
 }
 
 // writeMoney says who pays what price, and what it comes to.
-func (r *explained) writeMoney(w io.Writer) {
+func (r explainedText) writeMoney(w io.Writer) {
 	e := r.Explanation
 	if e.Payer != "" {
 		fmt.Fprintf(w, "Payer   %s\n", e.Payer)
@@ -71,7 +75,7 @@ func (r *explained) writeMoney(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-func (r *explained) writeCommitment(w io.Writer) {
+func (r explainedText) writeCommitment(w io.Writer) {
 	c := r.Explanation.Commitment
 	fmt.Fprintf(w, "Committed  %d, a month\n", c.Committed)
 	fmt.Fprintf(w, "Days       active, with this version in force, on %d of the %d days of the month (R3, R18)\n", c.Days, c.MonthDays)
@@ -85,9 +89,9 @@ func (r *explained) writeCommitment(w io.Writer) {
 	r.writeMoney(w)
 }
 
-func (r *explained) writeInstant(w io.Writer) {
+func (r explainedText) writeInstant(w io.Writer) {
 	e, i := r.Explanation, r.Explanation.Instant
-	at := fmt.Sprintf("%s, on %s in %s", i.AtMS, i.Date, r.zone)
+	at := fmt.Sprintf("%s, on %s in %s", i.AtMS, i.Date, r.TimeZone)
 	if e.Line.Kind == billing.UsageKind {
 		fmt.Fprintf(w, "Peak    %d live at once among its own sessions at %s, the first time in the period that there were as many (R13, R18)\n\n", i.Live, at)
 	} else {
@@ -137,7 +141,7 @@ func against(over int64) string {
 	return "level"
 }
 
-func (r *explained) writeDistinctAgents(w io.Writer) {
+func (r explainedText) writeDistinctAgents(w io.Writer) {
 	e, h := r.Explanation, r.Explanation.DistinctAgents
 	n := len(h.Sessions)
 	fmt.Fprintf(w, "Agents  %d distinct, with a session that starts in the period (R15)\n", n)
@@ -155,7 +159,7 @@ func (r *explained) writeDistinctAgents(w io.Writer) {
 // connectEvents is how many Connect events are shown one by one.
 const connectEvents = 10
 
-func (r *explained) writeConnect(w io.Writer) {
+func (r explainedText) writeConnect(w io.Writer) {
 	c := r.Explanation.Connect
 	r.writeMoney(w)
 	var rows [][]string
@@ -168,7 +172,7 @@ func (r *explained) writeConnect(w io.Writer) {
 	writeEvidence(w, c.Events, connectEvents)
 }
 
-func (r *explained) writeAdjustment(w io.Writer) {
+func (r explainedText) writeAdjustment(w io.Writer) {
 	e, c := r.Explanation, r.Explanation.Adjustment
 	fmt.Fprintf(w, "Corrects %s %s of %s (R21)\n\n", c.Kind, e.Line.Meter, c.Period)
 	var rows [][]string
@@ -246,10 +250,10 @@ func places(e *aggregate.Evidence) (winner, others string) {
 }
 
 // writeBasis says what the line rests on.
-func (r *explained) writeBasis(w io.Writer) {
+func (r explainedText) writeBasis(w io.Writer) {
 	var ends []string
-	for _, p := range r.RestsOn.Positions {
+	for _, p := range r.Basis.Positions {
 		ends = append(ends, fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.LastOffset))
 	}
-	fmt.Fprintf(w, "Rests on the registry before offset %d and the deliveries up to %s.\n", r.RestsOn.RegistryOffset, strings.Join(ends, ", "))
+	fmt.Fprintf(w, "Based on the registry before offset %d and the deliveries up to %s.\n", r.Basis.RegistryOffset, strings.Join(ends, ", "))
 }

@@ -10,6 +10,7 @@ import (
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
 )
 
@@ -80,7 +81,7 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	result := make(map[string]*ingested)
 	var taken int64
 	progress := a.progress("taken in", -1)
-	ingester := a.newIngester(client, untilCaughtUp, metrics, func(p ingest.Progress) {
+	ingester := a.newIngester(conn, client, untilCaughtUp, metrics, func(p ingest.Progress) {
 		if result[p.Topic] == nil {
 			result[p.Topic] = new(ingested)
 		}
@@ -99,12 +100,12 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	return result, err
 }
 
-// newIngester returns what takes deliveries in, on the connection that is open. It calls progress after each batch.
-func (a *app) newIngester(client *kafka.Client, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
+// newIngester returns what takes deliveries in. It calls progress after each batch.
+func (a *app) newIngester(conn driver.Conn, client *kafka.Client, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
 	cfg := ingest.DefaultConfig()
 	cfg.TopicPrefix, cfg.Group = a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp
-	deps := ingest.Deps{Kafka: client, ClickHouse: a.conn, Log: a.log, Progress: func(p ingest.Progress) {
+	deps := ingest.Deps{Kafka: client, ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
 		m.observe(p)
 		progress(p)
 	}}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"apportion/aggregate"
+	"apportion/billing/service"
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest"
@@ -489,7 +490,7 @@ func (s *scenario) check() {
 		s.t.Errorf("%d of %d refused deliveries are in the topic of dead letters", len(letters), len(refusals))
 	}
 
-	var r reconciliation
+	var r service.Reconciliation
 	if err := json.Unmarshal([]byte(s.apportion("reconcile", "--period", "2026-10", "--json")), &r); err != nil {
 		s.t.Fatal(err)
 	}

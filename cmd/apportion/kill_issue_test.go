@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"apportion/billing/registry"
+	"apportion/billing/service"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
@@ -22,16 +24,17 @@ func issuePoints(t *testing.T) []string {
 	t.Helper()
 	var points []string
 	stores := filepath.Join("..", "..", "billing", "clickhouse")
-	for _, file := range []string{filepath.Join(stores, "invoices.go"), "claims.go", filepath.Join(stores, "registry.go"), "bill.go"} {
+	for _, file := range []string{filepath.Join(stores, "invoices.go"), filepath.Join("..", "..", "billing", "service", "registry.go"),
+		filepath.Join(stores, "registry.go"), "bill.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`\.at\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`\.failpoint\("([^"]+)"\)`).FindAllSubmatch(text, -1) {
 			points = append(points, string(m[1]))
 		}
 	}
-	for _, step := range []string{"lines", "claim", "issued periods", "files"} {
+	for _, step := range []string{"lines", "commands", "issued periods", "files"} {
 		if !slices.Contains(points, "before "+step) || !slices.Contains(points, "after "+step) {
 			t.Fatalf("an issue has no points around %s: %q", step, points)
 		}
@@ -58,11 +61,12 @@ func (s *scenario) registry() registry.State {
 	s.t.Helper()
 	client := kafka.NewClient(kafka.Brokers{Addrs: []string{s.kafka}}, nil)
 	defer client.Close()
-	var f registryFold
-	if _, err := client.ReadLog(s.t.Context(), s.prefix+schemas.TopicRegistry, 0, f.apply); err != nil {
+	log := commandLog{client, s.prefix + schemas.TopicRegistry}
+	state, err := service.NewRegistry(log, nil, time.Now).CatchUp(s.t.Context())
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	return f.state
+	return state
 }
 
 // TestIssueKilled kills an issue at every point that it passes, and ClickHouse with it; the same command again
@@ -186,7 +190,7 @@ func TestIssuersAtOnce(t *testing.T) {
 	}
 	periods := []string{"2026-01", "2026-02"}
 	var all []*servicetest.Process
-	for n, point := range []string{"", "", "", "", "before claim", "after claim", "before issued periods"} {
+	for n, point := range []string{"", "", "", "", "before commands", "after commands", "before issued periods"} {
 		all = append(all, issue(n, periods[n%2], point))
 	}
 	for n, p := range all {

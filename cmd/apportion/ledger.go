@@ -4,16 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
 	"apportion/billing/registry"
 	"apportion/ingest"
-	"apportion/ingest/kafka"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -29,54 +25,6 @@ the deliveries published again, and then accept the hole.`,
 	)
 }
 
-// acceptedHoles returns the holes that somebody has accepted.
-func acceptedHoles(state registry.State) []ingest.Hole {
-	var holes []ingest.Hole
-	for _, h := range state.AcceptedHoles() {
-		holes = append(holes, ingest.Hole{
-			TopicPartition: kafka.TopicPartition{Topic: h.Topic, Partition: int(h.Partition)},
-			OffsetRange:    ingest.OffsetRange{First: h.First, Last: h.Last}})
-	}
-	return holes
-}
-
-// balances returns the balance of every partition, as far as holes in it are not accepted.
-func (a *app) balances(ctx context.Context, conn driver.Conn, state registry.State) ([]ingest.PartitionBalance, error) {
-	client, err := a.kafka()
-	if err != nil {
-		return nil, err
-	}
-	kept, err := ingest.UsageBounds(ctx, client, a.cfg.Kafka.TopicPrefix)
-	if err != nil {
-		return nil, err
-	}
-	return ingest.Balance(ctx, conn, kept, acceptedHoles(state)...)
-}
-
-// openHole is a hole that nobody has accepted.
-type openHole struct {
-	Topic     string `json:"topic"`
-	Partition int    `json:"partition"`
-	First     int64  `json:"first"`
-	Last      int64  `json:"last"`
-}
-
-// openHoles returns the holes of the ledger that stop every issue.
-func (a *app) openHoles(ctx context.Context, state registry.State) ([]openHole, error) {
-	conn, err := a.clickhouse(ctx)
-	if err != nil {
-		return nil, err
-	}
-	balances, err := a.balances(ctx, conn, state)
-	holes := []openHole{}
-	for _, b := range balances {
-		for _, h := range b.Holes {
-			holes = append(holes, openHole{b.Topic, b.Partition, h.First, h.Last})
-		}
-	}
-	return holes, err
-}
-
 func newLedgerHolesCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "holes",
@@ -87,18 +35,14 @@ and those that are accepted, with the reason. The exit code is 3 while one is op
   apportion ledger holes --config data/apportion.yaml --json`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
-			state, err := a.loadRegistry(ctx)
+			s, err := a.services(ctx)
 			if err != nil {
 				return err
 			}
-			open, err := a.openHoles(ctx, state)
+			result, err := s.invoices.Holes(ctx)
 			if err != nil {
 				return err
 			}
-			result := struct {
-				Open     []openHole              `json:"open"`
-				Accepted []registry.AcceptedHole `json:"accepted"`
-			}{open, append([]registry.AcceptedHole{}, state.AcceptedHoles()...)}
 			if err := a.print(result, func(w io.Writer) {
 				var rows [][]string
 				row := func(state, topic string, partition int, first, last int64, reason string) {
@@ -118,8 +62,8 @@ and those that are accepted, with the reason. The exit code is 3 while one is op
 			}); err != nil {
 				return err
 			}
-			if len(open) > 0 {
-				return findings(counted(len(open), "hole is", "holes are") + " open (R22): have what was in them published again, and accept them")
+			if open := len(result.Open); open > 0 {
+				return findings(counted(open, "hole is", "holes are") + " open (R22): have what was in them published again, and accept them")
 			}
 			return nil
 		}),
@@ -175,28 +119,11 @@ func parseOffsets(s string) (r ingest.OffsetRange, err error) {
 }
 
 func (a *app) acceptHole(ctx context.Context, hole registry.Hole, reason string) error {
-	state, err := a.loadRegistry(ctx)
+	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	open, err := a.openHoles(ctx, state)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(open, func(h openHole) bool {
-		return h.Topic == hole.Topic && h.Partition == int(hole.Partition) && h.First <= hole.First && hole.Last <= h.Last
-	}) {
-		return fmt.Errorf("the ledger has no open hole %s/%d with the offsets %d-%d; `apportion ledger holes` lists those it has",
-			hole.Topic, hole.Partition, hole.First, hole.Last)
-	}
-	outcomes, err := a.giveCommands(ctx, func(state registry.State, timeMS int64) []*outcome {
-		_, o := rehearse(state, registry.Command{ID: uuid.NewString(), Source: "apportion/ledger", TimeMS: timeMS,
-			Command: registry.AcceptHole, Hole: hole, Reason: reason})
-		if o.Accepted {
-			o.Changes = []string{fmt.Sprintf("+ accepted %s/%d %d-%d", hole.Topic, hole.Partition, hole.First, hole.Last)}
-		}
-		return []*outcome{o}
-	})
+	outcomes, err := s.invoices.AcceptHole(ctx, person(), hole, reason)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	usage "apportion/aggregate/clickhouse"
+	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 
@@ -122,6 +123,26 @@ func (m *metrics) observe(p ingest.Progress) {
 	m.batches.WithLabelValues(p.Topic).Observe(float64(p.Accepted + p.Rejected))
 	m.inserting.WithLabelValues(p.Topic).Observe(p.Inserting.Seconds())
 	m.lastProgress.WithLabelValues(p.Topic, strconv.Itoa(p.Partition)).Set(float64(time.Now().UnixMilli()) / 1000)
+}
+
+// observeFiring counts what a firing of the scheduler did.
+func (m *metrics) observeFiring(f service.Firing) {
+	m.clockDifference.Set(f.ClockAhead.Seconds())
+	m.issuedPeriods.Add(float64(f.Issued))
+	for code, n := range f.Findings {
+		m.findings.WithLabelValues(string(code)).Set(float64(n))
+	}
+	if f.Findings != nil || len(f.Stopped) > 0 {
+		m.stopped.Reset()
+		for code, n := range f.Stopped {
+			m.stopped.WithLabelValues(string(code)).Set(float64(n))
+		}
+	}
+	if f.Err != nil {
+		m.issueFailures.Inc()
+		return
+	}
+	m.lastIssue.SetToCurrentTime()
 }
 
 // lag collects from a monitor how far the ledger is from both ends of every partition.

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
-	"slices"
-	"strings"
-	"time"
 
 	"apportion/billing/registry"
+	"apportion/billing/service"
 
 	"github.com/spf13/cobra"
 )
@@ -84,51 +80,6 @@ func (a *app) readDocument(file string) (*registry.Document, []registry.Problem,
 	return doc, problems, nil
 }
 
-// planDocument returns what would become of the commands that get from what stands to a document.
-func planDocument(state registry.State, doc *registry.Document, timeMS int64) []*outcome {
-	_, outcomes := rehearseDocument(state, doc, timeMS)
-	return outcomes
-}
-
-// rehearseDocument returns what would stand after the commands that get to a document, and what would become of
-// each of them.
-func rehearseDocument(state registry.State, doc *registry.Document, timeMS int64) (registry.State, []*outcome) {
-	refused := make(map[string][]registry.Refusal) // by tenant
-	for _, r := range doc.Validate() {
-		id, _, _ := strings.Cut(strings.TrimPrefix(r.Field, "tenants["), "]")
-		refused[id] = append(refused[id], r)
-	}
-	var outcomes []*outcome
-	for _, c := range registry.Plan(state, doc, timeMS) {
-		if _, ok := refused[c.TenantID]; ok {
-			continue // all or nothing per tenant
-		}
-		var o *outcome
-		state, o = rehearse(state, c)
-		outcomes = append(outcomes, o)
-	}
-	for _, id := range slices.Sorted(maps.Keys(refused)) {
-		outcomes = append(outcomes, &outcome{Tenant: id, Command: registry.PutTenant, Refusals: refused[id]})
-	}
-	slices.SortStableFunc(outcomes, func(a, b *outcome) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return state, outcomes
-}
-
-// warnings returns what to say of the document's tenants, those that a rule refuses left out, and of their changes.
-func warnings(doc *registry.Document, outcomes []*outcome) []registry.Warning {
-	all := []registry.Warning{}
-	for i := range doc.Tenants {
-		t := &doc.Tenants[i]
-		if !slices.ContainsFunc(outcomes, func(o *outcome) bool { return o.Tenant == t.ID && !o.Accepted }) {
-			all = append(all, registry.Warnings(t)...)
-		}
-	}
-	for _, o := range outcomes {
-		all = append(all, o.warnings...)
-	}
-	return all
-}
-
 func (a *app) registryApply(ctx context.Context, file string, dryRun bool) error {
 	doc, problems, err := a.readDocument(file)
 	if err != nil {
@@ -140,31 +91,31 @@ func (a *app) registryApply(ctx context.Context, file string, dryRun bool) error
 		}
 		return fmt.Errorf("%s cannot be applied, and nothing was: put right what is listed above", file)
 	}
-	plan := func(state registry.State, timeMS int64) []*outcome { return planDocument(state, doc, timeMS) }
-	var outcomes []*outcome
+	var outcomes []*service.Outcome
 	if dryRun {
 		state, err := a.loadRegistry(ctx)
 		if err != nil {
 			return err
 		}
-		outcomes = plan(state, time.Now().UnixMilli())
-		for _, o := range outcomes {
-			if o.Accepted {
-				o.Event = &o.command
-			}
+		_, outcomes = service.DryRunDocument(state, doc, a.now().UnixMilli())
+	} else {
+		s, err := a.services(ctx)
+		if err != nil {
+			return err
 		}
-	} else if outcomes, err = a.giveCommands(ctx, plan); err != nil {
-		return err
+		if outcomes, err = s.registry.Apply(ctx, person(), doc); err != nil {
+			return err
+		}
 	}
-	return a.printOutcomes(outcomes, warnings(doc, outcomes))
+	return a.printOutcomes(outcomes, service.Warnings(doc, outcomes))
 }
 
 // printOutcomes prints what became of commands, and returns a finding if one was refused.
-func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) error {
+func (a *app) printOutcomes(outcomes []*service.Outcome, warnings []registry.Warning) error {
 	result := struct {
-		Commands []*outcome         `json:"commands"`
+		Commands []*service.Outcome `json:"commands"`
 		Warnings []registry.Warning `json:"warnings"`
-	}{append([]*outcome{}, outcomes...), warnings}
+	}{append([]*service.Outcome{}, outcomes...), warnings}
 	err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
 		for _, warning := range warnings {
@@ -175,7 +126,7 @@ func (a *app) printOutcomes(outcomes []*outcome, warnings []registry.Warning) er
 }
 
 // writeOutcomes says for people what became of commands, or would.
-func writeOutcomes(w io.Writer, outcomes []*outcome) {
+func writeOutcomes(w io.Writer, outcomes []*service.Outcome) {
 	if len(outcomes) == 0 {
 		fmt.Fprintln(w, "nothing to do: everything stands as it should")
 	}
@@ -198,7 +149,7 @@ func writeOutcomes(w io.Writer, outcomes []*outcome) {
 }
 
 // refusedOf counts the commands that were refused, or would be.
-func refusedOf(outcomes []*outcome) int {
+func refusedOf(outcomes []*service.Outcome) int {
 	refused := 0
 	for _, o := range outcomes {
 		if !o.Accepted {
@@ -246,13 +197,13 @@ func (a *app) registryCheck(ctx context.Context, file string) error {
 				return err
 			}
 		}
-		outcomes := planDocument(standing, doc, 0)
+		_, outcomes := service.DryRunDocument(standing, doc, 0)
 		for _, o := range outcomes {
 			for _, r := range o.Refusals {
 				all = append(all, finding{Refusal: r, tenant: o.Tenant})
 			}
 		}
-		missing = warnings(doc, outcomes)
+		missing = service.Warnings(doc, outcomes)
 	}
 	if err := a.printFindings(all, missing); err != nil {
 		return err

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
-
-	"apportion/ingest/kafka"
-	"apportion/schemas"
 
 	"github.com/spf13/cobra"
 )
@@ -23,20 +19,17 @@ differ, and safe at any time.`,
 		Example: `  apportion registry rebuild --config data/apportion.yaml`,
 		Args:    cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
-			conn, err := a.clickhouse(ctx)
+			s, err := a.services(ctx)
 			if err != nil {
 				return err
 			}
-			var f registryFold
-			if err := f.catchUp(ctx, a); err != nil {
-				return err
-			}
-			if err := a.registryLog(conn).Rebuild(ctx, f.judged); err != nil {
+			commands, err := s.registry.Rebuild(ctx)
+			if err != nil {
 				return err
 			}
 			result := struct {
 				Commands int `json:"commands"`
-			}{len(f.judged)}
+			}{commands}
 			return a.print(result, func(w io.Writer) {
 				fmt.Fprintf(w, "written again: what %d commands come to\n", result.Commands)
 			})
@@ -58,7 +51,11 @@ Stop whatever else may write to the topic before.`,
   apportion registry restore --config data/apportion.yaml`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
-			written, err := a.restoreRegistry(ctx)
+			s, err := a.services(ctx)
+			if err != nil {
+				return err
+			}
+			written, err := s.registry.Restore(ctx)
 			if err != nil {
 				return err
 			}
@@ -74,44 +71,4 @@ Stop whatever else may write to the topic before.`,
 			})
 		}),
 	}
-}
-
-// restoreRegistry appends to the command topic what only registry_log has, and returns how many commands that are.
-func (a *app) restoreRegistry(ctx context.Context) (written int, err error) {
-	conn, err := a.clickhouse(ctx)
-	if err != nil {
-		return 0, err
-	}
-	client, err := a.kafka()
-	if err != nil {
-		return 0, err
-	}
-	kept, err := a.registryLog(conn).Commands(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for n, c := range kept {
-		if c.Offset != int64(n) {
-			return 0, fmt.Errorf("registry_log has no command %d, so none after it would get its offset; restore the table from a backup first", n)
-		}
-	}
-	topic := a.topic(schemas.TopicRegistry)
-	next, err := client.ReadLog(ctx, topic, 0, func(offset, _ int64, value []byte) error {
-		if offset < int64(len(kept)) && !bytes.Equal(kept[offset].Payload, value) {
-			return fmt.Errorf("%s has another command at offset %d than registry_log, so it is another log: delete the topic and run `apportion migrate`, if it has nothing that is needed, and then this again", topic, offset)
-		}
-		return nil
-	})
-	if err != nil || next >= int64(len(kept)) {
-		return 0, err
-	}
-	var records []kafka.LogRecord
-	for _, c := range kept[next:] {
-		records = append(records, kafka.LogRecord{Key: c.Tenant, Value: c.Payload})
-	}
-	last, err := client.AppendLog(ctx, topic, records...)
-	if err == nil && last != int64(len(kept))-1 {
-		err = fmt.Errorf("somebody else wrote to %s meanwhile: its end is at %d and not at %d; delete the topic, run `apportion migrate`, and this again", topic, last, len(kept)-1)
-	}
-	return len(records), err
 }

@@ -5,7 +5,6 @@ import (
 
 	"apportion/billing/registry"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -20,13 +19,11 @@ subscription of a tenant, and only this command moves them all (R6).`,
 		Example: `  apportion registry change-telephony acme vpop --reason "support case 4711" --config data/apportion.yaml`,
 		Args:    cobra.ExactArgs(2),
 		RunE: a.command(func(ctx context.Context, args []string) error {
-			outcomes, err := a.giveCommands(ctx, func(state registry.State, timeMS int64) []*outcome {
-				_, o := rehearse(state, registry.Command{
-					ID: uuid.NewString(), Source: "apportion/registry", TenantID: args[0], TimeMS: timeMS,
-					Command: registry.ChangeTelephony, Telephony: args[1], Reason: reason,
-				})
-				return []*outcome{o}
-			})
+			s, err := a.services(ctx)
+			if err != nil {
+				return err
+			}
+			outcomes, err := s.registry.ChangeTelephony(ctx, person(), args[0], args[1], reason)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas"
@@ -96,16 +97,12 @@ func TestBlob(t *testing.T) {
 
 // The exit code says whether all that was chosen would be accepted.
 func TestReplayFinding(t *testing.T) {
-	r := new(replayResult)
-	r.add([]replayed{{Outcome: letterReplayed}, {Outcome: letterAccepted}})
-	if err := r.finding(); err != nil {
+	r := &service.Replay{Replayed: 2, Accepted: 1}
+	if err := refusedAgain(r); err != nil {
 		t.Errorf("nothing was refused, and the finding is %v", err)
 	}
-	r.add([]replayed{{Outcome: letterRefused}, {Outcome: letterReplayed}})
-	if r.Replayed != 2 || r.Accepted != 1 || r.Refused != 1 || len(r.Deliveries) != 4 {
-		t.Errorf("the sum of both pages is %+v", r)
-	}
-	if code := (&app{begun: true}).exitCode(r.finding()); code != exitFindings {
+	r.Refused = 1
+	if code := (&app{begun: true}).exitCode(refusedAgain(r)); code != exitFindings {
 		t.Errorf("with one refused the exit code is %d", code)
 	}
 }

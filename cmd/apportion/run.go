@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas/retry"
 	"apportion/schemas/typo"
@@ -59,11 +60,11 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		}
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
-	client, err := a.kafka()
+	conn, err := a.openClickHouse()
 	if err != nil {
 		return err
 	}
-	conn, err := a.openClickHouse()
+	s, err := a.newServices(conn)
 	if err != nil {
 		return err
 	}
@@ -74,11 +75,11 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		group.Go(func() error { return a.parts.Run(ctx, part, run) })
 	}
 	if wanted("issue") { // the first, because its configuration may stop all
-		schedule, err := a.newSchedule(client, conn, metrics)
+		scheduler, err := a.newScheduler(s, metrics)
 		if err != nil {
 			return err
 		}
-		start("issue", a.withDatabase(schedule.Run))
+		start("issue", a.withDatabase(scheduler.Run))
 	}
 	if wanted("http") {
 		start("http", func(ctx context.Context) error {
@@ -92,11 +93,11 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		})
 	}
 	if wanted("registry") {
-		start("registry", a.withDatabase(a.keepRegistryLog))
+		start("registry", a.withDatabase(service.NewRecorder(s.log, s.verdicts).Run))
 	}
 	takenIn := func(ingest.Progress) {}
 	if wanted("aggregate") {
-		aggregator := a.newAggregator(conn, metrics)
+		aggregator := a.newAggregator(s, metrics)
 		takenIn = func(ingest.Progress) { aggregator.Wake() }
 		start("aggregate", a.withDatabase(aggregator.Run))
 	}
@@ -105,7 +106,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 			if _, err := a.openShards(ctx); err != nil { // see ingest
 				return err
 			}
-			if err := a.newIngester(client, false, metrics, takenIn).Run(ctx); err != nil {
+			if err := a.newIngester(conn, s.kafka, false, metrics, takenIn).Run(ctx); err != nil {
 				return retry.Permanent(err) // it waits by itself for what waiting can fix
 			}
 			return nil

@@ -41,11 +41,11 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 	}
 	against := "its manifest"
 	if !offline && !manifest.Draft && len(a.cfg.ClickHouse.Addr) > 0 {
-		biller, err := a.biller(ctx)
+		s, err := a.services(ctx)
 		if err != nil {
 			return err
 		}
-		issued, err := biller.Issued(ctx, manifest.Period)
+		issued, err := s.invoices.Issued(ctx, manifest.Period)
 		if err != nil {
 			return err
 		}

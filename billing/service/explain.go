@@ -1,0 +1,247 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// Basis is what an explanation is based on.
+type Basis struct {
+	// Issued is false for a line of a preview, which has no pass.
+	Issued         bool                 `json:"issued"`
+	Pass           uint64               `json:"pass,omitempty"`
+	RegistryOffset int64                `json:"registryOffset"`
+	Positions      []aggregate.Position `json:"positions"`
+	TZVersion      string               `json:"tzVersion"`
+	Now            string               `json:"now,omitempty"`
+}
+
+// Verification is what came of computing a line again from the deliveries and the registry alone.
+type Verification struct {
+	Equal       bool     `json:"equal"`
+	Deliveries  int64    `json:"deliveries"`
+	Differences []string `json:"differences"`
+}
+
+// Explained is how a line came about.
+type Explained struct {
+	Basis       Basis                `json:"basis"`
+	Explanation *billing.Explanation `json:"explanation"`
+	Verified    *Verification        `json:"verified,omitempty"`
+	// TimeZone is the tenant's.
+	TimeZone string `json:"timeZone"`
+}
+
+// Agrees reports whether the line is what the deliveries total.
+func (e *Explained) Agrees() bool {
+	return len(e.Explanation.Differences) == 0 && (e.Verified == nil || e.Verified.Equal)
+}
+
+// ExplainRequest asks how a line came about.
+type ExplainRequest struct {
+	Invoice billing.InvoiceName
+	Line    int
+	// NowMS is the now of R12 where the period is not issued, in UTC epoch milliseconds.
+	NowMS int64
+	// Verify asks for the line to be computed again, and Read is called with the deliveries read for that; it may be nil.
+	Verify bool
+	Read   func(deliveries int64)
+}
+
+// Explain says how a line came about: an issued one from what its issue was based on, else that of a preview.
+func (s *Invoices) Explain(ctx context.Context, ask ExplainRequest) (*Explained, error) {
+	result := &Explained{}
+	explainer, invoice, err := s.findInvoice(ctx, ask, &result.Basis)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(invoice.Lines, func(l billing.Line) bool { return l.No == ask.Line })
+	if at < 0 {
+		return nil, errorf(schemas.NoLine, ask.Invoice.Period, "%s has no line %d: its lines are 1 to %d", ask.Invoice, ask.Line, len(invoice.Lines))
+	}
+	line := invoice.Lines[at]
+	if result.Explanation, err = explainer.Explain(ctx, *invoice, line); err != nil {
+		return nil, err
+	}
+	result.TimeZone = explainer.Tenant.TimeZone
+	if !ask.Verify {
+		return result, nil
+	}
+	v := &Verification{}
+	v.Differences, err = explainer.Verify(ctx, *invoice, line, func(read int64) {
+		v.Deliveries = read
+		if ask.Read != nil {
+			ask.Read(read)
+		}
+	})
+	v.Equal, v.Differences = len(v.Differences) == 0, append([]string{}, v.Differences...)
+	result.Verified = v
+	return result, err
+}
+
+// findInvoice finds an invoice, and returns it with what explains it.
+func (s *Invoices) findInvoice(ctx context.Context, ask ExplainRequest, basis *Basis) (*billing.Explainer, *billing.Invoice, error) {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	tenant, err := payerOf(state, ask.Invoice)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err := billing.Issues(state, tenant.ID)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, issue := range chain {
+		if issue.Period != ask.Invoice.Period {
+			continue
+		}
+		invoices, err := billing.IssuedInvoices(ctx, s.Lines, []billing.Issue{issue})
+		if err != nil {
+			return nil, nil, err
+		}
+		for i, invoice := range invoices[issue.ID] {
+			if invoice.ID == ask.Invoice.String() {
+				explainer, err := s.explainerOf(issue)
+				if err != nil {
+					return nil, nil, err
+				}
+				explainer.Chain = chain
+				*basis = Basis{Issued: true, Pass: issue.Pass, RegistryOffset: issue.RegistryOffset, Positions: issue.Positions, TZVersion: issue.TZVersion}
+				return explainer, &invoices[issue.ID][i], nil
+			}
+		}
+		return nil, nil, errorf(schemas.NoInvoice, issue.Period, "%s of %s is issued, and %s has no invoice in it; those it has: %s",
+			issue.Period, tenant.ID, ask.Invoice.Subscription, idsOf(invoices[issue.ID]))
+	}
+	return s.findDraft(ctx, ask, state, tenant, chain, basis)
+}
+
+// payerOf returns the tenant whose subscription an invoice is sent to.
+func payerOf(state registry.State, id billing.InvoiceName) (*registry.Tenant, error) {
+	if tenant := state.Owner(id.Subscription); tenant != nil {
+		return tenant, nil
+	}
+	return nil, errorf(schemas.NoInvoice, id.Period, "there is no invoice %s: no tenant has a subscription %s", id, id.Subscription)
+}
+
+func idsOf(invoices []billing.Invoice) string {
+	var ids []string
+	for _, i := range invoices {
+		ids = append(ids, i.ID)
+	}
+	if ids == nil {
+		return "none"
+	}
+	return strings.Join(ids, ", ")
+}
+
+// explainerOf returns what explains an issue, from what it was based on.
+func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) {
+	state, err := s.Registry.At(issue.RegistryOffset)
+	if err != nil {
+		return nil, err
+	}
+	tenant := state.Tenant(issue.Tenant)
+	if tenant == nil {
+		return nil, fmt.Errorf("the registry before offset %d, which %s of %s is based on, has no such tenant: restore the command topic",
+			issue.RegistryOffset, issue.Period, issue.Tenant)
+	}
+	rules, err := billing.ParseRules(issue.Rules)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s is issued by rules that this program does not know: %w; use the release that issued it, or a later one",
+			issue.Period, issue.Tenant, err)
+	}
+	zone, err := civil.ReadZone(tenant.TimeZone, issue.Zone)
+	if err != nil {
+		return nil, fmt.Errorf("%s of %s: %w", issue.Period, issue.Tenant, err)
+	}
+	rules.Zones = civil.Only(issue.TZVersion, zone)
+	return &billing.Explainer{
+		Tenant: tenant, Rules: rules, Deliveries: s.Usage, Lines: s.Lines,
+		Bound: aggregate.ReadBound{Positions: issue.Positions, ArrivedBy: aggregate.EndOfTime}, Now: aggregate.EndOfTime,
+	}, nil
+}
+
+// findDraft previews the period of one tenant, and returns the invoice with what explains it.
+func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
+	basis *Basis) (*billing.Explainer, *billing.Invoice, error) {
+	positions, err := s.Usage.Positions(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	biller.State, biller.Usage, biller.Progress = state, billing.Pinned(s.Usage, positions), func(int, int) {}
+	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, stop := range run.Stopped {
+		return nil, nil, fmt.Errorf("the period is not issued, and a preview of it stops: %w", stop)
+	}
+	*basis = Basis{RegistryOffset: state.Version(), Positions: positions, TZVersion: civil.Edition(), Now: civil.FormatMillis(ask.NowMS)}
+	explainer := &billing.Explainer{
+		Tenant: tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
+		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, Now: ask.NowMS,
+	}
+	for i := range run.Invoices {
+		if run.Invoices[i].ID == ask.Invoice.String() {
+			return explainer, &run.Invoices[i], nil
+		}
+	}
+	return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period, "there is no invoice %s: %s of %s is not issued, and a preview gives: %s",
+		ask.Invoice, ask.Invoice.Period, tenant.ID, idsOf(run.Invoices))
+}
+
+// IssuedInvoice is an invoice that is issued, with what it was based on.
+type IssuedInvoice struct {
+	ID     billing.InvoiceName
+	Tenant *registry.Tenant // as it stands now
+	Zone   *civil.Zone      // as it was at the issue
+	Issue  billing.Issue
+	Rules  billing.Rules // as they were at the issue
+}
+
+// FindIssued finds an invoice that is issued.
+func (s *Invoices) FindIssued(ctx context.Context, id billing.InvoiceName) (of IssuedInvoice, err error) {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return of, err
+	}
+	of.ID = id
+	if of.Tenant, err = payerOf(state, id); err != nil {
+		return of, err
+	}
+	chain, err := billing.Issues(state, of.Tenant.ID)
+	if err != nil {
+		return of, err
+	}
+	issued := slices.DeleteFunc(chain, func(i billing.Issue) bool { return i.Period != id.Period })
+	invoices, err := billing.IssuedInvoices(ctx, s.Lines, issued)
+	if err != nil {
+		return of, err
+	}
+	for _, issue := range issued {
+		if slices.ContainsFunc(invoices[issue.ID], func(i billing.Invoice) bool { return i.ID == id.String() }) {
+			of.Issue = issue
+			if of.Rules, err = billing.ParseRules(issue.Rules); err != nil {
+				return of, err
+			}
+			of.Zone, err = civil.ReadZone(of.Tenant.TimeZone, issue.Zone)
+			return of, err
+		}
+	}
+	return of, errorf(schemas.NotIssued, id.Period, "invoice %s is not issued", id)
+}

@@ -1,0 +1,334 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/ingest/kafka"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// Clock tells the time.
+type Clock func() time.Time
+
+// Ledger is what ingest has taken in, beside what is on Kafka (R22).
+type Ledger interface {
+	// Behind waits until what is on Kafka is taken in, and returns what is not once the ledger has stood still for as long
+	// as patience says.
+	Behind(ctx context.Context, patience time.Duration) ([]ingest.Lag, error)
+	// AwaitCaughtUp waits, however long, until what is on Kafka when it is called is taken in.
+	AwaitCaughtUp(ctx context.Context) error
+	// Balance returns the balance of every partition; holes that are accepted are no difference.
+	Balance(ctx context.Context, accepted ...ingest.Hole) ([]ingest.PartitionBalance, error)
+	// Bounds returns the offsets that Kafka has of every partition.
+	Bounds(ctx context.Context) (map[kafka.TopicPartition]kafka.Bounds, error)
+	// OtherTopics says which topics are not those that were taken in.
+	OtherTopics(ctx context.Context) ([]string, error)
+	// CountRejected counts the refused deliveries by code.
+	CountRejected(ctx context.Context) (map[schemas.Code]uint64, error)
+}
+
+// Usage is daily usage and the deliveries behind it; aggregate/clickhouse has it.
+type Usage interface {
+	billing.Usage
+	billing.Deliveries
+	aggregate.Rebuilder
+}
+
+// InvoiceDeps are what invoices are made of.
+type InvoiceDeps struct {
+	Registry *Registry
+	Usage    Usage
+	Lines    billing.Lines
+	Ledger   Ledger
+	Rules    billing.Rules
+	Seller   billing.Seller
+	// ItemCodes are what lines have in finance's system.
+	ItemCodes billing.ItemCodes
+	// Clock is this machine's, and ServerMS asks for the database's, in UTC epoch milliseconds.
+	Clock    Clock
+	ServerMS func(ctx context.Context) (int64, error)
+	// Progress, where it is not nil, is called with the tenants done and the tenants there are.
+	Progress func(done, total int)
+}
+
+// Invoices previews, issues, compares and explains invoices, and reconciles them (R14-R26).
+type Invoices struct{ InvoiceDeps }
+
+// NewInvoices returns them; it does nothing yet.
+func NewInvoices(deps InvoiceDeps) *Invoices {
+	if deps.Progress == nil {
+		deps.Progress = func(int, int) {}
+	}
+	return &Invoices{deps}
+}
+
+// biller returns what bills on the registry as it stands now, in somebody's name.
+func (s *Invoices) biller(ctx context.Context, by registry.Actor) (*billing.Biller, error) {
+	state, err := s.Registry.CatchUp(ctx)
+	return &billing.Biller{
+		State: state, Rules: s.Rules, Seller: s.Seller, ItemCodes: s.ItemCodes, Usage: s.Usage, Lines: s.Lines,
+		Log: claims{s.Registry, by}, Progress: s.Progress,
+	}, err
+}
+
+// reader bills for those who only look; what is claimed in its name is a fault.
+func (s *Invoices) reader(ctx context.Context) (*billing.Biller, error) {
+	return s.biller(ctx, registry.Actor{})
+}
+
+// mostApart is how far two clocks may differ that both are believed.
+const mostApart = 5 * time.Minute
+
+// CheckClocks returns how far this machine's clock is ahead of the database's, and an error if that is so far, ahead or
+// behind, that nothing may be issued by it (R20). How long the question takes is no difference.
+func (s *Invoices) CheckClocks(ctx context.Context) (ahead time.Duration, err error) {
+	before := s.Clock()
+	ms, err := s.ServerMS(ctx)
+	if err != nil {
+		return 0, err
+	}
+	after, server := s.Clock(), time.UnixMilli(ms)
+	switch {
+	case before.After(server):
+		ahead = before.Sub(server)
+	case after.Before(server):
+		ahead = after.Sub(server)
+	}
+	if ahead.Abs() > mostApart {
+		return ahead, fmt.Errorf("this machine's clock says %s and ClickHouse's says %s, more than %v apart: "+
+			"nothing is issued until they agree; put the wrong one right",
+			after.UTC().Format(time.RFC3339), server.UTC().Format(time.RFC3339), mostApart)
+	}
+	return ahead, nil
+}
+
+// IssueRequest asks for an issue.
+type IssueRequest struct {
+	Period civil.Month
+	// Tenants are those to issue to, none for all.
+	Tenants []string
+	// NowMS is the now of R20, in UTC epoch milliseconds.
+	NowMS int64
+	// AllowFuture lets that be later than the clock, for tests and demonstrations.
+	AllowFuture bool
+	// Wait is how long the ledger may stand still before what is not taken in stops all.
+	Wait time.Duration
+}
+
+// Check returns an error of the code [schemas.AsOfFuture] if the request is as of an instant later than now, and that is not allowed.
+func (r IssueRequest) Check(now time.Time) error {
+	if r.AllowFuture || r.NowMS <= now.UnixMilli() {
+		return nil
+	}
+	return errorf(schemas.AsOfFuture, r.Period,
+		"%s: %s is later than the clock, %s (R20): what is issued is for good, and nobody knows yet what happens until then",
+		schemas.AsOfFuture, civil.FormatMillis(r.NowMS), now.UTC().Format(time.RFC3339))
+}
+
+// Issue issues a period to tenants whose grace is over, in somebody's name, and returns all that is issued of them (R20).
+func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueRequest) (*billing.Run, error) {
+	if err := ask.Check(s.Clock()); err != nil {
+		return nil, err
+	}
+	if !ask.AllowFuture {
+		if _, err := s.CheckClocks(ctx); err != nil {
+			return nil, err
+		}
+	}
+	biller, err := s.biller(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Registry.Record(ctx); err != nil {
+		return nil, err
+	}
+	lags, err := s.Ledger.Behind(ctx, ask.Wait)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range lags {
+		biller.Behind = append(biller.Behind, fmt.Sprintf("%s: %d not read", l, l.Offsets))
+	}
+	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
+		return nil, err
+	}
+	return biller.Issue(ctx, ask.Period, ask.Tenants, ask.NowMS)
+}
+
+// differences returns what does not balance between the topics and what was taken in (R22).
+func (s *Invoices) differences(ctx context.Context, state registry.State) ([]string, error) {
+	partitions, err := s.Ledger.Balance(ctx, acceptedHoles(state)...)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.Ledger.OtherTopics(ctx)
+	for _, p := range partitions {
+		all = append(all, p.Differences...)
+	}
+	return all, err
+}
+
+// acceptedHoles returns the holes of the ledger that somebody has accepted.
+func acceptedHoles(state registry.State) []ingest.Hole {
+	var holes []ingest.Hole
+	for _, h := range state.AcceptedHoles() {
+		holes = append(holes, ingest.Hole{
+			TopicPartition: kafka.TopicPartition{Topic: h.Topic, Partition: int(h.Partition)},
+			OffsetRange:    ingest.OffsetRange{First: h.First, Last: h.Last},
+		})
+	}
+	return holes
+}
+
+// Issued returns everything that is issued of a period.
+func (s *Invoices) Issued(ctx context.Context, period civil.Month) (*billing.Run, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return biller.Issued(ctx, period)
+}
+
+// Due reports whether the grace of a period is over for every tenant (R20).
+func (s *Invoices) Due(ctx context.Context, period civil.Month, nowMS int64) (bool, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return false, err
+	}
+	return biller.Due(period, nowMS)
+}
+
+// PreviewRequest asks for a draft.
+type PreviewRequest struct {
+	Period civil.Month
+	// Tenants are those to bill, none for all.
+	Tenants []string
+	// NowMS is the now of R12, in UTC epoch milliseconds.
+	NowMS int64
+	// KnownAtMS is the instant by which deliveries and commands had to be on Kafka to count, nil for all.
+	KnownAtMS *int64
+}
+
+// Draft is a period as it stands.
+type Draft struct {
+	*billing.Run
+	// Held are the periods of the draft that are not issued until they are released.
+	Held []registry.Hold
+}
+
+// Preview bills a period as it stands, or as it was known at an instant, and issues nothing.
+func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	draft := &Draft{}
+	if ask.KnownAtMS == nil {
+		draft.Run, err = biller.Preview(ctx, ask.Period, ask.Tenants, ask.NowMS)
+	} else {
+		var state registry.State
+		if state, err = s.Registry.KnownAt(ctx, *ask.KnownAtMS); err != nil {
+			return nil, err
+		}
+		draft.Run, err = biller.View(ctx, ask.Period, ask.Tenants, billing.View{State: state, Now: ask.NowMS, KnownAt: ask.KnownAtMS})
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range biller.State.Holds() {
+		if h.Period == ask.Period && (len(ask.Tenants) == 0 || slices.Contains(ask.Tenants, h.Tenant)) {
+			draft.Held = append(draft.Held, h)
+		}
+	}
+	return draft, nil
+}
+
+// WhatIf compares a period as it stands with the same under a document that is not applied, and says what would become of
+// the commands that get there.
+func (s *Invoices) WhatIf(ctx context.Context, ask PreviewRequest, doc *registry.Document) (*billing.Comparison, []*Outcome, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	present := biller.State
+	if ask.KnownAtMS != nil {
+		if present, err = s.Registry.KnownAt(ctx, *ask.KnownAtMS); err != nil {
+			return nil, nil, err
+		}
+	}
+	under, outcomes := DryRunDocument(present, doc, ask.NowMS)
+	compared, err := biller.Compare(ctx, ask.Period, ask.Tenants,
+		billing.View{State: present, Now: ask.NowMS, KnownAt: ask.KnownAtMS},
+		billing.View{State: under, Now: ask.NowMS, KnownAt: ask.KnownAtMS})
+	return compared, outcomes, err
+}
+
+// Diff compares a period as it was known at two instants, in UTC epoch milliseconds.
+func (s *Invoices) Diff(ctx context.Context, period civil.Month, tenants []string, fromMS, toMS int64) (*billing.Comparison, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var views [2]billing.View
+	for i, at := range []int64{fromMS, toMS} {
+		state, err := s.Registry.KnownAt(ctx, at)
+		if err != nil {
+			return nil, err
+		}
+		views[i] = billing.View{State: state, Now: at, KnownAt: &at}
+	}
+	return biller.Compare(ctx, period, tenants, views[0], views[1])
+}
+
+// DiffZones compares a period as it stands by the time zone data in use with the same by other data.
+func (s *Invoices) DiffZones(ctx context.Context, period civil.Month, tenants []string, zones *civil.Data) (*billing.Comparison, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	before := billing.View{State: biller.State, Now: s.Clock().UnixMilli()}
+	after := before
+	after.Zones = zones
+	return biller.Compare(ctx, period, tenants, before, after)
+}
+
+// Aggregate brings the daily figures up to date, and shows the days done and to be done, where show is not nil.
+func (s *Invoices) Aggregate(ctx context.Context, show func(done, total int)) (aggregate.Report, error) {
+	snapshot, err := s.snapshot(ctx)
+	if err != nil {
+		return aggregate.Report{}, err
+	}
+	return aggregate.Refresh(ctx, s.Usage, snapshot, s.Rules.Rules, orNothing(show))
+}
+
+// Rebuild computes daily figures again, whatever stands: of tenants, none for all, and a period, nil for all.
+func (s *Invoices) Rebuild(ctx context.Context, tenants []string, period *civil.Month, show func(done, total int)) (aggregate.Report, error) {
+	snapshot, err := s.snapshot(ctx)
+	if err != nil {
+		return aggregate.Report{}, err
+	}
+	return aggregate.Rebuild(ctx, s.Usage, snapshot, s.Rules.Rules, tenants, period, orNothing(show))
+}
+
+func orNothing(show func(done, total int)) func(done, total int) {
+	if show == nil {
+		return func(int, int) {}
+	}
+	return show
+}
+
+func (s *Invoices) snapshot(ctx context.Context) (aggregate.Snapshot, error) {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return aggregate.Snapshot{}, err
+	}
+	return billing.Snapshot(state, s.Rules)
+}

@@ -1,0 +1,409 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/ingest/kafka"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+
+	"github.com/shopspring/decimal"
+)
+
+// Reconciliation is the balance of R22, from one end to the other.
+type Reconciliation struct {
+	Partitions []PartitionBalance `json:"partitions"`
+	// AcceptedHoles are offsets that were never taken in, and why they stop nobody.
+	AcceptedHoles []registry.AcceptedHole `json:"acceptedHoles"`
+	// OtherTopics says which topics are not those that were taken in.
+	OtherTopics []string `json:"otherTopics,omitempty"`
+	// Tenants are in byte order.
+	Tenants []TenantBalance `json:"tenants"`
+	// Rejected counts refused deliveries by code, whatever their period.
+	Rejected map[schemas.Code]uint64 `json:"rejected"`
+	// Findings are what a person should look at (R24).
+	Findings []billing.Finding `json:"findings"`
+	// Total is the sum of the tenants.
+	Total aggregate.Balance `json:"total"`
+	// TableDiffers says that issued_periods is not what the registry's log says; nothing is billed from it.
+	TableDiffers bool `json:"-"`
+
+	figures *aggregate.Figures // that it is the balance of, by the pass
+	pass    aggregate.Pass
+}
+
+// PartitionBalance is the balance of a topic partition.
+type PartitionBalance struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+	// Published is the offset that Kafka gives the next record, and NotRead how many offsets ingest is behind that;
+	// nil for a partition that Kafka does not have under the configured prefix.
+	Published   *int64   `json:"published"`
+	NotRead     *int64   `json:"notRead"`
+	Read        uint64   `json:"read"`
+	Skipped     uint64   `json:"skipped"` // offsets without a record: transactions' ends, aborted, compacted
+	Accepted    uint64   `json:"accepted"`
+	Rejected    uint64   `json:"rejected"`
+	Differences []string `json:"differences,omitempty"`
+	// Holes counts those of the differences that are holes nobody has accepted.
+	Holes int `json:"-"`
+}
+
+// TenantBalance is the balance of a tenant.
+type TenantBalance struct {
+	Tenant string `json:"tenant"`
+	aggregate.Balance
+	// Usage is what was counted by meter, and Issued says whether the period of the tenant is.
+	Usage       []billing.Counted `json:"usage"`
+	Issued      bool              `json:"issued"`
+	Differences []string          `json:"differences,omitempty"`
+}
+
+func newReconciliation() *Reconciliation {
+	return &Reconciliation{Partitions: []PartitionBalance{}, AcceptedHoles: []registry.AcceptedHole{}, Tenants: []TenantBalance{},
+		Rejected: map[schemas.Code]uint64{}, Findings: []billing.Finding{}}
+}
+
+// Differences counts what does not balance.
+func (r *Reconciliation) Differences() int {
+	n := len(r.OtherTopics)
+	for _, p := range r.Partitions {
+		n += len(p.Differences)
+	}
+	for _, t := range r.Tenants {
+		n += len(t.Differences)
+	}
+	return n
+}
+
+// Holes counts the holes of the ledger that nobody has accepted.
+func (r *Reconciliation) Holes() (n int) {
+	for _, p := range r.Partitions {
+		n += p.Holes
+	}
+	return n
+}
+
+// NotRead is how many offsets are on Kafka and not taken in.
+func (r *Reconciliation) NotRead() (n int64) {
+	for _, p := range r.Partitions {
+		if p.NotRead != nil {
+			n += *p.NotRead
+		}
+	}
+	return n
+}
+
+// differ adds a difference of a tenant.
+func (r *Reconciliation) differ(tenant, difference string) {
+	at := r.tenant(tenant)
+	r.Tenants[at].Differences = append(r.Tenants[at].Differences, difference)
+}
+
+// tenant returns the index of a tenant, which is added where it has none.
+func (r *Reconciliation) tenant(id string) int {
+	at, found := slices.BinarySearchFunc(r.Tenants, id, func(t TenantBalance, id string) int { return strings.Compare(t.Tenant, id) })
+	if !found {
+		r.Tenants = slices.Insert(r.Tenants, at, TenantBalance{Tenant: id})
+	}
+	return at
+}
+
+// Reconcile returns the balance of a period, followed to its invoices, with what a person should look at (R22, R24). The
+// daily figures are brought up to date first.
+func (s *Invoices) Reconcile(ctx context.Context, period civil.Month) (*Reconciliation, error) {
+	report, err := s.Aggregate(ctx, nil)
+	if other := (kafka.OtherLogError{}); errors.As(err, &other) {
+		// Whose usage it is follows from the registry, so there is nothing else to show.
+		r := newReconciliation()
+		r.OtherTopics = []string{other.Error()}
+		return r, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.Balance(ctx, period.First(), period.Next().First())
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range report.Behind {
+		r.differ(b.Tenant, "its usage could not be computed: "+b.Reason)
+	}
+	if err := s.followToInvoices(ctx, r, period); err != nil {
+		return nil, err
+	}
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := biller.Findings(ctx, period, r.figures, r.pass, s.Clock().UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	r.Findings = append(r.Findings, found...)
+	return r, nil
+}
+
+// Balance returns the balance of the dates `[from, to)`, up to the usage of subscriptions (R22).
+func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconciliation, error) {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := newReconciliation()
+	r.AcceptedHoles = append(r.AcceptedHoles, state.AcceptedHoles()...)
+	if r.Partitions, err = s.partitions(ctx, state); err != nil {
+		return nil, err
+	}
+	if r.OtherTopics, err = s.Ledger.OtherTopics(ctx); err != nil {
+		return nil, err
+	}
+	if r.figures, r.pass, err = s.proved(ctx, state, from, to); err != nil {
+		return nil, err
+	}
+	usage := billing.ByTenant(r.figures)
+	differences := billing.DifferencesByDay(r.figures)
+	for _, tenant := range slices.Sorted(maps.Keys(usage)) {
+		u := usage[tenant]
+		r.Total = r.Total.Add(u.Balance)
+		r.Tenants = append(r.Tenants, TenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.Counted(), Differences: differences[tenant]})
+	}
+	r.Rejected, err = s.Ledger.CountRejected(ctx)
+	return r, err
+}
+
+// proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
+// not prove. Passes go on meanwhile: where something differs it is looked at again, until no pass came in between.
+func (s *Invoices) proved(ctx context.Context, state registry.State, from, to civil.Date) (*aggregate.Figures, aggregate.Pass, error) {
+	snapshot, err := billing.Snapshot(state, s.Rules)
+	if err != nil {
+		return nil, aggregate.Pass{}, err
+	}
+	for round := 1; ; round++ {
+		if _, err := aggregate.Refresh(ctx, s.Usage, snapshot, s.Rules.Rules, orNothing(nil)); err != nil {
+			return nil, aggregate.Pass{}, err
+		}
+		pass, err := s.Usage.LastPass(ctx)
+		if err != nil {
+			return nil, aggregate.Pass{}, err
+		}
+		figures, err := billing.Proved(ctx, s.Usage, nil, from, to, pass, snapshot.Timelines)
+		if err != nil {
+			return nil, aggregate.Pass{}, err
+		}
+		if len(figures.Unproved) > 0 {
+			later, err := s.Usage.MonthsChangedSince(ctx, slices.Sorted(maps.Keys(figures.Unproved)), pass.Pass)
+			if err != nil {
+				return nil, aggregate.Pass{}, err
+			}
+			if len(later) > 0 && round < 10 { // another pass is under way; the next look makes it too
+				continue
+			}
+		}
+		return figures, pass, nil
+	}
+}
+
+// partitions returns the balance of every topic partition, up to where it ends on Kafka.
+func (s *Invoices) partitions(ctx context.Context, state registry.State) ([]PartitionBalance, error) {
+	balances, err := s.Ledger.Balance(ctx, acceptedHoles(state)...)
+	if err != nil {
+		return nil, err
+	}
+	// Kafka is asked after the ledger, so that it is never behind it.
+	bounds, err := s.Ledger.Bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []PartitionBalance{}
+	add := func(b ingest.PartitionBalance) {
+		p := PartitionBalance{Topic: b.Topic, Partition: b.Partition, Read: b.Read, Skipped: b.Skipped,
+			Accepted: b.Accepted, Rejected: b.Rejected, Differences: b.Differences, Holes: len(b.Holes)}
+		if has, known := bounds[b.TopicPartition]; known {
+			notRead := max(0, has.End-max(has.First, b.Offsets.Last+1)) // what is deleted is a hole
+			p.Published, p.NotRead = &has.End, &notRead
+			delete(bounds, b.TopicPartition)
+		}
+		all = append(all, p)
+	}
+	for _, b := range balances {
+		add(b)
+	}
+	for p, has := range bounds { // of which nothing has been read
+		if has.End > 0 {
+			add(ingest.PartitionBalance{TopicPartition: p, Offsets: ingest.OffsetRange{First: 0, Last: -1}})
+		}
+	}
+	slices.SortFunc(all, func(x, y PartitionBalance) int {
+		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return all, nil
+}
+
+// followToInvoices says of every tenant what of its units is on invoices (R22). What is issued must be the total of the
+// deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment (R21).
+func (s *Invoices) followToInvoices(ctx context.Context, r *Reconciliation, period civil.Month) error {
+	chains, err := s.issuesKept(ctx, r)
+	if err != nil {
+		return err
+	}
+	issues, err := s.issuesSince(ctx, r, chains, period)
+	if err != nil {
+		return err
+	}
+	for tenant := range issues {
+		r.tenant(tenant)
+	}
+	for i := range r.Tenants {
+		t := &r.Tenants[i]
+		of := issues[t.Tenant]
+		if t.Issued = len(of) > 0; !t.Issued {
+			for j := range t.Usage {
+				t.Usage[j].NotIssued = t.Usage[j].Units
+			}
+			continue
+		}
+		invoiced := billing.InvoicedUnits(period, of)
+		if changed := t.takeInvoiced(invoiced); !changed {
+			continue
+		}
+		latest := of[len(of)-1]
+		counted, err := s.countedBy(ctx, latest, period)
+		if err != nil {
+			return err
+		}
+		meters := slices.AppendSeq(slices.Collect(maps.Keys(invoiced)), maps.Keys(counted))
+		slices.Sort(meters)
+		for _, meter := range slices.Compact(meters) {
+			if !invoiced[meter].Equal(counted[meter]) {
+				t.Differences = append(t.Differences, fmt.Sprintf("%s: %s units of %s are on invoices, but the deliveries that pass %d was based on total %s",
+					period, invoiced[meter], meter, latest.Pass, counted[meter]))
+			}
+		}
+	}
+	return nil
+}
+
+// issuesSince returns the issue of the period and those after it, of the tenants that have one, with their invoices. It
+// says where the stored lines are not what was issued.
+func (s *Invoices) issuesSince(ctx context.Context, r *Reconciliation, chains map[string][]billing.Issue, period civil.Month) (map[string][]billing.Issue, error) {
+	issues := map[string][]billing.Issue{}
+	var all []billing.Issue
+	for tenant, chain := range chains {
+		if at := slices.IndexFunc(chain, func(i billing.Issue) bool { return i.Period == period }); at >= 0 {
+			issues[tenant] = chain[at:]
+			all = append(all, chain[at:]...)
+		}
+	}
+	invoices, err := s.Lines.Invoices(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	for tenant, of := range issues {
+		for i, issue := range of {
+			if stop := issue.Changed(invoices[issue.ID]); stop != nil {
+				r.differ(tenant, fmt.Sprintf("%s: %s; %s", issue.Period, stop.Message, stop.Advice))
+			}
+			of[i].Invoices = invoices[issue.ID]
+		}
+	}
+	return issues, nil
+}
+
+// issuesKept returns what is issued of each tenant, as the registry's log has it, and says where issued_periods differs.
+func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[string][]billing.Issue, error) {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Registry.Record(ctx); err != nil {
+		return nil, err
+	}
+	chains, err := billing.AllIssues(state, nil)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.Registry.verdicts.IssuedHashes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	differ := func(tenant, difference string) {
+		r.TableDiffers = true
+		r.differ(tenant, difference)
+	}
+	seen := map[string]bool{}
+	for _, row := range rows {
+		chain := chains[row.Tenant]
+		if row.Seq < 1 || row.Seq > len(chain) || chain[row.Seq-1].Hash != row.Hash || chain[row.Seq-1].Period.String() != row.Period {
+			differ(row.Tenant, fmt.Sprintf("issued_periods has %s as issue %d, which the registry's log has not", row.Period, row.Seq))
+		}
+		seen[row.Hash] = true
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(chains)) {
+		for _, i := range chains[tenant] {
+			if !seen[i.Hash] {
+				differ(tenant, fmt.Sprintf("issued_periods lacks %s, issue %d on the registry's log", i.Period, i.Seq))
+			}
+		}
+	}
+	return chains, nil
+}
+
+// takeInvoiced enters what is on invoices, and reports whether that is anything but what is counted now.
+func (t *TenantBalance) takeInvoiced(invoiced map[string]decimal.Decimal) (changed bool) {
+	for _, meter := range slices.Sorted(maps.Keys(invoiced)) {
+		at := slices.IndexFunc(t.Usage, func(c billing.Counted) bool { return c.Meter == meter })
+		if at < 0 {
+			at = len(t.Usage)
+			t.Usage = append(t.Usage, billing.Counted{Meter: meter})
+		}
+		t.Usage[at].Invoiced = invoiced[meter]
+	}
+	slices.SortFunc(t.Usage, func(x, y billing.Counted) int { return strings.Compare(x.Meter, y.Meter) })
+	for j := range t.Usage {
+		c := &t.Usage[j]
+		c.Since = c.Units.Sub(c.Invoiced)
+		changed = changed || !c.Since.IsZero()
+	}
+	return changed
+}
+
+// countedBy computes the units of a tenant's period by meter, from what an issue was based on.
+func (s *Invoices) countedBy(ctx context.Context, issue billing.Issue, period civil.Month) (map[string]decimal.Decimal, error) {
+	explainer, err := s.explainerOf(issue)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.Registry.At(issue.RegistryOffset)
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := billing.Snapshot(state, explainer.Rules, issue.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zone(issue.Tenant), period.First(), period.Next().First())
+	figures, err := s.Usage.Compute(ctx, aggregate.Inputs{
+		Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines, Rules: explainer.Rules.Rules, NowMS: explainer.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("computing what %s of %s was based on: %w", period, issue.Tenant, err)
+	}
+	units := map[string]decimal.Decimal{}
+	for _, c := range billing.ByTenant(figures)[issue.Tenant].Counted() {
+		if c.IsConnect() {
+			units[c.Meter] = c.Units
+		}
+	}
+	return units, nil
+}

@@ -1,0 +1,183 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"apportion/ingest"
+	"apportion/schemas"
+)
+
+// DeadLetters are the deliveries that were refused, and what was accepted of their events.
+type DeadLetters interface {
+	// List returns those that a filter chooses, without their values, the latest first; at most as many as the limit says,
+	// 0 for all.
+	List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error)
+	// Read returns those of the records, with their values up to so many bytes, in the order of the records.
+	Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]ingest.DeadLetter, error)
+	// Accepted returns the deliveries of events that were accepted.
+	Accepted(ctx context.Context, events ...ingest.Identity) ([]ingest.Acceptance, error)
+	// Publish publishes them again, each to its own topic.
+	Publish(ctx context.Context, letters []ingest.DeadLetter) error
+}
+
+// Rejected replays refused deliveries.
+type Rejected struct {
+	letters DeadLetters
+	// types has what each usage topic carries, by its name with the prefix.
+	types map[string]schemas.Type
+}
+
+// NewRejected returns what replays dead letters of the topics, each with what it carries, by its name with the prefix.
+func NewRejected(letters DeadLetters, types map[string]schemas.Type) *Rejected {
+	return &Rejected{letters, types}
+}
+
+// Replay is what became of the dead letters chosen, by record.
+type Replay struct {
+	DryRun     bool       `json:"dryRun"`
+	Replayed   int        `json:"replayed"` // or would be, on a dry run
+	Accepted   int        `json:"accepted"`
+	Refused    int        `json:"refused"`
+	Deliveries []Replayed `json:"deliveries"`
+}
+
+// Replayed is one of them.
+type Replayed struct {
+	schemas.RecordID
+	// The identity, each part empty where it cannot be read.
+	Tenant  string `json:"tenant"`
+	Source  string `json:"source"`
+	ID      string `json:"id"`
+	Outcome string `json:"outcome"`
+	Reason  string `json:"reason,omitempty"` // why it was not replayed
+}
+
+// What becomes of a dead letter.
+const (
+	LetterReplayed = "replayed"
+	LetterAccepted = "accepted" // the event is, at this revision
+	LetterRefused  = "refused"  // and would be again
+)
+
+// replayPage is how many dead letters are read, decided and published at a time: few enough for their identities to
+// fit into one query.
+const replayPage = 100
+
+// Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are chosen
+// before the first is published: those that come back, because an older version still takes deliveries in, are none of
+// them.
+func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, limit int, dryRun bool) (*Replay, error) {
+	records, err := r.choose(ctx, filter, limit)
+	if err != nil {
+		return nil, err
+	}
+	result := &Replay{DryRun: dryRun, Deliveries: []Replayed{}}
+	for page := range slices.Chunk(records, replayPage) {
+		// One byte more than there may be is enough to refuse a value for its size.
+		letters, err := r.letters.Read(ctx, page, schemas.MaxValueBytes+1)
+		if err != nil {
+			return nil, err
+		}
+		decided, err := r.decide(ctx, letters)
+		if err != nil {
+			return nil, err
+		}
+		var good []ingest.DeadLetter
+		for i, d := range decided {
+			if d.Outcome == LetterReplayed {
+				good = append(good, letters[i])
+			}
+		}
+		if !dryRun && len(good) > 0 {
+			if err := r.letters.Publish(ctx, good); err != nil {
+				return nil, fmt.Errorf("replaying: %w; %d deliveries were published, and it does no harm to replay them again",
+					err, result.Replayed)
+			}
+		}
+		result.add(decided)
+	}
+	return result, nil
+}
+
+// choose returns the records of the dead letters on usage topics that the filter chooses, in order.
+func (r *Rejected) choose(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]schemas.RecordID, error) {
+	if len(filter.Topics) == 0 {
+		for topic := range r.types {
+			filter.Topics = append(filter.Topics, topic)
+		}
+	}
+	letters, err := r.letters.List(ctx, filter, limit)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]schemas.RecordID, len(letters))
+	for i := range letters {
+		records[i] = letters[i].RecordID
+	}
+	for _, id := range filter.Records {
+		if !slices.Contains(records, id) {
+			return nil, errorf(schemas.NoRefusal, 0, "no delivery that the filters choose was refused at %s", id)
+		}
+	}
+	slices.SortFunc(records, schemas.RecordID.Compare)
+	return records, nil
+}
+
+// decide says what is to become of each dead letter.
+func (r *Rejected) decide(ctx context.Context, letters []ingest.DeadLetter) ([]Replayed, error) {
+	decided := make([]Replayed, len(letters))
+	revisions := make([]int32, len(letters))
+	var ids []ingest.Identity
+	var decoder schemas.Decoder
+	for i := range letters {
+		l, d := &letters[i], &decided[i]
+		*d = Replayed{RecordID: l.RecordID, Outcome: LetterReplayed}
+		var e schemas.Event
+		if why := decoder.Decode(r.types[l.Topic], l.Headers, l.Value, &e); why != nil {
+			d.Outcome, d.Reason = LetterRefused, why.Error()
+			d.Tenant, d.Source, d.ID = why.Tenant, why.Source, why.ID
+			continue
+		}
+		d.Tenant, d.Source, d.ID, revisions[i] = e.Tenant, e.Source, e.ID, e.Revision
+		ids = append(ids, d.identity())
+	}
+	accepted, err := r.letters.Accepted(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	type delivery struct {
+		ingest.Identity
+		revision int32
+	}
+	taken := make(map[delivery]schemas.RecordID)
+	for _, a := range accepted {
+		taken[delivery{a.Identity, a.Revision}] = a.RecordID
+	}
+	for i := range decided {
+		d := &decided[i]
+		if at, ok := taken[delivery{d.identity(), revisions[i]}]; ok && d.Outcome == LetterReplayed {
+			d.Outcome, d.Reason = LetterAccepted, fmt.Sprintf("revision %d of it has been accepted, at %s", revisions[i], at)
+		}
+	}
+	return decided, nil
+}
+
+func (d *Replayed) identity() ingest.Identity {
+	return ingest.Identity{Tenant: d.Tenant, Source: d.Source, ID: d.ID}
+}
+
+func (r *Replay) add(decided []Replayed) {
+	for _, d := range decided {
+		switch d.Outcome {
+		case LetterReplayed:
+			r.Replayed++
+		case LetterAccepted:
+			r.Accepted++
+		case LetterRefused:
+			r.Refused++
+		}
+	}
+	r.Deliveries = append(r.Deliveries, decided...)
+}

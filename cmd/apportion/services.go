@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/user"
+	"time"
+
+	"apportion/billing/clickhouse"
+	"apportion/billing/registry"
+	"apportion/billing/service"
+	"apportion/ingest"
+	"apportion/ingest/kafka"
+	"apportion/schemas"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// services are the use cases, over the servers that are configured.
+type services struct {
+	conn     driver.Conn
+	kafka    *kafka.Client
+	log      service.CommandLog
+	verdicts service.Verdicts
+	registry *service.Registry
+	invoices *service.Invoices
+	rejected *service.Rejected
+}
+
+// services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.
+func (a *app) services(ctx context.Context) (*services, error) {
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.newServices(conn)
+	if err == nil {
+		s.invoices.Progress = a.lazily("tenants billed")
+	}
+	return s, err
+}
+
+// newServices returns the same over a connection that is open, and shows nothing.
+func (a *app) newServices(conn driver.Conn) (*services, error) {
+	client, err := a.kafka()
+	if err != nil {
+		return nil, err
+	}
+	s := &services{conn: conn, kafka: client, log: commandLog{client, a.topic(schemas.TopicRegistry)}, verdicts: a.verdicts(conn)}
+	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
+	s.registry.Failpoint = a.issueAt
+	s.invoices = service.NewInvoices(service.InvoiceDeps{
+		Registry:  s.registry,
+		Usage:     a.usage(conn),
+		Lines:     a.invoiceLines(conn),
+		Ledger:    ledger{client, conn, a.cfg.Kafka.TopicPrefix},
+		Rules:     a.billingRules(),
+		Seller:    a.cfg.Seller.Sender(),
+		ItemCodes: a.cfg.Files.ItemCodes,
+		Clock:     a.now,
+		ServerMS: func(ctx context.Context) (ms int64, err error) {
+			err = conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms)
+			return ms, err
+		},
+	})
+	types := map[string]schemas.Type{}
+	for _, t := range schemas.Types {
+		types[a.topic(t.Topic())] = t
+	}
+	s.rejected = service.NewRejected(deadLetters{client, conn}, types)
+	return s, nil
+}
+
+// lazily returns what shows how far something is, from the first call on.
+func (a *app) lazily(what string) func(done, total int) {
+	var shown *progress
+	return func(done, total int) {
+		if shown == nil {
+			shown = a.progress(what, int64(total))
+		}
+		shown.set(int64(done))
+		if done == total {
+			shown.end()
+			shown = nil
+		}
+	}
+}
+
+// readRegistry returns the registry for those who only read it, and need no ClickHouse.
+func (a *app) readRegistry() (*service.Registry, error) {
+	client, err := a.kafka()
+	if err != nil {
+		return nil, err
+	}
+	return service.NewRegistry(commandLog{client, a.topic(schemas.TopicRegistry)}, nil, a.now), nil
+}
+
+// loadRegistry returns the registry as it stands.
+func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
+	r, err := a.readRegistry()
+	if err != nil {
+		return registry.State{}, err
+	}
+	return r.CatchUp(ctx)
+}
+
+// commandLog is the [service.CommandLog] on Kafka.
+type commandLog struct {
+	kafka *kafka.Client
+	topic string
+}
+
+func (l commandLog) Read(ctx context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
+	return l.kafka.ReadLog(ctx, l.topic, from, visit)
+}
+
+func (l commandLog) Tail(ctx context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
+	return l.kafka.TailLog(ctx, l.topic, from, visit)
+}
+
+func (l commandLog) Append(ctx context.Context, records ...kafka.LogRecord) (int64, error) {
+	return l.kafka.AppendLog(ctx, l.topic, records...)
+}
+
+func (l commandLog) Same(ctx context.Context, offset int64, value []byte) error {
+	return l.kafka.SameLog(ctx, l.topic, offset, value)
+}
+
+// ledger is the [service.Ledger] of the usage topics with a prefix.
+type ledger struct {
+	kafka  *kafka.Client
+	conn   driver.Conn
+	prefix string
+}
+
+func (l ledger) Behind(ctx context.Context, patience time.Duration) ([]ingest.Lag, error) {
+	return ingest.Behind(ctx, l.kafka, l.conn, l.prefix, patience)
+}
+
+func (l ledger) AwaitCaughtUp(ctx context.Context) error {
+	return ingest.AwaitCaughtUp(ctx, l.kafka, l.conn, l.prefix)
+}
+
+func (l ledger) Balance(ctx context.Context, accepted ...ingest.Hole) ([]ingest.PartitionBalance, error) {
+	bounds, err := l.Bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ingest.Balance(ctx, l.conn, bounds, accepted...)
+}
+
+func (l ledger) Bounds(ctx context.Context) (map[kafka.TopicPartition]kafka.Bounds, error) {
+	return ingest.UsageBounds(ctx, l.kafka, l.prefix)
+}
+
+func (l ledger) OtherTopics(ctx context.Context) ([]string, error) {
+	return ingest.OtherTopics(ctx, l.kafka, l.conn, l.prefix)
+}
+
+func (l ledger) CountRejected(ctx context.Context) (map[schemas.Code]uint64, error) {
+	counts, err := ingest.CountRejected(ctx, l.conn, ingest.RejectedFilter{})
+	byCode := map[schemas.Code]uint64{}
+	for _, c := range counts {
+		byCode[c.Code] += c.Deliveries
+	}
+	return byCode, err
+}
+
+// deadLetters are the [service.DeadLetters] of the table and the topics.
+type deadLetters struct {
+	kafka *kafka.Client
+	conn  driver.Conn
+}
+
+func (d deadLetters) List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error) {
+	return ingest.ListRejected(ctx, d.conn, filter, limit)
+}
+
+func (d deadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]ingest.DeadLetter, error) {
+	return ingest.ReadRejected(ctx, d.conn, records, maxBytes)
+}
+
+func (d deadLetters) Accepted(ctx context.Context, events ...ingest.Identity) ([]ingest.Acceptance, error) {
+	return ingest.Accepted(ctx, d.conn, events...)
+}
+
+func (d deadLetters) Publish(ctx context.Context, letters []ingest.DeadLetter) error {
+	return ingest.Replay(ctx, d.kafka, letters)
+}
+
+// first connects to the database that has the rows of the tables which are not spread over the cluster, if there is one.
+func (a *app) first(conn driver.Conn) clickhouse.First {
+	return func(ctx context.Context) (driver.Conn, error) {
+		if a.cfg.ClickHouse.Cluster == "" {
+			return conn, nil
+		}
+		shards, err := a.openShards(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return shards[0], nil
+	}
+}
+
+// invoiceLines returns the lines of what is issued.
+func (a *app) invoiceLines(conn driver.Conn) *clickhouse.Lines {
+	lines := clickhouse.NewLines(conn, a.first(conn))
+	lines.Failpoint = a.issueAt
+	return lines
+}
+
+// verdicts returns the tables of what was decided on commands.
+func (a *app) verdicts(conn driver.Conn) *clickhouse.RegistryLog {
+	log := clickhouse.NewRegistryLog(conn, a.first(conn))
+	log.Failpoint = a.issueAt
+	return log
+}
+
+// person is who runs this program by hand.
+func person() registry.Actor {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	return registry.Actor{Type: "user", ID: name + "@" + host()}
+}
+
+// scheduled is the actor of what this program does by itself.
+func scheduled() registry.Actor { return registry.Actor{Type: "system", ID: "schedule@" + host()} }
+
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// now is the process's clock.
+func (a *app) now() time.Time {
+	if a.clock != nil {
+		return a.clock()
+	}
+	return time.Now()
+}
