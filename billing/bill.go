@@ -86,18 +86,6 @@ func (s *Stop) Error() string {
 	return fmt.Sprintf("%s %s: %s (%s): %s; %s", s.Tenant, s.Period, s.Code, s.Rule, s.Message, s.Advice)
 }
 
-// TenantUsage is what a tenant used in a period.
-type TenantUsage struct {
-	// Days has the usage of the dates of the period, in the order of date, meter and subscription.
-	Days []aggregate.Usage
-	// Agents counts distinct agents over the whole period (R15).
-	Agents map[aggregate.AgentsOf]int64
-	// Balance says what became of the period's deliveries (R22).
-	Balance aggregate.Balance
-	// Unproved says on which dates, and how, these are not what the deliveries as stored come to (R22).
-	Unproved []string
-}
-
 // Bill works out a tenant's invoices for a period, in the byte order of their subscriptions: one for each
 // subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
 func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) ([]Invoice, error) {
@@ -382,39 +370,6 @@ func (b *bill) invoices() []Invoice {
 		}
 	}
 	return number(invoices)
-}
-
-// Differences says what is lost or doubled between the deliveries of the period and the usage of the
-// subscriptions; nothing where it balances (R22).
-func (u TenantUsage) Differences() []string {
-	found := slices.Clone(u.Unproved)
-	if d := u.Balance.Difference(); d != 0 {
-		found = append(found, fmt.Sprintf("of %d accepted deliveries %d are in no class", u.Balance.Accepted, d))
-	}
-	var tenant, subscriptions aggregate.Usage
-	for _, day := range u.Days {
-		sum := &subscriptions
-		if day.Subscription == "" {
-			sum = &tenant
-		}
-		sum.Events += day.Events
-		sum.Milliseconds += day.Milliseconds
-		sum.Units = sum.Units.Add(day.Units)
-	}
-	for _, c := range []struct {
-		what          string
-		whole, summed decimal.Decimal
-	}{
-		{"deliveries counted and events of the subscriptions", decimal.NewFromInt(u.Balance.Counted), decimal.NewFromInt(subscriptions.Events)},
-		{"events of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Events), decimal.NewFromInt(subscriptions.Events)},
-		{"milliseconds of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Milliseconds), decimal.NewFromInt(subscriptions.Milliseconds)},
-		{"units of the tenant and of its subscriptions", tenant.Units, subscriptions.Units},
-	} {
-		if !c.whole.Equal(c.summed) {
-			found = append(found, fmt.Sprintf("%s differ: %s and %s", c.what, c.whole, c.summed))
-		}
-	}
-	return found
 }
 
 func notRead(tenant string, period civil.Month, partitions []string) *Stop {

@@ -370,16 +370,6 @@ func named(events []aggregate.EventName) (names []string) {
 	return names
 }
 
-// daysOn returns the dates of tenants as stretches of time, in the order of tenants.
-func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
-	for _, tenant := range slices.Sorted(maps.Keys(dates)) {
-		for _, date := range dates[tenant] {
-			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zone(tenant), date, date+1)...)
-		}
-	}
-	return days
-}
-
 // withHeld adds to the findings of a run that the registry lacks tenants that have usage.
 func (b *Biller) withHeld(ctx context.Context, run *Run) error {
 	held, err := b.Usage.UnknownTenants(ctx)

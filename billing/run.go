@@ -14,39 +14,6 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Usage is where a run takes usage from; aggregate/clickhouse has it.
-type Usage interface {
-	aggregate.Store
-	// Load returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
-	// that have any.
-	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
-	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
-	// to the positions of the pass: in the order of tenant and date, those alone that have any.
-	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error)
-	// Compute computes the figures of the days from the deliveries within the bound, and stores nothing.
-	Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error)
-	// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
-	// of the last such pass.
-	MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
-	// Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
-	// behind those positions (R24), in the order of tenant and code.
-	Noted(ctx context.Context, in aggregate.Inputs, after []aggregate.Position) ([]aggregate.Noted, error)
-	// AtPeaks finds what is live at the peaks that somebody should look at, of those alone that have any; the days are
-	// those that the peaks lie on.
-	AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error)
-	// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date
-	// on that have any usage, by tenant and date.
-	Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error)
-	// Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
-	// accepted delivery each refused one, in the order of events and places; of the others, by tenant, how many events
-	// there are, and the first of them.
-	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error)
-	// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
-	UnknownTenants(ctx context.Context) ([]string, error)
-	// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
-	Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.Profile, error)
-}
-
 // Biller bills periods of the tenants of one state of the registry.
 type Biller struct {
 	State registry.State
@@ -119,109 +86,26 @@ func (r *Run) sort() {
 	slices.SortFunc(r.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
 }
 
-// Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing. It
-// carries the adjustments that an issue would; those of a period that is issued are on invoices already.
-func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
-	taken, err := b.Usage.Positions(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the ledger: %w", err)
+// choose returns the tenants named, in byte order, or all; a name that the registry does not have is a stop.
+func (b *Biller) choose(run *Run, names []string) []*registry.Tenant {
+	all := b.State.Tenants()
+	if len(names) == 0 {
+		return all
 	}
-	for range rounds {
-		snapshot, err := Snapshot(b.State, b.Rules)
-		if err != nil {
-			return nil, err
-		}
-		chosen := b.choose(&Run{}, tenants)
-		chains, err := AllIssues(b.State, ids(chosen))
-		if err != nil {
-			return nil, err
-		}
-		issuedBefore := slices.DeleteFunc(slices.Clone(chosen), func(t *registry.Tenant) bool {
-			return len(chains[t.ID]) == 0 || issueOf(chains[t.ID], period) != nil
-		})
-		// What was found of usage in other months is in the daily figures (R24).
-		pass, err := b.refresh(ctx, snapshot)
-		if err != nil {
-			return nil, err
-		}
-		if pass.RegistryOffset > snapshot.RegistryOffset || !covers(pass.Positions, taken) {
-			continue
-		}
-		again, err := b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(slices.Collect(maps.Values(again.moved)), true) {
-			return b.draft(ctx, snapshot, period, tenants, now, aggregate.EndOfTime, again, chains)
+	for _, name := range names {
+		if b.State.Tenant(name) == nil {
+			stop := newStop(name, run.Period, schemas.UnknownTenant, "the registry has no such tenant")
+			stop.Rule = "R1" // what a tenant is; that of the code is on usage that comes in for none
+			run.Stopped = append(run.Stopped, stop)
 		}
 	}
-	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
-}
-
-// View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
-// on what stands. Nothing is stored.
-func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string, view View) (*Run, error) {
-	viewed := *b
-	viewed.State, viewed.Rules.Zones = view.State, view.Zones
-	snapshot, err := Snapshot(view.State, viewed.Rules)
-	if err != nil {
-		return nil, err
-	}
-	arrivedBy := aggregate.EndOfTime
-	if view.KnownAt != nil {
-		arrivedBy = *view.KnownAt
-	}
-	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, reratings{}, nil)
-}
-
-// draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
-// billed again, of the chains.
-func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64,
-	again reratings, chains map[string][]Issue) (*Run, error) {
-	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
-	chosen := b.choose(run, tenants)
-	positions, err := b.Usage.Positions(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	pass, err := b.Usage.LastPass(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
-	}
-	chosen = again.without(run, withoutBehind(run, chosen, pass))
-	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
-	figures, err := b.Usage.Compute(ctx, basis.inputs(basis.days(chosen, period), b.Rules))
-	if err != nil {
-		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
-	}
-	issues, err := b.each(ctx, chosen, figures, again.periods, run, basis)
-	if err != nil {
-		return nil, err
-	}
-	var found map[string][]Finding
-	if chains != nil {
-		if found, err = b.notesOf(ctx, issues, figures, chains, basis, now); err != nil {
-			return nil, err
-		}
-		if err := b.withHeld(ctx, run); err != nil {
-			return nil, err
+	var chosen []*registry.Tenant
+	for _, t := range all {
+		if slices.Contains(names, t.ID) {
+			chosen = append(chosen, t)
 		}
 	}
-	documents := documents{}
-	for _, issue := range issues {
-		run.Invoices = append(run.Invoices, issue.Invoices...)
-		account, err := issue.account(b.State.Tenant(issue.Tenant), b.Seller)
-		if err != nil {
-			return nil, err
-		}
-		account.Findings = found[issue.Tenant]
-		if account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
-			return nil, err
-		}
-		run.Accounts[issue.Tenant] = account
-	}
-	run.sort()
-	return run, nil
+	return chosen
 }
 
 func ids(tenants []*registry.Tenant) []string {
@@ -230,6 +114,18 @@ func ids(tenants []*registry.Tenant) []string {
 		ids = append(ids, t.ID)
 	}
 	return ids
+}
+
+// split returns the tenants that are, and the names of those that are not.
+func split(tenants []*registry.Tenant, are func(*registry.Tenant) bool) (those []*registry.Tenant, others []string) {
+	for _, t := range tenants {
+		if are(t) {
+			those = append(those, t)
+		} else {
+			others = append(others, t.ID)
+		}
+	}
+	return those, others
 }
 
 // basis is what tenants are billed on.
@@ -260,14 +156,45 @@ func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.
 	return days
 }
 
-// Due reports whether the grace of a period is over at now for every tenant (R20).
-func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
-	for _, t := range b.State.Tenants() {
-		if end, err := b.graceEnds(t, period); err != nil || now < end {
-			return false, err
+// daysOn returns the dates of tenants as stretches of time, in the order of tenants.
+func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
+	for _, tenant := range slices.Sorted(maps.Keys(dates)) {
+		for _, date := range dates[tenant] {
+			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zone(tenant), date, date+1)...)
 		}
 	}
-	return true, nil
+	return days
+}
+
+// refresh brings the daily figures up to date and returns the pass that they are by. Where that is by a later registry
+// than the snapshot's, which another process had, ours goes on to what stands now.
+func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
+	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
+		return aggregate.Pass{}, err
+	}
+	pass, err := b.Usage.LastPass(ctx)
+	if err != nil {
+		return aggregate.Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	if pass.RegistryOffset > b.State.Version() {
+		if b.State, err = b.Log.CatchUp(ctx); err != nil {
+			return aggregate.Pass{}, err
+		}
+		if version := b.State.Version(); pass.RegistryOffset > version {
+			return aggregate.Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry's topic has changed no tenant after %d: "+
+				"it is another topic, or has lost its end; restore it", pass.RegistryOffset-1, version-1)
+		}
+	}
+	return pass, nil
+}
+
+// covers reports whether some positions have all that others have.
+func covers(positions, others []aggregate.Position) bool {
+	return !slices.ContainsFunc(others, func(o aggregate.Position) bool {
+		return !slices.ContainsFunc(positions, func(p aggregate.Position) bool {
+			return p.Topic == o.Topic && p.Partition == o.Partition && p.LastOffset >= o.LastOffset
+		})
+	})
 }
 
 // each bills the tenants one by one; one that stops is noted and the others go on (R19).
@@ -325,111 +252,4 @@ func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, 
 		corrections = append(corrections, Correction{r.period, r.issued, now})
 	}
 	return Adjust(t, period, invoices, corrections), nil
-}
-
-// draw gives every overage that has a peak instant the picture of that date.
-func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
-	charged, days := on.peaks(issues)
-	if len(charged) == 0 {
-		return nil
-	}
-	type picture struct {
-		tenant string
-		date   civil.Date
-		meter  string
-	}
-	lines := map[picture]*Line{}
-	for at, l := range charged {
-		lines[picture{at.Tenant, on.snapshot.Timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
-	}
-	profiles, err := b.Usage.Profile(ctx, on.inputs(days, b.Rules))
-	if err != nil {
-		return fmt.Errorf("working out the days of the peaks: %w", err)
-	}
-	for _, p := range profiles {
-		if l := lines[picture{p.Tenant, p.Date, p.Meter}]; l != nil {
-			for _, point := range p.Points {
-				l.Pool = append(l.Pool, PoolPoint{civil.Millis(point.AtMS), point.Live, l.Entitled})
-			}
-		}
-	}
-	return nil
-}
-
-// peaks returns the overage lines that have a peak instant, by that instant, and the days that these lie on.
-func (b basis) peaks(issues []Issue) (map[aggregate.PeakAt]*Line, []aggregate.Day) {
-	charged := map[aggregate.PeakAt]*Line{}
-	dates := map[string][]civil.Date{}
-	for _, issue := range issues {
-		for _, i := range issue.Invoices {
-			for n := range i.Lines {
-				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
-					charged[aggregate.PeakAt{Tenant: i.Tenant, Meter: l.Meter, AtMS: l.PeakMS}] = l
-					dates[i.Tenant] = append(dates[i.Tenant], b.snapshot.Timelines.Zone(i.Tenant).DateOf(l.PeakMS))
-				}
-			}
-		}
-	}
-	for tenant, of := range dates {
-		slices.Sort(of)
-		dates[tenant] = slices.Compact(of)
-	}
-	return charged, b.daysOn(dates)
-}
-
-// ByTenant gives each tenant its own part of the figures.
-func ByTenant(figures *aggregate.Figures) map[string]TenantUsage {
-	usage := map[string]TenantUsage{}
-	for _, u := range figures.Usage {
-		t := usage[u.Tenant]
-		t.Days = append(t.Days, u)
-		usage[u.Tenant] = t
-	}
-	for _, d := range figures.Balances {
-		t := usage[d.Tenant]
-		t.Balance = t.Balance.Add(d.Balance)
-		usage[d.Tenant] = t
-	}
-	for tenant, unproved := range figures.Unproved {
-		t := usage[tenant]
-		t.Unproved = unproved
-		usage[tenant] = t
-	}
-	for tenant, t := range usage {
-		t.Agents = figures.Agents
-		usage[tenant] = t
-	}
-	return usage
-}
-
-// choose returns the tenants named, in byte order, or all; a name that the registry does not have is a stop.
-func (b *Biller) choose(run *Run, names []string) []*registry.Tenant {
-	all := b.State.Tenants()
-	if len(names) == 0 {
-		return all
-	}
-	for _, name := range names {
-		if b.State.Tenant(name) == nil {
-			stop := newStop(name, run.Period, schemas.UnknownTenant, "the registry has no such tenant")
-			stop.Rule = "R1" // what a tenant is; that of the code is on usage that comes in for none
-			run.Stopped = append(run.Stopped, stop)
-		}
-	}
-	var chosen []*registry.Tenant
-	for _, t := range all {
-		if slices.Contains(names, t.ID) {
-			chosen = append(chosen, t)
-		}
-	}
-	return chosen
-}
-
-// graceEnds returns when a tenant's period can be issued: 00:00, in its zone, of the date so many dates after
-// the end of the period (R20).
-func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error) {
-	zone, err := zoneOf(t, b.Rules)
-	if err != nil {
-		return 0, err
-	}
-	return graceEnd(zone, period, b.Rules), nil
 }

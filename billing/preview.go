@@ -1,0 +1,117 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing. It
+// carries the adjustments that an issue would; those of a period that is issued are on invoices already.
+func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
+	taken, err := b.Usage.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	for range rounds {
+		snapshot, err := Snapshot(b.State, b.Rules)
+		if err != nil {
+			return nil, err
+		}
+		chosen := b.choose(&Run{}, tenants)
+		chains, err := AllIssues(b.State, ids(chosen))
+		if err != nil {
+			return nil, err
+		}
+		issuedBefore := slices.DeleteFunc(slices.Clone(chosen), func(t *registry.Tenant) bool {
+			return len(chains[t.ID]) == 0 || issueOf(chains[t.ID], period) != nil
+		})
+		// What was found of usage in other months is in the daily figures (R24).
+		pass, err := b.refresh(ctx, snapshot)
+		if err != nil {
+			return nil, err
+		}
+		if pass.RegistryOffset > snapshot.RegistryOffset || !covers(pass.Positions, taken) {
+			continue
+		}
+		again, err := b.rerate(ctx, issuedBefore, chains, pass, snapshot.Timelines)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(slices.Collect(maps.Values(again.moved)), true) {
+			return b.draft(ctx, snapshot, period, tenants, now, aggregate.EndOfTime, again, chains)
+		}
+	}
+	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
+}
+
+// View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
+// on what stands. Nothing is stored.
+func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string, view View) (*Run, error) {
+	viewed := *b
+	viewed.State, viewed.Rules.Zones = view.State, view.Zones
+	snapshot, err := Snapshot(view.State, viewed.Rules)
+	if err != nil {
+		return nil, err
+	}
+	arrivedBy := aggregate.EndOfTime
+	if view.KnownAt != nil {
+		arrivedBy = *view.KnownAt
+	}
+	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, reratings{}, nil)
+}
+
+// draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
+// billed again, of the chains.
+func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64,
+	again reratings, chains map[string][]Issue) (*Run, error) {
+	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
+	chosen := b.choose(run, tenants)
+	positions, err := b.Usage.Positions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	pass, err := b.Usage.LastPass(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
+	}
+	chosen = again.without(run, withoutBehind(run, chosen, pass))
+	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
+	figures, err := b.Usage.Compute(ctx, basis.inputs(basis.days(chosen, period), b.Rules))
+	if err != nil {
+		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
+	}
+	issues, err := b.each(ctx, chosen, figures, again.periods, run, basis)
+	if err != nil {
+		return nil, err
+	}
+	var found map[string][]Finding
+	if chains != nil {
+		if found, err = b.notesOf(ctx, issues, figures, chains, basis, now); err != nil {
+			return nil, err
+		}
+		if err := b.withHeld(ctx, run); err != nil {
+			return nil, err
+		}
+	}
+	documents := documents{}
+	for _, issue := range issues {
+		run.Invoices = append(run.Invoices, issue.Invoices...)
+		account, err := issue.account(b.State.Tenant(issue.Tenant), b.Seller)
+		if err != nil {
+			return nil, err
+		}
+		account.Findings = found[issue.Tenant]
+		if account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
+			return nil, err
+		}
+		run.Accounts[issue.Tenant] = account
+	}
+	run.sort()
+	return run, nil
+}
