@@ -116,9 +116,9 @@ func DifferencesByDay(figures *aggregate.Figures) map[string][]string {
 	return found
 }
 
-// Counted is what was counted on a meter in a period, and where it went on (R22). Of Connect also its units, which
+// MeterBalance is what was counted on a meter in a period, and where it went on (R22). Of Connect also its units, which
 // go on to invoices.
-type Counted struct {
+type MeterBalance struct {
 	Meter string `json:"meter"`
 	// Events are those of the tenant as a whole, OnSubscriptions the sum over its subscriptions; so with the others.
 	Events          int64 `json:"events"`
@@ -136,23 +136,23 @@ type Counted struct {
 }
 
 // IsConnect reports whether the meter counts units, which are charged one by one.
-func (c Counted) IsConnect() bool { return strings.HasPrefix(c.Meter, schemas.ConnectPrefix) }
+func (c MeterBalance) IsConnect() bool { return strings.HasPrefix(c.Meter, schemas.ConnectPrefix) }
 
 // Add returns what two tenants have of one meter together.
-func (c Counted) Add(o Counted) Counted {
-	return Counted{c.Meter, c.Events + o.Events, c.OnSubscriptions + o.OnSubscriptions,
+func (c MeterBalance) Add(o MeterBalance) MeterBalance {
+	return MeterBalance{c.Meter, c.Events + o.Events, c.OnSubscriptions + o.OnSubscriptions,
 		c.Milliseconds + o.Milliseconds, c.MillisecondsOnSubscriptions + o.MillisecondsOnSubscriptions,
 		c.Units.Add(o.Units), c.UnitsOnSubscriptions.Add(o.UnitsOnSubscriptions),
 		c.Invoiced.Add(o.Invoiced), c.NotIssued.Add(o.NotIssued), c.Since.Add(o.Since)}
 }
 
-// Counted adds up a tenant's usage by meter, in byte order. None of it is taken for invoiced.
-func (u TenantUsage) Counted() []Counted {
-	meters := map[string]*Counted{}
+// MeterBalances adds up a tenant's usage by meter, in byte order. None of it is taken for invoiced.
+func (u TenantUsage) MeterBalances() []MeterBalance {
+	meters := map[string]*MeterBalance{}
 	for _, d := range u.Days {
 		c := meters[d.Meter]
 		if c == nil {
-			c = &Counted{Meter: d.Meter}
+			c = &MeterBalance{Meter: d.Meter}
 			meters[d.Meter] = c
 		}
 		if d.Subscription == "" {
@@ -162,7 +162,7 @@ func (u TenantUsage) Counted() []Counted {
 			c.UnitsOnSubscriptions = c.UnitsOnSubscriptions.Add(d.Units)
 		}
 	}
-	var all []Counted
+	var all []MeterBalance
 	for _, meter := range slices.Sorted(maps.Keys(meters)) {
 		all = append(all, *meters[meter])
 	}
@@ -187,9 +187,9 @@ func InvoicedUnits(period civil.Month, issues []Issue) map[string]decimal.Decima
 	return units
 }
 
-// withoutBehind stops the tenants that the pass has left behind, whose figures are not those of their deliveries, and
+// stopBehind stops the tenants that the pass has left behind, whose figures are not those of their deliveries, and
 // returns the others.
-func withoutBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*registry.Tenant {
+func stopBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*registry.Tenant {
 	var others []*registry.Tenant
 	for _, t := range tenants {
 		if reason, behind := pass.BehindOn(t.ID); behind {

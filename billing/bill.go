@@ -144,8 +144,8 @@ func newBill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usag
 // named reports whether agents are billed by the head (R16). Without a closing primary nothing is billed at all.
 func (b *bill) named() bool { return b.closing != nil && b.closing.LicenceModel == registry.Named }
 
-// byHead reports whether a meter is billed by distinct agents rather than by concurrency (R15).
-func (b *bill) byHead(meter string) bool { return b.named() && meter != schemas.IVRPort }
+// byDistinctAgents reports whether a meter is billed by distinct agents rather than by concurrency (R15).
+func (b *bill) byDistinctAgents(meter string) bool { return b.named() && meter != schemas.IVRPort }
 
 // price finds a price that a line needs; one that is not there stops the period (R19).
 func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[string]decimal.Decimal, kind Kind, key string) decimal.Decimal {
@@ -237,7 +237,7 @@ func (b *bill) usages() {
 		for _, meter := range schemas.PooledMeters {
 			line := Line{Kind: UsageKind, Meter: meter, From: b.period.First(), To: b.period.Next().First(), PeakMS: NoInstant}
 			var quantity int64
-			if b.byHead(meter) {
+			if b.byDistinctAgents(meter) {
 				quantity = b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter, Subscription: s.ID}]
 				line.Note = "R18: distinct agents with a session that starts in the period; for information"
 			} else {
@@ -301,11 +301,11 @@ func (b *bill) connects() {
 // its payer (R16).
 func (b *bill) overages() {
 	for _, meter := range schemas.PooledMeters {
-		var o over
-		if b.byHead(meter) {
-			o = b.overByHead(meter)
+		var o overage
+		if b.byDistinctAgents(meter) {
+			o = b.overageOfAgents(meter)
 		} else {
-			o = b.overAtPeak(meter)
+			o = b.overageAtPeak(meter)
 		}
 		if o.quantity <= 0 {
 			continue
@@ -319,8 +319,8 @@ func (b *bill) overages() {
 	}
 }
 
-// over is an overage: how much, who pays it, and the date whose version prices it.
-type over struct {
+// overage is how much, who pays it, and the date whose version prices it.
+type overage struct {
 	quantity int64
 	entitled int64
 	payer    *registry.Subscription
@@ -329,10 +329,10 @@ type over struct {
 	note     string
 }
 
-// overAtPeak is the greatest excess of concurrency over entitlement at any instant with a primary. Entitlement
+// overageAtPeak is the greatest excess of concurrency over entitlement at any instant with a primary. Entitlement
 // and primary change only at midnight (R3), so within a date the greatest excess is where the date's peak is.
-func (b *bill) overAtPeak(meter string) over {
-	var o over
+func (b *bill) overageAtPeak(meter string) overage {
+	var o overage
 	days := b.days(meter, "")
 	for i, date := range b.dates {
 		at := slices.IndexFunc(days, func(u aggregate.Usage) bool { return u.Date == date })
@@ -341,21 +341,21 @@ func (b *bill) overAtPeak(meter string) over {
 		}
 		peak, entitled := days[at].Peak, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor)
 		if peak-entitled > o.quantity {
-			o = over{peak - entitled, entitled, b.primary[i], date, days[at].PeakMS,
+			o = overage{peak - entitled, entitled, b.primary[i], date, days[at].PeakMS,
 				fmt.Sprintf("R15: %d live at once, %d entitled", peak, entitled)}
 		}
 	}
 	return o
 }
 
-// overByHead is the excess of a named tenant's distinct agents over the greatest entitlement of the period.
-func (b *bill) overByHead(meter string) over {
+// overageOfAgents is the excess of a named tenant's distinct agents over the greatest entitlement of the period.
+func (b *bill) overageOfAgents(meter string) overage {
 	var entitled int64
 	for _, date := range b.dates {
 		entitled = max(entitled, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor))
 	}
 	agents := b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]
-	return over{agents - entitled, entitled, b.closing, b.closed, NoInstant,
+	return overage{agents - entitled, entitled, b.closing, b.closed, NoInstant,
 		fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", agents, entitled)}
 }
 

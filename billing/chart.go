@@ -9,8 +9,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// draw gives every overage that has a peak instant the picture of that date.
-func (b *Biller) draw(ctx context.Context, issues []Issue, on basis) error {
+// addPeakCharts gives every overage that has a peak instant the picture of that date.
+func (b *Biller) addPeakCharts(ctx context.Context, issues []Issue, on basis) error {
 	charged, days := on.peaks(issues)
 	if len(charged) == 0 {
 		return nil

@@ -102,14 +102,14 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
 	}
 	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
-	found, err := b.notesOf(ctx, open, figures, chains, on, now)
+	found, err := b.findingsOf(ctx, open, figures, chains, on, now)
 	if err != nil {
 		return nil, err
 	}
 	for _, findings := range found {
 		run.Findings = append(run.Findings, findings...)
 	}
-	if err := b.withHeld(ctx, run); err != nil {
+	if err := b.addUnknownTenants(ctx, run); err != nil {
 		return nil, err
 	}
 	sortFindings(run.Findings)
@@ -132,7 +132,7 @@ func (b *Biller) LastFindings(ctx context.Context) (map[schemas.Code]int64, erro
 		}
 	}
 	var run Run
-	err = b.withHeld(ctx, &run)
+	err = b.addUnknownTenants(ctx, &run)
 	for _, f := range run.Findings {
 		counts[f.Code] = f.Count
 	}
@@ -153,9 +153,9 @@ func sortFindings(findings []Finding) {
 	})
 }
 
-// notesOf looks at the tenants that issues were made for, and returns what is found, by tenant (R24). The chains have what
+// findingsOf looks at the tenants that issues were made for, and returns what is found, by tenant (R24). The chains have what
 // they were issued before; now, in UTC epoch milliseconds, is the clock.
-func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64) (map[string][]Finding, error) {
+func (b *Biller) findingsOf(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64) (map[string][]Finding, error) {
 	found := map[string][]Finding{}
 	if len(issues) == 0 {
 		return found, nil
@@ -165,13 +165,13 @@ func (b *Biller) notesOf(ctx context.Context, issues []Issue, figures *aggregate
 		f.Places = places
 		found[tenant] = append(found[tenant], f)
 	}
-	if err := b.noteOfPeriod(ctx, issues, figures, on, now, add); err != nil {
+	if err := b.findInPeriod(ctx, issues, figures, on, now, add); err != nil {
 		return nil, fmt.Errorf("finding the events to look at: %w", err)
 	}
-	if err := b.noteSince(ctx, issues, figures, chains, on, now, add); err != nil {
+	if err := b.findSinceIssue(ctx, issues, figures, chains, on, now, add); err != nil {
 		return nil, fmt.Errorf("finding what has come since the last issue: %w", err)
 	}
-	if err := b.noteOfPeaks(ctx, issues, on, add); err != nil {
+	if err := b.findAtPeaks(ctx, issues, on, add); err != nil {
 		return nil, fmt.Errorf("looking at who is live at the peaks: %w", err)
 	}
 	for _, findings := range found {
@@ -189,8 +189,8 @@ func tenantsOf(issues []Issue) (tenants []string) {
 
 type addFinding func(tenant string, code schemas.Code, count int64, names []string, places ...schemas.RecordID)
 
-// noteOfPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
-func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
+// findInPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
+func (b *Biller) findInPeriod(ctx context.Context, issues []Issue, figures *aggregate.Figures, on basis, now int64, add addFinding) error {
 	of := map[string]bool{}
 	for _, tenant := range tenantsOf(issues) {
 		of[tenant] = true
@@ -211,9 +211,9 @@ func (b *Biller) noteOfPeriod(ctx context.Context, issues []Issue, figures *aggr
 	return err
 }
 
-// noteSince finds what has come since the tenants were issued before: what was refused, what no invoice will carry, and
+// findSinceIssue finds what has come since the tenants were issued before: what was refused, what no invoice will carry, and
 // what is ahead, whatever the month it is in.
-func (b *Biller) noteSince(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64, add addFinding) error {
+func (b *Biller) findSinceIssue(ctx context.Context, issues []Issue, figures *aggregate.Figures, chains map[string][]Issue, on basis, now int64, add addFinding) error {
 	// Those that were issued before by the same positions are looked at together.
 	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
 	for _, i := range issues {
@@ -285,8 +285,8 @@ func answered(r aggregate.Refused, o schemas.Order) bool {
 	return o.HasTime && (r.TimeMS > o.TimeMS || r.TimeMS == o.TimeMS && r.TimeRevision > 0)
 }
 
-// noteOfPeaks looks at who is live at the peaks that are charged.
-func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add addFinding) error {
+// findAtPeaks looks at who is live at the peaks that are charged.
+func (b *Biller) findAtPeaks(ctx context.Context, issues []Issue, on basis, add addFinding) error {
 	charged, days := on.peaks(issues)
 	if len(charged) == 0 {
 		return nil
@@ -310,11 +310,11 @@ func (b *Biller) noteOfPeaks(ctx context.Context, issues []Issue, on basis, add 
 		ids = slices.Compact(ids)
 		add(tenant, schemas.SamePerson, int64(len(ids)), ids[:min(len(ids), aggregate.MostNames)])
 	}
-	return b.noteOpenPeaks(ctx, issues[0].Period, open, charged, on, add)
+	return b.findOpenPeaks(ctx, issues[0].Period, open, charged, on, add)
 }
 
-// noteOpenPeaks finds the peaks that are attained only with open sessions: without them the overage is smaller.
-func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map[string][]aggregate.AtPeak, charged map[aggregate.PeakAt]*Line, on basis, add addFinding) error {
+// findOpenPeaks finds the peaks that are attained only with open sessions: without them the overage is smaller.
+func (b *Biller) findOpenPeaks(ctx context.Context, period civil.Month, open map[string][]aggregate.AtPeak, charged map[aggregate.PeakAt]*Line, on basis, add addFinding) error {
 	if len(open) == 0 {
 		return nil
 	}
@@ -334,7 +334,7 @@ func (b *Biller) noteOpenPeaks(ctx context.Context, period civil.Month, open map
 		var count int64
 		var events []aggregate.EventName
 		for _, at := range open[t.ID] {
-			if l := charged[at.PeakAt]; bill.overAtPeak(at.Meter).quantity < l.Quantity.IntPart() {
+			if l := charged[at.PeakAt]; bill.overageAtPeak(at.Meter).quantity < l.Quantity.IntPart() {
 				count, events = count+at.Open, append(events, at.OpenEvents...)
 			}
 		}
@@ -370,8 +370,8 @@ func named(events []aggregate.EventName) (names []string) {
 	return names
 }
 
-// withHeld adds to the findings of a run that the registry lacks tenants that have usage.
-func (b *Biller) withHeld(ctx context.Context, run *Run) error {
+// addUnknownTenants adds to the findings of a run that the registry lacks tenants that have usage.
+func (b *Biller) addUnknownTenants(ctx context.Context, run *Run) error {
 	held, err := b.Usage.UnknownTenants(ctx)
 	if err != nil {
 		return fmt.Errorf("reading which tenants the registry lacks: %w", err)

@@ -30,7 +30,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 	// Those that are billed are claimed and then looked at again, as are those that somebody else issues or that change
 	// meanwhile: what is in force at last is what is returned.
 	claimed := map[uuid.UUID]bool{}
-	for round, waiting := 0, b.choose(run, tenants); len(waiting) > 0; round++ {
+	for round, waiting := 0, b.selectTenants(run, tenants); len(waiting) > 0; round++ {
 		if round == rounds {
 			for _, t := range waiting {
 				run.Stopped = append(run.Stopped, stopMoving(t.ID, period))
@@ -67,13 +67,13 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 			}
 			due = append(due, t)
 		}
-		if err := b.show(ctx, issued, chains, run); err != nil {
+		if err := b.loadIssued(ctx, issued, chains, run); err != nil {
 			return nil, err
 		}
 		if len(due) == 0 {
 			break
 		}
-		issues, again, err := b.billAll(ctx, due, chains, run, snapshot, taken, now)
+		issues, again, err := b.billDue(ctx, due, chains, run, snapshot, taken, now)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string
 			waiting = append(waiting, b.State.Tenant(tenant))
 		}
 	}
-	if err := b.withHeld(ctx, run); err != nil {
+	if err := b.addUnknownTenants(ctx, run); err != nil {
 		return nil, err
 	}
 	run.sort()
@@ -144,9 +144,9 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 	return nil, nil
 }
 
-// billAll bills the tenants that are due, on a pass of aggregation that knows all that was taken in by the given positions.
+// billDue bills the tenants that are due, on a pass of aggregation that knows all that was taken in by the given positions.
 // Tenants whose document or usage changed meanwhile are not billed, and returned to be tried again.
-func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot,
+func (b *Biller) billDue(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot,
 	taken []aggregate.Position, now int64) (issues []Issue, again []string, err error) {
 	pass, err := b.refresh(ctx, snapshot)
 	if err != nil {
@@ -171,13 +171,13 @@ func (b *Biller) billAll(ctx context.Context, due []*registry.Tenant, chains map
 	}
 	due, moved := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
 	again = append(again, moved...)
-	due = rerated.without(run, withoutBehind(run, due, pass))
+	due = rerated.without(run, stopBehind(run, due, pass))
 	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
-	issues, err = b.each(ctx, due, figures, rerated.periods, run, on)
+	issues, err = b.billTenants(ctx, due, figures, rerated.periods, run, on)
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := b.notesOf(ctx, issues, figures, chains, on, now)
+	found, err := b.findingsOf(ctx, issues, figures, chains, on, now)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,7 +22,7 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 			issued = append(issued, *issue)
 		}
 	}
-	if err := b.show(ctx, issued, chains, run); err != nil {
+	if err := b.loadIssued(ctx, issued, chains, run); err != nil {
 		return nil, err
 	}
 	run.Issued = len(issued)
@@ -30,9 +30,9 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 	return run, nil
 }
 
-// show adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines have changed is
+// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines have changed is
 // stopped instead.
-func (b *Biller) show(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
+func (b *Biller) loadIssued(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
 	invoices, changed, err := invoicesOf(ctx, b.Lines, issues)
 	if err != nil {
 		return err

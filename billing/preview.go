@@ -23,7 +23,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 		if err != nil {
 			return nil, err
 		}
-		chosen := b.choose(&Run{}, tenants)
+		chosen := b.selectTenants(&Run{}, tenants)
 		chains, err := AllIssues(b.State, ids(chosen))
 		if err != nil {
 			return nil, err
@@ -71,7 +71,7 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64,
 	again reratings, chains map[string][]Issue) (*Run, error) {
 	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
-	chosen := b.choose(run, tenants)
+	chosen := b.selectTenants(run, tenants)
 	positions, err := b.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
@@ -80,22 +80,22 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	if err != nil {
 		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
-	chosen = again.without(run, withoutBehind(run, chosen, pass))
+	chosen = again.without(run, stopBehind(run, chosen, pass))
 	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
 	figures, err := b.Usage.Compute(ctx, basis.inputs(basis.days(chosen, period), b.Rules))
 	if err != nil {
 		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
 	}
-	issues, err := b.each(ctx, chosen, figures, again.periods, run, basis)
+	issues, err := b.billTenants(ctx, chosen, figures, again.periods, run, basis)
 	if err != nil {
 		return nil, err
 	}
 	var found map[string][]Finding
 	if chains != nil {
-		if found, err = b.notesOf(ctx, issues, figures, chains, basis, now); err != nil {
+		if found, err = b.findingsOf(ctx, issues, figures, chains, basis, now); err != nil {
 			return nil, err
 		}
-		if err := b.withHeld(ctx, run); err != nil {
+		if err := b.addUnknownTenants(ctx, run); err != nil {
 			return nil, err
 		}
 	}

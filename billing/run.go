@@ -86,8 +86,8 @@ func (r *Run) sort() {
 	slices.SortFunc(r.Stopped, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
 }
 
-// choose returns the tenants named, in byte order, or all; a name that the registry does not have is a stop.
-func (b *Biller) choose(run *Run, names []string) []*registry.Tenant {
+// selectTenants returns the tenants named, in byte order, or all; a name that the registry does not have is a stop.
+func (b *Biller) selectTenants(run *Run, names []string) []*registry.Tenant {
 	all := b.State.Tenants()
 	if len(names) == 0 {
 		return all
@@ -197,14 +197,14 @@ func covers(positions, others []aggregate.Position) bool {
 	})
 }
 
-// each bills the tenants one by one; one that stops is noted and the others go on (R19).
-func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
+// billTenants bills the tenants one by one; one that stops is noted and the others go on (R19).
+func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
 	timelines := on.snapshot.Timelines
 	var issues []Issue
 	for i, t := range tenants {
 		b.Progress(i, len(tenants))
-		invoices, err := b.one(t, run.Period, usage[t.ID], again[t.ID])
+		invoices, err := b.billTenant(t, run.Period, usage[t.ID], again[t.ID])
 		var stop *Stop
 		if errors.As(err, &stop) {
 			run.Stopped = append(run.Stopped, stop)
@@ -220,15 +220,15 @@ func (b *Biller) each(ctx context.Context, tenants []*registry.Tenant, figures *
 				Zone: timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}
-	if err := b.draw(ctx, issues, on); err != nil {
+	if err := b.addPeakCharts(ctx, issues, on); err != nil {
 		return nil, err
 	}
 	b.Progress(len(tenants), len(tenants))
 	return issues, nil
 }
 
-// one bills a tenant's period, with what corrects the periods that are billed again (R21).
-func (b *Biller) one(t *registry.Tenant, period civil.Month, usage TenantUsage, again []rerated) ([]Invoice, error) {
+// billTenant bills a tenant's period, with what corrects the periods that are billed again (R21).
+func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage TenantUsage, again []rerated) ([]Invoice, error) {
 	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ type TenantBalance struct {
 	Tenant string `json:"tenant"`
 	aggregate.Balance
 	// Usage is what was counted by meter, and Issued says whether the period of the tenant is.
-	Usage       []billing.Counted `json:"usage"`
+	Usage       []billing.MeterBalance `json:"usage"`
 	Issued      bool              `json:"issued"`
 	Differences []string          `json:"differences,omitempty"`
 }
@@ -176,7 +176,7 @@ func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconcili
 	for _, tenant := range slices.Sorted(maps.Keys(usage)) {
 		u := usage[tenant]
 		r.Total = r.Total.Add(u.Balance)
-		r.Tenants = append(r.Tenants, TenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.Counted(), Differences: differences[tenant]})
+		r.Tenants = append(r.Tenants, TenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.MeterBalances(), Differences: differences[tenant]})
 	}
 	r.Rejected, err = s.Ledger.CountRejected(ctx)
 	return r, err
@@ -362,14 +362,14 @@ func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[strin
 // takeInvoiced enters what is on invoices, and reports whether that is anything but what is counted now.
 func (t *TenantBalance) takeInvoiced(invoiced map[string]decimal.Decimal) (changed bool) {
 	for _, meter := range slices.Sorted(maps.Keys(invoiced)) {
-		at := slices.IndexFunc(t.Usage, func(c billing.Counted) bool { return c.Meter == meter })
+		at := slices.IndexFunc(t.Usage, func(c billing.MeterBalance) bool { return c.Meter == meter })
 		if at < 0 {
 			at = len(t.Usage)
-			t.Usage = append(t.Usage, billing.Counted{Meter: meter})
+			t.Usage = append(t.Usage, billing.MeterBalance{Meter: meter})
 		}
 		t.Usage[at].Invoiced = invoiced[meter]
 	}
-	slices.SortFunc(t.Usage, func(x, y billing.Counted) int { return strings.Compare(x.Meter, y.Meter) })
+	slices.SortFunc(t.Usage, func(x, y billing.MeterBalance) int { return strings.Compare(x.Meter, y.Meter) })
 	for j := range t.Usage {
 		c := &t.Usage[j]
 		c.Since = c.Units.Sub(c.Invoiced)
@@ -400,7 +400,7 @@ func (s *Invoices) countedBy(ctx context.Context, issue billing.Issue, period ci
 		return nil, fmt.Errorf("computing what %s of %s was based on: %w", period, issue.Tenant, err)
 	}
 	units := map[string]decimal.Decimal{}
-	for _, c := range billing.ByTenant(figures)[issue.Tenant].Counted() {
+	for _, c := range billing.ByTenant(figures)[issue.Tenant].MeterBalances() {
 		if c.IsConnect() {
 			units[c.Meter] = c.Units
 		}

@@ -133,7 +133,7 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 	rows = append(rows, row("total", r.Total))
 	writeTable(w, []string{"TENANT", "ACCEPTED", "COUNTED", "DUPLICATE", "SUPERSEDED", "VOIDED", "UNALLOCATED", "HELD",
 		"UNMAPPED", "OPEN", "UNKNOWN SUB", "CONFLICTS"}, rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
-	writeCounted(w, r)
+	writeMeterBalances(w, r)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
 	}
@@ -151,10 +151,10 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 	}
 }
 
-// writeCounted writes what was counted by meter and where it went on, sessions and units apart, and checks for the
+// writeMeterBalances writes what was counted by meter and where it went on, sessions and units apart, and checks for the
 // reader that both together are all that counted.
-func writeCounted(w io.Writer, r *service.Reconciliation) {
-	meters := map[string]billing.Counted{}
+func writeMeterBalances(w io.Writer, r *service.Reconciliation) {
+	meters := map[string]billing.MeterBalance{}
 	var sessions, events int64
 	for _, t := range r.Tenants {
 		for _, c := range t.Usage {
