@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"apportion/ingest/kafka"
 	"apportion/schemas"
@@ -118,7 +117,7 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 	b := all[c.TopicPartition]
 	switch {
 	case next > b.End:
-		c.exclude(c.Topic, errOtherTopic(c.TopicPartition, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)))
+		c.exclude(c.Topic, shorter(c.TopicPartition, next, b.End))
 		return nil
 	case next < b.First:
 		c.logLost(c.TopicPartition, next, b.First)
@@ -138,7 +137,7 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 // logLost says what Kafka has deleted before the first offset that it has now.
 func (in *Ingester) logLost(p kafka.TopicPartition, next, first int64) {
 	in.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
-		"lengthen the retention of the topic, have them published again, and accept the hole with `apportion ledger accept`",
+		"lengthen the retention of the topic, have them published again, and accept the hole in the ledger",
 		"topic", p.Topic, "partition", p.Partition, "first_lost", next, "last_lost", first-1)
 }
 

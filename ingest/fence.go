@@ -60,6 +60,7 @@ func (f *fences) fenced(err error) (pause time.Duration, permanent error) {
 	if f.refused < mostRefused {
 		return pause, nil
 	}
-	return 0, fmt.Errorf("%d times in a row the ledger was ahead of a consumer that had resumed where it ended: %w; something else writes to it: "+
-		"find out what inserts into ingest_batches, such as an ingest with another consumer group (kafka.group), stop it, and see what `apportion reconcile` says", f.refused, err)
+	return 0, fmt.Errorf("%d times in a row the ledger was ahead of a consumer that had resumed where it ended: %w; "+
+		"something else writes to it: find out what inserts into ingest_batches, such as an ingest with another "+
+		"consumer group (kafka.group), stop it, and see whether the period still balances (R22)", f.refused, err)
 }

@@ -27,22 +27,32 @@ type storedDelivery struct {
 // compaction may have taken some.
 const candidates = 8
 
-// errOtherTopic says that a topic is not the one that was taken in.
-func errOtherTopic(p kafka.TopicPartition, what string) error {
-	return fmt.Errorf("%s is not the topic that was taken in: %s. It was recreated or cut, or belongs to another Kafka, "+
+// OtherTopicError says that a topic is not the one that was taken in.
+type OtherTopicError struct {
+	partition kafka.TopicPartition
+	what      string
+}
+
+func (e OtherTopicError) Error() string {
+	return fmt.Sprintf("%s is not the topic that was taken in: %s. It was recreated or cut, or belongs to another Kafka, "+
 		"and nothing of the topic is taken in. Point kafka.brokers at the Kafka that belongs to this database, "+
-		"or choose another kafka.topicPrefix, run `apportion migrate` and `apportion registry restore`, and have all deliveries "+
-		"published there", p, what)
+		"or choose another kafka.topicPrefix, create its topics by a migration, restore the registry from registry_log, "+
+		"and have all deliveries published there", e.partition, e.what)
+}
+
+// shorter is the OtherTopicError of a partition that ends before the ledger does.
+func shorter(p kafka.TopicPartition, next, end int64) error {
+	return OtherTopicError{p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, end-1)}
 }
 
 // sameTopic compares the last deliveries that the ledger has of a partition with what Kafka has at their offsets.
-// It returns an error of [errOtherTopic] where they differ, or where the partition ends before the ledger does; what
+// It returns an [OtherTopicError] where they differ, or where the partition ends before the ledger does; what
 // Kafka has deleted cannot be compared. A second error is that of a service. Topic ids and leader epochs are not
 // looked at: kafka-go speaks no version of Metadata or Fetch that has the ids, and a mirror has others of both, with
 // the records the same.
 func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int64, b kafka.Bounds) (other, err error) {
 	if next > b.End {
-		return errOtherTopic(p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, b.End-1)), nil
+		return shorter(p, next, b.End), nil
 	}
 	had, err := u.store.lastBefore(ctx, p, next)
 	if err != nil {
@@ -57,7 +67,7 @@ func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int6
 		case err != nil || (there && what == ""):
 			return nil, err
 		case there:
-			return errOtherTopic(p, what), nil
+			return OtherTopicError{p, what}, nil
 		}
 	}
 	return nil, nil

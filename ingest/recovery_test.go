@@ -515,12 +515,12 @@ func testNotMigrated(t *testing.T, broker string) {
 	cfg := e.config()
 	cfg.TopicPrefix = "absent."
 	err := New(cfg, e.deps()).Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "no topic absent.usage.agent.v1: run `apportion migrate`") {
+	if err == nil || !strings.Contains(err.Error(), "no topic absent.usage.agent.v1: create the topics by a migration") {
 		t.Errorf("without topics: %v", err)
 	}
 	e.exec("DROP TABLE rejected SYNC")
 	err = New(e.config(), e.deps()).Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "run `apportion migrate`") {
+	if err == nil || !strings.Contains(err.Error(), "create its tables by a migration") {
 		t.Errorf("without tables: %v", err)
 	}
 }

@@ -239,7 +239,7 @@ func insertError(table string, err error) error {
 type SchemaError struct{ error }
 
 func (e SchemaError) Error() string {
-	return fmt.Sprintf("the ClickHouse database is not set up for this version: run `apportion migrate` (%v)", e.error)
+	return fmt.Sprintf("the ClickHouse database is not set up for this version: create its tables by a migration (%v)", e.error)
 }
 
 func (e SchemaError) Unwrap() error { return e.error }

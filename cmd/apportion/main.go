@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"apportion/deploy/embedded"
+	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas/civil"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -60,13 +62,13 @@ func runApp(ctx context.Context, a *app, args []string) int {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted before it was done; run it again to go on")
 		}
-		fmt.Fprintf(a.stderr, "apportion: %v%s\n", err, noRoom(err))
+		fmt.Fprintf(a.stderr, "apportion: %v%s\n", err, advice(err))
 	}
 	return code
 }
 
-// noRoom says what to do about a disk that is full, where that is what an error comes from.
-func noRoom(err error) string {
+// advice says what to do about an error whose message does not say it, and names the commands that do it.
+func advice(err error) string {
 	const notEnoughSpace = 243 // ClickHouse's code
 	var refused *clickhouse.Exception
 	switch {
@@ -74,9 +76,18 @@ func noRoom(err error) string {
 		return "; the disk of ClickHouse is full: make room there, and run the same command again; nothing is lost"
 	case errors.Is(err, syscall.ENOSPC):
 		return "; make room there, and run the same command again; nothing is lost"
+	case errors.As(err, new(kafka.NoTopicError)), errors.As(err, new(ingest.SchemaError)):
+		return "; run `apportion migrate`"
+	case errors.As(err, new(kafka.OtherLogError)):
+		return ": `apportion registry restore`"
+	case errors.As(err, new(kafka.BrokenLogError)), errors.As(err, new(ingest.OtherTopicError)):
+		return refill
 	}
 	return ""
 }
+
+// refill names the commands that fill a topic of the registry again.
+const refill = ": `apportion migrate`, then `apportion registry restore`"
 
 // newRoot returns the command tree, its subcommands in the order in which data flows.
 func newRoot(a *app) *cobra.Command {

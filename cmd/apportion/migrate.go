@@ -67,7 +67,11 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 					of = " of every node of the cluster " + result.Cluster
 				}
 				for _, fault := range faults {
-					fmt.Fprintln(w, fault)
+					commands := ""
+					if fault.Config == "partitions" {
+						commands = refill
+					}
+					fmt.Fprintf(w, "%v%s\n", fault, commands)
 				}
 				what := "topics and tables"
 				if len(faults) > 0 {

@@ -107,7 +107,7 @@ func (c *Client) Partitions(ctx context.Context, topics ...string) ([]TopicParti
 type NoTopicError struct{ cluster, topic string }
 
 func (e NoTopicError) Error() string {
-	return fmt.Sprintf("%s has no topic %s: run `apportion migrate` to create it", e.cluster, e.topic)
+	return fmt.Sprintf("%s has no topic %s: create the topics by a migration", e.cluster, e.topic)
 }
 
 // Bounds returns the offsets that each partition has now.

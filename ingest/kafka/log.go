@@ -99,7 +99,8 @@ func (c *Client) logBounds(ctx context.Context, p TopicPartition, from int64) (B
 	b := all[p]
 	switch {
 	case from < b.First:
-		err = fmt.Errorf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); %s", p, from, b.First-1, fillAgain)
+		err = BrokenLogError{fmt.Sprintf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); %s",
+			p, from, b.First-1, refill)}
 	case from > b.End:
 		err = OtherLogError{p.Topic, fmt.Sprintf("it was read up to offset %d, and has %d records now", from-1, b.End)}
 	default:
@@ -114,14 +115,18 @@ type readRecord struct {
 	value  []byte
 }
 
+// BrokenLogError says that a log has lost records, or may have some where they are not read.
+type BrokenLogError struct{ what string }
+
+func (e BrokenLogError) Error() string { return e.what }
+
 // OtherLogError says that a log is not the one that was read before.
 type OtherLogError struct{ topic, what string }
 
 func (e OtherLogError) Error() string {
 	return fmt.Sprintf("%s is not the topic that was read before: %s. It was recreated, cut or replaced, or belongs to another Kafka, "+
 		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database; or, if the topic was lost, "+
-		"write it again with `apportion registry restore`",
-		e.topic, e.what)
+		"restore the registry from registry_log", e.topic, e.what)
 }
 
 // SameLog returns an [OtherLogError] unless a log has, at an offset, the value that was read from it before. While
@@ -168,7 +173,8 @@ func (c *Client) sameLog(ctx context.Context, p TopicPartition, had readRecord) 
 func (c *Client) checkLog(ctx context.Context, topic string) error {
 	partitions, err := c.Partitions(ctx, topic)
 	if err == nil && len(partitions) > 1 {
-		err = retry.Permanent(fmt.Errorf("%s has %d partitions, and must have 1: %s", topic, len(partitions), onePartition))
+		err = retry.Permanent(BrokenLogError{
+			fmt.Sprintf("%s has %d partitions, and must have 1: %s", topic, len(partitions), onePartition)})
 	}
 	return err
 }

@@ -123,7 +123,7 @@ func testPublishWithoutTopics(t *testing.T, broker string) {
 	e := kafkatest.New(t, broker, 1)
 	p := e.Client.NewPublisher("absent.", nil)
 	_, err := p.Publish(t.Context(), strings.NewReader("{}"))
-	if err == nil || !strings.Contains(err.Error(), "run `apportion migrate`") {
+	if err == nil || !strings.Contains(err.Error(), "create the topics by a migration") {
 		t.Errorf("the error is %v", err)
 	}
 }

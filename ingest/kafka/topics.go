@@ -208,7 +208,7 @@ func (c *Client) checkTopics(ctx context.Context, topics []topic) (faults []Topi
 
 // onePartition says what to do about a log that has several partitions.
 const onePartition = "its commands are in one order, which is that of partition 0, and what is on others is never read. " +
-	"Kafka cannot take partitions away: " + fillAgain
+	"Kafka cannot take partitions away: " + refill
 
-// fillAgain says how a log gets its records back.
-const fillAgain = "delete the topic, run `apportion migrate` and then `apportion registry restore`"
+// refill says how a log gets its records back.
+const refill = "delete the topic, create it again by a migration, and restore the registry from registry_log"
