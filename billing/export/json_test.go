@@ -80,7 +80,7 @@ func TestR26_FilesSayTheTaxes(t *testing.T) {
 			t.Errorf("invoices.json lacks %s:\n%s", want, text)
 		}
 	}
-	_, f := workbook(t, run)
+	_, f := openWorkbook(t, run)
 	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|2026-12-04|7|SEK|15,003,003.24|3,750,893.81|18,753,897.05|Acme AB|||2|2")
 	wantCells(t, f, "Lines", 7, true, "acme|Sub1|INV-Sub1-202610|6|adjustment|agent_standard|-1|seat||-1100|SEK|46266|46296|||INV-Sub1-202609/3|the rule and the figures||S|12")
 }

@@ -13,7 +13,7 @@ import (
 	"apportion/billing"
 )
 
-func workbook(t *testing.T, run *billing.Run) ([]byte, *excelize.File) {
+func openWorkbook(t *testing.T, run *billing.Run) ([]byte, *excelize.File) {
 	t.Helper()
 	var b bytes.Buffer
 	if err := InvoicesXLSX(&b, run); err != nil {
@@ -45,7 +45,7 @@ func wantCells(t *testing.T, f *excelize.File, sheet string, row int, raw bool, 
 }
 
 func TestXLSX(t *testing.T) {
-	_, f := workbook(t, monthRun())
+	_, f := openWorkbook(t, monthRun())
 	if got := strings.Join(f.GetSheetList(), " "); got != "Invoices Lines Reported Findings Control" {
 		t.Errorf("the sheets are %s", got)
 	}
@@ -72,7 +72,7 @@ func TestXLSX(t *testing.T) {
 // TestXLSXControl: the totals are those of the manifest, and the formulas come to the same.
 func TestXLSXControl(t *testing.T) {
 	run := taxedMonth()
-	_, f := workbook(t, run)
+	_, f := openWorkbook(t, run)
 	for n, total := range totals(run) {
 		row := n + 2
 		got := cells(t, f, "Control", row, true)
@@ -92,7 +92,7 @@ func TestXLSXControl(t *testing.T) {
 	}
 	// And they notice a cell that somebody changed.
 	for _, cell := range [][2]string{{"Lines", "J3"}, {"Invoices", "L2"}, {"Invoices", "M2"}, {"Invoices", "N2"}} {
-		_, f := workbook(t, run)
+		_, f := openWorkbook(t, run)
 		if err := f.SetCellValue(cell[0], cell[1], 1); err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func TestXLSXControl(t *testing.T) {
 func TestXLSXOfADraft(t *testing.T) {
 	run := monthRun()
 	run.Draft = true
-	_, f := workbook(t, run)
+	_, f := openWorkbook(t, run)
 	if got := cells(t, f, "Invoices", 2, false)[6]; got != "DRAFT" {
 		t.Errorf("its invoices are %q", got)
 	}
@@ -115,7 +115,7 @@ func TestXLSXOfADraft(t *testing.T) {
 }
 
 func TestXLSXOfNothing(t *testing.T) {
-	_, f := workbook(t, &billing.Run{Period: monthRun().Period})
+	_, f := openWorkbook(t, &billing.Run{Period: monthRun().Period})
 	if rows, err := f.GetRows("Lines"); err != nil || len(rows) != 1 {
 		t.Errorf("%d rows, %v; want the header alone", len(rows), err)
 	}
@@ -123,9 +123,9 @@ func TestXLSXOfNothing(t *testing.T) {
 
 // TestXLSXSameBytes: no clock and no order of a map is in it (R23).
 func TestXLSXSameBytes(t *testing.T) {
-	first, _ := workbook(t, monthRun())
+	first, _ := openWorkbook(t, monthRun())
 	for range 20 {
-		if again, _ := workbook(t, monthRun()); !bytes.Equal(first, again) {
+		if again, _ := openWorkbook(t, monthRun()); !bytes.Equal(first, again) {
 			t.Fatal("the same invoices gave other bytes")
 		}
 	}
