@@ -21,7 +21,7 @@ type Deliveries interface {
 }
 
 // Explainer says how lines of one tenant's invoices came about, from the registry and the deliveries that they
-// rest on and from nothing that was worked out in between.
+// are based on and from nothing that was computed in between.
 type Explainer struct {
 	Tenant *registry.Tenant
 	Rules  Rules
@@ -57,7 +57,7 @@ type Explanation struct {
 	Differences []string `json:"differences"`
 }
 
-// PriceOf is a version of a price list, and the dates of the period in which it is in force.
+// PriceOf is a version of a price list, and the dates of the period in which it is effective (R18).
 type PriceOf struct {
 	Subscription string     `json:"subscriptionId"`
 	Version      civil.Date `json:"version"`
@@ -79,7 +79,7 @@ func (x *Explainer) Explain(ctx context.Context, invoice Invoice, line Line) (*E
 	b := newBill(x.Tenant, zone, invoice.Period, TenantUsage{}, x.Rules)
 	s := x.Tenant.Subscription(invoice.Subscription)
 	if s == nil {
-		return nil, fmt.Errorf("the registry that the line rests on has no subscription %s; restore the command log", invoice.Subscription)
+		return nil, fmt.Errorf("the registry that the line is based on has no subscription %s; restore the command log", invoice.Subscription)
 	}
 	switch line.Kind {
 	case Commitment:
@@ -123,7 +123,7 @@ func (e *Explanation) sum(days, ofDays int64) string {
 	return fmt.Sprintf("%s = %s, rounded once, half to even, to %s %s", text, written, e.Invoice.Money(l.Amount), e.Invoice.Currency)
 }
 
-// check notes where what was found does not come to the line's quantity.
+// check notes where what was found does not add up to the line's quantity.
 func (e *Explanation) check(what string, found decimal.Decimal) {
 	if !found.Equal(e.Line.Quantity) {
 		e.Differences = append(e.Differences, fmt.Sprintf("the line has %s, and there are %s %s", e.Line.Quantity, found, what))

@@ -44,7 +44,7 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 		return err
 	}
 	e.Adjustment = c
-	e.check("between what was issued and what it comes to", c.Quantity.Difference())
+	e.check("between what was issued and what it adds up to now", c.Quantity.Difference())
 	if !c.Amount.Difference().Equal(e.Line.Amount) {
 		e.Differences = append(e.Differences, fmt.Sprintf("the line has the amount %s, and the difference is %s", e.Line.Amount, c.Amount.Difference()))
 	}

@@ -34,7 +34,7 @@ type Member struct {
 	// Active: it is one of those that the pool is the sum of. FirstStart decides who is the oldest (R4).
 	Active     bool       `json:"active"`
 	FirstStart civil.Date `json:"firstStart"`
-	// Version is the one in force on the date, NoDate before the first.
+	// Version is the one effective on the date, NoDate before the first.
 	Version civil.Date `json:"version,omitzero"`
 	// Seats and Ports are what an IVR entitlement consists of: PortsPerSeat × Seats + Ports.
 	Seats        int64 `json:"seats,omitempty"`

@@ -81,7 +81,7 @@ func explainer(t failing, state registry.State, tenant string, period civil.Mont
 	}
 }
 
-// wantExplained explains every line and works it out again; both must come to the line, and must not when the line
+// wantExplained explains every line and recomputes it; both must give the line, and must not when the line
 // is another.
 func wantExplained(t failing, ledger *fakeLedger, state registry.State, events []schemas.Event, rules billing.Rules, now int64, invoices []billing.Invoice) {
 	t.Helper()
@@ -95,7 +95,7 @@ func wantExplained(t failing, ledger *fakeLedger, state registry.State, events [
 				t.Fatalf("%s/%d, %s %s: %v, %v", i.ID, l.No, l.Kind, l.Meter, err, e.Differences)
 			}
 			if differences, err := x.Verify(ctx, i, l, func(int64) {}); err != nil || len(differences) > 0 {
-				t.Fatalf("%s/%d, %s %s worked out again: %v, %v", i.ID, l.No, l.Kind, l.Meter, err, differences)
+				t.Fatalf("%s/%d, %s %s recomputed: %v, %v", i.ID, l.No, l.Kind, l.Meter, err, differences)
 			}
 			if e.Price != nil && !strings.HasPrefix(e.Sum, l.Quantity.String()+" × "+l.Price()) {
 				t.Fatalf("%s/%d: the sum is %q", i.ID, l.No, e.Sum)
@@ -111,7 +111,7 @@ func wantExplained(t failing, ledger *fakeLedger, state registry.State, events [
 	}
 }
 
-// TestEveryLineIsExplained: whatever is drawn, what explains a line comes to it.
+// TestEveryLineIsExplained: whatever is drawn, what explains a line adds up to it.
 func TestEveryLineIsExplained(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := drawWorld(t, r)
@@ -298,7 +298,7 @@ connect sms 1.5 at 09:00
 	}
 }
 
-// TestAnAdjustmentIsExplained: what was issued, the adjustment since included, against what it comes to now (R21).
+// TestAnAdjustmentIsExplained: what was issued, the adjustment since included, against what it is now (R21).
 func TestAnAdjustmentIsExplained(t *testing.T) {
 	events, err := parseDeliveries("on 2026-10-14\nconnect sms 10 at 08:00\n", "line")
 	if err != nil {
@@ -317,7 +317,7 @@ func TestAnAdjustmentIsExplained(t *testing.T) {
 		return billing.Invoice{ID: billing.InvoiceID("Sub1", period), Tenant: "acme", Subscription: "Sub1", Period: period, Currency: "SEK", MinorUnits: 2,
 			Lines: []billing.Line{l}, Total: l.Amount}
 	}
-	// Four units were issued for 1.33, three more for 1.00 a month later; ten at 0.333 come to 3.33.
+	// Four units were issued for 1.33, three more for 1.00 a month later; ten at 0.333 are 3.33.
 	const first = "INV-Sub1-202610/1"
 	ledger := newFakeLedger()
 	var chain []billing.Issue

@@ -11,12 +11,12 @@ import (
 )
 
 // Verify works a line out again from the registry and the deliveries alone, and returns what differs. An overage is
-// thereby the greatest of the whole period, not only what the sessions at its peak instant come to. Progress is
+// thereby the greatest of the whole period, not only what the sessions at its peak instant add up to. Progress is
 // called with how many deliveries have been read.
 func (x *Explainer) Verify(ctx context.Context, invoice Invoice, line Line, progress func(deliveries int64)) (differences []string, err error) {
 	compare := func(what, has, want string) {
 		if has != want {
-			differences = append(differences, fmt.Sprintf("the line has the %s %s, and it works out to %s", what, cmp.Or(has, "none"), cmp.Or(want, "none")))
+			differences = append(differences, fmt.Sprintf("the line has the %s %s, and it is computed as %s", what, cmp.Or(has, "none"), cmp.Or(want, "none")))
 		}
 	}
 	if line.Kind == Adjustment {
@@ -53,7 +53,7 @@ func (x *Explainer) Verify(ctx context.Context, invoice Invoice, line Line, prog
 			return differences, nil
 		}
 	}
-	return []string{"worked out again, there is no such line"}, nil
+	return []string{"recomputed, there is no such line"}, nil
 }
 
 // recompute bills a period again from its deliveries, by the rules in plain Go: all the lines that rest on the same

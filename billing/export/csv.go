@@ -15,8 +15,9 @@ import (
 )
 
 // linesColumns are those of lines.csv, the contract with finance's import.
-var linesColumns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter", "quantity", "unit",
-	"unit_price", "amount", "currency", "from", "to", "peak_at", "corrects", "note", "item_code", "tax_category", "tax_rate"}
+var linesColumns = []string{"tenant_id", "subscription_id", "period", "invoice_id", "line_no", "kind", "meter",
+	"quantity", "unit", "unit_price", "amount", "currency", "from", "to", "peak_at", "corrects", "note", "item_code",
+	"tax_category", "tax_rate"}
 
 // LinesCSV writes lines.csv: every line of the invoices, in their order. The notes of a draft say that it is one.
 func LinesCSV(w io.Writer, run *billing.Run) error {
@@ -31,9 +32,11 @@ func LinesCSV(w io.Writer, run *billing.Run) error {
 			if tax := account.TaxOf(i, l); tax != nil {
 				category, rate = tax.Category, tax.Rate.String()
 			}
-			if err := out.Write([]string{i.Tenant, i.Subscription, i.Period.String(), i.ID, strconv.Itoa(l.No), string(l.Kind), l.Meter,
-				l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), i.Currency,
-				l.From.String(), l.To.String(), l.PeakAt(), l.Corrects, l.NoteIn(run.Draft), account.ItemCodes.Of(l), category, rate}); err != nil {
+			if err := out.Write([]string{
+				i.Tenant, i.Subscription, i.Period.String(), i.ID, strconv.Itoa(l.No), string(l.Kind), l.Meter,
+				l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), i.Currency, l.From.String(), l.To.String(), l.PeakAt(),
+				l.Corrects, l.NoteIn(run.Draft), account.ItemCodes.Of(l), category, rate,
+			}); err != nil {
 				return err
 			}
 		}
@@ -42,9 +45,9 @@ func LinesCSV(w io.Writer, run *billing.Run) error {
 	return out.Error()
 }
 
-// invoicesColumns are those of invoices.csv, the heads for the same import.
-var invoicesColumns = []string{"tenant_id", "tenant_name", "subscription_id", "subscription_name", "period", "invoice_id", "issue_date", "due_date",
-	"currency", "net", "tax", "gross", "buyer_name", "buyer_vat_id", "reference", "lines", "corrections", "findings"}
+// invoicesColumns are those of invoices.csv, a row an invoice for the same import.
+var invoicesColumns = []string{"tenant_id", "tenant_name", "subscription_id", "subscription_name", "period",
+	"invoice_id", "issue_date", "due_date", "currency", "net", "tax", "gross", "buyer_name", "buyer_vat_id", "reference", "lines", "corrections", "findings"}
 
 // InvoicesCSV writes invoices.csv: a row an invoice, in their order. The references of a draft say that it is one.
 func InvoicesCSV(w io.Writer, run *billing.Run) error {
@@ -54,9 +57,12 @@ func InvoicesCSV(w io.Writer, run *billing.Run) error {
 	}
 	for _, i := range run.Invoices {
 		h := headOf(i, run)
-		if err := out.Write([]string{i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(h.account.SubscriptionName(i)), i.Period.String(), i.ID,
-			h.account.IssueDate.String(), h.account.DueDate().String(), i.Currency, i.Money(i.Total), h.money(h.tax), h.money(h.gross),
-			guard(h.account.Buyer()), guard(h.vatID), guard(h.reference), strconv.Itoa(len(i.Lines)), strconv.Itoa(h.corrections), strconv.Itoa(len(h.account.Findings))}); err != nil {
+		if err := out.Write([]string{
+			i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(h.account.SubscriptionName(i)), i.Period.String(),
+			i.ID, h.account.IssueDate.String(), h.account.DueDate().String(), i.Currency, i.Money(i.Total), h.money(h.tax),
+			h.money(h.gross), guard(h.account.Buyer()), guard(h.vatID), guard(h.reference), strconv.Itoa(len(i.Lines)),
+			strconv.Itoa(h.corrections), strconv.Itoa(len(h.account.Findings)),
+		}); err != nil {
 			return err
 		}
 	}

@@ -76,7 +76,7 @@ func TestLinesCSV(t *testing.T) {
 	}
 }
 
-// TestInvoicesCSV compares with what was worked out by hand; what one buyer's document does not say is empty.
+// TestInvoicesCSV compares with what was computed by hand; what one buyer's document does not say is empty.
 func TestInvoicesCSV(t *testing.T) {
 	for path, draft := range map[string]bool{"testdata/invoices.csv": false, "testdata/invoices.draft.csv": true} {
 		run := taxedMonth()

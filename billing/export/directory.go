@@ -32,7 +32,8 @@ import (
 func Write(dir string, run *billing.Run) (string, []*Refusal, error) {
 	for _, i := range run.Invoices {
 		if _, ok := run.Accounts[i.Tenant]; !ok {
-			return "", nil, fmt.Errorf("writing the files: invoice %s is of tenant %s, of which the run has no account", i.ID, i.Tenant)
+			return "", nil, fmt.Errorf("writing the files: invoice %s is of tenant %s, of which the run has no account",
+				i.ID, i.Tenant)
 		}
 	}
 	for id, a := range run.Accounts {
@@ -72,7 +73,8 @@ var perInvoice = []struct {
 	{"ubl", ".xml", UBL},
 }
 
-// writeFiles writes what there is one of, and then the files of each invoice; the manifest at the end, since it names the others.
+// writeFiles writes what there is one of, and then the files of each invoice; the manifest at the end, since it names
+// the others.
 func writeFiles(f *Folder, run *billing.Run) ([]*Refusal, error) {
 	type job struct {
 		path    string
@@ -189,7 +191,9 @@ func Directory(dir, name string, fill func(*Folder) error) (string, error) {
 }
 
 // directory also asks, unless nil, whether the one that is there may be replaced by the new one.
-func directory(dir, name string, fill func(*Folder) error, mayReplace func(there, instead string) error) (string, error) {
+func directory(
+	dir, name string, fill func(*Folder) error, mayReplace func(there, instead string) error,
+) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("writing the files: %w", err)
 	}
@@ -204,7 +208,7 @@ func directory(dir, name string, fill func(*Folder) error, mayReplace func(there
 	for syscall.Flock(int(lock.Fd()), syscall.LOCK_EX) == syscall.EINTR {
 	}
 	// What a run that was killed has left behind.
-	if err := clear(dir, name); err != nil {
+	if err := removeRemains(dir, name); err != nil {
 		return "", fmt.Errorf("clearing away what an earlier run left in %s: %w", dir, err)
 	}
 	temporary, err := os.MkdirTemp(dir, "."+name+".new-")
@@ -256,7 +260,8 @@ func replace(temporary, final string) error {
 	return os.RemoveAll(aside)
 }
 
-func clear(dir, name string) error {
+// removeRemains removes what runs that were killed have left of a directory.
+func removeRemains(dir, name string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

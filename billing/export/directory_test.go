@@ -118,7 +118,7 @@ func TestWriteTheSameAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
-		t.Error("the directory was made anew")
+		t.Error("the directory was made again")
 	}
 	wantEntries(t, dir, "2026-10")
 }

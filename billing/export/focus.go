@@ -16,12 +16,14 @@ import (
 
 // focusColumns are those of focus.csv: of FOCUS 1.2 Cost and Usage, in byte order, and then our own. The
 // CommitmentDiscountStatus is null on every row, and there because the rule for ConsumedQuantity asks it.
-var focusColumns = []string{"BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
-	"BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd",
-	"ChargePeriodStart", "CommitmentDiscountStatus", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId",
-	"InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory",
-	"ServiceName", "ServiceSubcategory", "SubAccountId", "SubAccountName",
-	"x_PeakAt", "x_EntitledQuantity", "x_Corrects"}
+var focusColumns = []string{
+	"BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart",
+	"ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart",
+	"CommitmentDiscountStatus", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice",
+	"EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit", "ProviderName",
+	"PublisherName", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SubAccountId", "SubAccountName",
+	"x_PeakAt", "x_EntitledQuantity", "x_Corrects",
+}
 
 // What FOCUS is told of every line alike.
 const (

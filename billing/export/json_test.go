@@ -64,7 +64,7 @@ func taxedMonth() *billing.Run {
 	return run
 }
 
-// TestR26_FilesSayTheTaxes holds the files that have no other test of it to what was worked out by hand: 15004103.23
+// TestR26_FilesSayTheTaxes holds the files that have no other test of it to what was computed by hand: 15004103.23
 // at 25 percent, -1099.99 at 12.
 func TestR26_FilesSayTheTaxes(t *testing.T) {
 	run := taxedMonth()

@@ -18,9 +18,9 @@ import (
 // [laterColumns], that an invoice could not have before.
 func keep(there, instead string) error {
 	refuse := func(invoice, file, how string) error {
-		return fmt.Errorf("%s has invoice %s already, and %s %s now; what has been sent must not change, so nothing was written: "+
-			"write to another directory, compare the two, and find out what changed (the tables of invoices, the seller, or the program)",
-			there, invoice, file, how)
+		return fmt.Errorf("%s has invoice %s already, and %s %s now; what has been sent must not change, so nothing was "+
+			"written: write to another directory, compare the two, and find out what changed "+
+			"(the tables of invoices, the seller, or the program)", there, invoice, file, how)
 	}
 	for _, of := range []struct {
 		file string
@@ -31,7 +31,8 @@ func keep(there, instead string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("%s cannot be compared with what would replace it: %w; move the directory away", filepath.Join(there, of.file), err)
+			return fmt.Errorf("%s cannot be compared with what would replace it: %w; move the directory away",
+				filepath.Join(there, of.file), err)
 		}
 		next, err := of.read(filepath.Join(instead, of.file))
 		if err != nil {
@@ -75,7 +76,8 @@ func sortedKeys(m map[string]any) []string {
 }
 
 // laterColumns are empty until it is said whom to bill.
-var laterColumns = []string{"tax_category", "tax_rate", "due_date", "tax", "gross", "buyer_name", "buyer_vat_id", "reference"}
+var laterColumns = []string{"tax_category", "tax_rate", "due_date", "tax", "gross", "buyer_name", "buyer_vat_id",
+	"reference"}
 
 // rowsByInvoice returns the rows of a CSV file by their invoice, each by its columns.
 func rowsByInvoice(path string) (map[string]any, error) {

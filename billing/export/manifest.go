@@ -18,21 +18,21 @@ import (
 // ManifestName is the name of the manifest in the directory of a period.
 const ManifestName = "manifest.json"
 
-// Manifest says what the directory of a period holds, what it adds up to, and what it rests on.
+// Manifest says what the directory of a period holds, what it adds up to, and what it is based on.
 type Manifest struct {
 	Period civil.Month `json:"period"`
 	Draft  bool        `json:"draft"`
 	// Totals are by currency, in byte order.
 	Totals []Total `json:"totals"`
-	// RestsOn has the tenants in groups that rest on the same, since they can be issued at different moments.
-	RestsOn []Basis `json:"basis"`
+	// Basis has the tenants in groups of one basis, since they can be issued at different moments.
+	Basis []Basis `json:"basis"`
 	// LeftOut are the files that could not be written.
 	LeftOut []*Refusal `json:"leftOut"`
 	// Files are all others in the directory, in the byte order of their paths.
 	Files []File `json:"files"`
 }
 
-// Total is what the invoices in one currency come to. Sums have the decimals of the currency.
+// Total is what the invoices in one currency add up to. Sums have the decimals of the currency.
 type Total struct {
 	Currency string `json:"currency"`
 	Invoices int    `json:"invoices"`
@@ -43,7 +43,7 @@ type Total struct {
 	Gross string `json:"gross"`
 }
 
-// Basis is what the invoices of some tenants rest on.
+// Basis is what the invoices of some tenants are based on.
 type Basis struct {
 	// Tenants are in byte order.
 	Tenants []string `json:"tenants"`
@@ -52,19 +52,12 @@ type Basis struct {
 	// TZVersion is the edition of the IANA time zone data (R23).
 	TZVersion string `json:"tzVersion"`
 	// Ledger is up to where deliveries had been taken in.
-	Ledger []Position `json:"ledger"`
-}
-
-// Position is the last offset taken in of a partition.
-type Position struct {
-	Topic      string `json:"topic"`
-	Partition  int32  `json:"partition"`
-	LastOffset int64  `json:"lastOffset"`
+	Ledger []aggregate.Position `json:"ledger"`
 }
 
 func newManifest(run *billing.Run, files []File, leftOut []*Refusal) *Manifest {
 	return &Manifest{
-		Period: run.Period, Draft: run.Draft, Totals: totals(run), RestsOn: bases(run),
+		Period: run.Period, Draft: run.Draft, Totals: totals(run), Basis: bases(run),
 		LeftOut: append([]*Refusal{}, leftOut...), Files: files,
 	}
 }
@@ -117,7 +110,7 @@ func (t tally) totals() []Total {
 	return list
 }
 
-// bases groups the tenants of a run by what they rest on.
+// bases groups the tenants of a run by what they are based on.
 func bases(run *billing.Run) []Basis {
 	groups := map[string]*Basis{}
 	for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
@@ -140,13 +133,10 @@ func basis(a billing.Account) Basis {
 	return Basis{RegistryOffset: a.RegistryOffset, TZVersion: a.TZVersion, Ledger: Positions(a.Positions)}
 }
 
-// Positions returns the ends of a ledger as files have them, in the order of topic and partition.
-func Positions(ledger []aggregate.Position) []Position {
-	list := []Position{}
-	for _, p := range ledger {
-		list = append(list, Position{p.Topic, p.Partition, p.LastOffset})
-	}
-	slices.SortFunc(list, func(x, y Position) int {
+// Positions returns the ends of a ledger in the order of topic and partition, as files have them.
+func Positions(ledger []aggregate.Position) []aggregate.Position {
+	list := append([]aggregate.Position{}, ledger...)
+	slices.SortFunc(list, func(x, y aggregate.Position) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
 	return list

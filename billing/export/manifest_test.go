@@ -34,10 +34,10 @@ func TestManifest(t *testing.T) {
 		t.Errorf("the totals are %s, %v", got, err)
 	}
 	// Two tenants were billed at one moment and the third later.
-	if len(m.RestsOn) != 2 || strings.Join(m.RestsOn[0].Tenants, " ") != "acme gamma" || m.RestsOn[1].RegistryOffset != 5 {
-		t.Errorf("it rests on %+v", m.RestsOn)
+	if len(m.Basis) != 2 || strings.Join(m.Basis[0].Tenants, " ") != "acme gamma" || m.Basis[1].RegistryOffset != 5 {
+		t.Errorf("it is based on %+v", m.Basis)
 	}
-	if got := m.RestsOn[0].Ledger; len(got) != 3 || got[0] != (Position{"usage.agent.v1", 0, 40}) {
+	if got := m.Basis[0].Ledger; len(got) != 3 || got[0] != (aggregate.Position{Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}) {
 		t.Errorf("the ledger is %v", got)
 	}
 	if len(m.Files) != 5+2*5 {
@@ -126,7 +126,7 @@ func TestLeftOutForAll(t *testing.T) {
 	wantEntries(t, made, "invoices.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json")
 }
 
-// TestManifestGroups: a difference in any of what invoices rest on is another group.
+// TestManifestGroups: a difference in any of what invoices are based on is another group.
 func TestManifestGroups(t *testing.T) {
 	run := monthRun()
 	a := run.Accounts["gamma"]
@@ -156,17 +156,17 @@ func TestVerify(t *testing.T) {
 			[]string{"ubl/INV-Yen-202610.xml: 11 bytes, and the manifest says 19"}},
 		"another content": {func(t *testing.T, dir string) { edit(t, dir, "focus.csv", "Acme AB", "Acme BA") }, []string{"focus.csv: changed: its SHA-256 is "}},
 		"an amount": {func(t *testing.T, dir string) { edit(t, dir, "lines.csv", ",30000,JPY", ",30001,JPY") },
-			[]string{"lines.csv: changed", "lines.csv: comes to net 30001 JPY (invoices: 1, lines: 1), and the manifest says net 30000 JPY (invoices: 1, lines: 1)"}},
+			[]string{"lines.csv: changed", "lines.csv: adds up to net 30001 JPY (invoices: 1, lines: 1), and the manifest says net 30000 JPY (invoices: 1, lines: 1)"}},
 		"a currency": {func(t *testing.T, dir string) { edit(t, dir, "lines.csv", ",30000,JPY", ",30000,ISK") },
-			[]string{"lines.csv: changed", "lines.csv: comes to net 30000 ISK (invoices: 1, lines: 1), and the manifest has nothing in ISK",
+			[]string{"lines.csv: changed", "lines.csv: adds up to net 30000 ISK (invoices: 1, lines: 1), and the manifest has nothing in ISK",
 				"lines.csv: has nothing in JPY, and the manifest says net 30000 JPY (invoices: 1, lines: 1)"}},
 		"a tax": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",3750893.81,", ",3750893.80,") },
-			[]string{"invoices.csv: changed", "invoices.csv: comes to net 15003003.24 SEK, tax 3750893.80, gross 18753897.05 (invoices: 1, lines: 7), and the manifest says net 15003003.24 SEK, tax 3750893.81,"}},
-		"a count": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",7,2,2", ",8,2,2") }, []string{"invoices.csv: changed", "invoices.csv: comes to net 15003003.24 SEK, tax 3750893.81, gross 18753897.05 (invoices: 1, lines: 8)"}},
+			[]string{"invoices.csv: changed", "invoices.csv: adds up to net 15003003.24 SEK, tax 3750893.80, gross 18753897.05 (invoices: 1, lines: 7), and the manifest says net 15003003.24 SEK, tax 3750893.81,"}},
+		"a count": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",7,2,2", ",8,2,2") }, []string{"invoices.csv: changed", "invoices.csv: adds up to net 15003003.24 SEK, tax 3750893.81, gross 18753897.05 (invoices: 1, lines: 8)"}},
 		"no number": {func(t *testing.T, dir string) { edit(t, dir, "invoices.csv", ",18753897.05,", ",18 753 897.05,") },
 			[]string{"invoices.csv: 7", "invoices.csv: cannot be read: row 2: the gross \"18 753 897.05\" is no number"}},
 		"no lines": {func(t *testing.T, dir string) { put(t, filepath.Join(dir, "lines.csv")) }, []string{"lines.csv: 11 bytes", "lines.csv: cannot be read: the header is not "}},
-		"a total":  {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"2.259"`, `"2.258"`) }, []string{"lines.csv: comes to net 2.259 KWD (invoices: 1, lines: 1)", "invoices.csv: comes to net 2.259 KWD, tax 0.565, gross 2.824 (invoices: 1, lines: 1), and the manifest says net 2.258 KWD"}},
+		"a total":  {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"2.259"`, `"2.258"`) }, []string{"lines.csv: adds up to net 2.259 KWD (invoices: 1, lines: 1)", "invoices.csv: adds up to net 2.259 KWD, tax 0.565, gross 2.824 (invoices: 1, lines: 1), and the manifest says net 2.258 KWD"}},
 		"a path that leads away": {func(t *testing.T, dir string) { edit(t, dir, ManifestName, `"focus.csv"`, `"../x"`) },
 			[]string{"../x: missing", "focus.csv: not in the manifest"}},
 	} {

@@ -42,13 +42,14 @@ func ReadManifest(dir string) (*Manifest, error) {
 	decoder.DisallowUnknownFields()
 	var m Manifest
 	if err := decoder.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w; write the files of the period again", filepath.Join(dir, ManifestName), err)
+		return nil, fmt.Errorf("%s cannot be read: %w; write the files of the period again", filepath.Join(dir, ManifestName),
+			err)
 	}
 	return &m, nil
 }
 
 // Verify returns every difference between a directory and its manifest: files that are missing, changed or more than
-// there should be, and control totals that lines.csv or invoices.csv does not come to.
+// there should be, and control totals that lines.csv or invoices.csv does not add up to.
 func (m *Manifest) Verify(dir string) ([]Difference, error) {
 	there, err := walk(dir)
 	if err != nil {
@@ -69,7 +70,8 @@ func (m *Manifest) Verify(dir string) ([]Difference, error) {
 		case got.Size != want.Size:
 			found = append(found, Difference{want.Path, fmt.Sprintf("%d bytes, and the manifest says %d", got.Size, want.Size)})
 		case got.SHA256 != want.SHA256:
-			found = append(found, Difference{want.Path, "changed: its SHA-256 is " + got.SHA256 + ", and the manifest says " + want.SHA256})
+			found = append(found, Difference{want.Path,
+				"changed: its SHA-256 is " + got.SHA256 + ", and the manifest says " + want.SHA256})
 		}
 	}
 	for _, path := range there {
@@ -181,14 +183,17 @@ func (m *Manifest) verifyTotals(dir, name string, columns []string, add func(sum
 	for len(got)+len(want) > 0 {
 		switch {
 		case len(want) == 0 || len(got) > 0 && got[0].Currency < want[0].Currency:
-			found = append(found, Difference{name, "comes to " + got[0].String() + ", and the manifest has nothing in " + got[0].Currency})
+			found = append(found, Difference{name,
+				"adds up to " + got[0].String() + ", and the manifest has nothing in " + got[0].Currency})
 			got = got[1:]
 		case len(got) == 0 || want[0].Currency < got[0].Currency:
-			found = append(found, Difference{name, "has nothing in " + want[0].Currency + ", and the manifest says " + want[0].String()})
+			found = append(found, Difference{name,
+				"has nothing in " + want[0].Currency + ", and the manifest says " + want[0].String()})
 			want = want[1:]
 		default:
 			if got[0] != want[0] {
-				found = append(found, Difference{name, "comes to " + got[0].String() + ", and the manifest says " + want[0].String()})
+				found = append(found, Difference{name,
+					"adds up to " + got[0].String() + ", and the manifest says " + want[0].String()})
 			}
 			got, want = got[1:], want[1:]
 		}
@@ -205,7 +210,8 @@ func (t Total) String() string {
 	return s + fmt.Sprintf(" (invoices: %d, lines: %d)", t.Invoices, t.Lines)
 }
 
-// VerifyIssued returns every difference between the CSV files of a directory and the invoices of a run: lines and invoices
+// VerifyIssued returns every difference between the CSV files of a directory and the invoices of a run: lines and
+// invoices
 // that are missing, changed or more than there should be.
 func VerifyIssued(dir string, run *billing.Run) ([]Difference, error) {
 	lines, err := verifyRows(dir, "lines.csv", "line", linesColumns, run, LinesCSV)
@@ -217,7 +223,9 @@ func VerifyIssued(dir string, run *billing.Run) ([]Difference, error) {
 }
 
 // verifyRows compares a CSV file, of one thing a row, with what would be written of a run.
-func verifyRows(dir, file, what string, columns []string, run *billing.Run, write func(io.Writer, *billing.Run) error) ([]Difference, error) {
+func verifyRows(
+	dir, file, what string, columns []string, run *billing.Run, write func(io.Writer, *billing.Run) error,
+) ([]Difference, error) {
 	f, err := os.Open(filepath.Join(dir, file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // which the manifest tells
@@ -262,7 +270,8 @@ func verifyRows(dir, file, what string, columns []string, run *billing.Run, writ
 		}
 		for i, column := range columns {
 			if i < len(there) && there[i] != record[i] {
-				found = append(found, Difference{file, fmt.Sprintf("%s %s has %s %q, and issued is %q", what, name(record), column, there[i], record[i])})
+				found = append(found, Difference{file,
+					fmt.Sprintf("%s %s has %s %q, and issued is %q", what, name(record), column, there[i], record[i])})
 			}
 		}
 	}
@@ -273,7 +282,8 @@ func verifyRows(dir, file, what string, columns []string, run *billing.Run, writ
 		}
 	}
 	if len(found) == 0 && len(got) != len(want) {
-		found = append(found, Difference{file, fmt.Sprintf("%d %ss, and issued are %d: some are there twice", len(got)-1, what, len(want)-1)})
+		found = append(found, Difference{file,
+			fmt.Sprintf("%d %ss, and issued are %d: some are there twice", len(got)-1, what, len(want)-1)})
 	}
 	return found, nil
 }

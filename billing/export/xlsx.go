@@ -51,7 +51,8 @@ func invoicesSheet(run *billing.Run) table {
 	}
 	return table{
 		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status",
-			"#Issue date", "#Due date", "#Lines", "Currency", "#Net total", "#Tax", "#Gross total", "Buyer", "Buyer's VAT id", "Reference", "#Corrections", "#Findings"),
+			"#Issue date", "#Due date", "#Lines", "Currency", "#Net total", "#Tax", "#Gross total",
+			"Buyer", "Buyer's VAT id", "Reference", "#Corrections", "#Findings"),
 		height: len(run.Invoices),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
@@ -78,7 +79,8 @@ func invoicesSheet(run *billing.Run) table {
 func linesSheet(run *billing.Run) table {
 	t := table{
 		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price",
-			"#Net amount", "Currency", "#From", "#To (exclusive)", "#Peak at (UTC)", "#Entitled", "Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
+			"#Net amount", "Currency", "#From", "#To (exclusive)", "#Peak at (UTC)", "#Entitled",
+			"Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				a := run.Accounts[i.Tenant]
@@ -139,7 +141,8 @@ func findingsSheet(run *billing.Run) table {
 func reportedSheet(run *billing.Run) table {
 	return table{
 		columns: titled("Tenant", "Tenant name", "#Accepted", "#Counted", "#Duplicate", "#Superseded", "#Voided",
-			"#Unallocated (R10)", "#Unknown tenant (R10)", "#Difference (R22)", "#Unmapped (R10)", "#Open sessions (R12)", "#Unknown subscription (R10)", "#Conflicts (R8)", "Findings (R24)"),
+			"#Unallocated (R10)", "#Unknown tenant (R10)", "#Difference (R22)", "#Unmapped (R10)",
+			"#Open sessions (R12)", "#Unknown subscription (R10)", "#Conflicts (R8)", "Findings (R24)"),
 		height: len(run.Accounts),
 		rows: func(yield func(...cell) bool) {
 			for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
@@ -188,10 +191,11 @@ func controlSheet(run *billing.Run) table {
 					c.formula = "SUMIF(" + currency + ",A" + row + "," + amounts + ")"
 					return c
 				}
-				agrees := fmt.Sprintf("IF(AND(B%[1]s=G%[1]s,C%[1]s=H%[1]s,ROUND(D%[1]s-I%[1]s,%[2]d)=0,ROUND(E%[1]s-J%[1]s,%[2]d)=0,"+
-					`ROUND(F%[1]s-K%[1]s,%[2]d)=0,ROUND(D%[1]s-L%[1]s,%[2]d)=0),"yes","NO")`, row, places)
+				agrees := fmt.Sprintf("IF(AND(B%[1]s=G%[1]s,C%[1]s=H%[1]s,ROUND(D%[1]s-I%[1]s,%[2]d)=0,"+
+					`ROUND(E%[1]s-J%[1]s,%[2]d)=0,ROUND(F%[1]s-K%[1]s,%[2]d)=0,ROUND(D%[1]s-L%[1]s,%[2]d)=0),"yes","NO")`, row, places)
 				if !yield(
-					text(total.Currency), figure(total.Invoices), figure(total.Lines), sum(total.Net), sum(total.Tax), sum(total.Gross),
+					text(total.Currency), figure(total.Invoices), figure(total.Lines),
+					sum(total.Net), sum(total.Tax), sum(total.Gross),
 					formula("COUNTIF("+ofInvoices("K")+",A"+row+")", total.Invoices),
 					formula("COUNTIF("+ofLines("K")+",A"+row+")", total.Lines),
 					summed(total.Net, ofInvoices("K"), ofInvoices("L")), summed(total.Tax, ofInvoices("K"), ofInvoices("M")),

@@ -69,7 +69,7 @@ func TestXLSX(t *testing.T) {
 	}
 }
 
-// TestXLSXControl: the totals are those of the manifest, and the formulas come to the same.
+// TestXLSXControl: the totals are those of the manifest, and the formulas give the same.
 func TestXLSXControl(t *testing.T) {
 	run := taxedMonth()
 	_, f := openWorkbook(t, run)
@@ -83,7 +83,7 @@ func TestXLSXControl(t *testing.T) {
 			cell := column + string(rune('0'+row))
 			worked, err := f.CalcCellValue("Control", cell, excelize.Options{RawCellValue: true})
 			if err != nil || worked != got[6+i] {
-				t.Errorf("Control!%s is worked out as %q, %v, and was written as %q", cell, worked, err, got[6+i])
+				t.Errorf("Control!%s is computed as %q, %v, and was written as %q", cell, worked, err, got[6+i])
 			}
 		}
 		if got[12] != "yes" {

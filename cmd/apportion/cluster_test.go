@@ -105,7 +105,7 @@ func TestCluster(t *testing.T) {
 
 	// Lines of tenants of either kind are worked out again from their deliveries, which one shard has.
 	for _, line := range []string{"INV-Sub100044-202610/15", "INV-Sub100046-202610/10"} {
-		if stdout := over("explain", line, "--verify"); !strings.Contains(stdout, "Verified: worked out again") {
+		if stdout := over("explain", line, "--verify"); !strings.Contains(stdout, "Verified: recomputed") {
 			t.Errorf("explain %s: %s", line, stdout)
 		}
 	}

@@ -16,14 +16,14 @@ func newExplainCommand(a *app) *cobra.Command {
 		Use:   "explain INVOICE/LINE",
 		Short: "Show how an invoice line came about, down to the deliveries",
 		Long: `Shows the rule and the figures behind a line, whose price it is and who pays it, and the
-deliveries that it rests on, by topic, partition and offset: for an overage every session that
+deliveries that it is based on, by topic, partition and offset: for an overage every session that
 was live at the peak instant, with its subscription and how it came to it. --json has all of
 them, however many there are.
 
 An issued line is explained by what its issue rested on, whatever has come in since. Where the
 period is not issued, the line is that of a preview as of now, or --as-of.
 
-With --verify, the line is worked out again from those deliveries and the registry alone, by
+With --verify, the line is recomputed from those deliveries and the registry alone, by
 the rules in plain Go and not by stored figures or SQL: all sessions of the period, for an
 overage, since it has to be the greatest. The exit code is 3 if anything differs.`,
 		Example: `  apportion explain --config data/apportion.yaml INV-Sub100001-202610/3
@@ -65,7 +65,7 @@ func (a *app) explainLine(ctx context.Context, ask service.ExplainRequest) error
 		return err
 	}
 	if !result.Agrees() {
-		return findings("the line is not what the deliveries total, as said above; `apportion reconcile --period " + ask.Invoice.Period.String() + "` shows what was lost")
+		return findings("the line is not what the deliveries add up to, as said above; `apportion reconcile --period " + ask.Invoice.Period.String() + "` shows what was lost")
 	}
 	return nil
 }

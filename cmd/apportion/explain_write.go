@@ -47,10 +47,10 @@ func (r explainedText) write(w io.Writer) {
 	}
 	if v := r.Verified; v != nil {
 		for _, d := range v.Differences {
-			fmt.Fprintln(w, "differs, worked out again:", d)
+			fmt.Fprintln(w, "differs, recomputed:", d)
 		}
 		if v.Equal {
-			fmt.Fprintf(w, "Verified: worked out again from the registry and %s, it is equal.\n", counted(int(v.Deliveries), "delivery", "deliveries"))
+			fmt.Fprintf(w, "Verified: recomputed from the registry and %s, it is equal.\n", counted(int(v.Deliveries), "delivery", "deliveries"))
 		}
 	}
 }
@@ -62,7 +62,7 @@ func plural(unit string, n decimal.Decimal) string {
 	return unit + "s"
 }
 
-// writeMoney says who pays what price, and what it comes to.
+// writeMoney says who pays what price, and what it adds up to.
 func (r explainedText) writeMoney(w io.Writer) {
 	e := r.Explanation
 	if e.Payer != "" {
@@ -188,7 +188,7 @@ func (r explainedText) writeAdjustment(w io.Writer) {
 	add("issued", c.Issued)
 	rows = append(rows, []string{"issued", "so far", "", c.Quantity.Before.String(), e.Invoice.Money(c.Amount.Before), ""})
 	add("now", c.Now)
-	rows = append(rows, []string{"now", "comes to", "", c.Quantity.After.String(), e.Invoice.Money(c.Amount.After), ""})
+	rows = append(rows, []string{"now", "adds up to", "", c.Quantity.After.String(), e.Invoice.Money(c.Amount.After), ""})
 	rows = append(rows, []string{"", "difference", "", signed(c.Quantity.Difference(), decimal.Decimal.String), signed(c.Amount.Difference(), e.Invoice.Money), ""})
 	writeTable(w, []string{"", "LINE", "KIND", "QUANTITY", "AMOUNT", "NOTE"}, rows, 4, 5)
 	fmt.Fprintln(w)
@@ -249,7 +249,7 @@ func places(e *aggregate.Evidence) (winner, others string) {
 	return winner, strings.Join(rest, ", ")
 }
 
-// writeBasis says what the line rests on.
+// writeBasis says what the line is based on.
 func (r explainedText) writeBasis(w io.Writer) {
 	var ends []string
 	for _, p := range r.Basis.Positions {

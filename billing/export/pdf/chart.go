@@ -44,7 +44,11 @@ func (s *sheet) chart(l billing.Line, x, y int) {
 	const numbers, names, hours, above = 22 * pt, 52 * pt, 16 * pt, 14 * pt
 	last := pool[len(pool)-1].Entitled
 	included := s.label(whole(last)+" included", fonts.Regular, chartType, ink)
-	p := plot{x + numbers, y + chartHeight - hours, x + chartWidth - max(names, included.width()+4*pt), y + above, start, end, ceiling}
+	p := plot{
+		x0: x + numbers, y0: y + chartHeight - hours,
+		x1: x + chartWidth - max(names, included.width()+4*pt), y1: y + above,
+		start: start, end: end, ceiling: ceiling,
+	}
 
 	for n := int64(0); n <= ceiling; n += step {
 		if n > 0 {

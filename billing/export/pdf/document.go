@@ -15,7 +15,7 @@ import (
 )
 
 // The general PDF libraries for Go place one glyph for each character of the Basic Multilingual Plane, which leaves
-// Arabic unjoined, Devanagari out of order and emoji out, and read a font anew for every document. So what shapes
+// Arabic unjoined, Devanagari out of order and emoji out, and read a font again for every document. So what shapes
 // text is a library, and the few objects of PDF 1.7 that an invoice needs are written here.
 
 // Lengths are whole thousandths of a point, from the left and the top of the page, so that every machine rounds
@@ -233,14 +233,16 @@ func (d *document) WriteTo(w io.Writer) (int64, error) {
 	fmt.Fprintf(f, "<</Type/Catalog/Pages %d 0 R/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>>>\nendobj\n", tree)
 	f.begin(info)
 	date := d.date.Format("D:20060102150405Z")
-	fmt.Fprintf(f, "<</Title%s/Author%s/CreationDate(%s)/ModDate(%s)>>\nendobj\n", textString(d.title), textString(d.author), date, date)
+	fmt.Fprintf(f, "<</Title%s/Author%s/CreationDate(%s)/ModDate(%s)>>\nendobj\n", textString(d.title),
+		textString(d.author), date, date)
 
 	id, start := sha256.Sum256(f.Bytes()), f.Len()
 	fmt.Fprintf(f, "xref\n0 %d\n0000000000 65535 f \n", f.next)
 	for n := 1; n < f.next; n++ {
 		fmt.Fprintf(f, "%010d 00000 n \n", f.offsets[n])
 	}
-	fmt.Fprintf(f, "trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%x><%x>]>>\nstartxref\n%d\n%%%%EOF\n", f.next, catalogue, info, id[:16], id[:16], start)
+	fmt.Fprintf(f, "trailer\n<</Size %d/Root %d 0 R/Info %d 0 R/ID[<%x><%x>]>>\nstartxref\n%d\n%%%%EOF\n", f.next,
+		catalogue, info, id[:16], id[:16], start)
 	n, err := w.Write(f.Bytes())
 	return int64(n), err
 }
@@ -298,22 +300,26 @@ func (f *objects) font(font *fonts.Font) int {
 	program := font.Program()
 	file := f.stream(fmt.Sprintf("/Length1 %d", len(program)), program)
 	e, name := font.Extent(), font.Name()
-	descriptor := f.object("<</Type/FontDescriptor/FontName/%s/Flags 4/FontBBox[%d %d %d %d]/ItalicAngle 0/Ascent %d/Descent %d/CapHeight %d/StemV 80/FontFile2 %d 0 R>>",
+	descriptor := f.object("<</Type/FontDescriptor/FontName/%s/Flags 4/FontBBox[%d %d %d %d]"+
+		"/ItalicAngle 0/Ascent %d/Descent %d/CapHeight %d/StemV 80/FontFile2 %d 0 R>>",
 		name, e.Left, e.Bottom, e.Right, e.Top, e.Ascent, e.Descent, e.Ascent, file)
 	var widths []byte
 	for code := range font.Codes() {
 		widths = append(number(widths, font.Width(uint16(code))*1000/64), ' ')
 	}
-	descendant := f.object("<</Type/Font/Subtype/CIDFontType2/BaseFont/%s/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)/Supplement 0>>/FontDescriptor %d 0 R/CIDToGIDMap/Identity/W[0[%s]]>>",
+	descendant := f.object("<</Type/Font/Subtype/CIDFontType2/BaseFont/%s/CIDSystemInfo<</Registry(Adobe)"+
+		"/Ordering(Identity)/Supplement 0>>/FontDescriptor %d 0 R/CIDToGIDMap/Identity/W[0[%s]]>>",
 		name, descriptor, widths)
 	unicode := f.stream("", toUnicode(font))
-	return f.object("<</Type/Font/Subtype/Type0/BaseFont/%s/Encoding/Identity-H/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>", name, descendant, unicode)
+	return f.object("<</Type/Font/Subtype/Type0/BaseFont/%s/Encoding/Identity-H/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>",
+		name, descendant, unicode)
 }
 
 // toUnicode returns the map by which text is copied and searched.
 func toUnicode(font *fonts.Font) []byte {
 	b := []byte("/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n" +
-		"/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def\n/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n" +
+		"/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def\n" +
+		"/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n" +
 		"1 begincodespacerange\n<0000> <ffff>\nendcodespacerange\n")
 	const most = 100 // entries that a block may have
 	for from := 1; from < font.Codes(); from += most {

@@ -137,7 +137,8 @@ func (s *sheet) newPage() {
 		s.page.box(0, 0, pageWidth, 26*pt, cream)
 		mark := s.block("DRAFT", fonts.SemiBold, normal, 26*pt, across, walnut)
 		s.draw(mark, left, 0, false)
-		warning := s.block("Figures may still change. This is not a request for payment.", fonts.Regular, small, 26*pt, across, walnut)
+		warning := s.block("Figures may still change. This is not a request for payment.", fonts.Regular, small, 26*pt,
+			across, walnut)
 		s.draw(warning, right, 0, true)
 	}
 	if len(s.pages) > 1 {
@@ -193,7 +194,9 @@ func (s *sheet) parties(issued, due civil.Date) {
 	to := s.tenant.BillTo
 	seller := addressLines(s.seller.Address, s.seller.VATID, s.seller.RegistrationID)
 	buyer := addressLines(to.Address, to.VATID, to.RegistrationID)
-	end := max(address("From", s.seller.Name, seller, left), address("Billed to", s.account.Buyer(), buyer, left+column+gap))
+	end := max(
+		address("From", s.seller.Name, seller, left),
+		address("Billed to", s.account.Buyer(), buyer, left+column+gap))
 
 	department := s.invoice.Subscription
 	if sub := s.tenant.Subscription(s.invoice.Subscription); sub != nil && sub.Name != "" {
@@ -244,7 +247,8 @@ func (c columns) describing(quantities int) int {
 
 const columnGap = 16 * pt
 
-// charges is the table of what is charged. Its columns are as wide as what stands in them; the descriptions have the rest.
+// charges is the table of what is charged. Its columns are as wide as what stands in them; the descriptions have the
+// rest.
 func (s *sheet) charges() {
 	heads := row{
 		what:     s.label("Description", fonts.Regular, small, grey),

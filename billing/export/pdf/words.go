@@ -70,7 +70,8 @@ func dates(from, to civil.Date) string {
 func month(m civil.Month) string { return m.First().Time().Format("January 2006") }
 
 var channels = map[string]string{
-	"sms": "SMS", "mms": "MMS", "rcs": "RCS", "whatsapp": "WhatsApp", "email": "e-mail", "livechat": "live chat", "apple_messages": "Apple Messages",
+	"sms": "SMS", "mms": "MMS", "rcs": "RCS", "whatsapp": "WhatsApp", "email": "e-mail", "livechat": "live chat",
+	"apple_messages": "Apple Messages",
 }
 
 // thing names what a meter measures, as it begins a sentence: Standard seats.
@@ -187,9 +188,11 @@ func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool)
 	case l.PeakMS == billing.NoInstant:
 		fact = fmt.Sprintf("In %s, %s different %s worked", month(invoice.Period), grouped(used, 0), agents)
 	case l.Meter == schemas.IVRPort:
-		fact = fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0), several(used, "call was", "calls were"))
+		fact = fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0),
+			several(used, "call was", "calls were"))
 	default:
-		fact = fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), agents, several(used, "was", "were"))
+		fact = fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), agents,
+			several(used, "was", "were"))
 	}
 	included := whole(l.Entitled)
 	if l.Entitled == 0 {
@@ -204,9 +207,11 @@ func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool)
 	case !pooled:
 		return fmt.Sprintf("%s; the subscription includes %s. %s.", fact, included, overage)
 	case l.PeakMS == billing.NoInstant:
-		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest of those active at the end.", fact, included, overage)
+		return fmt.Sprintf("%s; the subscriptions together include %s. "+
+			"%s to this subscription because it is the oldest of those active at the end.", fact, included, overage)
 	default:
-		return fmt.Sprintf("%s; the subscriptions together include %s. %s to this subscription because it is the oldest active one.", fact, included, overage)
+		return fmt.Sprintf("%s; the subscriptions together include %s. "+
+			"%s to this subscription because it is the oldest active one.", fact, included, overage)
 	}
 }
 

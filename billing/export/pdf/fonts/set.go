@@ -81,7 +81,8 @@ func (s *Set) Fonts() []*Font { return s.fonts }
 var (
 	plain = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}}
 	// Kerning would bring some figures nearer to each other than others.
-	figures = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0}, {Tag: opentype.MustNewTag("tnum"), Value: 1}, {Tag: opentype.MustNewTag("kern"), Value: 0}}
+	figures = []shaping.FontFeature{{Tag: opentype.MustNewTag("calt"), Value: 0},
+		{Tag: opentype.MustNewTag("tnum"), Value: 1}, {Tag: opentype.MustNewTag("kern"), Value: 0}}
 	english = language.NewLanguage("en")
 )
 
@@ -100,7 +101,8 @@ func (s *Set) Lines(text string, style Style, width int) []Line {
 	e, runes := s.engine, []rune(text)
 	e.style = style
 	direction := paragraph(runes)
-	inputs := e.segmenter.Split(shaping.Input{Text: runes, RunEnd: len(runes), Direction: direction, Size: fixed.I(Em / 64), Language: english}, e)
+	inputs := e.segmenter.Split(shaping.Input{Text: runes, RunEnd: len(runes), Direction: direction,
+		Size: fixed.I(Em / 64), Language: english}, e)
 	outputs := make([]shaping.Output, len(inputs))
 	for i, input := range inputs {
 		if input.Face == nil { // white space and controls alone
@@ -115,7 +117,8 @@ func (s *Set) Lines(text string, style Style, width int) []Line {
 		}
 		outputs[i] = e.shaper.Shape(input)
 	}
-	wrapped, _ := e.wrapper.WrapParagraphF(shaping.WrapConfig{Direction: direction}, fixed.Int26_6(width), runes, shaping.NewSliceIterator(outputs))
+	wrapped, _ := e.wrapper.WrapParagraphF(shaping.WrapConfig{Direction: direction}, fixed.Int26_6(width), runes,
+		shaping.NewSliceIterator(outputs))
 	lines := make([]Line, 0, len(wrapped))
 	for _, w := range wrapped {
 		slices.SortFunc(w, func(a, b shaping.Output) int { return cmp.Compare(a.VisualIndex, b.VisualIndex) })

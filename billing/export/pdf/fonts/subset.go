@@ -60,7 +60,8 @@ func (o *outlines) metric(g font.GID) (advance, bearing uint16) {
 	if int(g) <= last {
 		return binary.BigEndian.Uint16(o.hmtx[4*g:]), binary.BigEndian.Uint16(o.hmtx[4*g+2:])
 	}
-	return binary.BigEndian.Uint16(o.hmtx[4*last:]), binary.BigEndian.Uint16(o.hmtx[4*o.numHMetrics+2*(int(g)-o.numHMetrics):])
+	bearings := o.hmtx[4*o.numHMetrics:]
+	return binary.BigEndian.Uint16(o.hmtx[4*last:]), binary.BigEndian.Uint16(bearings[2*(int(g)-o.numHMetrics):])
 }
 
 // Codes is the number of codes of the font; they are counted from 0, which is the box for a missing character.
