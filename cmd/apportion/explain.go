@@ -52,13 +52,18 @@ func (a *app) explainLine(ctx context.Context, ask service.ExplainRequest) error
 	if err != nil {
 		return err
 	}
-	read := a.progress("deliveries read", -1)
-	ask.Read = read.set
+	var read *progress
+	ask.Read = func(deliveries int64) {
+		if read == nil {
+			read = a.progress("deliveries read", -1)
+		}
+		read.set(deliveries)
+	}
 	result, err := s.invoices.Explain(ctx, ask)
 	if err != nil {
 		return err
 	}
-	if result.Verified != nil && result.Verified.Deliveries > 0 {
+	if read != nil {
 		read.end()
 	}
 	if err := a.print(result, explainedText{result}.write); err != nil {

@@ -29,6 +29,9 @@ type services struct {
 
 // services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.
 func (a *app) services(ctx context.Context) (*services, error) {
+	if _, err := a.kafka(); err != nil {
+		return nil, err
+	}
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return nil, err
