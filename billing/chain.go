@@ -37,7 +37,7 @@ type Lines interface {
 	Invoices(ctx context.Context, issues []Issue) (map[uuid.UUID][]Invoice, error)
 }
 
-// Issue is a tenant's period as issued: its invoices, what they rest on, and what its files say besides.
+// Issue is a tenant's period as issued: its invoices, what they are based on, and what its files say besides.
 type Issue struct {
 	ID     uuid.UUID
 	Tenant string
@@ -60,21 +60,15 @@ type Issue struct {
 	Basis
 }
 
-// Basis is what an issue rests on besides its lines, as the log keeps it.
+// Basis is what an issue is based on, and what its files say besides the lines, as the log keeps it.
 type Basis struct {
 	// Date is the date, in the tenant's zone, on which the grace was over (R20).
 	Date civil.Date `json:"issueDate"`
 	// Balance says what became of the period's deliveries (R22).
 	Balance aggregate.Balance `json:"balance"`
-	// RegistryOffset is the version of the registry at the time ([registry.State.Version]), Pass the pass of aggregation
-	// and Positions what it had read of the ledger, Rules the numbers configured ([Rules.JSON]), and TZVersion the time
-	// zone data in use (R23). What has changed since re-rates the tenant's periods (R21).
-	RegistryOffset int64                `json:"registryOffset"`
-	Pass           uint64               `json:"pass,string"`
-	Positions      []aggregate.Position `json:"positions"`
-	Rules          json.RawMessage      `json:"rules"`
-	TZVersion      string               `json:"tzVersion"`
-	// Zone is the tenant's zone in that data, as compiled: files show its clock.
+	// Basis is what the usage and the rules were. What has changed since re-rates the tenant's periods (R21).
+	aggregate.Basis
+	// Zone is the tenant's zone in the time zone data of the basis, as compiled: files show its clock.
 	Zone []byte `json:"zone,omitempty"`
 	// Seller is who sent the invoices.
 	Seller Seller `json:"seller"`

@@ -22,11 +22,11 @@ func (b *Biller) addPeakCharts(ctx context.Context, issues []Issue, on basis) er
 	}
 	lines := map[picture]*Line{}
 	for at, l := range charged {
-		lines[picture{at.Tenant, on.snapshot.Timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
+		lines[picture{at.Tenant, on.timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
 	}
 	profiles, err := b.Usage.Profile(ctx, on.inputs(days, b.Rules))
 	if err != nil {
-		return fmt.Errorf("working out the days of the peaks: %w", err)
+		return fmt.Errorf("computing the days of the peaks: %w", err)
 	}
 	for _, p := range profiles {
 		if l := lines[picture{p.Tenant, p.Date, p.Meter}]; l != nil {
@@ -47,7 +47,7 @@ func (b basis) peaks(issues []Issue) (map[aggregate.PeakAt]*Line, []aggregate.Da
 			for n := range i.Lines {
 				if l := &i.Lines[n]; l.Kind == Overage && l.PeakMS != NoInstant {
 					charged[aggregate.PeakAt{Tenant: i.Tenant, Meter: l.Meter, AtMS: l.PeakMS}] = l
-					dates[i.Tenant] = append(dates[i.Tenant], b.snapshot.Timelines.Zone(i.Tenant).DateOf(l.PeakMS))
+					dates[i.Tenant] = append(dates[i.Tenant], b.timelines.Zone(i.Tenant).DateOf(l.PeakMS))
 				}
 			}
 		}

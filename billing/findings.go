@@ -101,7 +101,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 		}
 		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
 	}
-	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
+	on := b.basisOf(snapshot, pass.Pass, pass.Positions)
 	found, err := b.findingsOf(ctx, open, figures, chains, on, now)
 	if err != nil {
 		return nil, err
@@ -201,7 +201,7 @@ func (b *Biller) findInPeriod(ctx context.Context, issues []Issue, figures *aggr
 			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
 		}
 	}
-	on.now = now
+	on.nowMS = now
 	noted, err := b.Usage.Noted(ctx, on.inputs(on.daysOn(dates), b.Rules), nil)
 	for _, n := range noted {
 		if n.Code != schemas.NeverBilled && n.Code != schemas.Ahead {
@@ -235,7 +235,7 @@ func (b *Biller) findSinceIssue(ctx context.Context, issues []Issue, figures *ag
 		}
 	}
 	var decoder schemas.Decoder
-	on.now = now
+	on.nowMS = now
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		tenants := groups[key]
 		dates := map[string][]civil.Date{}
@@ -251,7 +251,7 @@ func (b *Biller) findSinceIssue(ctx context.Context, issues []Issue, figures *ag
 				add(n.Tenant, n.Code, n.Count, named(n.Events))
 			}
 		}
-		corrections, others, err := b.Usage.Refused(ctx, tenants, after[key], on.bound.Positions)
+		corrections, others, err := b.Usage.Refused(ctx, tenants, after[key], on.Positions)
 		if err != nil {
 			return err
 		}
@@ -330,7 +330,7 @@ func (b *Biller) findOpenPeaks(ctx context.Context, period civil.Month, open map
 	}
 	usage := ByTenant(without)
 	for _, t := range tenants {
-		bill := newBill(t, on.snapshot.Timelines.Zone(t.ID), period, usage[t.ID], b.Rules)
+		bill := newBill(t, on.timelines.Zone(t.ID), period, usage[t.ID], b.Rules)
 		var count int64
 		var events []aggregate.EventName
 		for _, at := range open[t.ID] {

@@ -13,87 +13,109 @@ import (
 	"apportion/schemas/civil"
 )
 
-// rounds is how often a run looks again at tenants that others issue, or whose usage or document changes, while it bills
-// them. Each time somebody else has got on, so even a few are not expected.
+// rounds is how often a run looks again at tenants that others issue, or whose usage or document changes, while it
+// bills them. Each time somebody else has made progress, so even a few are not expected.
 const rounds = 100
 
 // Issue bills and issues a period for the tenants named or else for all, as far as their grace is over at now
 // (R20), with the adjustments of periods that were issued before (R21). What has been issued comes back as it was,
 // whoever did so and when: of runs at the same time one issues a tenant's period, and the others return that. The
 // daily figures are brought up to date first, so that nothing that ingest has taken in is left out.
+//
+// There is no lock. A round bills every tenant that is waiting, and has one of three outcomes for each:
+//   - claimed: its claim is on the log; the next round reads back what is issued, and returns that;
+//   - lost: another process claimed first; the next round returns what that issued or, if it was another period, bills
+//     again after it;
+//   - moved: the tenant's document or usage changed while it was billed; nothing was claimed, and the next round bills
+//     it again.
 func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
-	run := &Run{Period: period, Accounts: map[string]Account{}}
 	taken, err := b.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	// Those that are billed are claimed and then looked at again, as are those that somebody else issues or that change
-	// meanwhile: what is in force at last is what is returned.
-	claimed := map[uuid.UUID]bool{}
-	for round, waiting := 0, b.selectTenants(run, tenants); len(waiting) > 0; round++ {
-		if round == rounds {
-			for _, t := range waiting {
-				run.Stopped = append(run.Stopped, stopMoving(t.ID, period))
-			}
-			break
-		}
-		snapshot, err := Snapshot(b.State, b.Rules)
+	run := &Run{Period: period, Accounts: map[string]Account{}}
+	i := &issuing{b, run, taken, now, map[uuid.UUID]bool{}}
+	waiting := b.selectTenants(run, tenants)
+	for round := 0; len(waiting) > 0 && round < rounds; round++ {
+		again, err := i.round(ctx, waiting)
 		if err != nil {
 			return nil, err
-		}
-		var due []*registry.Tenant
-		var issued []Issue
-		chains := map[string][]Issue{}
-		for _, t := range waiting {
-			if chains[t.ID], err = Issues(b.State, t.ID); err != nil {
-				run.Stopped = append(run.Stopped, newStop(t.ID, period, schemas.Unbalanced, err.Error()).
-					advising("nothing more is issued to the tenant before that is known"))
-				continue
-			}
-			if issue := issueOf(chains[t.ID], period); issue != nil {
-				issued = append(issued, *issue)
-				if claimed[issue.ID] {
-					run.Issued++
-				}
-				continue
-			}
-			stop, err := b.mayIssue(t, period, now)
-			if err != nil {
-				return nil, err
-			}
-			if stop != nil {
-				run.Stopped = append(run.Stopped, stop)
-				continue
-			}
-			due = append(due, t)
-		}
-		if err := b.loadIssued(ctx, issued, chains, run); err != nil {
-			return nil, err
-		}
-		if len(due) == 0 {
-			break
-		}
-		issues, again, err := b.billDue(ctx, due, chains, run, snapshot, taken, now)
-		if err != nil {
-			return nil, err
-		}
-		if err := b.claim(ctx, issues); err != nil {
-			return nil, fmt.Errorf("issuing %s: %w", period, err)
-		}
-		for _, issue := range issues {
-			claimed[issue.ID] = true
-			again = append(again, issue.Tenant)
 		}
 		waiting = nil
 		for _, tenant := range again {
 			waiting = append(waiting, b.State.Tenant(tenant))
 		}
 	}
+	for _, t := range waiting {
+		run.Stopped = append(run.Stopped, stopMoving(t.ID, period))
+	}
 	if err := b.addUnknownTenants(ctx, run); err != nil {
 		return nil, err
 	}
 	run.sort()
 	return run, nil
+}
+
+// issuing is a run that issues.
+type issuing struct {
+	*Biller
+	run *Run
+	// taken is what ingest had taken in when the run began: a bill on less would lack something.
+	taken []aggregate.Position
+	now   int64
+	// claimed are the issues that this run has claimed, whoever came first.
+	claimed map[uuid.UUID]bool
+}
+
+// round bills and claims the tenants that wait, and returns those to look at again.
+func (i *issuing) round(ctx context.Context, waiting []*registry.Tenant) (again []string, err error) {
+	period := i.run.Period
+	snapshot, err := Snapshot(i.State, i.Rules)
+	if err != nil {
+		return nil, err
+	}
+	var due []*registry.Tenant
+	var issued []Issue
+	chains := map[string][]Issue{}
+	for _, t := range waiting {
+		if chains[t.ID], err = Issues(i.State, t.ID); err != nil {
+			i.run.Stopped = append(i.run.Stopped, newStop(t.ID, period, schemas.Unbalanced, err.Error()).
+				advising("nothing more is issued to the tenant before that is known"))
+			continue
+		}
+		if issue := issueOf(chains[t.ID], period); issue != nil {
+			issued = append(issued, *issue)
+			if i.claimed[issue.ID] {
+				i.run.Issued++
+			}
+			continue
+		}
+		stop, err := i.mayIssue(t, period, i.now)
+		if err != nil {
+			return nil, err
+		}
+		if stop != nil {
+			i.run.Stopped = append(i.run.Stopped, stop)
+			continue
+		}
+		due = append(due, t)
+	}
+	if err := i.loadIssued(ctx, issued, chains, i.run); err != nil || len(due) == 0 {
+		return nil, err
+	}
+	issues, moved, err := i.billDue(ctx, due, chains, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.claim(ctx, issues); err != nil {
+		return nil, fmt.Errorf("issuing %s: %w", period, err)
+	}
+	again = moved
+	for _, issue := range issues {
+		i.claimed[issue.ID] = true
+		again = append(again, issue.Tenant)
+	}
+	return again, nil
 }
 
 // stopMoving is why a tenant is not issued that kept changing.
@@ -144,56 +166,57 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*S
 	return nil, nil
 }
 
-// billDue bills the tenants that are due, on a pass of aggregation that knows all that was taken in by the given positions.
+// billDue bills the tenants that are due, on a pass of aggregation that knows all that was taken in when the run began.
 // Tenants whose document or usage changed meanwhile are not billed, and returned to be tried again.
-func (b *Biller) billDue(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue, run *Run, snapshot aggregate.Snapshot,
-	taken []aggregate.Position, now int64) (issues []Issue, again []string, err error) {
-	pass, err := b.refresh(ctx, snapshot)
+func (i *issuing) billDue(ctx context.Context, due []*registry.Tenant, chains map[string][]Issue,
+	snapshot aggregate.Snapshot) (issues []Issue, moved []string, err error) {
+	period := i.run.Period
+	pass, err := i.refresh(ctx, snapshot)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !covers(pass.Positions, taken) {
-		return nil, ids(due), nil // somebody's pass, by a later registry and of fewer deliveries
+	if !covers(pass.Positions, i.taken) {
+		return nil, ids(due), nil // another process's pass, by a later registry and of fewer deliveries
 	}
-	// What a later registry has not changed since is billed as it would be by ours.
-	due, again = split(due, func(t *registry.Tenant) bool { return b.State.Base(t.ID) < snapshot.RegistryOffset })
+	// A pass by a later registry than ours gives the same figures for tenants that it has not changed since.
+	due, moved = split(due, func(t *registry.Tenant) bool { return i.State.Base(t.ID) < snapshot.RegistryOffset })
 	if len(due) == 0 {
-		return nil, again, nil
+		return nil, moved, nil
 	}
-	// What is read after the pass has all that it knows; that it has no more is seen below.
-	figures, err := Proved(ctx, b.Usage, ids(due), run.Period.First(), run.Period.Next().First(), pass, snapshot.Timelines)
+	// What is read after the pass has all that the pass knows; rerate finds out whether it has more.
+	figures, err := Proved(ctx, i.Usage, ids(due), period.First(), period.Next().First(), pass, snapshot.Timelines)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
+		return nil, nil, fmt.Errorf("reading the usage of %s: %w", period, err)
 	}
-	rerated, err := b.rerate(ctx, due, chains, pass, snapshot.Timelines, run.Period)
-	if err != nil {
-		return nil, nil, err
-	}
-	due, moved := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
-	again = append(again, moved...)
-	due = rerated.without(run, stopBehind(run, due, pass))
-	on := basis{snapshot, pass.Pass, aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime}, aggregate.EndOfTime}
-	issues, err = b.billTenants(ctx, due, figures, rerated.periods, run, on)
+	rerated, err := i.rerate(ctx, due, chains, pass, snapshot.Timelines, period)
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := b.findingsOf(ctx, issues, figures, chains, on, now)
+	due, changed := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
+	moved = append(moved, changed...)
+	due = rerated.without(i.run, stopBehind(i.run, due, pass))
+	on := i.basisOf(snapshot, pass.Pass, pass.Positions)
+	issues, err = i.billTenants(ctx, due, figures, rerated.periods, i.run, on)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := i.findingsOf(ctx, issues, figures, chains, on, i.now)
 	if err != nil {
 		return nil, nil, err
 	}
 	for n := range issues {
-		i := &issues[n]
-		chain := chains[i.Tenant]
-		i.ID, i.Seq, i.Base = uuid.New(), len(chain)+1, b.State.Base(i.Tenant)
-		i.LinesHash, i.Lines = HashLines(i.Invoices)
-		for _, f := range found[i.Tenant] {
-			i.Findings = append(i.Findings, Found{f.Code, f.Count, f.Names})
+		issue := &issues[n]
+		chain := chains[issue.Tenant]
+		issue.ID, issue.Seq, issue.Base = uuid.New(), len(chain)+1, i.State.Base(issue.Tenant)
+		issue.LinesHash, issue.Lines = HashLines(issue.Invoices)
+		for _, f := range found[issue.Tenant] {
+			issue.Findings = append(issue.Findings, Found{f.Code, f.Count, f.Names})
 		}
 		if len(chain) > 0 {
-			i.Previous = chain[len(chain)-1].Hash
+			issue.Previous = chain[len(chain)-1].Hash
 		}
 	}
-	return issues, again, err
+	return issues, moved, nil
 }
 
 // claim stores the lines of the issues and then claims them on the log. What is killed in between leaves lines that

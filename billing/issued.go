@@ -25,13 +25,12 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 	if err := b.loadIssued(ctx, issued, chains, run); err != nil {
 		return nil, err
 	}
-	run.Issued = len(issued)
 	run.sort()
 	return run, nil
 }
 
-// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines have changed is
-// stopped instead.
+// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines are not what
+// was issued is stopped instead.
 func (b *Biller) loadIssued(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
 	invoices, changed, err := invoicesOf(ctx, b.Lines, issues)
 	if err != nil {
@@ -60,18 +59,19 @@ func (b *Biller) loadIssued(ctx context.Context, issues []Issue, chains map[stri
 	return nil
 }
 
-// account returns what the issue's files show. Where it was issued without a seller whom they could show, there were none of
-// those files, and they are made with the seller of now.
+// account returns what the issue's files show. An issue without a seller whom they could show had none of those files:
+// they are made with the present seller.
 func (i Issue) account(tenant *registry.Tenant, now Seller) (Account, error) {
 	if i.Files > FilesVersion {
-		return Account{}, fmt.Errorf("%s of %s was issued in a form of files, %d, that this program does not know; write them with the release that issued it, or a later one", i.Period, i.Tenant, i.Files)
+		return Account{}, fmt.Errorf("%s of %s was issued in a form of files, %d, that this program does not know; "+
+			"write them with the release that issued it, or a later one", i.Period, i.Tenant, i.Files)
 	}
 	zone, err := civil.ReadZone(tenant.TimeZone, i.Zone)
 	if err != nil {
 		return Account{}, fmt.Errorf("%s of %s: %w", i.Period, i.Tenant, err)
 	}
-	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, RegistryOffset: i.RegistryOffset, Positions: i.Positions, TZVersion: i.TZVersion,
-		Zone: zone, Seller: i.Seller, ItemCodes: i.ItemCodes}
+	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, Basis: i.Basis.Basis, Zone: zone,
+		Seller: i.Seller, ItemCodes: i.ItemCodes}
 	for _, f := range i.Findings {
 		a.Findings = append(a.Findings, newFinding(f, i.Tenant, i.Period))
 	}

@@ -81,18 +81,19 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
 	chosen = again.without(run, stopBehind(run, chosen, pass))
-	basis := basis{snapshot: snapshot, bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy}, now: now}
-	figures, err := b.Usage.Compute(ctx, basis.inputs(basis.days(chosen, period), b.Rules))
+	on := b.basisOf(snapshot, 0, positions)
+	on.arrivedBy, on.nowMS = arrivedBy, now
+	figures, err := b.Usage.Compute(ctx, on.inputs(on.days(chosen, period), b.Rules))
 	if err != nil {
-		return nil, fmt.Errorf("working out the usage of %s: %w", period, err)
+		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
 	}
-	issues, err := b.billTenants(ctx, chosen, figures, again.periods, run, basis)
+	issues, err := b.billTenants(ctx, chosen, figures, again.periods, run, on)
 	if err != nil {
 		return nil, err
 	}
 	var found map[string][]Finding
 	if chains != nil {
-		if found, err = b.findingsOf(ctx, issues, figures, chains, basis, now); err != nil {
+		if found, err = b.findingsOf(ctx, issues, figures, chains, on, now); err != nil {
 			return nil, err
 		}
 		if err := b.addUnknownTenants(ctx, run); err != nil {

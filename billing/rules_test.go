@@ -124,7 +124,7 @@ func newStory() *story {
 
 func (s *story) biller(rules billing.Rules) *billing.Biller {
 	s.usage.rules = rules.Rules
-	return &billing.Biller{State: s.ledger.state, Rules: rules, Usage: s.usage, Lines: s.ledger, Log: s.ledger, Progress: func(int, int) {}}
+	return &billing.Biller{State: s.ledger.state, Rules: rules, Usage: s.usage, Lines: s.ledger, Log: s.ledger}
 }
 
 // apply gives commands to the registry and returns why they were refused.

@@ -31,7 +31,7 @@ type Biller struct {
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
-	// Progress is called with the tenants done and the tenants there are.
+	// Progress, which may be nil, is called with the tenants done and the tenants there are.
 	Progress func(done, total int)
 }
 
@@ -43,8 +43,7 @@ type Run struct {
 	Invoices []Invoice
 	// Stopped are the tenants that could not be billed, and why, in byte order.
 	Stopped []*Stop
-	// Issued counts the tenants whose period this run has issued, those issued before left out; in what
-	// [Biller.Issued] returns, all of them.
+	// Issued counts the tenants whose period this run has issued, without those that were issued before.
 	Issued int
 	// Findings are what a person should look at, of the tenants billed and of all (R24), in the order of tenant and code.
 	Findings []Finding
@@ -52,7 +51,7 @@ type Run struct {
 	Accounts map[string]Account
 }
 
-// Account is what a tenant's invoices of a run rest on, and what is to be said beside them.
+// Account is what a tenant's invoices of a run are based on, and what is to be said beside them.
 type Account struct {
 	// Tenant is the registry's document of the tenant, as it stood when it was billed.
 	Tenant *registry.Tenant
@@ -60,12 +59,9 @@ type Account struct {
 	IssueDate civil.Date
 	// Balance says what became of the period's deliveries, and what is to be reported of them (R10, R12, R22).
 	Balance aggregate.Balance
-	// RegistryOffset is the next offset of the registry's command log, Positions the ends of the ledger, and
-	// TZVersion the time zone data in use (R23).
-	RegistryOffset int64
-	Positions      []aggregate.Position
-	TZVersion      string
-	// Zone is the tenant's, in that data, and Seller who sends the invoices.
+	// Basis is what the usage and the rules were (R23).
+	aggregate.Basis
+	// Zone is the tenant's, in the time zone data of the basis, and Seller who sends the invoices.
 	Zone      *civil.Zone
 	Seller    Seller
 	ItemCodes ItemCodes
@@ -73,6 +69,12 @@ type Account struct {
 	Findings []Finding
 	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
 	TaxedAs map[civil.Month]*registry.Tax
+}
+
+func (b *Biller) progress(done, total int) {
+	if b.Progress != nil {
+		b.Progress(done, total)
+	}
 }
 
 func (r *Run) sort() {
@@ -116,10 +118,10 @@ func ids(tenants []*registry.Tenant) []string {
 	return ids
 }
 
-// split returns the tenants that are, and the names of those that are not.
-func split(tenants []*registry.Tenant, are func(*registry.Tenant) bool) (those []*registry.Tenant, others []string) {
+// split returns the tenants of which it is true, and the ids of the others.
+func split(tenants []*registry.Tenant, is func(*registry.Tenant) bool) (those []*registry.Tenant, others []string) {
 	for _, t := range tenants {
-		if are(t) {
+		if is(t) {
 			those = append(those, t)
 		} else {
 			others = append(others, t.ID)
@@ -128,30 +130,33 @@ func split(tenants []*registry.Tenant, are func(*registry.Tenant) bool) (those [
 	return those, others
 }
 
-// basis is what tenants are billed on.
+// basis is what tenants are billed on: what is recorded, the registry's timelines, and until when deliveries have
+// arrived and sessions last (R12), both in UTC epoch milliseconds.
 type basis struct {
-	snapshot aggregate.Snapshot
-	pass     uint64
-	bound    aggregate.ReadBound
-	now      int64
+	aggregate.Basis
+	timelines        aggregate.Timelines
+	arrivedBy, nowMS int64
+}
+
+// basisOf returns the basis of usage that a pass has computed, 0 for none, from the deliveries up to some positions.
+func (b *Biller) basisOf(snapshot aggregate.Snapshot, pass uint64, positions []aggregate.Position) basis {
+	return basis{
+		Basis: aggregate.Basis{RegistryOffset: snapshot.RegistryOffset, Pass: pass, Positions: positions,
+			Rules: b.Rules.JSON(), TZVersion: b.Rules.zones().Edition},
+		timelines: snapshot.Timelines, arrivedBy: aggregate.EndOfTime, nowMS: aggregate.EndOfTime,
+	}
 }
 
 // inputs are what the usage of days is computed from.
 func (b basis) inputs(days []aggregate.Day, rules Rules) aggregate.Inputs {
-	return aggregate.Inputs{Days: days, Bound: b.bound, Timelines: b.snapshot.Timelines, Rules: rules.Rules, NowMS: b.now}
+	return aggregate.Inputs{Days: days, Bound: aggregate.ReadBound{Positions: b.Positions, ArrivedBy: b.arrivedBy},
+		Timelines: b.timelines, Rules: rules.Rules, NowMS: b.nowMS}
 }
 
 // days returns the dates of a period of the tenants.
-func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.Day {
-	chosen := map[string]bool{}
+func (b basis) days(tenants []*registry.Tenant, period civil.Month) (days []aggregate.Day) {
 	for _, t := range tenants {
-		chosen[t.ID] = true
-	}
-	var days []aggregate.Day
-	for _, t := range b.snapshot.Tenants {
-		if chosen[t.ID] {
-			days = append(days, aggregate.Days(t.ID, b.snapshot.Timelines.Zone(t.ID), period.First(), period.Next().First())...)
-		}
+		days = append(days, aggregate.Days(t.ID, b.timelines.Zone(t.ID), period.First(), period.Next().First())...)
 	}
 	return days
 }
@@ -160,14 +165,14 @@ func (b basis) days(tenants []*registry.Tenant, period civil.Month) []aggregate.
 func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
 	for _, tenant := range slices.Sorted(maps.Keys(dates)) {
 		for _, date := range dates[tenant] {
-			days = append(days, aggregate.Days(tenant, b.snapshot.Timelines.Zone(tenant), date, date+1)...)
+			days = append(days, aggregate.Days(tenant, b.timelines.Zone(tenant), date, date+1)...)
 		}
 	}
 	return days
 }
 
-// refresh brings the daily figures up to date and returns the pass that they are by. Where that is by a later registry
-// than the snapshot's, which another process had, ours goes on to what stands now.
+// refresh brings the daily figures up to date and returns the last pass. Another process may have made it by a later
+// registry than the snapshot's: then ours catches up, too.
 func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
 	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
 		return aggregate.Pass{}, err
@@ -181,8 +186,9 @@ func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggr
 			return aggregate.Pass{}, err
 		}
 		if version := b.State.Version(); pass.RegistryOffset > version {
-			return aggregate.Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry's topic has changed no tenant after %d: "+
-				"it is another topic, or has lost its end; restore it", pass.RegistryOffset-1, version-1)
+			return aggregate.Pass{}, fmt.Errorf("the last row of usage_passes is based on the registry up to offset %d, "+
+				"and the registry's topic has changed no tenant after %d: it is another topic, or has lost its end; restore it",
+				pass.RegistryOffset-1, version-1)
 		}
 	}
 	return pass, nil
@@ -198,12 +204,12 @@ func covers(positions, others []aggregate.Position) bool {
 }
 
 // billTenants bills the tenants one by one; one that stops is noted and the others go on (R19).
-func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures, again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
+func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures,
+	again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
-	timelines := on.snapshot.Timelines
 	var issues []Issue
 	for i, t := range tenants {
-		b.Progress(i, len(tenants))
+		b.progress(i, len(tenants))
 		invoices, err := b.billTenant(t, run.Period, usage[t.ID], again[t.ID])
 		var stop *Stop
 		if errors.As(err, &stop) {
@@ -215,20 +221,20 @@ func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, fi
 		}
 		issues = append(issues, Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
-			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, RegistryOffset: on.snapshot.RegistryOffset,
-				Pass: on.pass, Positions: on.bound.Positions, Rules: b.Rules.JSON(), TZVersion: b.Rules.zones().Edition,
-				Zone: timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
+			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, Basis: on.Basis,
+				Zone: on.timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		})
 	}
 	if err := b.addPeakCharts(ctx, issues, on); err != nil {
 		return nil, err
 	}
-	b.Progress(len(tenants), len(tenants))
+	b.progress(len(tenants), len(tenants))
 	return issues, nil
 }
 
 // billTenant bills a tenant's period, with what corrects the periods that are billed again (R21).
-func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage TenantUsage, again []rerated) ([]Invoice, error) {
+func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage TenantUsage,
+	again []rerated) ([]Invoice, error) {
 	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return nil, err

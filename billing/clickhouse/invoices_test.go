@@ -98,7 +98,7 @@ func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.
 
 func (w *world) biller(u billing.Usage) *billing.Biller {
 	state, _ := w.CatchUp(context.Background())
-	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Lines: w.lines, Log: w, Progress: func(int, int) {}}
+	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Lines: w.lines, Log: w}
 }
 
 // issued returns every invoice that is issued of a period, and why tenants cannot be shown.

@@ -53,12 +53,12 @@ func accounts() map[string]billing.Account {
 	issue := civil.NewDate(2026, 11, 4)
 	all := map[string]billing.Account{
 		"acme": {Tenant: tenant("acme", "Acme AB", "Europe/Stockholm", map[string]string{"Sub1": "Customer service", "Sub2": "=HYPERLINK(1)"}),
-			IssueDate: issue, RegistryOffset: 3, TZVersion: "2025c", Positions: early,
+			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 3, TZVersion: "2025c", Positions: early},
 			Balance: aggregate.Balance{Accepted: 100, Counted: 90, Duplicate: 4, Superseded: 3, Voided: 2, Unallocated: 1, Unmapped: 5, OpenSessions: 6, UnknownSubscription: 7, Conflicts: 8}},
 		"beta": {Tenant: tenant("beta", "Béta <KK> & Co", "Asia/Tokyo", map[string]string{"Yen": "東京"}),
-			IssueDate: issue, RegistryOffset: 5, TZVersion: "2025c", Positions: late},
+			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 5, TZVersion: "2025c", Positions: late}},
 		"gamma": {Tenant: tenant("gamma", "Gamma", "America/New_York", map[string]string{"Named": "Heads", "Prepaid": "Paid ahead"}),
-			IssueDate: issue, RegistryOffset: 3, TZVersion: "2025c", Positions: early},
+			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 3, TZVersion: "2025c", Positions: early}},
 	}
 	a := all["acme"]
 	a.Findings = []billing.Finding{

@@ -65,8 +65,8 @@ type TenantBalance struct {
 	aggregate.Balance
 	// Usage is what was counted by meter, and Issued says whether the period of the tenant is.
 	Usage       []billing.MeterBalance `json:"usage"`
-	Issued      bool              `json:"issued"`
-	Differences []string          `json:"differences,omitempty"`
+	Issued      bool                   `json:"issued"`
+	Differences []string               `json:"differences,omitempty"`
 }
 
 func newReconciliation() *Reconciliation {

@@ -212,7 +212,7 @@ func (s *Scheduler) writeFiles(ctx context.Context, biller *billing.Biller) erro
 		if err := s.deps.WriteFiles(run); err != nil {
 			return fmt.Errorf("%s is issued, and its files are not written: %w", period, err)
 		}
-		s.written[period] = run.Issued
+		s.written[period] = len(run.Accounts)
 	}
 	return nil
 }

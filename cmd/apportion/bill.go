@@ -180,7 +180,7 @@ func (a *app) exportIssued(ctx context.Context, s *services, flags billFlags) (*
 		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", counted(len(all.Stopped), "tenant", "tenants"), flags.period)
 		return all, nil, nil
 	}
-	if all.Issued == 0 {
+	if len(all.Accounts) == 0 {
 		fmt.Fprintf(a.stderr, "no files written: nothing of %s is issued\n", flags.period)
 		return all, nil, nil
 	}

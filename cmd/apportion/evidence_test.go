@@ -20,7 +20,8 @@ func TestParquet(t *testing.T) {
 	const rows = 2*rowGroup + 1
 	of := service.IssuedInvoice{ID: billing.InvoiceName{Subscription: "Sub1", Period: civil.NewMonth(2026, 10)},
 		Tenant: &registry.Tenant{ID: "acme"}, Zone: civil.UTC,
-		Issue: billing.Issue{Period: civil.NewMonth(2026, 10), Basis: billing.Basis{Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}}
+		Issue: billing.Issue{Period: civil.NewMonth(2026, 10), Basis: billing.Basis{Basis: aggregate.Basis{
+			Positions: []aggregate.Position{{Topic: "usage", Partition: 1, LastOffset: 7}}}}}}
 	end, quantity := int64(5000), usage.Decimal38{15: 1}
 	row := func(n int) usage.DeliveryRow {
 		d := usage.DeliveryRow{Topic: "usage", Offset: int64(n), ID: "x", Type: "agent.session", TimeMS: int64(n)}
