@@ -60,15 +60,18 @@ type Hole struct {
 // deleted what was never taken in. What Kafka has must have been looked at
 // before, or a batch under way could pass for deleted. Holes that are accepted
 // are no differences.
-func Balance(ctx context.Context, conn driver.Conn, kept map[kafka.TopicPartition]kafka.Bounds, accepted ...Hole) ([]PartitionBalance, error) {
+func Balance(ctx context.Context, conn driver.Conn, kept map[kafka.TopicPartition]kafka.Bounds, accepted ...Hole) (
+	[]PartitionBalance, error) {
 	all, err := ledger(ctx, conn)
 	if err != nil {
 		return nil, schemaError(err)
 	}
-	if err := stored(ctx, conn, "usage_events", all, func(b *PartitionBalance, n uint64) { b.StoredAccepted = n }); err != nil {
+	err = stored(ctx, conn, "usage_events", all, func(b *PartitionBalance, n uint64) { b.StoredAccepted = n })
+	if err != nil {
 		return nil, schemaError(err)
 	}
-	if err := stored(ctx, conn, "rejected", all, func(b *PartitionBalance, n uint64) { b.StoredRejected = n }); err != nil {
+	err = stored(ctx, conn, "rejected", all, func(b *PartitionBalance, n uint64) { b.StoredRejected = n })
+	if err != nil {
 		return nil, schemaError(err)
 	}
 	for p, k := range kept {
@@ -101,7 +104,8 @@ func Balance(ctx context.Context, conn driver.Conn, kept map[kafka.TopicPartitio
 
 // ledger sums up the ledger, partition by partition.
 func ledger(ctx context.Context, conn driver.Conn) (map[kafka.TopicPartition]*PartitionBalance, error) {
-	rows, err := conn.Query(ctx, `SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, covered, unbroken
+	rows, err := conn.Query(ctx, `
+		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, covered, unbroken
 		FROM v_ingest_partitions`)
 	if err != nil {
 		return nil, err
@@ -114,7 +118,9 @@ func ledger(ctx context.Context, conn driver.Conn) (map[kafka.TopicPartition]*Pa
 		var partition int32
 		var covered uint64
 		var unbroken bool
-		if err := rows.Scan(&b.Topic, &partition, &b.Offsets.First, &b.Offsets.Last, &b.Read, &b.Accepted, &b.Rejected, &covered, &unbroken); err != nil {
+		err := rows.Scan(&b.Topic, &partition, &b.Offsets.First, &b.Offsets.Last,
+			&b.Read, &b.Accepted, &b.Rejected, &covered, &unbroken)
+		if err != nil {
 			return nil, err
 		}
 		b.Partition = int(partition)
@@ -145,11 +151,12 @@ func (b *PartitionBalance) locateTears(ctx context.Context, conn driver.Conn) er
 	rows, err := conn.Query(ctx, `
 		SELECT first_offset, last_offset, next, within FROM (
 			SELECT first_offset, last_offset, toInt64(covered) - (last_offset - first_offset + 1) AS within,
-				max(last_offset + 1) OVER (ORDER BY first_offset, last_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS next
+				max(last_offset + 1) OVER (ORDER BY first_offset, last_offset
+					ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS next
 			FROM ingest_batches WHERE topic = {topic:String} AND partition = {partition:Int32})
 		WHERE within != 0 OR first_offset != if(first_offset = {first:Int64} AND next = 0, first_offset, next)
 		ORDER BY first_offset, last_offset LIMIT {most:UInt32}`,
-		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(b.Offsets.First)}, driver.NamedValue{Name: "most", Value: fmt.Sprint(maxTears)})...)
+		named(b.TopicPartition, "first", b.Offsets.First, "most", maxTears)...)
 	if err != nil {
 		return err
 	}
@@ -199,25 +206,27 @@ func (b *PartitionBalance) accept(accepted []Hole) {
 	}
 }
 
+// differ adds a difference.
+func (b *PartitionBalance) differ(format string, args ...any) {
+	b.Differences = append(b.Differences, b.TopicPartition.String()+": "+fmt.Sprintf(format, args...))
+}
+
 // compare puts every difference into words.
 func (b *PartitionBalance) compare() {
-	say := func(format string, args ...any) {
-		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: ", b.Topic, b.Partition)+fmt.Sprintf(format, args...))
-	}
 	for _, r := range b.Holes {
-		say("no batch of the ledger has the offsets %s", r)
+		b.differ("no batch of the ledger has the offsets %s", r)
 	}
 	for _, r := range b.Overlaps {
-		say("the ledger has the offsets %s more than once", r)
+		b.differ("the ledger has the offsets %s more than once", r)
 	}
 	if b.Read != b.Accepted+b.Rejected {
-		say("the ledger says that %d were read, but %d accepted and %d rejected", b.Read, b.Accepted, b.Rejected)
+		b.differ("the ledger says that %d were read, but %d accepted and %d rejected", b.Read, b.Accepted, b.Rejected)
 	}
 	if b.Accepted != b.StoredAccepted {
-		say("the ledger says that %d were accepted, but usage_events has %d", b.Accepted, b.StoredAccepted)
+		b.differ("the ledger says that %d were accepted, but usage_events has %d", b.Accepted, b.StoredAccepted)
 	}
 	if b.Rejected != b.StoredRejected {
-		say("the ledger says that %d were rejected, but the table rejected has %d", b.Rejected, b.StoredRejected)
+		b.differ("the ledger says that %d were rejected, but the table rejected has %d", b.Rejected, b.StoredRejected)
 	}
 }
 
@@ -226,14 +235,16 @@ func (b *PartitionBalance) compare() {
 // partition that the ledger knows nothing of is added to it, and what lies
 // before its first batch is a hole: the ledger has lost rows. (Or the very
 // first batch of the partition is under way: then it is there in a moment.)
-func stored(ctx context.Context, conn driver.Conn, table string, ledger map[kafka.TopicPartition]*PartitionBalance, count func(b *PartitionBalance, n uint64)) error {
+func stored(ctx context.Context, conn driver.Conn, table string, ledger map[kafka.TopicPartition]*PartitionBalance,
+	count func(b *PartitionBalance, n uint64)) error {
 	topics, partitions, last := []string{}, []int32{}, []int64{}
 	for p, b := range ledger {
 		topics = append(topics, p.Topic)
 		partitions = append(partitions, int32(p.Partition))
 		last = append(last, b.Offsets.Last)
 	}
-	rows, err := conn.Query(ctx, `SELECT topic, partition, groupBitmapIf(toUInt64(offset), NOT known OR offset <= last), min(offset), max(offset)
+	rows, err := conn.Query(ctx, `
+		SELECT topic, partition, groupBitmapIf(toUInt64(offset), NOT known OR offset <= last), min(offset), max(offset)
 		FROM `+table+`
 		LEFT JOIN (SELECT l.1 AS topic, l.2 AS partition, l.3 AS last, true AS known
 			FROM (SELECT arrayJoin(arrayZip(?::Array(String), ?::Array(Int32), ?::Array(Int64))) AS l)) AS ledger

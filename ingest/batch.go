@@ -144,7 +144,8 @@ func (p *partitionBuffer) accept(e *schemas.Event, r *kafka.Record) {
 	}
 	p.chunks[len(p.chunks)-1].append(e, r)
 	p.accepted++
-	p.size += rowBytes + len(e.Tenant) + len(e.Source) + len(e.ID) + len(e.Agent) + len(e.EntryPoint) + len(e.Channel) + len(e.Subscription)
+	p.size += rowBytes + len(e.Tenant) + len(e.Source) + len(e.ID) +
+		len(e.Agent) + len(e.EntryPoint) + len(e.Channel) + len(e.Subscription)
 }
 
 // rowBytes is about what a row takes beside its texts.

@@ -44,7 +44,9 @@ func (c *consumer) run(ctx context.Context) error {
 		err := c.kafka.Do(ctx, func(ctx context.Context) error {
 			got, err := c.kafka.Fetch(ctx, c.TopicPartition, c.next, c.cfg.FetchBytes, kafka.MaxWait)
 			if errors.Is(err, kafka.ErrOffsetOutOfRange) {
-				return c.overtaken(ctx)
+				// Kafka deleted what was next while it was waited for. It stays a hole in the ledger, where the
+				// balance shows it (R22).
+				return c.seek(ctx, c.next)
 			}
 			if err != nil {
 				return err
@@ -139,10 +141,4 @@ func (in *Ingester) logLost(p kafka.TopicPartition, next, first int64) {
 	in.log.Error("deliveries are lost: Kafka deleted them before they were taken in; "+
 		"lengthen the retention of the topic, have them published again, and accept the hole in the ledger",
 		"topic", p.Topic, "partition", p.Partition, "first_lost", next, "last_lost", first-1)
-}
-
-// overtaken goes on after deliveries that Kafka deleted while they were waited
-// for. They stay a hole in the ledger, where the balance shows it (R22).
-func (c *consumer) overtaken(ctx context.Context) error {
-	return c.seek(ctx, c.next)
 }

@@ -8,8 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -42,7 +40,8 @@ func (e OtherTopicError) Error() string {
 
 // shorter is the OtherTopicError of a partition that ends before the ledger does.
 func shorter(p kafka.TopicPartition, next, end int64) error {
-	return OtherTopicError{p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d", next-1, end-1)}
+	return OtherTopicError{p, fmt.Sprintf("the ledger has taken it in up to offset %d, but Kafka has it only up to %d",
+		next-1, end-1)}
 }
 
 // sameTopic compares the last deliveries that the ledger has of a partition with what Kafka has at their offsets.
@@ -74,7 +73,7 @@ func (u *usage) sameTopic(ctx context.Context, p kafka.TopicPartition, next int6
 }
 
 // lastBefore returns the last deliveries that are stored of a partition before an offset, the last first. It looks
-// near the end first: the index of partitions then reads next to nothing.
+// near the end first: the index of offsets then reads next to nothing.
 func (s store) lastBefore(ctx context.Context, p kafka.TopicPartition, next int64) ([]storedDelivery, error) {
 	for _, back := range []int64{candidates, 1 << 14, next} {
 		found, err := s.lastBetween(ctx, p, max(0, next-back), next-1)
@@ -85,19 +84,21 @@ func (s store) lastBefore(ctx context.Context, p kafka.TopicPartition, next int6
 	return nil, nil
 }
 
-func (s store) lastBetween(ctx context.Context, p kafka.TopicPartition, first, last int64) (found []storedDelivery, err error) {
+func (s store) lastBetween(ctx context.Context, p kafka.TopicPartition, first, last int64) (
+	found []storedDelivery, err error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	of := `WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64}`
-	rows, err := s.conn.Query(ctx, `SELECT offset, any(arrived_ms), any(of_rejected), any(tenant), any(source), any(id), any(payload) FROM (
-			SELECT offset, arrived_ms, false AS of_rejected, toString(tenant) AS tenant, toString(source) AS source, id, '' AS payload
+	of := `WHERE topic = {topic:String} AND partition = {partition:Int32}
+		AND offset BETWEEN {first:Int64} AND {last:Int64}`
+	rows, err := s.conn.Query(ctx, `
+		SELECT offset, any(arrived_ms), any(of_rejected), any(tenant), any(source), any(id), any(payload) FROM (
+			SELECT offset, arrived_ms, false AS of_rejected,
+				toString(tenant) AS tenant, toString(source) AS source, id, '' AS payload
 			FROM usage_events `+of+`
 			UNION ALL
 			SELECT offset, arrived_ms, true, tenant, source, id, payload FROM rejected `+of+`)
 		GROUP BY offset ORDER BY offset DESC LIMIT {most:UInt32}`,
-		driver.NamedValue{Name: "topic", Value: p.Topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(p.Partition)},
-		driver.NamedValue{Name: "first", Value: fmt.Sprint(first)}, driver.NamedValue{Name: "last", Value: fmt.Sprint(last)},
-		driver.NamedValue{Name: "most", Value: fmt.Sprint(candidates)})
+		named(p, "first", first, "last", last, "most", candidates)...)
 	if err != nil {
 		return nil, schemaError(err)
 	}
@@ -114,7 +115,8 @@ func (s store) lastBetween(ctx context.Context, p kafka.TopicPartition, first, l
 
 // differs reads the record at the offset of a delivery and says in what it is another one. there is false when
 // Kafka has no record at that offset.
-func (u *usage) differs(ctx context.Context, p kafka.TopicPartition, d storedDelivery) (what string, there bool, err error) {
+func (u *usage) differs(ctx context.Context, p kafka.TopicPartition, d storedDelivery) (
+	what string, there bool, err error) {
 	found := errors.New("found")
 	for from := d.offset; from <= d.offset; {
 		next, err := u.kafka.Visit(ctx, p, from, 1, 0, func(r *kafka.Record) error {

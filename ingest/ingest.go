@@ -38,14 +38,14 @@ type Config struct {
 	// record is read all the same.
 	FetchBytes int
 	// SessionTimeout is how long after its last sign of life a consumer that
-	// did not say goodbye keeps its partitions. Brokers allow 6 s and more.
+	// did not leave keeps its partitions. Brokers allow 6 s and more.
 	SessionTimeout time.Duration
 	// UntilCaughtUp makes Run end once every partition has been taken in to
 	// the end that it had when Run started, by whichever consumer.
 	UntilCaughtUp bool
 }
 
-// DefaultConfig returns the Config for a machine of a few cores.
+// DefaultConfig returns what suits most machines.
 func DefaultConfig() Config {
 	return Config{
 		Group:          "apportion-ingest",
@@ -138,7 +138,7 @@ var errCaughtUp = errors.New("caught up")
 //
 // Killing the process at any point loses and doubles nothing: a batch is
 // inserted first and entered in the ledger after, the ledger is where a
-// consumer resumes, and what is inserted again repartitions itself.
+// consumer resumes, and what is inserted again replaces itself.
 func (in *Ingester) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -229,10 +229,11 @@ func (cfg *Config) validate() error {
 	case cfg.Group == "":
 		return errors.New("no consumer group is configured: give it a name")
 	case cfg.SessionTimeout <= 0:
-		return fmt.Errorf("a session timeout of %v leaves no time for a sign of life: give it at least 6 s", cfg.SessionTimeout)
+		return fmt.Errorf("a session timeout of %v leaves no time for a sign of life: give it at least 6 s",
+			cfg.SessionTimeout)
 	case cfg.BatchRows < 1, cfg.BatchBytes < 1, cfg.FetchBytes < 1:
-		return fmt.Errorf("batches of %d rows and %d bytes, fetched %d bytes at a time, hold nothing: each must be at least 1",
-			cfg.BatchRows, cfg.BatchBytes, cfg.FetchBytes)
+		return fmt.Errorf("batches of %d rows and %d bytes, fetched %d bytes at a time, hold nothing: "+
+			"each must be at least 1", cfg.BatchRows, cfg.BatchBytes, cfg.FetchBytes)
 	}
 	return nil
 }
@@ -244,7 +245,8 @@ func (in *Ingester) caughtUp(ends map[kafka.TopicPartition]kafka.Bounds, ledger 
 
 // watch stops the run once it has caught up. It asks the ledger, because other
 // consumers of the group may have some of the partitions.
-func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc, ends map[kafka.TopicPartition]kafka.Bounds) {
+func (in *Ingester) watch(ctx context.Context, stop context.CancelCauseFunc,
+	ends map[kafka.TopicPartition]kafka.Bounds) {
 	for retry.Sleep(ctx, caughtUpEvery) {
 		switch ledger, err := in.positions(ctx); {
 		case err != nil:
@@ -295,9 +297,9 @@ func (in *Ingester) consume(ctx context.Context, stop context.CancelCauseFunc) e
 // fenced waits before what was given up is begun again: whatever makes the ledger refuse entries must not become
 // a storm of inserts.
 func (in *Ingester) fenced(ctx context.Context, stop context.CancelCauseFunc, err error) {
-	pause, permanent := in.fences.fenced(err)
-	if permanent != nil {
-		stop(permanent)
+	pause, fatal := in.fences.fenced(err)
+	if fatal != nil {
+		stop(fatal)
 		return
 	}
 	in.log.Warn("resuming from the ledger", "because", err, "in", pause)

@@ -17,7 +17,7 @@ const maxListed = 20
 // both have.
 func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
 	if b.StoredAccepted+b.StoredRejected == 0 {
-		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: neither usage_events nor rejected has any of the offsets %s", b.Topic, b.Partition, b.Offsets))
+		b.differ("neither usage_events nor rejected has any of the offsets %s", b.Offsets)
 		return nil
 	}
 	batches, n, err := b.suspects(ctx, conn)
@@ -34,15 +34,16 @@ func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
 			what   string
 		}{{lost, "neither usage_events nor rejected has"}, {both, "usage_events and rejected both have"}} {
 			if len(found.ranges) > 0 {
-				b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: of the batch %s %s the offsets %s", b.Topic, b.Partition, batch, found.what, list(found.ranges)))
+				b.differ("of the batch %s %s the offsets %s", batch, found.what, list(found.ranges))
 			}
 		}
 		if lost == nil && both == nil {
-			b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: of the batch %s every offset is in one of the tables, but not as many in each as the ledger says", b.Topic, b.Partition, batch))
+			b.differ("of the batch %s every offset is in one of the tables, but not as many in each as the ledger says",
+				batch)
 		}
 	}
 	if more := n - uint64(len(batches)); more > 0 {
-		b.Differences = append(b.Differences, fmt.Sprintf("%s/%d: and %d more batches of the ledger differ from the tables", b.Topic, b.Partition, more))
+		b.differ("and %d more batches of the ledger differ from the tables", more)
 	}
 	return nil
 }
@@ -61,10 +62,12 @@ func list(ranges []OffsetRange) string {
 
 // suspects returns the first batches of the ledger of which the tables have
 // other numbers of rows, in order, and how many such there are.
-func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (batches []OffsetRange, n uint64, err error) {
+func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (
+	batches []OffsetRange, n uint64, err error) {
 	stored := func(table string) string {
 		return `(SELECT b.first_offset AS first_offset, uniqExact(t.offset) AS n
-			FROM (SELECT topic, partition, offset FROM ` + table + ` WHERE topic = {topic:String} AND partition = {partition:Int32}) AS t
+			FROM (SELECT topic, partition, offset FROM ` + table + `
+				WHERE topic = {topic:String} AND partition = {partition:Int32}) AS t
 			ASOF INNER JOIN batches AS b ON t.topic = b.topic AND t.partition = b.partition AND t.offset >= b.first_offset
 			WHERE t.offset <= b.last_offset
 			GROUP BY first_offset)`
@@ -78,7 +81,7 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (batc
 		LEFT JOIN `+stored("usage_events")+` AS e ON batches.first_offset = e.first_offset
 		LEFT JOIN `+stored("rejected")+` AS r ON batches.first_offset = r.first_offset
 		WHERE batches.accepted != e.n OR batches.rejected != r.n
-		ORDER BY first LIMIT {most:UInt32}`, b.named(driver.NamedValue{Name: "most", Value: fmt.Sprint(maxListed)})...)
+		ORDER BY first LIMIT {most:UInt32}`, named(b.TopicPartition, "most", maxListed)...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -93,23 +96,22 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (batc
 	return batches, n, rows.Err()
 }
 
-func (b *PartitionBalance) named(more ...any) []any {
-	return append(more, driver.NamedValue{Name: "topic", Value: b.Topic}, driver.NamedValue{Name: "partition", Value: fmt.Sprint(b.Partition)})
-}
-
 // search returns the offsets of a batch that no table has, and those that both
 // have. Offsets that Kafka skips, as it does where transactions end, are among
 // the first.
-func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch OffsetRange) (lost, both []OffsetRange, err error) {
+func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch OffsetRange) (
+	lost, both []OffsetRange, err error) {
 	rows, err := conn.Query(ctx, `
 		SELECT offset, count() FROM (
 			SELECT DISTINCT offset, 'usage_events' AS of FROM usage_events
-			WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64}
+			WHERE topic = {topic:String} AND partition = {partition:Int32}
+				AND offset BETWEEN {first:Int64} AND {last:Int64}
 			UNION ALL
 			SELECT DISTINCT offset, 'rejected' AS of FROM rejected
-			WHERE topic = {topic:String} AND partition = {partition:Int32} AND offset BETWEEN {first:Int64} AND {last:Int64})
+			WHERE topic = {topic:String} AND partition = {partition:Int32}
+				AND offset BETWEEN {first:Int64} AND {last:Int64})
 		GROUP BY offset ORDER BY offset`,
-		b.named(driver.NamedValue{Name: "first", Value: fmt.Sprint(batch.First)}, driver.NamedValue{Name: "last", Value: fmt.Sprint(batch.Last)})...)
+		named(b.TopicPartition, "first", batch.First, "last", batch.Last)...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -117,7 +117,8 @@ func (m *Monitor) compareTopics(ctx context.Context) error {
 }
 
 // observe notes where the partitions end and where the ledger does.
-func (m *Monitor) observe(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64, now time.Time) {
+func (m *Monitor) observe(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64,
+	now time.Time) {
 	for p, b := range ends {
 		next := max(ledger[p], b.First) // what Kafka has deleted cannot be waited for
 		w := m.partitions[p]
@@ -178,7 +179,8 @@ func (m *Monitor) unreadyAt(now time.Time) []string {
 	for _, p := range m.inOrder() {
 		w := m.partitions[p]
 		if idle := now.Sub(w.moved); w.next < w.end && idle > stuckAfter {
-			stuck = append(stuck, fmt.Sprintf("%s: nothing taken in for %s, with %d offsets waiting", p, idle.Round(time.Second), w.end-w.next))
+			stuck = append(stuck, fmt.Sprintf("%s: nothing taken in for %s, with %d offsets waiting",
+				p, idle.Round(time.Second), w.end-w.next))
 		}
 	}
 	return stuck

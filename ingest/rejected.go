@@ -107,7 +107,8 @@ func (l *DeadLetter) reason() []any {
 // ReadRejected returns the dead letters of some records, whole but for values
 // longer than maxBytes, which are cut. They come in the order of the records; those that do not
 // exist are left out.
-func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.RecordID, maxBytes int) ([]DeadLetter, error) {
+func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.RecordID, maxBytes int) (
+	[]DeadLetter, error) {
 	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
 		var key, value string
 		var names, values []string
@@ -119,7 +120,8 @@ func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.Recor
 		return l, err
 	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id,
 			key, substring(payload, 1, ?), headers.name, headers.value
-		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`, maxBytes, recordSet(records))
+		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`,
+		maxBytes, recordSet(records))
 }
 
 // RejectedCount is how many deliveries of a tenant were refused for a reason.
@@ -172,7 +174,8 @@ func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Accepta
 		keys[i] = clickhouse.GroupSet{Value: []any{id.Tenant, id.Source, id.ID}}
 	}
 	return collect(ctx, conn, func(rows driver.Rows) (a Acceptance, err error) {
-		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset, &a.ArrivedMS, &a.Revision, &a.Voided)
+		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset,
+			&a.ArrivedMS, &a.Revision, &a.Voided)
 	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, revision, voided
 		FROM usage_events WHERE (tenant, source, id) IN (?)
 		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
@@ -215,7 +218,8 @@ func (l *DeadLetter) message() kafka.Message {
 }
 
 // collect returns the rows that a query gives.
-func collect[T any](ctx context.Context, conn driver.Conn, scan func(driver.Rows) (T, error), query string, args ...any) ([]T, error) {
+func collect[T any](ctx context.Context, conn driver.Conn, scan func(driver.Rows) (T, error),
+	query string, args ...any) ([]T, error) {
 	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
 		return nil, schemaError(err)

@@ -195,7 +195,8 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 func (s store) positions(ctx context.Context, topics []string) (map[kafka.TopicPartition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	rows, err := s.conn.Query(ctx, `SELECT topic, partition, last_offset + 1 FROM v_ingest_partitions WHERE topic IN (?)`, topics)
+	rows, err := s.conn.Query(ctx,
+		`SELECT topic, partition, last_offset + 1 FROM v_ingest_partitions WHERE topic IN (?)`, topics)
 	if err != nil {
 		return nil, schemaError(err)
 	}
@@ -212,6 +213,18 @@ func (s store) positions(ctx context.Context, topics []string) (map[kafka.TopicP
 		next[p] = offset
 	}
 	return next, rows.Err()
+}
+
+// named returns parameters of a query about one partition: topic, partition, and pairs of a name and a number.
+func named(p kafka.TopicPartition, pairs ...any) []any {
+	parameters := []any{
+		driver.NamedValue{Name: "topic", Value: p.Topic},
+		driver.NamedValue{Name: "partition", Value: fmt.Sprint(p.Partition)},
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		parameters = append(parameters, driver.NamedValue{Name: pairs[i].(string), Value: fmt.Sprint(pairs[i+1])})
+	}
+	return parameters
 }
 
 // check makes sure that the tables are there.
@@ -239,7 +252,8 @@ func insertError(table string, err error) error {
 type SchemaError struct{ error }
 
 func (e SchemaError) Error() string {
-	return fmt.Sprintf("the ClickHouse database is not set up for this version: create its tables by a migration (%v)", e.error)
+	return fmt.Sprintf("the ClickHouse database is not set up for this version: "+
+		"create its tables by a migration (%v)", e.error)
 }
 
 func (e SchemaError) Unwrap() error { return e.error }

@@ -55,14 +55,16 @@ func (u *usage) positions(ctx context.Context) (ledger map[kafka.TopicPartition]
 }
 
 // UsageBounds returns the offsets that Kafka has of the partitions of deliveries. While Kafka is away it waits.
-func UsageBounds(ctx context.Context, client *kafka.Client, topicPrefix string) (map[kafka.TopicPartition]kafka.Bounds, error) {
+func UsageBounds(ctx context.Context, client *kafka.Client, topicPrefix string) (
+	map[kafka.TopicPartition]kafka.Bounds, error) {
 	u := newUsage(client, nil, topicPrefix, client.Log)
 	return u.bounds(ctx)
 }
 
 // OtherTopics says of each usage topic that is not the one that was taken in why (R22). While Kafka or ClickHouse
 // are away it waits.
-func OtherTopics(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string) (differences []string, err error) {
+func OtherTopics(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string) (
+	differences []string, err error) {
 	u := newUsage(client, conn, topicPrefix, client.Log)
 	others, err := u.compare(ctx)
 	for _, topic := range slices.Sorted(maps.Keys(others)) {
@@ -108,7 +110,8 @@ func AwaitCaughtUp(ctx context.Context, client *kafka.Client, conn driver.Conn, 
 
 // Behind waits as [AwaitCaughtUp] does, but gives up once the ledger has not moved for as long as patience says. It
 // returns what was published when the call began and is still not taken in, by topic and partition.
-func Behind(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string, patience time.Duration) ([]Lag, error) {
+func Behind(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string,
+	patience time.Duration) ([]Lag, error) {
 	u := newUsage(client, conn, topicPrefix, client.Log)
 	var left []Lag
 	moved, before := time.Now(), int64(-1)
@@ -123,10 +126,7 @@ func Behind(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPr
 		}
 		return offsets == 0 || time.Since(moved) >= patience
 	})
-	if err != nil {
-		return nil, err
-	}
-	return left, nil
+	return left, err
 }
 
 // follow tells a function again and again how far the ledger is from where the partitions end when the call begins,

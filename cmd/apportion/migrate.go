@@ -25,7 +25,7 @@ interrupted.
 
 Topics that exist stay as they are, and are checked: the partitions of the registry's, and of
 all how long they keep what, compaction, and the size of records. What could lose deliveries or
-registry commands is listed with the command that mends it, and the exit code is 3.
+registry commands is listed with the command that fixes it, and the exit code is 3.
 
 With --cluster, or clickhouse.cluster configured, it does so on every node of a ClickHouse
 cluster: tables for the tenants of each shard, replicated where ClickHouse has a Keeper, and

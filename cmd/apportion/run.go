@@ -41,7 +41,7 @@ missed firings are caught up, and any number of processes may have it. With sche
 writes the files of those periods below that directory.
 
 A part that fails is run again after a while. The process ends, with exit code 1 or 2, when
-trying again cannot mend it. Killing it loses and doubles nothing.`,
+trying again cannot fix it. Killing it loses and doubles nothing.`,
 		Example: `  apportion run --config data/apportion.yaml --set schedule.from=2026-10
   apportion run --config data/apportion.yaml --part ingest --part aggregate`,
 		Args: cobra.NoArgs,

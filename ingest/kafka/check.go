@@ -12,7 +12,8 @@ import (
 // they would be decided after Publish, and calls refused for each that would be
 // refused, with its line number from 1. It returns how many there are. A line
 // that Publish would leave out is too_large.
-func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schemas.Rejection)) (deliveries int64, err error) {
+func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schemas.Rejection)) (
+	deliveries int64, err error) {
 	plain, err := gunzip(r)
 	if err != nil {
 		return 0, err
@@ -27,7 +28,8 @@ func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schem
 		case errors.Is(err, io.EOF):
 			return deliveries, nil
 		case errors.Is(err, errLineTooLong):
-			why = &schemas.Rejection{Code: schemas.TooLarge, Message: "the line is too large for a Kafka record; send one event a line"}
+			why = &schemas.Rejection{Code: schemas.TooLarge,
+				Message: "the line is too large for a Kafka record; send one event a line"}
 		case err != nil:
 			return deliveries, err
 		case len(buf) == 0:

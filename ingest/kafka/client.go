@@ -144,7 +144,8 @@ const MaxWait = 500 * time.Millisecond
 
 // Fetch asks for the records of a partition from an offset on. It waits for the first one, at most for the given
 // time. What is read is bounded by maxBytes or, if that is greater, by the first batch: brokers give that one whole.
-func (c *Client) Fetch(ctx context.Context, p TopicPartition, from int64, maxBytes int, wait time.Duration) (*Records, error) {
+func (c *Client) Fetch(ctx context.Context, p TopicPartition, from int64, maxBytes int, wait time.Duration) (
+	*Records, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+c.client.Timeout)
 	defer cancel()
 	message, err := c.transport.RoundTrip(ctx, c.addr, &fetch.Request{

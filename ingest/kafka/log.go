@@ -34,7 +34,8 @@ type LogVisitor func(offset, arrivedMS int64, value []byte) error
 // logFetchBytes is how much of a log to fetch at a time.
 const logFetchBytes = 1 << 20
 
-func (c *Client) readLog(ctx context.Context, topic string, from int64, tail bool, visit LogVisitor) (next int64, err error) {
+func (c *Client) readLog(ctx context.Context, topic string, from int64, tail bool, visit LogVisitor) (
+	next int64, err error) {
 	p := TopicPartition{topic, 0}
 	next = from
 	var b Bounds
@@ -124,9 +125,9 @@ func (e BrokenLogError) Error() string { return e.what }
 type OtherLogError struct{ topic, what string }
 
 func (e OtherLogError) Error() string {
-	return fmt.Sprintf("%s is not the topic that was read before: %s. It was recreated, cut or replaced, or belongs to another Kafka, "+
-		"and nothing more of it is read. Point kafka.brokers at the Kafka that belongs to this database; or, if the topic was lost, "+
-		"restore the registry from registry_log", e.topic, e.what)
+	return fmt.Sprintf("%s is not the topic that was read before: %s. It was recreated, cut or replaced, "+
+		"or belongs to another Kafka, and nothing more of it is read. Point kafka.brokers at the Kafka that belongs "+
+		"to this database; or, if the topic was lost, restore the registry from registry_log", e.topic, e.what)
 }
 
 // SameLog returns an [OtherLogError] unless a log has, at an offset, the value that was read from it before. While
@@ -207,7 +208,8 @@ func (c *Client) AppendLog(ctx context.Context, topic string, records ...LogReco
 	for request := range requests(messages) {
 		first, err := c.Produce(ctx, TopicPartition{topic, 0}, request)
 		if errors.Is(err, kafkago.MessageSizeTooLarge) {
-			return 0, fmt.Errorf("a record of %d bytes is too large for %s; raise its max.message.bytes: %w", len(request[0].Value), topic, err)
+			return 0, fmt.Errorf("a record of %d bytes is too large for %s; raise its max.message.bytes: %w",
+				len(request[0].Value), topic, err)
 		}
 		if err != nil {
 			return 0, err

@@ -173,7 +173,8 @@ func (r *Records) begin() (more bool, err error) {
 		return false, nil
 	}
 	if magic := data[16]; magic != 2 || size < batchHeaderSize {
-		return false, retry.Permanent(fmt.Errorf("%s has records in a format from before Kafka 0.11: have the topic written again", r.partition))
+		return false, retry.Permanent(fmt.Errorf("%s has records in a format from before Kafka 0.11: "+
+			"have the topic written again", r.partition))
 	}
 	data, r.batches = data[:size], data[size:]
 	if crc32.Checksum(data[21:], castagnoli) != binary.BigEndian.Uint32(data[17:]) {

@@ -69,15 +69,18 @@ func atLeast(name string, least int64) topicConfig {
 func (t Topics) all() []topic {
 	// A compacted topic has lost what was in between: of deliveries, and of commands, each counts.
 	kept := is("cleanup.policy", "delete")
+	size := atLeast("max.message.bytes", MaxMessageBytes)
+	unbounded := is("retention.bytes", unlimited)
 	all := []topic{
 		// A dead letter has the reason on top of what a delivery has.
-		{t.Prefix + schemas.TopicRejected, t.Partitions, false, []topicConfig{kept, atLeast("max.message.bytes", MaxMessageBytes+1<<20)}},
-		{t.Prefix + schemas.TopicRegistry, 1, true, []topicConfig{kept, is("retention.ms", unlimited), is("retention.bytes", unlimited),
-			atLeast("max.message.bytes", MaxMessageBytes)}},
+		{t.Prefix + schemas.TopicRejected, t.Partitions, false,
+			[]topicConfig{kept, atLeast("max.message.bytes", MaxMessageBytes+1<<20)}},
+		{t.Prefix + schemas.TopicRegistry, 1, true,
+			[]topicConfig{kept, is("retention.ms", unlimited), unbounded, size}},
 	}
 	for _, typ := range schemas.Types {
-		all = append(all, topic{t.Prefix + typ.Topic(), t.Partitions, false, []topicConfig{kept, atLeast("retention.ms", t.Retention.Milliseconds()),
-			is("retention.bytes", unlimited), atLeast("max.message.bytes", MaxMessageBytes)}})
+		all = append(all, topic{t.Prefix + typ.Topic(), t.Partitions, false,
+			[]topicConfig{kept, atLeast("retention.ms", t.Retention.Milliseconds()), unbounded, size}})
 	}
 	return all
 }
@@ -86,7 +89,10 @@ func (t Topics) all() []topic {
 func (c *Client) CreateTopics(ctx context.Context, topics Topics) error {
 	var wanted []kafkago.TopicConfig
 	for _, topic := range topics.all() {
-		of := kafkago.TopicConfig{Topic: topic.name, NumPartitions: topic.partitions, ReplicationFactor: -1} // the cluster's default
+		const clusterDefault = -1
+		of := kafkago.TopicConfig{
+			Topic: topic.name, NumPartitions: topic.partitions, ReplicationFactor: clusterDefault,
+		}
 		for _, config := range topic.configs {
 			of.ConfigEntries = append(of.ConfigEntries, kafkago.ConfigEntry{ConfigName: config.name, ConfigValue: config.value})
 		}
@@ -128,8 +134,8 @@ func (f TopicFault) String() string {
 // every broker at once.
 const checkTimeout = 15 * time.Second
 
-// CheckTopics compares the topics with what they need. It returns also, in words, what Kafka does not let be seen, such as
-// to users who may not ask for it.
+// CheckTopics compares the topics with what they need. It returns also, in words, what Kafka does not let be seen,
+// such as to users who may not ask for it.
 func (c *Client) CheckTopics(ctx context.Context, topics Topics) (faults []TopicFault, unseen []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -198,7 +204,8 @@ func (c *Client) checkTopics(ctx context.Context, topics []topic) (faults []Topi
 				unseen = append(unseen, fmt.Sprintf("%s of the topic %s: Kafka does not tell it", config.name, r.ResourceName))
 			case !config.meets(value):
 				faults = append(faults, TopicFault{r.ResourceName, config.name, value, config.needed,
-					fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics --entity-name %s --add-config %s=%s",
+					fmt.Sprintf("kafka-configs.sh --bootstrap-server %s --alter --entity-type topics "+
+						"--entity-name %s --add-config %s=%s",
 						strings.Join(c.brokers.Addrs, ","), r.ResourceName, config.name, config.value)})
 			}
 		}
@@ -207,8 +214,8 @@ func (c *Client) checkTopics(ctx context.Context, topics []topic) (faults []Topi
 }
 
 // onePartition says what to do about a log that has several partitions.
-const onePartition = "its commands are in one order, which is that of partition 0, and what is on others is never read. " +
-	"Kafka cannot take partitions away: " + refill
+const onePartition = "its commands are in one order, which is that of partition 0, " +
+	"and what is on others is never read. Kafka cannot take partitions away: " + refill
 
 // refill says how a log gets its records back.
 const refill = "delete the topic, create it again by a migration, and restore the registry from registry_log"

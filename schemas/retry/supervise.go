@@ -79,7 +79,8 @@ func (s *Supervisor) Failing(now time.Time) (parts []string) {
 	for _, part := range slices.Sorted(maps.Keys(s.failed)) {
 		f := s.failed[part]
 		if now.Sub(f.first) > unending && now.Sub(f.last) <= lastPause+goodRun {
-			parts = append(parts, fmt.Sprintf("%s has been failing for %s: %v", part, now.Sub(f.first).Round(time.Second), f.err))
+			parts = append(parts,
+				fmt.Sprintf("%s has been failing for %s: %v", part, now.Sub(f.first).Round(time.Second), f.err))
 		}
 	}
 	return parts

@@ -207,8 +207,9 @@ func (e *Env) DeleteRecords(topic string, before int64) {
 
 // Session is an agent session that lasts an hour.
 func Session(tenant, id string, revision int) string {
-	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/test","type":"agent.session","time":"2026-10-14T09:00:00Z",`+
-		`"tenantid":%q,"data":{"agentId":"agent-1","startTime":"2026-10-14T08:00:00Z","endTime":"2026-10-14T09:00:00Z","revision":%d}}`,
+	return fmt.Sprintf(`{"specversion":"1.0","id":%q,"source":"/test","type":"agent.session",`+
+		`"time":"2026-10-14T09:00:00Z","tenantid":%q,"data":{"agentId":"agent-1",`+
+		`"startTime":"2026-10-14T08:00:00Z","endTime":"2026-10-14T09:00:00Z","revision":%d}}`,
 		id, tenant, revision)
 }
 
