@@ -22,12 +22,12 @@ func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position,
 }
 
 func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
-	if err := noteMoved(ctx, shard, after, upTo); err != nil {
+	if err := noteSeveralDays(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
 	var of []string
 	if arrived := within(after, upTo); arrived != nowhere {
-		of = append(of, strings.ReplaceAll(ofArrived, "$arrived", arrived))
+		of = append(of, fill(text("arrived"), "$arrived", arrived))
 	}
 	if after == nil {
 		of = []string{"true"}
@@ -50,10 +50,7 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 		}
 		dates[tenant][civil.Date(date)] += deliveries
 	}
-	err := q.each(shard, `
-		SELECT tenant, toInt64(intDiv(occurred_ms, 86400000)) AS first, toInt64(intDiv(`+until+`, 86400000)) AS last, toInt64(count())
-		FROM usage_events WHERE `+within(nil, upTo)+` AND (`+strings.Join(of, " OR ")+`)
-		GROUP BY tenant, first, last`,
+	err := q.each(shard, fill(text("dirty_days"), "$known", within(nil, upTo), "$dirty", strings.Join(of, " OR ")),
 		func(rows driver.Rows) error {
 			var tenant string
 			var first, last, deliveries int64
@@ -97,16 +94,9 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 		})
 }
 
-// ofArrived is true of every delivery of an event that has one among those that arrived.
-const ofArrived = `(tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived)
-	AND (tenant, intDiv(occurred_ms, 86400000)) IN (
-		SELECT tenant, intDiv(occurred_ms, 86400000) FROM usage_events WHERE $arrived
-		UNION ALL
-		SELECT tenant, day FROM events_on_several_days WHERE (tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE $arrived))`
-
-// noteMoved records which events of new deliveries stand on more than one date in UTC. Rows that come twice change
+// noteSeveralDays records which events of new deliveries are on more than one date in UTC. Rows that come twice change
 // nothing.
-func noteMoved(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
+func noteSeveralDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
 	arrived := within(after, upTo)
 	if arrived == nowhere {
 		return nil
@@ -115,11 +105,7 @@ func noteMoved(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if after != nil {
 		of = `(tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE ` + arrived + `)`
 	}
-	// Grouping by one number is much the quickest, and leaves little to look at. Where events of two tenants share a number,
-	// both are read for nothing.
-	if err := newQuery(ctx).exec(shard, `INSERT INTO events_on_several_days (tenant, identity, day)
-		SELECT tenant, identity, day FROM event_days WHERE `+of+` AND identity IN (
-			SELECT identity FROM event_days WHERE `+of+` GROUP BY identity HAVING min(day) < max(day))`); err != nil {
+	if err := newQuery(ctx).exec(shard, fill(text("several_days"), "$new", of)); err != nil {
 		return fmt.Errorf("recording the events that stand on several dates: %w", err)
 	}
 	return nil

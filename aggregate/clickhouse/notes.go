@@ -3,9 +3,8 @@ package clickhouse
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -15,13 +14,6 @@ import (
 	"apportion/schemas/civil"
 )
 
-// named is allocated with who and which event it is.
-var named = strings.NewReplacer(
-	"$named", "source, id,",
-	"$looked", `
-			c.wanted AS wanted, e.tenant AS tenant, e.source AS source, e.id AS id, e.agent AS agent, e.occurred_ms AS occurred_ms`,
-).Replace(allocated)
-
 // Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
 // behind those positions (R24), in the order of tenant and code.
 func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregate.Position) ([]aggregate.Noted, error) {
@@ -30,16 +22,7 @@ func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregat
 		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(after, in.Bound.Positions) + `)`
 	}
 	all, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.Noted, err error) {
-		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, in.Bound)+`
-			SELECT tenant, code, toInt64(count()), groupArraySorted(%d)((source, id)) AS events, arrayMap(e -> e.1, events), arrayMap(e -> e.2, events)
-			FROM (
-				SELECT tenant, source, id, arrayJoin(arrayFilter(c -> c != '', [
-					if(%s, '%s', ''), if(stands AND occurred_ms > {now:Int64}, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', ''), if(%s, '%s', '')])) AS code
-				FROM allocated WHERE wanted)
-			WHERE %s
-			GROUP BY tenant, code ORDER BY tenant, code`, aggregate.MostNames,
-			isUnallocated, schemas.NeverBilled, schemas.Ahead, isOpen, schemas.OpenSession, isUnmapped, schemas.Unmapped,
-			isUnknown, schemas.UnknownSubscription, isConflict, schemas.Conflict, arrived),
+		err = q.each(shard, `WITH `+q.over(attributed, in.Bound)+"\n"+fill(text("findings"), "$arrived", arrived, "$most", mostNames),
 			func(rows driver.Rows) error {
 				var n aggregate.Noted
 				var pairs [][]any
@@ -57,6 +40,9 @@ func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregat
 	return all, err
 }
 
+// mostNames is [aggregate.MostNames] as SQL has it.
+var mostNames = strconv.Itoa(aggregate.MostNames)
+
 func eventNames(sources, ids []string) (names []aggregate.EventName) {
 	for n := range sources {
 		names = append(names, aggregate.EventName{Source: sources[n], ID: ids[n]})
@@ -67,29 +53,13 @@ func eventNames(sources, ids []string) (names []aggregate.EventName) {
 // AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days are
 // those that the peaks lie on.
 func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error) {
-	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meterNumber
+	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meter_number
 	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
 		for _, p := range peaks {
 			wanted(p.Tenant, uint16(slices.Index(meters, p.Meter)), p.AtMS)
 		}
-		err = q.each(shard, fmt.Sprintf(`WITH `+q.over(named, in.Bound)+`,
-			live AS (
-				SELECT a.tenant AS tenant, p.meter AS meter, p.peak_ms AS peak_ms, a.is_agent AS is_agent, a.agent AS agent, a.source AS source, a.id AS id, %s AS open,
-					lowerUTF8(replaceRegexpAll(agent, '^[\\s\\p{Z}]+|[\\s\\p{Z}]+$', '')) AS person
-				FROM (SELECT *, %s AS meter_number, %s AS ends_ms FROM allocated WHERE counts AND NOT is_connect) AS a
-				INNER JOIN peaks AS p ON a.tenant = p.tenant AND a.meter_number = p.meter
-				WHERE a.start_ms <= p.peak_ms AND p.peak_ms < a.ends_ms
-			),
-			alike AS (
-				SELECT tenant, meter, peak_ms, groupUniqArray(agent) AS agents FROM live WHERE is_agent
-				GROUP BY tenant, meter, peak_ms, person HAVING length(agents) > 1
-			)
-			SELECT tenant, meter, peak_ms, arraySort(groupArrayArray(agents)), toInt64(sum(n)), arrayMap(e -> e.1, groupArrayArray(events)), arrayMap(e -> e.2, groupArrayArray(events)) FROM (
-				SELECT tenant, meter, peak_ms, agents, 0 AS n, []::Array(Tuple(String, String)) AS events FROM alike
-				UNION ALL
-				SELECT tenant, meter, peak_ms, []::Array(String), count(), groupArraySorted(%d)((source, id)) FROM live WHERE open GROUP BY tenant, meter, peak_ms)
-			GROUP BY tenant, meter, peak_ms ORDER BY tenant, meter, peak_ms`, isOpen, meterNumber, endsMS, aggregate.MostNames),
+		err = q.each(shard, `WITH `+q.over(attributed, in.Bound)+",\n"+fill(text("peaks"), "$most", mostNames),
 			func(rows driver.Rows) error {
 				var a aggregate.AtPeak
 				var meter uint16
@@ -169,19 +139,9 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 		for _, t := range tenants {
 			wanted(t)
 		}
-		// One that was inserted again, or judged anew, is the row that came last.
-		return q.each(s.conn, `WITH refused AS (
-				SELECT tenant, source, id, topic, partition, offset, code, field, payload, headers, cityHash64(tenant, source, id) AS identity FROM rejected FINAL
-				WHERE tenant IN (SELECT tenant FROM wanted) AND source != '' AND id != '' AND `+within(after, upTo)+`),
-			accepted AS (
-				SELECT tenant, source, id, max(e.revision) AS revision, max((e.time_ms, e.revision)) AS latest FROM usage_events AS e
-				WHERE tenant IN (SELECT tenant FROM wanted) AND identity IN (SELECT identity FROM refused) AND `+within(nil, upTo)+`
-				GROUP BY tenant, source, id)
-			`+sql, row)
+		return q.each(s.conn, fill(text("refused"), "$refused_within", within(after, upTo), "$accepted_within", within(nil, upTo))+"\n"+sql, row)
 	}
-	err = ask(`SELECT r.tenant, r.source, r.id, a.revision, a.latest.1, a.latest.2, r.topic, r.partition, r.offset, r.code, r.field, r.payload, r.headers.name, r.headers.value
-		FROM refused AS r INNER JOIN accepted AS a ON r.tenant = a.tenant AND r.source = a.source AND r.id = a.id
-		ORDER BY r.tenant, r.source, r.id, r.topic, r.partition, r.offset`, func(rows driver.Rows) error {
+	err = ask(text("refused_corrections"), func(rows driver.Rows) error {
 		var r aggregate.Refused
 		var payload string
 		var names, values []string
@@ -198,9 +158,7 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 	if err != nil {
 		return nil, nil, err
 	}
-	err = ask(fmt.Sprintf(`SELECT tenant, toInt64(count()), groupArraySorted(%d)((source, id)) AS events, arrayMap(e -> e.1, events), arrayMap(e -> e.2, events)
-		FROM (SELECT DISTINCT tenant, source, id FROM refused WHERE (tenant, source, id) NOT IN (SELECT tenant, source, id FROM accepted))
-		GROUP BY tenant ORDER BY tenant`, aggregate.MostNames), func(rows driver.Rows) error {
+	err = ask(fill(text("refused_others"), "$most", mostNames), func(rows driver.Rows) error {
 		var n aggregate.Noted
 		var pairs [][]any
 		var sources, ids []string

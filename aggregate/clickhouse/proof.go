@@ -107,49 +107,20 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 // What is counted of a date of a tenant, where `at` is the date of UTC times atDay, and of how many instants at which a date
 // begins anywhere lie before on it: with these, there are whole dates of every zone.
 const (
-	allRows   = iota // rows, and when the last session of these ends
-	rows             // of identities with several rows: the rows,
-	places           // the places on Kafka,
-	winners          // the events,
-	standing         // the identities, by date of UTC,
-	unnoted          // and those of them that events_on_several_days lacks
-	lastingOn        // when the last session of those that begin before all of the dates ends
+	allRows    = iota // rows, and when the last session of these ends
+	rows              // of identities with several rows: the rows,
+	records           // the records on Kafka,
+	winners           // the events,
+	identities        // the identities, by date of UTC,
+	unnoted           // and those of them that events_on_several_days lacks
+	lastingOn         // when the last session of those that begin before all of the dates ends
 )
 
 const atDay = 128
 
-// An identity with one row is one event with one delivery: it is enough to count them. Of the others, which are few,
-// deliveries are counted by place, since a row that came twice may not be merged yet, and the winner says on which date
-// the event is, wherever its deliveries are.
-const counted = `WITH (
-		SELECT groupArray(identity) FROM (SELECT identity FROM usage_events WHERE $of GROUP BY identity HAVING count() > 1)
-	) AS several
-	SELECT toUInt8($allRows) AS what, tenant, $at(occurred_ms) AS at, toInt64(count()) AS n, max(` + until + `) AS last
-	FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND $known GROUP BY tenant, at
-	UNION ALL
-	SELECT toUInt8(entry.1) AS what, tenant, entry.2 AS at, toInt64(if(what = $standing, uniqExact(identity), count())) AS n, 0
-	FROM (
-		SELECT tenant, any(e.identity) AS identity,
-			argMax(e.occurred_ms, (e.revision, e.time_ms, e.content)) AS won, groupArray(e.occurred_ms) AS instants,
-			groupUniqArray((e.topic, e.partition, e.offset, e.occurred_ms)) AS delivered,
-			arrayDistinct(arrayMap(a -> intDiv(a, 86400000), instants)) AS dates,
-			arrayJoin(arrayConcat([($winners, $at(won))], arrayMap(a -> ($rows, $at(a)), instants), arrayMap(p -> ($places, $at(p.4)), delivered),
-				arrayMap(d -> ($standing, toUInt32(d * $day)), dates),
-				if(length(dates) > 1 AND arrayExists(d -> d >= {from:Int64} AND d < {to:Int64}, dates), arrayMap(d -> ($unnoted, toUInt32(d * $day)), dates), []))) AS entry
-		FROM usage_events AS e
-		WHERE $of AND e.identity IN (SELECT arrayJoin(several)) AND $known
-		GROUP BY tenant, source, id
-	)
-	WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (SELECT tenant, identity, day FROM events_on_several_days)
-	GROUP BY tenant, entry
-	UNION ALL
-	SELECT toUInt8($lastingOn), tenant, toUInt32(0), 0, max(` + until + `)
-	FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} - {reach:Int64} AND occurred_ms < {lo:Int64} AND ` + until + ` > {lo:Int64} AND $known
-	GROUP BY tenant`
-
 // counting returns the query with the instants at which dates begin.
 func counting(cuts []int64) string {
-	sql := counted
+	sql := text("proof")
 	for _, instant := range []string{"occurred_ms", "won", "a", "p.4"} {
 		at := fmt.Sprintf("toUInt32(intDiv(%s, 86400000) * %d", instant, atDay)
 		for _, cut := range cuts[1:] {
@@ -157,7 +128,7 @@ func counting(cuts []int64) string {
 		}
 		sql = strings.ReplaceAll(sql, "$at("+instant+")", at+")")
 	}
-	for name, n := range map[string]int{"allRows": allRows, "rows": rows, "places": places, "winners": winners, "standing": standing,
+	for name, n := range map[string]int{"allRows": allRows, "rows": rows, "records": records, "winners": winners, "identities": identities,
 		"unnoted": unnoted, "lastingOn": lastingOn, "day": atDay} {
 		sql = strings.ReplaceAll(sql, "$"+name, fmt.Sprint(n))
 	}
@@ -195,11 +166,11 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 		case rows:
 			deliveries, events = -n, -n
 			stand[tenantDay{tenant, utc}] -= n
-		case places:
+		case records:
 			deliveries = n
 		case winners:
 			events = n
-		case standing:
+		case identities:
 			stand[tenantDay{tenant, utc}] += n
 		case unnoted:
 			p.fault(tenant, utc, "events_on_several_days lacks %d of the events that stand on several dates of UTC", n)
@@ -294,19 +265,7 @@ func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 
 // current compares the current days with what was written with them, and to the dates that have to have figures.
 func (p *prover) current(ctx context.Context, lasting map[tenantDay]bool) error {
-	const of = `$of AND toInt32(date) >= {from:Int64} AND toInt32(date) < {to:Int64}`
-	q, sql := p.query(ctx, `WITH days AS (
-			SELECT tenant, date, max((pass, attempt)) AS newest, argMax((d.row_count, d.checksum), (pass, attempt)) AS told FROM usage_days AS d WHERE `+of+` GROUP BY tenant, date)
-		SELECT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)), max(pass) AS pass, max(copied) AS copied,
-			max(told.1), max(row_count), max(told) = (max(row_count), max(checksum))
-		FROM (
-			SELECT tenant, date, newest.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS row_count, toUInt64(0) AS checksum FROM days
-			UNION ALL
-			SELECT tenant, date, 0, max(c.pass), (0, 0), 0, 0 FROM usage_days_copy AS c WHERE `+of+` GROUP BY tenant, date
-			UNION ALL
-			SELECT tenant, date, 0, 0, (0, 0), count(), sum(u.checksum) FROM usage_daily AS u
-			WHERE `+of+` AND (tenant, date, pass, attempt) IN (SELECT tenant, date, newest.1, newest.2 FROM days) GROUP BY tenant, date)
-		GROUP BY tenant, date`)
+	q, sql := p.query(ctx, text("current_days"))
 	if err := q.each(p.shard, sql, func(rows driver.Rows) error {
 		var tenant string
 		var n int64

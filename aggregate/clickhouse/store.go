@@ -15,7 +15,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -165,7 +165,6 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 
 // Recompute writes the usage and the balance of the days, and makes them current.
 func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
-	stamp := fmt.Sprintf(", toUInt64(%d) AS pass, toUUID('%s') AS attempt", pass.Pass, pass.Attempt)
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return err
@@ -181,34 +180,36 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 	}
 	if len(known) > 0 {
 		q := newQuery(ctx).inputs(aggregate.Inputs{Days: known, Bound: bound, Timelines: timelines, Rules: rules, NowMS: aggregate.EndOfTime})
+		stamp(q, pass)
 		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, attempt)
-			WITH `+q.dailyOf(bound)+` SELECT `+figureColumns+stamp+` FROM daily`); err != nil {
+			WITH `+q.dailyOf(bound)+` SELECT `+figureColumns+`, {pass:UInt64}, {attempt:UUID} FROM daily`); err != nil {
 			return fault(err)
 		}
 	}
 	if len(unknown) > 0 {
-		if err := countUnknown(ctx, shards[shard], unknown, bound, stamp); err != nil {
+		if err := countUnknown(ctx, shards[shard], unknown, bound, pass); err != nil {
 			return err
 		}
 	}
 	q := newQuery(ctx)
+	stamp(q, pass)
 	add := q.table("days", "tenant", "String", "date", "Date32")
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, attempt, row_count, checksum)
-		SELECT d.tenant, d.date`+stamp+`, f.row_count, f.checksum
-		FROM days AS d
-		LEFT JOIN (
-			SELECT tenant, date, count() AS row_count, sum(u.checksum) AS checksum FROM usage_daily AS u
-			WHERE (tenant, date) IN (SELECT tenant, date FROM days) AND pass = `+fmt.Sprintf("%d AND attempt = toUUID('%s')", pass.Pass, pass.Attempt)+`
-			GROUP BY tenant, date
-		) AS f ON d.tenant = f.tenant AND d.date = f.date`)
+	return q.exec(shards[shard], "INSERT INTO usage_days (tenant, date, pass, attempt, row_count, checksum)\n"+text("days"))
+}
+
+// stamp gives a query the parameters of a pass that it writes figures of.
+func stamp(q *query, pass aggregate.Pass) {
+	q.parameters["pass"] = strconv.FormatUint(pass.Pass, 10)
+	q.parameters["attempt"] = pass.Attempt.String()
 }
 
 // countUnknown counts the deliveries of months of tenants that the registry does not know (R22).
-func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, bound aggregate.ReadBound, stamp string) error {
+func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, bound aggregate.ReadBound, pass aggregate.Pass) error {
 	q := newQuery(ctx)
+	stamp(q, pass)
 	add := q.table("months", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
 	lo, hi := months[0].FromMS, months[0].ToMS
 	for _, m := range months {
@@ -218,14 +219,7 @@ func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day
 	q.parameter("lo", lo)
 	q.parameter("hi", hi)
 	return q.exec(shard, `INSERT INTO usage_daily (tenant, date, begins_ms, accepted, unknown_tenant, pass, attempt)
-		SELECT m.tenant, m.date, any(m.from_ms), uniqExact(e.topic, e.partition, e.offset) AS accepted, accepted AS unknown_tenant`+stamp+`
-		FROM (
-			SELECT toString(tenant) AS tenant, occurred_ms, topic, partition, offset FROM usage_events
-			WHERE tenant IN (SELECT tenant FROM months) AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND `+known(bound)+`
-		) AS e
-		ASOF INNER JOIN months AS m ON e.tenant = m.tenant AND e.occurred_ms >= m.from_ms
-		WHERE e.occurred_ms < m.to_ms
-		GROUP BY m.tenant, m.date`)
+		SELECT *, {pass:UInt64}, {attempt:UUID} FROM (`+fill(text("unknown_tenants"), "$known", known(bound))+`)`)
 }
 
 // serverWide are ClickHouse's codes for what is wrong with a server or the way to it, and not with a query's data.
@@ -248,17 +242,6 @@ func fault(err error) error {
 // figureColumns are those of daily and usage_daily alike.
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
 	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
-
-// dailyOf returns the expression `daily` over the deliveries of an bound, as it suits the days of the inputs.
-func (q *query) dailyOf(bound aggregate.ReadBound) string { return q.over(daily, bound) }
-
-// over returns an expression as it suits an bound, and the days of the inputs.
-func (q *query) over(sql string, bound aggregate.ReadBound) string {
-	if q.scattered {
-		sql = strings.NewReplacer(inRange, inDates, reachingRange, reachingDates).Replace(sql)
-	}
-	return strings.ReplaceAll(sql, "$known", known(bound))
-}
 
 // Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
 func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
@@ -403,7 +386,7 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
 // that deliveries stand on.
 func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs) (pieces []aggregate.Inputs, err error) {
-	if err := noteMoved(ctx, shard, last.Positions, in.Bound.Positions); err != nil {
+	if err := noteSeveralDays(ctx, shard, last.Positions, in.Bound.Positions); err != nil {
 		return nil, err
 	}
 	days, err := byTenant(ctx, shard, in.Days)
@@ -446,14 +429,7 @@ func byTenant(ctx context.Context, shard driver.Conn, days []aggregate.Day) ([][
 
 // figures adds what a common table expression `daily` has, in the order of tenant, date, meter and subscription.
 func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) error {
-	return q.each(conn, `WITH `+daily+`
-		SELECT tenant, meter, subscription, grouping(date) = 0 AS dated, date, max(peak), max(peak_ms), sum(events), sum(milliseconds), sum(units),
-			uniqExactMerge(agents), toInt64(sum(accepted)), toInt64(sum(duplicate)), toInt64(sum(superseded)), toInt64(sum(voided)),
-			toInt64(sum(unallocated)), toInt64(sum(unknown_tenant)), toInt64(sum(unmapped)), toInt64(sum(open_sessions)),
-			toInt64(sum(unknown_subscription)), toInt64(sum(conflicts))
-		FROM daily
-		GROUP BY GROUPING SETS ((tenant, meter, subscription, date), (tenant, meter, subscription))
-		ORDER BY tenant, date, meter, subscription`, func(rows driver.Rows) error {
+	return q.each(conn, `WITH `+daily+"\n"+text("figures"), func(rows driver.Rows) error {
 		var u aggregate.Usage
 		var b aggregate.Balance
 		var dated bool
