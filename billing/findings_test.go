@@ -88,7 +88,7 @@ connect sms 2 at 08:00 id=early
 	if lacking != 2 {
 		t.Errorf("%d findings say that the bill lacks something, want refused_correction and never_billed", lacking)
 	}
-	if got := draft.Accounts["acme"].Findings[0].Places; len(got) != 4 {
+	if got := draft.Accounts["acme"].Findings[0].Records; len(got) != 4 {
 		t.Errorf("%d places of refused corrections, want 3", len(got))
 	}
 }

@@ -24,8 +24,7 @@ type rerated struct {
 // reratings are the issued periods of tenants that can have changed, in order.
 type reratings struct {
 	periods map[string][]rerated
-	// moved are the tenants of which days came into force while the rest was read: what was read of them is not of one
-	// pass.
+	// moved are the tenants whose usage changed while the rest was read: what was read of them is not of one pass.
 	moved map[string]bool
 	// changed says of which tenants the stored lines are not what was issued.
 	changed map[string]*Stop
@@ -43,10 +42,69 @@ func (r reratings) without(run *Run, tenants []*registry.Tenant) []*registry.Ten
 }
 
 // rerate reads what is needed to bill again those issued periods of the tenants, in order, that can have changed since
-// the tenant's last issue, which compared them all: by a command that changed the tenant, by other configured rules
-// or time zones, or by a pass that worked out a day again. A tenant has moved when days of these or of the further
-// periods came into force after the pass: that may rest on another registry.
-func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, pass aggregate.Pass, timelines aggregate.Timelines, further ...civil.Month) (r reratings, err error) {
+// the tenant's last issue, which compared them all. The further periods are read elsewhere.
+func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue,
+	pass aggregate.Pass, timelines aggregate.Timelines, further ...civil.Month) (reratings, error) {
+	r := reratings{periods: map[string][]rerated{}, moved: map[string]bool{}}
+	periods, err := b.changedPeriods(ctx, tenants, chains, pass)
+	if err != nil {
+		return r, err
+	}
+	// What was issued of a period is on its own invoices and, as adjustments, on later ones.
+	var needed []Issue
+	ofMonth := map[civil.Month][]string{}
+	for _, t := range tenants {
+		if of := periods[t.ID]; len(of) > 0 {
+			needed = append(needed, from(chains[t.ID], of[0])...)
+			for _, period := range of {
+				ofMonth[period] = append(ofMonth[period], t.ID)
+			}
+		}
+	}
+	var invoices map[uuid.UUID][]Invoice
+	if invoices, r.changed, err = invoicesOf(ctx, b.Lines, needed); err != nil {
+		return r, err
+	}
+	usage := map[civil.Month]map[string]TenantUsage{}
+	for _, month := range slices.Sorted(maps.Keys(ofMonth)) {
+		figures, err := Proved(ctx, b.Usage, ofMonth[month], month.First(), month.Next().First(), pass, timelines)
+		if err != nil {
+			return r, fmt.Errorf("reading the usage of %s: %w", month, err)
+		}
+		usage[month] = ByTenant(figures)
+	}
+	for tenant, of := range periods {
+		var issued []Invoice
+		for _, issue := range from(chains[tenant], of[0]) {
+			issued = append(issued, invoices[issue.ID]...)
+		}
+		for _, month := range slices.Sorted(slices.Values(of)) {
+			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, usage[month][tenant]})
+		}
+	}
+	// If any of these months got a newer pass meanwhile, it may use another registry version: retry.
+	later, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), pass.Pass)
+	if err != nil {
+		return r, fmt.Errorf("reading whether usage changed meanwhile: %w", err)
+	}
+	for _, t := range tenants {
+		r.moved[t.ID] = slices.ContainsFunc(slices.Concat(further, periods[t.ID]), func(month civil.Month) bool {
+			return later[t.ID][month] > 0
+		})
+	}
+	return r, nil
+}
+
+// from returns the issues of a chain from that of a period on.
+func from(chain []Issue, period civil.Month) []Issue {
+	return chain[slices.IndexFunc(chain, func(i Issue) bool { return i.Period == period }):]
+}
+
+// changedPeriods returns, by tenant and in the order in which they were issued, the periods that can have changed since
+// the tenant's last issue: by a command that changed the tenant, by other configured rules or time zones, which reach all
+// of them, or by a pass that computed a day again.
+func (b *Biller) changedPeriods(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue,
+	pass aggregate.Pass) (map[string][]civil.Month, error) {
 	oldest := pass.Pass
 	for _, t := range tenants {
 		if chain := chains[t.ID]; len(chain) > 0 {
@@ -55,59 +113,23 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 	}
 	changed, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), oldest)
 	if err != nil {
-		return r, fmt.Errorf("reading what has changed since the last issue: %w", err)
+		return nil, fmt.Errorf("reading what has changed since the last issue: %w", err)
 	}
-	months := map[civil.Month][]string{}
-	since := map[string]int{} // the first issue of a tenant that has lines to compare with
-	var needed []Issue
+	rules, edition := b.Rules.JSON(), b.Rules.zones().Edition
+	periods := map[string][]civil.Month{}
 	for _, t := range tenants {
 		chain := chains[t.ID]
 		if len(chain) == 0 {
 			continue
 		}
 		last := chain[len(chain)-1]
-		// Passes with lower numbers than one that was billed on are those of tables that were made anew.
-		whole := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, b.Rules.JSON()) || last.TZVersion != b.Rules.zones().Edition || last.Pass > pass.Pass
-		for i, issue := range chain {
-			if !whole && changed[t.ID][issue.Period] <= last.Pass {
-				continue
+		all := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, rules) || last.TZVersion != edition ||
+			last.Pass > pass.Pass // the tables have been recreated since, and their passes are numbered from the beginning
+		for _, issue := range chain {
+			if all || changed[t.ID][issue.Period] > last.Pass {
+				periods[t.ID] = append(periods[t.ID], issue.Period)
 			}
-			if _, ok := since[t.ID]; !ok {
-				since[t.ID] = i
-				needed = append(needed, chain[i:]...)
-			}
-			months[issue.Period] = append(months[issue.Period], t.ID)
 		}
 	}
-	var invoices map[uuid.UUID][]Invoice
-	if invoices, r.changed, err = invoicesOf(ctx, b.Lines, needed); err != nil {
-		return r, err
-	}
-	r.periods, r.moved = map[string][]rerated{}, map[string]bool{}
-	for _, month := range slices.Sorted(maps.Keys(months)) {
-		figures, err := Proved(ctx, b.Usage, months[month], month.First(), month.Next().First(), pass, timelines)
-		if err != nil {
-			return r, fmt.Errorf("reading the usage of %s: %w", month, err)
-		}
-		usage := ByTenant(figures)
-		for _, tenant := range months[month] {
-			var issued []Invoice
-			for _, issue := range chains[tenant][since[tenant]:] {
-				issued = append(issued, invoices[issue.ID]...)
-			}
-			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, usage[tenant]})
-		}
-	}
-	later, err := b.Usage.MonthsChangedSince(ctx, ids(tenants), pass.Pass)
-	if err != nil {
-		return r, fmt.Errorf("reading whether usage changed meanwhile: %w", err)
-	}
-	for _, t := range tenants {
-		read := slices.Clone(further)
-		for _, again := range r.periods[t.ID] {
-			read = append(read, again.period)
-		}
-		r.moved[t.ID] = slices.ContainsFunc(read, func(month civil.Month) bool { return later[t.ID][month] > 0 })
-	}
-	return r, nil
+	return periods, nil
 }

@@ -48,7 +48,7 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 func findingsOf(a billing.Account) []billing.Finding {
 	found := []billing.Finding{}
 	for _, f := range a.Findings {
-		f.Places = nil
+		f.Records = nil
 		found = append(found, f)
 	}
 	return found

@@ -63,7 +63,7 @@ func accounts() map[string]billing.Account {
 	a := all["acme"]
 	a.Findings = []billing.Finding{
 		{Code: "unmapped", Tenant: "acme", Period: civil.NewMonth(2026, 10), Count: 5, Names: []string{"/t a", "/t b", "/t c", "/t d", "/t e"}, Rule: "R10", Advice: "map the agents",
-			Places: []schemas.RecordID{{Topic: "usage.agent.v1", Offset: 7}}},
+			Records: []schemas.RecordID{{Topic: "usage.agent.v1", Offset: 7}}},
 		{Code: "open_session", Tenant: "acme", Period: civil.NewMonth(2026, 10), Count: 6, Names: []string{"/t f"}, Rule: "R12", Advice: "send the ends"},
 	}
 	all["acme"] = a

@@ -313,9 +313,9 @@ func counted(n int, one, several string) string {
 func writeFindings(w io.Writer, found []billing.Finding) {
 	for _, f := range found {
 		fmt.Fprintln(w, "finding:", findingText(f))
-		for n, p := range f.Places {
+		for n, p := range f.Records {
 			if n == aggregate.MostNames {
-				fmt.Fprintf(w, "  and %d more\n", len(f.Places)-n)
+				fmt.Fprintf(w, "  and %d more\n", len(f.Records)-n)
 				break
 			}
 			fmt.Fprintf(w, "  refused at %s/%d/%d\n", p.Topic, p.Partition, p.Offset)

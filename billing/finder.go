@@ -1,0 +1,257 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// finder looks for findings (R24) of the tenants that issues were made for.
+type finder struct {
+	*Biller
+	issues  []Issue
+	figures *aggregate.Figures
+	// chains are what the tenants were issued before.
+	chains map[string][]Issue
+	on     basis
+	// now, in UTC epoch milliseconds, is the clock.
+	now   int64
+	found map[string][]Finding
+}
+
+// findingsOf returns, by tenant, what is found.
+func (b *Biller) findingsOf(ctx context.Context, issues []Issue, figures *aggregate.Figures,
+	chains map[string][]Issue, on basis, now int64) (map[string][]Finding, error) {
+	f := &finder{b, issues, figures, chains, on, now, map[string][]Finding{}}
+	if len(issues) == 0 {
+		return f.found, nil
+	}
+	if err := f.inPeriod(ctx); err != nil {
+		return nil, fmt.Errorf("finding the events to look at: %w", err)
+	}
+	if err := f.sinceIssue(ctx); err != nil {
+		return nil, fmt.Errorf("finding what has come since the last issue: %w", err)
+	}
+	if err := f.atPeaks(ctx); err != nil {
+		return nil, fmt.Errorf("looking at who is live at the peaks: %w", err)
+	}
+	for _, findings := range f.found {
+		sortFindings(findings)
+	}
+	return f.found, nil
+}
+
+// add adds a finding that names the first of what it counts.
+func (f *finder) add(tenant string, code schemas.Code, count int64, names []string, records ...schemas.RecordID) {
+	names = names[:min(len(names), aggregate.MostNames)]
+	finding := newFinding(Found{code, count, names}, tenant, f.issues[0].Period)
+	finding.Records = records
+	f.found[tenant] = append(f.found[tenant], finding)
+}
+
+func (f *finder) tenants() (tenants []string) {
+	for _, i := range f.issues {
+		tenants = append(tenants, i.Tenant)
+	}
+	return tenants
+}
+
+// noted finds what is to be said of single events as of the clock: of those that start on the dates and, where after
+// is not nil, have a delivery behind those positions.
+func (f *finder) noted(ctx context.Context, dates map[string][]civil.Date, after []aggregate.Position,
+	codes ...schemas.Code) error {
+	on := f.on
+	on.nowMS = f.now
+	noted, err := f.Usage.Noted(ctx, on.inputs(on.daysOn(dates), f.Rules), after)
+	for _, n := range noted {
+		if slices.Contains(codes, n.Code) {
+			f.add(n.Tenant, n.Code, n.Count, named(n.Events))
+		}
+	}
+	return err
+}
+
+// inPeriod finds what is to be said of the events of the period, on the dates whose figures count any.
+func (f *finder) inPeriod(ctx context.Context) error {
+	of := map[string]bool{}
+	for _, tenant := range f.tenants() {
+		of[tenant] = true
+	}
+	dates := map[string][]civil.Date{}
+	for _, d := range f.figures.Balances {
+		if of[d.Tenant] && d.Unmapped+d.OpenSessions+d.UnknownSubscription+d.Conflicts > 0 {
+			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
+		}
+	}
+	return f.noted(ctx, dates, nil, schemas.Unmapped, schemas.OpenSession, schemas.UnknownSubscription, schemas.Conflict)
+}
+
+// sinceIssue finds what has come since the tenants were issued before: what was refused, what no invoice will carry,
+// and what is ahead, whatever the month it is in.
+func (f *finder) sinceIssue(ctx context.Context) error {
+	// Those that were issued before by the same positions are looked at together.
+	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
+	for _, i := range f.issues {
+		var before []aggregate.Position
+		if chain := f.chains[i.Tenant]; len(chain) > 0 {
+			before = chain[len(chain)-1].Positions
+		}
+		key := fmt.Sprint(before)
+		after[key], groups[key] = before, append(groups[key], i.Tenant)
+	}
+	unbilled, err := f.Usage.Unbilled(ctx, f.tenants(), civil.UTC.DateOf(f.now).Add(-1))
+	if err != nil {
+		return err
+	}
+	for _, d := range f.figures.Balances { // which may be fresher than what is stored
+		if d.Unallocated > 0 && !slices.Contains(unbilled[d.Tenant], d.Date) {
+			unbilled[d.Tenant] = append(unbilled[d.Tenant], d.Date)
+			slices.Sort(unbilled[d.Tenant])
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		dates := map[string][]civil.Date{}
+		for _, tenant := range groups[key] {
+			dates[tenant] = unbilled[tenant]
+		}
+		if err := f.noted(ctx, dates, after[key], schemas.NeverBilled, schemas.Ahead); err != nil {
+			return err
+		}
+		if err := f.refused(ctx, groups[key], after[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused finds the refused deliveries of tenants behind some positions.
+func (f *finder) refused(ctx context.Context, tenants []string, after []aggregate.Position) error {
+	corrections, others, err := f.Usage.Refused(ctx, tenants, after, f.on.Positions)
+	if err != nil {
+		return err
+	}
+	for _, n := range others {
+		f.add(n.Tenant, schemas.Refused, n.Count, named(n.Events))
+	}
+	var decoder schemas.Decoder
+	open := slices.DeleteFunc(corrections, func(r aggregate.Refused) bool {
+		return answered(r, decoder.Order(0, r.Headers, r.Value))
+	})
+	for len(open) > 0 {
+		tenant := open[0].Tenant
+		var events []aggregate.EventName
+		var records []schemas.RecordID
+		for len(open) > 0 && open[0].Tenant == tenant {
+			if name := open[0].EventName; len(events) == 0 || events[len(events)-1] != name {
+				events = append(events, name)
+			}
+			records, open = append(records, open[0].RecordID), open[1:]
+		}
+		f.add(tenant, schemas.RefusedCorrection, int64(len(events)), named(events), records...)
+	}
+	return nil
+}
+
+// answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or, where
+// the revision could not be read, a time as late. A first delivery, of revision 0, does not answer what corrects it: the
+// time of Connect usage is that of the usage itself, in its corrections too.
+func answered(r aggregate.Refused, o schemas.Order) bool {
+	if o.HasRevision {
+		return r.Revision >= o.Revision
+	}
+	return o.HasTime && (r.TimeMS > o.TimeMS || r.TimeMS == o.TimeMS && r.TimeRevision > 0)
+}
+
+// atPeaks looks at who is live at the peaks that are charged.
+func (f *finder) atPeaks(ctx context.Context) error {
+	charged, days := f.on.peaks(f.issues)
+	if len(charged) == 0 {
+		return nil
+	}
+	live, err := f.Usage.AtPeaks(ctx, f.on.inputs(days, f.Rules), slices.Collect(maps.Keys(charged)))
+	if err != nil {
+		return err
+	}
+	alike, open := map[string][]string{}, map[string][]aggregate.AtPeak{}
+	for _, at := range live {
+		for _, agents := range samePeople(at.Agents) {
+			alike[at.Tenant] = append(alike[at.Tenant], agents...)
+		}
+		if at.Open > 0 {
+			open[at.Tenant] = append(open[at.Tenant], at)
+		}
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(alike)) {
+		ids := alike[tenant]
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+		f.add(tenant, schemas.SamePerson, int64(len(ids)), ids)
+	}
+	return f.openPeaks(ctx, open, charged)
+}
+
+// openPeaks finds the peaks that are attained only with open sessions: without them the overage is smaller.
+func (f *finder) openPeaks(ctx context.Context, open map[string][]aggregate.AtPeak,
+	charged map[aggregate.PeakAt]*Line) error {
+	if len(open) == 0 {
+		return nil
+	}
+	period := f.issues[0].Period
+	var tenants []*registry.Tenant
+	for _, tenant := range slices.Sorted(maps.Keys(open)) {
+		tenants = append(tenants, f.State.Tenant(tenant))
+	}
+	ended := f.Rules
+	ended.OpenSessionHours = 0 // an open session ends as it begins, and is never live (R12)
+	without, err := f.Usage.Compute(ctx, f.on.inputs(f.on.days(tenants, period), ended))
+	if err != nil {
+		return err
+	}
+	usage := ByTenant(without)
+	for _, t := range tenants {
+		bill := newBill(t, f.on.timelines.Zone(t.ID), period, usage[t.ID], f.Rules)
+		var count int64
+		var events []aggregate.EventName
+		for _, at := range open[t.ID] {
+			if l := charged[at.PeakAt]; bill.overageAtPeak(at.Meter).quantity < l.Quantity.IntPart() {
+				count, events = count+at.Open, append(events, at.OpenEvents...)
+			}
+		}
+		if count > 0 {
+			slices.SortFunc(events, aggregate.EventName.Compare)
+			f.add(t.ID, schemas.OpenPeak, count, named(events))
+		}
+	}
+	return nil
+}
+
+// samePeople groups ids that differ only in case or outer spaces (R24).
+func samePeople(agents []string) (groups [][]string) {
+	people := map[string][]string{}
+	for _, a := range agents {
+		person := strings.ToLower(strings.TrimSpace(a))
+		if !slices.Contains(people[person], a) {
+			people[person] = append(people[person], a)
+		}
+	}
+	for _, person := range slices.Sorted(maps.Keys(people)) {
+		if len(people[person]) > 1 {
+			groups = append(groups, people[person])
+		}
+	}
+	return groups
+}
+
+func named(events []aggregate.EventName) (names []string) {
+	for _, e := range events {
+		names = append(names, e.Source+" "+e.ID)
+	}
+	return names
+}
