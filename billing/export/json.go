@@ -13,15 +13,13 @@ import (
 
 // accountJSON is what invoices.json has of a tenant besides the invoices; invoices.schema.json describes it.
 type accountJSON struct {
-	Tenant         string               `json:"tenantId"`
-	Name           string               `json:"name"`
-	TimeZone       string               `json:"timeZone"`
-	IssueDate      civil.Date           `json:"issueDate"`
-	Deliveries     aggregate.Balance    `json:"deliveries"`
-	RegistryOffset int64                `json:"registryOffset"`
-	TZVersion      string               `json:"tzVersion"`
-	Ledger         []aggregate.Position `json:"ledger"`
-	Findings       []billing.Finding    `json:"findings"`
+	Tenant     string            `json:"tenantId"`
+	Name       string            `json:"name"`
+	TimeZone   string            `json:"timeZone"`
+	IssueDate  civil.Date        `json:"issueDate"`
+	Deliveries aggregate.Balance `json:"deliveries"`
+	Basis      aggregate.Basis   `json:"basis"`
+	Findings   []billing.Finding `json:"findings"`
 }
 
 // InvoicesJSON writes invoices.json: every invoice of a run with its lines, and what is known of each tenant
@@ -35,9 +33,7 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 	out.text("],\n" + `"accounts":[`)
 	for n, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
 		a := run.Accounts[tenant]
-		b := basis(a)
-		out.item(n, accountJSON{tenant, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, b.RegistryOffset,
-			b.TZVersion, b.Ledger, findingsOf(a)})
+		out.item(n, accountJSON{tenant, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, basisOf(a), findingsOf(a)})
 	}
 	out.text("]}\n")
 	return out.err

@@ -47,12 +47,7 @@ type Total struct {
 type Basis struct {
 	// Tenants are in byte order.
 	Tenants []string `json:"tenants"`
-	// RegistryOffset is the next offset of the registry's command log when they were billed.
-	RegistryOffset int64 `json:"registryOffset"`
-	// TZVersion is the edition of the IANA time zone data (R23).
-	TZVersion string `json:"tzVersion"`
-	// Ledger is up to where deliveries had been taken in.
-	Ledger []aggregate.Position `json:"ledger"`
+	aggregate.Basis
 }
 
 func newManifest(run *billing.Run, files []File, leftOut []*Refusal) *Manifest {
@@ -114,7 +109,7 @@ func (t tally) totals() []Total {
 func bases(run *billing.Run) []Basis {
 	groups := map[string]*Basis{}
 	for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
-		b := basis(run.Accounts[tenant])
+		b := Basis{Basis: basisOf(run.Accounts[tenant])}
 		key := fmt.Sprintf("%#v", b)
 		if groups[key] == nil {
 			groups[key] = &b
@@ -129,8 +124,11 @@ func bases(run *billing.Run) []Basis {
 	return list
 }
 
-func basis(a billing.Account) Basis {
-	return Basis{RegistryOffset: a.RegistryOffset, TZVersion: a.TZVersion, Ledger: Positions(a.Positions)}
+// basisOf returns what the figures of a tenant are based on, the positions in the order of topic and partition.
+func basisOf(a billing.Account) aggregate.Basis {
+	b := a.Basis
+	b.Positions = Positions(b.Positions)
+	return b
 }
 
 // Positions returns the ends of a ledger in the order of topic and partition, as files have them.

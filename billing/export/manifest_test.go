@@ -37,7 +37,7 @@ func TestManifest(t *testing.T) {
 	if len(m.Basis) != 2 || strings.Join(m.Basis[0].Tenants, " ") != "acme gamma" || m.Basis[1].RegistryOffset != 5 {
 		t.Errorf("it is based on %+v", m.Basis)
 	}
-	if got := m.Basis[0].Ledger; len(got) != 3 || got[0] != (aggregate.Position{Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}) {
+	if got := m.Basis[0].Positions; len(got) != 3 || got[0] != (aggregate.Position{Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}) {
 		t.Errorf("the ledger is %v", got)
 	}
 	if len(m.Files) != 5+2*5 {

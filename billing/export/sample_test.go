@@ -50,15 +50,21 @@ func accounts() map[string]billing.Account {
 	}
 	early := []aggregate.Position{{Topic: "usage.ivr.v1", Partition: 0, LastOffset: 11}, {Topic: "usage.agent.v1", Partition: 1, LastOffset: 41}, {Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}}
 	late := []aggregate.Position{{Topic: "usage.agent.v1", Partition: 0, LastOffset: 90}}
+	basis := func(registryOffset int64, positions []aggregate.Position) aggregate.Basis {
+		return aggregate.Basis{
+			RegistryOffset: registryOffset, Pass: uint64(registryOffset)<<38 + 2, Positions: positions,
+			Rules: billing.DefaultRules().JSON(), TZVersion: "2025c",
+		}
+	}
 	issue := civil.NewDate(2026, 11, 4)
 	all := map[string]billing.Account{
 		"acme": {Tenant: tenant("acme", "Acme AB", "Europe/Stockholm", map[string]string{"Sub1": "Customer service", "Sub2": "=HYPERLINK(1)"}),
-			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 3, TZVersion: "2025c", Positions: early},
+			IssueDate: issue, Basis: basis(3, early),
 			Balance: aggregate.Balance{Accepted: 100, Counted: 90, Duplicate: 4, Superseded: 3, Voided: 2, Unallocated: 1, Unmapped: 5, OpenSessions: 6, UnknownSubscription: 7, Conflicts: 8}},
 		"beta": {Tenant: tenant("beta", "Béta <KK> & Co", "Asia/Tokyo", map[string]string{"Yen": "東京"}),
-			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 5, TZVersion: "2025c", Positions: late}},
+			IssueDate: issue, Basis: basis(5, late)},
 		"gamma": {Tenant: tenant("gamma", "Gamma", "America/New_York", map[string]string{"Named": "Heads", "Prepaid": "Paid ahead"}),
-			IssueDate: issue, Basis: aggregate.Basis{RegistryOffset: 3, TZVersion: "2025c", Positions: early}},
+			IssueDate: issue, Basis: basis(3, early)},
 	}
 	a := all["acme"]
 	a.Findings = []billing.Finding{

@@ -16,12 +16,9 @@ import (
 // Basis is what an explanation is based on.
 type Basis struct {
 	// Issued is false for a line of a preview, which has no pass.
-	Issued         bool                 `json:"issued"`
-	Pass           uint64               `json:"pass,omitempty"`
-	RegistryOffset int64                `json:"registryOffset"`
-	Positions      []aggregate.Position `json:"positions"`
-	TZVersion      string               `json:"tzVersion"`
-	Now            string               `json:"now,omitempty"`
+	Issued bool `json:"issued"`
+	aggregate.Basis
+	Now string `json:"now,omitempty"`
 }
 
 // Verification is what came of computing a line again from the deliveries and the registry alone.
@@ -116,7 +113,7 @@ func (s *Invoices) findInvoice(ctx context.Context, ask ExplainRequest, basis *B
 					return nil, nil, err
 				}
 				explainer.Chain = chain
-				*basis = Basis{Issued: true, Pass: issue.Pass, RegistryOffset: issue.RegistryOffset, Positions: issue.Positions, TZVersion: issue.TZVersion}
+				*basis = Basis{Issued: true, Basis: issue.Basis.Basis}
 				return explainer, &invoices[issue.ID][i], nil
 			}
 		}
@@ -191,7 +188,9 @@ func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state regi
 	for _, stop := range run.Stopped {
 		return nil, nil, fmt.Errorf("the period is not issued, and a preview of it stops: %w", stop)
 	}
-	*basis = Basis{RegistryOffset: state.Version(), Positions: positions, TZVersion: civil.Edition(), Now: civil.FormatMillis(ask.NowMS)}
+	*basis = Basis{Now: civil.FormatMillis(ask.NowMS), Basis: aggregate.Basis{
+		RegistryOffset: state.Version(), Positions: positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition(),
+	}}
 	explainer := &billing.Explainer{
 		Tenant: tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
 		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, Now: ask.NowMS,

@@ -88,16 +88,16 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 // rowGroup is how many rows a writer holds in memory before it writes them.
 const rowGroup = 50_000
 
-// writeParquet writes the rows that read hands over, and counts them. The file says what it is of and rests on.
+// writeParquet writes the rows that read hands over, and counts them. The file says what it is of and based on.
 func writeParquet[Row any](w io.Writer, of service.IssuedInvoice, count *int64, read func(each func(Row) error) error) error {
-	ledger, err := json.Marshal(export.Positions(of.Issue.Positions))
+	positions, err := json.Marshal(export.Positions(of.Issue.Positions))
 	if err != nil {
 		return err
 	}
 	out := parquet.NewGenericWriter[Row](w, parquet.CreatedBy("apportion", "", ""), parquet.Compression(&zstd.Codec{}), parquet.MaxRowsPerRowGroup(rowGroup),
-		parquet.KeyValueMetadata("invoice_id", of.ID.String()), parquet.KeyValueMetadata("tenant_id", of.Tenant.ID),
-		parquet.KeyValueMetadata("period", of.Issue.Period.String()), parquet.KeyValueMetadata("time_zone", of.Zone.Name()),
-		parquet.KeyValueMetadata("ledger", string(ledger)))
+		parquet.KeyValueMetadata("invoiceId", of.ID.String()), parquet.KeyValueMetadata("tenantId", of.Tenant.ID),
+		parquet.KeyValueMetadata("period", of.Issue.Period.String()), parquet.KeyValueMetadata("timeZone", of.Zone.Name()),
+		parquet.KeyValueMetadata("positions", string(positions)))
 	*count = 0
 	if err := read(func(row Row) error {
 		*count++

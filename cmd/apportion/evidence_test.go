@@ -70,7 +70,7 @@ func TestParquet(t *testing.T) {
 		t.Errorf("%d row groups, want 3", len(opened.RowGroups()))
 	}
 	for key, want := range map[string]string{"invoiceId": "INV-Sub1-202610", "tenantId": "acme", "period": "2026-10", "timeZone": "UTC",
-		"ledger": `[{"topic":"usage","partition":1,"lastOffset":7}]`} {
+		"positions": `[{"topic":"usage","partition":1,"lastOffset":7}]`} {
 		if value, _ := opened.Lookup(key); value != want {
 			t.Errorf("%s is %q, want %q", key, value, want)
 		}
