@@ -90,7 +90,7 @@ func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.
 			return w.state, err
 		}
 		var d registry.Decided
-		w.state, d = w.state.Take(int64(len(w.decided)), 0, record)
+		w.state, d = w.state.Take(registry.Record{Offset: int64(len(w.decided)), Payload: record})
 		w.states, w.decided = append(w.states, w.state), append(w.decided, d)
 	}
 	return w.state, w.table.Append(ctx, w.decided[at:])

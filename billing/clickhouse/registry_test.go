@@ -29,7 +29,7 @@ func TestRegistryLog(t *testing.T) {
 		`"tenantid":"acme","data":{"command":"change_telephony","telephony":"vpop","reason":"moved"}}`
 	for offset, payload := range []string{change, change, "\xff\x00 not JSON"} {
 		var d registry.Decided
-		state, d = state.Take(int64(offset), 1000+int64(offset), []byte(payload))
+		state, d = state.Take(registry.Record{Offset: int64(offset), ArrivedMS: 1000 + int64(offset), Payload: []byte(payload)})
 		decided = append(decided, d)
 	}
 	for _, batch := range [][]registry.Decided{decided[:1], decided, nil, decided[1:]} {

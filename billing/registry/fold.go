@@ -304,13 +304,13 @@ func (s State) Apply(offset int64, c Command) (State, Verdict) {
 	}
 	next.verdicts = s.verdicts.with(key, verdict)
 	if verdict.Accepted {
-		next.take(offset, c)
+		next.change(offset, c)
 	}
 	return next, verdict
 }
 
-// take changes what stands by an accepted command.
-func (s *State) take(offset int64, c Command) {
+// change changes what stands by an accepted command.
+func (s *State) change(offset int64, c Command) {
 	if c.Command == AcceptHole {
 		s.holes = append(slices.Clip(s.holes), AcceptedHole{c.Hole, c.Reason, offset})
 		return

@@ -1,27 +1,54 @@
 package registry
 
-import "sort"
+import (
+	"runtime"
+	"sort"
+	"sync"
+)
+
+// Record is a record of the command topic.
+type Record struct {
+	Offset    int64
+	ArrivedMS int64 // its Kafka timestamp, UTC epoch milliseconds
+	Payload   []byte
+}
 
 // Decided is a record of the command topic with what was decided on it.
 type Decided struct {
-	Offset    int64 // of this record; the verdict's is that of the command's first delivery
-	ArrivedMS int64 // its Kafka timestamp, UTC epoch milliseconds
-	Payload   []byte
-	Command   Command
-	Verdict   Verdict
+	Record
+	Command Command
+	Verdict Verdict // its offset is that of the command's first delivery
 	// Issued is the period that it issued, nil for none.
 	Issued *Issued
 }
 
 // Take returns the state after a record of the command topic, and what was decided on it.
-func (s State) Take(offset, arrivedMS int64, payload []byte) (State, Decided) {
-	d := Decided{Offset: offset, ArrivedMS: arrivedMS, Payload: payload, Command: DecodeCommand(payload)}
-	s, d.Verdict = s.Apply(offset, d.Command)
-	if d.Command.Command == ClaimIssue && d.Verdict.Accepted && d.Verdict.Offset == offset {
-		issues := s.Issues(d.Command.TenantID)
+func (s State) Take(r Record) (State, Decided) { return s.take(r, DecodeCommand(r.Payload)) }
+
+func (s State) take(r Record, c Command) (State, Decided) {
+	d := Decided{Record: r, Command: c}
+	s, d.Verdict = s.Apply(r.Offset, c)
+	if c.Command == ClaimIssue && d.Verdict.Accepted && d.Verdict.Offset == r.Offset {
+		issues := s.Issues(c.TenantID)
 		d.Issued = &issues[len(issues)-1]
 	}
 	return s, d
+}
+
+// decode decodes the commands of records on all processors: it takes longer than deciding on them.
+func decode(records []Record) []Command {
+	commands := make([]Command, len(records))
+	var group sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for first := range workers {
+		group.Go(func() {
+			for i := first; i < len(records); i += workers {
+				commands[i] = DecodeCommand(records[i].Payload)
+			}
+		})
+	}
+	group.Wait()
+	return commands
 }
 
 // History is the registry now and as it stood after each command, from one reading of the command topic. The zero
@@ -38,12 +65,14 @@ type step struct {
 	after             State
 }
 
-// Take adds the next record of the command topic, and returns what was decided on it.
-func (h *History) Take(offset, arrivedMS int64, payload []byte) Decided {
-	var d Decided
-	h.now, d = h.now.Take(offset, arrivedMS, payload)
-	h.steps = append(h.steps, step{offset, arrivedMS, d.Command, h.now})
-	return d
+// Take adds the next records of the command topic, and returns what was decided on them.
+func (h *History) Take(records ...Record) []Decided {
+	decided := make([]Decided, len(records))
+	for i, c := range decode(records) {
+		h.now, decided[i] = h.now.take(records[i], c)
+		h.steps = append(h.steps, step{records[i].Offset, records[i].ArrivedMS, c, h.now})
+	}
+	return decided
 }
 
 // Now returns the registry as it stands.

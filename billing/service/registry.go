@@ -87,19 +87,32 @@ func (r *Registry) catchUp(ctx context.Context) (registry.State, error) {
 			r.recorded, r.begun = last, true
 		}
 	}
+	var page []registry.Record
+	take := func() {
+		for _, d := range r.history.Take(page...) {
+			r.next = d.Offset + 1
+			if r.verdicts != nil && d.Offset > r.recorded {
+				r.unrecorded = append(r.unrecorded, d)
+			}
+		}
+		page = page[:0]
+	}
 	next, err := r.log.Read(ctx, r.next, func(offset, arrivedMS int64, value []byte) error {
-		d := r.history.Take(offset, arrivedMS, value)
-		if r.verdicts != nil && offset > r.recorded {
-			r.unrecorded = append(r.unrecorded, d)
+		if page = append(page, registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value}); len(page) == pageRecords {
+			take()
 		}
 		return nil
 	})
+	take()
 	if err != nil {
 		return registry.State{}, err
 	}
 	r.next = next
 	return r.history.Now(), nil
 }
+
+// pageRecords is how many commands are decoded at a time.
+const pageRecords = 1000
 
 // checkSame makes sure that the topic is the one that the verdicts were recorded from, by the last of them, and returns
 // its offset.
@@ -319,7 +332,7 @@ func (r *Registry) Rebuild(ctx context.Context) (commands int, err error) {
 	var all []registry.Decided
 	if _, err := r.log.Read(ctx, 0, func(offset, arrivedMS int64, value []byte) error {
 		var d registry.Decided
-		state, d = state.Take(offset, arrivedMS, value)
+		state, d = state.Take(registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value})
 		all = append(all, d)
 		return nil
 	}); err != nil {
@@ -374,7 +387,7 @@ func Follow(ctx context.Context, log CommandLog, verdicts Verdicts, each func(re
 	var decided []registry.Decided
 	take := func(offset, arrivedMS int64, value []byte) error {
 		var d registry.Decided
-		if state, d = state.Take(offset, arrivedMS, value); offset > last {
+		if state, d = state.Take(registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value}); offset > last {
 			decided = append(decided, d)
 		}
 		return nil

@@ -99,6 +99,16 @@ type jsonTokens struct {
 	data    []byte
 	counted int64 // how far the lines of data are counted
 	line    int
+	free    []Node // made many at a time: a large document has a million
+}
+
+func (t *jsonTokens) node() *Node {
+	if len(t.free) == 0 {
+		t.free = make([]Node, 64)
+	}
+	n := &t.free[0]
+	t.free = t.free[1:]
+	return n
 }
 
 func (t *jsonTokens) next() (jsontext.Token, error) {
@@ -128,7 +138,8 @@ func (t *jsonTokens) document() (*Node, error) {
 
 // value returns the value that begins with a token.
 func (t *jsonTokens) value(token jsontext.Token) (*Node, error) {
-	n := &Node{Kind: yaml.ScalarNode, Line: t.line}
+	n := t.node()
+	n.Kind, n.Line = yaml.ScalarNode, t.line
 	switch kind := token.Kind(); kind {
 	case '{', '[':
 		n.Kind = yaml.MappingNode
@@ -199,8 +210,8 @@ func (r *Reader) Members(path string, n *Node, each func(name string, key, value
 		return
 	}
 	lines := make(map[string]int, len(n.Content)/2)
-	for pair := range slices.Chunk(n.Content, 2) {
-		key, value := pair[0], pair[1]
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode {
 			r.Refuse(key, schemas.InvalidField, path, "", "a field's name is plain text, not %s", kindOf(key))
 			continue

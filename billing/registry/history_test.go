@@ -1,0 +1,90 @@
+package registry
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// TestHistory: the registry is known as it stood before every offset, and as it was known at every instant, also where
+// Kafka's timestamps do not rise with the offsets.
+func TestHistory(t *testing.T) {
+	var h History
+	hold := func(offset, arrivedMS int64, period string) Record {
+		payload := fmt.Sprintf(`{"specversion":"1.0","id":"c%d","source":"s","type":"registry.command","time":"2026-10-14T08:00:00Z",`+
+			`"tenantid":"acme","data":{"command":"hold_period","period":%q,"reason":"why"}}`, offset, period)
+		return Record{offset, arrivedMS, []byte(payload)}
+	}
+	tenant := Tenant{ID: "acme", Name: "A", TimeZone: "UTC", Telephony: "vpop", Subscriptions: []Subscription{sub("Sub1", "2024-01-01/2027-01-01")}}
+	put := Command{ID: "p", Source: "s", TenantID: "acme", Command: PutTenant, Base: NoBase, Tenant: &tenant}
+	// Offset 1 is a marker of Kafka's own.
+	h.Take(Record{0, 100, asJSON(t, put)}, hold(2, 300, "2026-01"))
+	decided := h.Take(hold(3, 200, "2026-02"), hold(4, 400, "2026-02"))
+	if len(decided) != 2 || !decided[0].Verdict.Accepted || decided[1].Verdict.Accepted || decided[1].Offset != 4 {
+		t.Errorf("decided %+v", decided)
+	}
+	holds := func(s State) (periods string) {
+		for _, hold := range s.Holds() {
+			periods += hold.Period.String() + " "
+		}
+		return fmt.Sprint(s.Tenant("acme") != nil, " ", periods)
+	}
+	for offset, want := range []string{"false ", "true ", "true ", "true 2026-01 ", "true 2026-01 2026-02 "} {
+		if got := holds(h.At(int64(offset))); got != want {
+			t.Errorf("at offset %d: %q, want %q", offset, got, want)
+		}
+	}
+	for instant, want := range map[int64]string{99: "false ", 100: "true ", 200: "true 2026-02 ", 299: "true 2026-02 ", 300: "true 2026-01 2026-02 "} {
+		if got := holds(h.KnownAt(instant)); got != want {
+			t.Errorf("known at %d: %q, want %q", instant, got, want)
+		}
+	}
+	if h.Len() != 4 || h.LastArrivedMS() != 400 || holds(h.Now()) != "true 2026-01 2026-02 " {
+		t.Errorf("%d commands, the last at %d: %q", h.Len(), h.LastArrivedMS(), holds(h.Now()))
+	}
+}
+
+// BenchmarkFold takes ten thousand tenants of ten subscriptions, with a million licences, and then one command more. It
+// says how much memory the history of it takes.
+func BenchmarkFold(b *testing.B) {
+	const tenants, users = 10_000, 100
+	records := make([]Record, tenants)
+	for i := range records {
+		tenant := Tenant{ID: fmt.Sprint("t", i), Name: "T", TimeZone: "UTC", Telephony: "vpop"}
+		for j := range 10 {
+			tenant.Subscriptions = append(tenant.Subscriptions, sub(fmt.Sprint("t", i, "-", j), "2024-01-01/2027-01-01"))
+		}
+		for j := range users {
+			tenant.Licences = append(tenant.Licences, licence(b, fmt.Sprint("agent-", j, " standard ", tenant.Subscriptions[j%10].ID, " 2024-01-01")))
+		}
+		records[i] = Record{int64(i), 0, asJSON(b, Command{ID: "c", Source: "s", TenantID: tenant.ID, Command: PutTenant, Base: NoBase, Tenant: &tenant})}
+	}
+	var h History
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			h = History{}
+			for page := range slices.Chunk(records, 1000) {
+				for _, d := range h.Take(page...) {
+					if !d.Verdict.Accepted {
+						b.Fatal(d.Verdict.Refusals)
+					}
+				}
+			}
+		}
+		runtime.GC()
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		b.ReportMetric(float64(memory.HeapAlloc)/(1<<20), "MiB")
+	})
+	b.Run("next", func(b *testing.B) {
+		changed := *h.Now().Tenant("t77")
+		changed.Name = "U"
+		value := asJSON(b, Command{ID: "d", Source: "s", TenantID: "t77", Command: PutTenant, Base: 77, Tenant: &changed})
+		for b.Loop() {
+			if _, d := h.Now().Take(Record{tenants, 0, value}); !d.Verdict.Accepted {
+				b.Fatal(d.Verdict.Refusals)
+			}
+		}
+	})
+}
