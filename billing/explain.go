@@ -17,7 +17,8 @@ import (
 // Deliveries is where explanations take deliveries from; aggregate/clickhouse has it.
 type Deliveries interface {
 	// Events hands over every event that is wanted with all its deliveries of the bound.
-	Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter, each func(event []aggregate.Delivery) error) error
+	Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter,
+		each func(event []aggregate.Delivery) error) error
 }
 
 // Explainer says how lines of one tenant's invoices came about, from the registry and the deliveries that they
@@ -79,7 +80,8 @@ func (x *Explainer) Explain(ctx context.Context, invoice Invoice, line Line) (*E
 	b := newBill(x.Tenant, zone, invoice.Period, TenantUsage{}, x.Rules)
 	s := x.Tenant.Subscription(invoice.Subscription)
 	if s == nil {
-		return nil, fmt.Errorf("the registry that the line is based on has no subscription %s; restore the command log", invoice.Subscription)
+		return nil, fmt.Errorf("the registry that the line is based on has no subscription %s; restore the command log",
+			invoice.Subscription)
 	}
 	switch line.Kind {
 	case Commitment:
@@ -120,13 +122,15 @@ func (e *Explanation) sum(days, ofDays int64) string {
 	} else if shown.Equal(l.Amount) {
 		return fmt.Sprintf("%s = %s %s", text, e.Invoice.Money(l.Amount), e.Invoice.Currency)
 	}
-	return fmt.Sprintf("%s = %s, rounded once, half to even, to %s %s", text, written, e.Invoice.Money(l.Amount), e.Invoice.Currency)
+	return fmt.Sprintf("%s = %s, rounded once, half to even, to %s %s", text, written,
+		e.Invoice.Money(l.Amount), e.Invoice.Currency)
 }
 
 // check notes where what was found does not add up to the line's quantity.
 func (e *Explanation) check(what string, found decimal.Decimal) {
 	if !found.Equal(e.Line.Quantity) {
-		e.Differences = append(e.Differences, fmt.Sprintf("the line has %s, and there are %s %s", e.Line.Quantity, found, what))
+		e.Differences = append(e.Differences,
+			fmt.Sprintf("the line has %s, and there are %s %s", e.Line.Quantity, found, what))
 	}
 }
 
@@ -136,7 +140,9 @@ func (x *Explainer) timelines(zone *civil.Zone) aggregate.Timelines {
 }
 
 // gather settles the events that are wanted, and keeps those that count on the meter and pass.
-func (x *Explainer) gather(ctx context.Context, zone *civil.Zone, meter string, wanted aggregate.EventFilter, keep func(*aggregate.Evidence) bool) ([]aggregate.Evidence, error) {
+func (x *Explainer) gather(
+	ctx context.Context, zone *civil.Zone, meter string, wanted aggregate.EventFilter, keep func(*aggregate.Evidence) bool,
+) ([]aggregate.Evidence, error) {
 	timelines := x.timelines(zone)
 	var kept []aggregate.Evidence
 	err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
@@ -180,9 +186,11 @@ func (x *Explainer) primary(date civil.Date, s *registry.Subscription, what stri
 			others = append(others, fmt.Sprintf("%s on %s", o.ID, o.FirstStart()))
 		}
 	}
-	return fmt.Sprintf("%s is %s: of those active then its first term began first, on %s (R4); that of %s", s.ID, what, s.FirstStart(), strings.Join(others, ", of "))
+	return fmt.Sprintf("%s is %s: of those active then its first term began first, on %s (R4); that of %s", s.ID, what,
+		s.FirstStart(), strings.Join(others, ", of "))
 }
 
 func earlier(a, b *aggregate.Evidence) bool {
-	return cmp.Or(cmp.Compare(a.Winner.OccurredMS(), b.Winner.OccurredMS()), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID)) < 0
+	return cmp.Or(cmp.Compare(a.Winner.OccurredMS(), b.Winner.OccurredMS()), cmp.Compare(a.Winner.Source, b.Winner.Source),
+		cmp.Compare(a.Winner.ID, b.Winner.ID)) < 0
 }

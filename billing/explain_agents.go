@@ -28,57 +28,29 @@ type DistinctAgents struct {
 	Sessions Evidence `json:"sessions"`
 }
 
-func (x *Explainer) distinctAgents(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
+func (x *Explainer) distinctAgents(
+	ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription,
+) error {
 	l := e.Line
 	from, to := zone.Start(b.period.First()), zone.Start(b.period.Next().First())
 	h := &DistinctAgents{EntitledOn: civil.NoDate, Closing: b.closed}
 	for _, date := range b.dates {
-		if entitled := x.Tenant.Entitlement(date, l.Meter, x.Rules.IVRPortFactor); h.EntitledOn == civil.NoDate || entitled > h.Entitled {
+		entitled := x.Tenant.Entitlement(date, l.Meter, x.Rules.IVRPortFactor)
+		if h.EntitledOn == civil.NoDate || entitled > h.Entitled {
 			h.Entitled, h.EntitledOn = entitled, date
 		}
 	}
-	// For most agents their earliest session does. Where it does not count, or goes elsewhere, all are looked at.
-	asked, met := map[string]bool{}, map[string]bool{}
 	class, _ := strings.CutPrefix(l.Meter, "agent_")
-	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class, OneEach: true}
-	found := map[string]aggregate.Evidence{}
-	timelines := x.timelines(zone)
-	take := func(event []aggregate.Delivery) error {
-		for _, d := range event {
-			if d.Type == schemas.AgentSession {
-				asked[d.Agent] = true
-			}
-		}
-		v := timelines.ResolveEvent(event, x.Rules.Rules, x.Now)
-		if at := v.Winner.OccurredMS(); !v.Counts() || v.To.Meter != l.Meter || at < from || at >= to || l.Kind == UsageKind && v.To.Subscription != s.ID {
-			return nil
-		}
-		met[v.Winner.Agent] = true
-		if other, ok := found[v.Winner.Agent]; !ok || earlier(&v, &other) {
-			found[v.Winner.Agent] = v
-		}
-		return nil
+	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class}
+	sessions, err := x.sessionOfEach(ctx, zone, wanted, func(v *aggregate.Evidence) bool {
+		at := v.Winner.OccurredMS()
+		return v.To.Meter == l.Meter && from <= at && at < to && (l.Kind == Overage || v.To.Subscription == s.ID)
+	})
+	if err != nil {
+		return err
 	}
-	if err := x.Deliveries.Events(ctx, x.Bound, wanted, take); err != nil {
-		return fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
-	}
-	wanted.OneEach = false
-	for agent := range asked {
-		if !met[agent] {
-			wanted.Agents = append(wanted.Agents, agent)
-		}
-	}
-	if len(wanted.Agents) > 0 {
-		slices.Sort(wanted.Agents)
-		if err := x.Deliveries.Events(ctx, x.Bound, wanted, take); err != nil {
-			return fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
-		}
-	}
-	for _, agent := range slices.Sorted(maps.Keys(found)) {
-		h.Sessions = append(h.Sessions, found[agent])
-	}
+	h.Sessions, h.Agents = sessions, len(sessions)
 	h.Members, _ = x.members(h.EntitledOn, l.Meter, nil)
-	h.Agents = len(h.Sessions)
 	e.DistinctAgents = h
 	n := int64(h.Agents)
 	if l.Kind == UsageKind {
@@ -89,4 +61,48 @@ func (x *Explainer) distinctAgents(ctx context.Context, e *Explanation, b *bill,
 	e.Payer = x.primary(b.closed, s, fmt.Sprintf("the closing primary, on %s (R16)", b.closed))
 	e.check("distinct agents beyond the greatest entitlement", decimal.NewFromInt(n-h.Entitled))
 	return nil
+}
+
+// sessionOfEach returns one session of each agent that has one which counts and is kept, the earliest found, in the
+// byte order of agents. For most agents their earliest session does; of the others all are read.
+func (x *Explainer) sessionOfEach(
+	ctx context.Context, zone *civil.Zone, wanted aggregate.EventFilter, keep func(*aggregate.Evidence) bool,
+) (Evidence, error) {
+	timelines := x.timelines(zone)
+	asked, found := map[string]bool{}, map[string]aggregate.Evidence{}
+	take := func(event []aggregate.Delivery) error {
+		for _, d := range event {
+			if d.Type == schemas.AgentSession {
+				asked[d.Agent] = true
+			}
+		}
+		v := timelines.ResolveEvent(event, x.Rules.Rules, x.Now)
+		if !v.Counts() || !keep(&v) {
+			return nil
+		}
+		if other, ok := found[v.Winner.Agent]; !ok || earlier(&v, &other) {
+			found[v.Winner.Agent] = v
+		}
+		return nil
+	}
+	wanted.OneEach = true
+	err := x.Deliveries.Events(ctx, x.Bound, wanted, take)
+	wanted.OneEach = false
+	for agent := range asked {
+		if _, ok := found[agent]; !ok {
+			wanted.Agents = append(wanted.Agents, agent)
+		}
+	}
+	if err == nil && len(wanted.Agents) > 0 {
+		slices.Sort(wanted.Agents)
+		err = x.Deliveries.Events(ctx, x.Bound, wanted, take)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
+	}
+	var sessions Evidence
+	for _, agent := range slices.Sorted(maps.Keys(found)) {
+		sessions = append(sessions, found[agent])
+	}
+	return sessions, nil
 }

@@ -28,7 +28,9 @@ type ConnectDay struct {
 	Units  decimal.Decimal `json:"units"`
 }
 
-func (x *Explainer) connect(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
+func (x *Explainer) connect(
+	ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription,
+) error {
 	l := e.Line
 	channel, _ := strings.CutPrefix(l.Meter, schemas.ConnectPrefix)
 	from, to := zone.Start(l.From), zone.Start(l.To)

@@ -46,9 +46,11 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 	e.Adjustment = c
 	e.check("between what was issued and what it adds up to now", c.Quantity.Difference())
 	if !c.Amount.Difference().Equal(e.Line.Amount) {
-		e.Differences = append(e.Differences, fmt.Sprintf("the line has the amount %s, and the difference is %s", e.Line.Amount, c.Amount.Difference()))
+		e.Differences = append(e.Differences,
+			fmt.Sprintf("the line has the amount %s, and the difference is %s", e.Line.Amount, c.Amount.Difference()))
 	}
-	e.Sum = fmt.Sprintf("%s − %s = %s %s", e.Invoice.Money(c.Amount.After), e.Invoice.Money(c.Amount.Before), e.Invoice.Money(e.Line.Amount), e.Invoice.Currency)
+	e.Sum = fmt.Sprintf("%s − %s = %s %s", e.Invoice.Money(c.Amount.After), e.Invoice.Money(c.Amount.Before),
+		e.Invoice.Money(e.Line.Amount), e.Invoice.Currency)
 	return nil
 }
 
@@ -94,7 +96,9 @@ func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line
 }
 
 // recomputePeriod adds what the corrected period is now.
-func (x *Explainer) recomputePeriod(ctx context.Context, c *Corrected, subscription, meter string, progress func(deliveries int64)) error {
+func (x *Explainer) recomputePeriod(
+	ctx context.Context, c *Corrected, subscription, meter string, progress func(deliveries int64),
+) error {
 	invoices, err := x.recompute(ctx, c.Period, c.Kind, meter, progress)
 	if err != nil {
 		return err

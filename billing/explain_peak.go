@@ -47,11 +47,15 @@ type Member struct {
 	Over int64 `json:"over"`
 }
 
-func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription) error {
+func (x *Explainer) instant(
+	ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription,
+) error {
 	l := e.Line
 	at := l.PeakMS
 	sessions, err := x.gather(ctx, zone, l.Meter,
-		aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at},
+		aggregate.EventFilter{
+			Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at,
+		},
 		func(v *aggregate.Evidence) bool {
 			return v.FromMS <= at && at < v.ToMS && (l.Kind == Overage || v.To.Subscription == s.ID)
 		})
@@ -59,7 +63,8 @@ func (x *Explainer) instant(ctx context.Context, e *Explanation, b *bill, zone *
 		return err
 	}
 	slices.SortFunc(sessions, func(a, b aggregate.Evidence) int {
-		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source), cmp.Compare(a.Winner.ID, b.Winner.ID))
+		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source),
+			cmp.Compare(a.Winner.ID, b.Winner.ID))
 	})
 	i := &Instant{AtMS: civil.Millis(at), Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
 	i.Members, i.Entitled = x.members(i.Date, l.Meter, sessions)
@@ -100,11 +105,14 @@ func distinct(sessions []aggregate.Evidence, subscription string) int64 {
 
 // members are the subscriptions that are active on a date, or that used something, and what the active ones are
 // entitled to together (R14).
-func (x *Explainer) members(date civil.Date, meter string, sessions []aggregate.Evidence) (members []Member, entitled int64) {
+func (x *Explainer) members(
+	date civil.Date, meter string, sessions []aggregate.Evidence,
+) (members []Member, entitled int64) {
 	members = []Member{}
 	for i := range x.Tenant.Subscriptions {
 		s := &x.Tenant.Subscriptions[i]
-		m := Member{Subscription: s.ID, Active: s.ActiveOn(date), FirstStart: s.FirstStart(), Version: civil.NoDate, Used: distinct(sessions, s.ID)}
+		m := Member{Subscription: s.ID, Active: s.ActiveOn(date), FirstStart: s.FirstStart(), Version: civil.NoDate,
+			Used: distinct(sessions, s.ID)}
 		if v := s.VersionOn(date); v != nil {
 			m.Version = v.From
 		}

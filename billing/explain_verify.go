@@ -13,10 +13,13 @@ import (
 // Verify works a line out again from the registry and the deliveries alone, and returns what differs. An overage is
 // thereby the greatest of the whole period, not only what the sessions at its peak instant add up to. Progress is
 // called with how many deliveries have been read.
-func (x *Explainer) Verify(ctx context.Context, invoice Invoice, line Line, progress func(deliveries int64)) (differences []string, err error) {
+func (x *Explainer) Verify(
+	ctx context.Context, invoice Invoice, line Line, progress func(deliveries int64),
+) (differences []string, err error) {
 	compare := func(what, has, want string) {
 		if has != want {
-			differences = append(differences, fmt.Sprintf("the line has the %s %s, and it is computed as %s", what, cmp.Or(has, "none"), cmp.Or(want, "none")))
+			differences = append(differences,
+				fmt.Sprintf("the line has the %s %s, and it is computed as %s", what, cmp.Or(has, "none"), cmp.Or(want, "none")))
 		}
 	}
 	if line.Kind == Adjustment {
@@ -58,15 +61,19 @@ func (x *Explainer) Verify(ctx context.Context, invoice Invoice, line Line, prog
 
 // recompute bills a period again from its deliveries, by the rules in plain Go: all the lines that rest on the same
 // type of events as one kind and meter do, and the commitments.
-func (x *Explainer) recompute(ctx context.Context, period civil.Month, kind Kind, meter string, progress func(deliveries int64)) ([]Invoice, error) {
+func (x *Explainer) recompute(
+	ctx context.Context, period civil.Month, kind Kind, meter string, progress func(deliveries int64),
+) ([]Invoice, error) {
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
 	}
 	days := aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First())
-	measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: x.timelines(zone), Rules: x.Rules.Rules, NowMS: x.Now})
+	measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: x.timelines(zone),
+		Rules: x.Rules.Rules, NowMS: x.Now})
 	if kind != Commitment {
-		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(), ToMS: days[len(days)-1].ToMS}
+		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(),
+			ToMS: days[len(days)-1].ToMS}
 		var read int64
 		err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
 			for _, c := range aggregate.ResolveRevisions(aggregate.Events(event)) {

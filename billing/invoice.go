@@ -166,8 +166,8 @@ func (l Line) CorrectedInvoice() string {
 	return invoice
 }
 
-// compareLines is the order of R18: kind, then meter in byte order, and of adjustments then the period and the kind that
-// they correct (R21); lines of the versions of one meter keep the order in which they were made.
+// compareLines is the order of R18: kind, then meter in byte order, and of adjustments then the period and the kind
+// that they correct (R21); lines of the versions of one meter keep the order in which they were made.
 func compareLines(a, b Line) int {
 	byKind := cmp.Or(cmp.Compare(a.Kind.order(), b.Kind.order()), cmp.Compare(a.Meter, b.Meter))
 	if a.Kind != Adjustment {

@@ -157,7 +157,9 @@ func IsMeter(name string) bool {
 }
 
 // meters reads an object of one value a meter into dst; a name that is no meter here is refused with the code.
-func meters[V any](r reader, dst *map[string]V, valid func(string) bool, code schemas.Code, want string, read func(*V) strict.Field) strict.Field {
+func meters[V any](
+	r reader, dst *map[string]V, valid func(string) bool, code schemas.Code, want string, read func(*V) strict.Field,
+) strict.Field {
 	return func(path string, n *strict.Node) {
 		values := make(map[string]V)
 		r.Members(path, n, func(name string, key, value *strict.Node) {
@@ -250,7 +252,8 @@ func (r reader) billTo(path string, n *strict.Node, b *BillTo) {
 		"name": r.Text(&b.Name), "vatId": r.Text(&b.VATID), "registrationId": r.Text(&b.RegistrationID), "reference": r.Text(&b.Reference),
 		"address": func(path string, n *strict.Node) {
 			a := &b.Address
-			r.Object(path, n, strict.Fields{"street": r.Text(&a.Street), "city": r.Text(&a.City), "postcode": r.Text(&a.Postcode), "country": r.Text(&a.Country)})
+			r.Object(path, n, strict.Fields{"street": r.Text(&a.Street), "city": r.Text(&a.City),
+				"postcode": r.Text(&a.Postcode), "country": r.Text(&a.Country)})
 		},
 		"endpoint": func(path string, n *strict.Node) {
 			b.Endpoint = new(Endpoint)
@@ -275,6 +278,7 @@ func (r reader) billTo(path string, n *strict.Node, b *BillTo) {
 
 func (r reader) tax(path string, n *strict.Node) Tax {
 	t := Tax{From: civil.NoDate}
-	r.Object(path, n, strict.Fields{"from": r.date(&t.From), "category": r.Text(&t.Category), "rate": r.decimal(&t.Rate), "reason": r.Text(&t.Reason)})
+	r.Object(path, n, strict.Fields{"from": r.date(&t.From), "category": r.Text(&t.Category), "rate": r.decimal(&t.Rate),
+		"reason": r.Text(&t.Reason)})
 	return t
 }

@@ -75,8 +75,8 @@ func Read(data []byte) (*Reader, *Node) {
 	return r, documents[0].Content[0]
 }
 
-// ReadJSON returns a reader and the root of a JSON document; the root is nil with a problem when it is none. It comes in
-// the nodes of YAML, so that one walk serves both. YAML itself is not used for JSON, because it does not read the
+// ReadJSON returns a reader and the root of a JSON document; the root is nil with a problem when it is none. It comes
+// in the nodes of YAML, so that one walk serves both. YAML itself is not used for JSON, because it does not read the
 // escapes of characters beyond the basic plane.
 func ReadJSON(data []byte) (*Reader, *Node) {
 	r := &Reader{json: true}
@@ -218,7 +218,8 @@ func (r *Reader) Members(path string, n *Node, each func(name string, key, value
 		}
 		name := key.Value
 		if line, seen := lines[name]; seen {
-			r.Refuse(key, schemas.InvalidField, Join(path, name), "", "repeated: it already stands on line %d; keep one of them", line)
+			r.Refuse(key, schemas.InvalidField, Join(path, name), "",
+				"repeated: it already stands on line %d; keep one of them", line)
 			continue
 		}
 		lines[name] = key.Line

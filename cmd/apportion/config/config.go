@@ -1,6 +1,6 @@
-// Package config is what can be configured: its types and defaults, what values may be, and loading it. It takes a file,
-// environment variables and flags, each over those before, and gives the program a Config with the source of every
-// value; a name or a value that it does not know ends the program, since a typo must not bill.
+// Package config is what can be configured: its types and defaults, what values may be, and loading it. It takes a
+// file, environment variables and flags, each over those before, and gives the program a Config with the source of
+// every value; a name or a value that it does not know ends the program, since a typo must not bill.
 package config
 
 import (

@@ -239,7 +239,8 @@ func (l *loader) readFile(file string) error {
 // section takes over the keys that the file has below one; an empty section or value leaves what was there.
 func (l *loader) section(r *strict.Reader, file, key string, node *strict.Node) {
 	if !r.IsObject(node) {
-		r.Refuse(node, schemas.InvalidField, "", "", "%s must be a section, with keys of its own", cmp.Or(key, "the configuration"))
+		r.Refuse(node, schemas.InvalidField, "", "", "%s must be a section, with keys of its own",
+			cmp.Or(key, "the configuration"))
 		return
 	}
 	r.Members(key, node, func(name string, at, value *strict.Node) {
