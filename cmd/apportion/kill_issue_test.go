@@ -61,7 +61,7 @@ func (s *scenario) registry() registry.State {
 	s.t.Helper()
 	client := kafka.NewClient(kafka.Brokers{Addrs: []string{s.kafka}}, nil)
 	defer client.Close()
-	log := commandLog{client, s.prefix + schemas.TopicRegistry}
+	log := client.NewLog(s.prefix + schemas.TopicRegistry)
 	state, err := service.NewRegistry(log, nil, time.Now).CatchUp(s.t.Context())
 	if err != nil {
 		s.t.Fatal(err)

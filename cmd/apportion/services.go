@@ -49,7 +49,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &services{conn: conn, kafka: client, log: commandLog{client, a.topic(schemas.TopicRegistry)}, verdicts: a.verdicts(conn)}
+	s := &services{conn: conn, kafka: client, log: client.NewLog(a.topic(schemas.TopicRegistry)), verdicts: a.verdicts(conn)}
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
 	s.registry.Failpoint = a.issueAt
 	s.invoices = service.NewInvoices(service.InvoiceDeps{
@@ -95,7 +95,7 @@ func (a *app) readRegistry() (*service.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return service.NewRegistry(commandLog{client, a.topic(schemas.TopicRegistry)}, nil, a.now), nil
+	return service.NewRegistry(client.NewLog(a.topic(schemas.TopicRegistry)), nil, a.now), nil
 }
 
 // loadRegistry returns the registry as it stands.
@@ -105,28 +105,6 @@ func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
 		return registry.State{}, err
 	}
 	return r.CatchUp(ctx)
-}
-
-// commandLog is the [service.CommandLog] on Kafka.
-type commandLog struct {
-	kafka *kafka.Client
-	topic string
-}
-
-func (l commandLog) Read(ctx context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
-	return l.kafka.ReadLog(ctx, l.topic, from, visit)
-}
-
-func (l commandLog) Tail(ctx context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
-	return l.kafka.TailLog(ctx, l.topic, from, visit)
-}
-
-func (l commandLog) Append(ctx context.Context, records ...kafka.LogRecord) (int64, error) {
-	return l.kafka.AppendLog(ctx, l.topic, records...)
-}
-
-func (l commandLog) Same(ctx context.Context, offset int64, value []byte) error {
-	return l.kafka.SameLog(ctx, l.topic, offset, value)
 }
 
 // ledger is the [service.Ledger] of the usage topics with a prefix.

@@ -11,21 +11,29 @@ import (
 	"apportion/schemas/retry"
 )
 
-// ErrStop, returned by the callback of ReadLog or TailLog, ends the reading
+// Log is a log of records in one order, that of the only partition of a topic. The registry's commands are one.
+type Log struct {
+	client    *Client
+	partition TopicPartition
+}
+
+// NewLog returns the log that a topic is.
+func (c *Client) NewLog(topic string) *Log { return &Log{c, TopicPartition{topic, 0}} }
+
+// ErrStop, returned by the callback of Read or Tail, ends the reading
 // before the record that it was called for, without an error.
 var ErrStop = errors.New("stop reading")
 
-// ReadLog reads a log, which is the only partition of the topic, from an offset to the end that it has when the call
-// begins. It hands each value, null as nil, to the callback, with its offset and Kafka timestamp in UTC epoch
-// milliseconds, and returns the offset to go on from. While Kafka is away it waits. An error of the callback ends it,
-// and is returned.
-func (c *Client) ReadLog(ctx context.Context, topic string, from int64, visit LogVisitor) (next int64, err error) {
-	return c.readLog(ctx, topic, from, false, visit)
+// Read reads the log from an offset to the end that it has when the call begins. It hands each value, null as nil, to
+// the callback, with its offset and Kafka timestamp in UTC epoch milliseconds, and returns the offset to go on from.
+// While Kafka is away it waits. An error of the callback ends it, and is returned.
+func (l *Log) Read(ctx context.Context, from int64, visit LogVisitor) (next int64, err error) {
+	return l.read(ctx, from, false, visit)
 }
 
-// TailLog is ReadLog that goes on, waiting for more, until ctx is done, which is no error, or the callback ends it.
-func (c *Client) TailLog(ctx context.Context, topic string, from int64, visit LogVisitor) (next int64, err error) {
-	return c.readLog(ctx, topic, from, true, visit)
+// Tail is Read that goes on, waiting for more, until ctx is done, which is no error, or the callback ends it.
+func (l *Log) Tail(ctx context.Context, from int64, visit LogVisitor) (next int64, err error) {
+	return l.read(ctx, from, true, visit)
 }
 
 // LogVisitor is called with each record of a log.
@@ -34,28 +42,26 @@ type LogVisitor func(offset, arrivedMS int64, value []byte) error
 // logFetchBytes is how much of a log to fetch at a time.
 const logFetchBytes = 1 << 20
 
-func (c *Client) readLog(ctx context.Context, topic string, from int64, tail bool, visit LogVisitor) (
-	next int64, err error) {
-	p := TopicPartition{topic, 0}
+func (l *Log) read(ctx context.Context, from int64, tail bool, visit LogVisitor) (next int64, err error) {
 	next = from
 	var b Bounds
 	var last readRecord // that was handed on
 	var disturbed bool  // Kafka refused something: it may be another topic now
-	err = c.Do(ctx, func(ctx context.Context) (err error) {
-		b, err = c.logBounds(ctx, p, from)
+	err = l.client.Do(ctx, func(ctx context.Context) (err error) {
+		b, err = l.bounds(ctx, from)
 		return err
 	})
 	for err == nil && (tail || next < b.End) {
-		err = c.Do(ctx, func(ctx context.Context) error {
+		err = l.client.Do(ctx, func(ctx context.Context) error {
 			if disturbed && next > from {
-				if err := c.sameLog(ctx, p, last); err != nil {
+				if err := l.same(ctx, last); err != nil {
 					return err
 				}
 			}
 			whole := false
-			after, err := c.Visit(ctx, p, next, logFetchBytes, MaxWait, func(r *Record) error {
+			after, err := l.client.Visit(ctx, l.partition, next, logFetchBytes, MaxWait, func(r *Record) error {
 				if !whole { // the topic may have gained partitions meanwhile
-					if err := c.checkLog(ctx, topic); err != nil {
+					if err := l.check(ctx); err != nil {
 						return err
 					}
 					whole = true
@@ -75,7 +81,7 @@ func (c *Client) readLog(ctx context.Context, topic string, from int64, tail boo
 				next = after
 			}
 			if errors.Is(err, kafkago.OffsetOutOfRange) {
-				_, err = c.logBounds(ctx, p, next)
+				_, err = l.bounds(ctx, next)
 			}
 			return err
 		})
@@ -86,24 +92,25 @@ func (c *Client) readLog(ctx context.Context, topic string, from int64, tail boo
 	return next, err
 }
 
-// logBounds returns the bounds of a log and makes sure that the offset is one
+// bounds returns the bounds of the log and makes sure that the offset is one
 // to read from. A log is a fold's only source: with a part of it missing there
 // is no going on.
-func (c *Client) logBounds(ctx context.Context, p TopicPartition, from int64) (Bounds, error) {
-	if err := c.checkLog(ctx, p.Topic); err != nil {
+func (l *Log) bounds(ctx context.Context, from int64) (Bounds, error) {
+	if err := l.check(ctx); err != nil {
 		return Bounds{}, err
 	}
-	all, err := c.Bounds(ctx, p)
+	all, err := l.client.Bounds(ctx, l.partition)
 	if err != nil {
 		return Bounds{}, err
 	}
-	b := all[p]
+	b := all[l.partition]
 	switch {
 	case from < b.First:
 		err = BrokenLogError{fmt.Sprintf("%s no longer has its records %d to %d: it must keep all (retention.ms=-1); %s",
-			p, from, b.First-1, refill)}
+			l.partition, from, b.First-1, refill)}
 	case from > b.End:
-		err = OtherLogError{p.Topic, fmt.Sprintf("it was read up to offset %d, and has %d records now", from-1, b.End)}
+		err = OtherLogError{l.partition.Topic,
+			fmt.Sprintf("it was read up to offset %d, and has %d records now", from-1, b.End)}
 	default:
 		return b, nil
 	}
@@ -130,26 +137,26 @@ func (e OtherLogError) Error() string {
 		"to this database; or, if the topic was lost, restore the registry from registry_log", e.topic, e.what)
 }
 
-// SameLog returns an [OtherLogError] unless a log has, at an offset, the value that was read from it before. While
+// Same returns an [OtherLogError] unless the log has, at an offset, the value that was read from it before. While
 // Kafka is away it waits.
-func (c *Client) SameLog(ctx context.Context, topic string, offset int64, value []byte) error {
-	return c.Do(ctx, func(ctx context.Context) error {
-		if err := c.checkLog(ctx, topic); err != nil {
+func (l *Log) Same(ctx context.Context, offset int64, value []byte) error {
+	return l.client.Do(ctx, func(ctx context.Context) error {
+		if err := l.check(ctx); err != nil {
 			return err
 		}
-		return c.sameLog(ctx, TopicPartition{topic, 0}, readRecord{offset, value})
+		return l.same(ctx, readRecord{offset, value})
 	})
 }
 
-func (c *Client) sameLog(ctx context.Context, p TopicPartition, had readRecord) error {
+func (l *Log) same(ctx context.Context, had readRecord) error {
 	other := func(format string, args ...any) error {
-		return retry.Permanent(OtherLogError{p.Topic, fmt.Sprintf(format, args...)})
+		return retry.Permanent(OtherLogError{l.partition.Topic, fmt.Sprintf(format, args...)})
 	}
-	all, err := c.Bounds(ctx, p)
+	all, err := l.client.Bounds(ctx, l.partition)
 	if err != nil {
 		return err
 	}
-	switch b := all[p]; {
+	switch b := all[l.partition]; {
 	case had.offset >= b.End:
 		return other("it was read up to offset %d, and has %d records now", had.offset, b.End)
 	case had.offset < b.First:
@@ -157,7 +164,7 @@ func (c *Client) sameLog(ctx context.Context, p TopicPartition, had readRecord) 
 	}
 	found := errors.New("found")
 	same := false
-	_, err = c.Visit(ctx, p, had.offset, 1, 0, func(r *Record) error {
+	_, err = l.client.Visit(ctx, l.partition, had.offset, 1, 0, func(r *Record) error {
 		same = r.Offset == had.offset && bytes.Equal(r.Value, had.value)
 		return found
 	})
@@ -170,9 +177,10 @@ func (c *Client) sameLog(ctx context.Context, p TopicPartition, had readRecord) 
 	return nil
 }
 
-// checkLog makes sure that a log is the whole of its topic.
-func (c *Client) checkLog(ctx context.Context, topic string) error {
-	partitions, err := c.Partitions(ctx, topic)
+// check makes sure that the log is the whole of its topic.
+func (l *Log) check(ctx context.Context) error {
+	topic := l.partition.Topic
+	partitions, err := l.client.Partitions(ctx, topic)
 	if err == nil && len(partitions) > 1 {
 		err = retry.Permanent(BrokenLogError{
 			fmt.Sprintf("%s has %d partitions, and must have 1: %s", topic, len(partitions), onePartition)})
@@ -186,19 +194,14 @@ type LogRecord struct {
 	Value []byte
 }
 
-// AppendLog writes records to the end of a log, which is the only
-// partition of the topic, in order, and returns the offset of the last of them. While Kafka is
-// away it waits. When it fails, the first of them may have been written; and when
-// an answer of Kafka is lost some may be written a second time: a reader must
-// recognise what it has had.
-func (c *Client) AppendLog(ctx context.Context, topic string, records ...LogRecord) (last int64, err error) {
+// Append writes records to the end of the log, in order, and returns the offset of the last of them. While Kafka is
+// away it waits. When it fails, the first of them may have been written; and when an answer of Kafka is lost some may
+// be written a second time: a reader must recognise what it has had.
+func (l *Log) Append(ctx context.Context, records ...LogRecord) (last int64, err error) {
 	if len(records) == 0 {
 		return 0, errors.New("there is nothing to append")
 	}
-	err = c.Do(ctx, func(ctx context.Context) error {
-		return c.checkLog(ctx, topic)
-	})
-	if err != nil {
+	if err := l.client.Do(ctx, l.check); err != nil {
 		return 0, err
 	}
 	messages := make([]Message, len(records))
@@ -206,10 +209,10 @@ func (c *Client) AppendLog(ctx context.Context, topic string, records ...LogReco
 		messages[i] = Message{Key: []byte(r.Key), Value: r.Value}
 	}
 	for request := range requests(messages) {
-		first, err := c.Produce(ctx, TopicPartition{topic, 0}, request)
+		first, err := l.client.Produce(ctx, l.partition, request)
 		if errors.Is(err, kafkago.MessageSizeTooLarge) {
 			return 0, fmt.Errorf("a record of %d bytes is too large for %s; raise its max.message.bytes: %w",
-				len(request[0].Value), topic, err)
+				len(request[0].Value), l.partition.Topic, err)
 		}
 		if err != nil {
 			return 0, err

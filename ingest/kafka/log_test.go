@@ -23,7 +23,7 @@ func TestLog(t *testing.T) { kafkatest.Each(t, testLog) }
 
 func testLog(t *testing.T, broker string) {
 	e := kafkatest.New(t, broker, 4)
-	topic := e.Prefix + schemas.TopicRegistry
+	log := e.Client.NewLog(e.Prefix + schemas.TopicRegistry)
 	var got []string
 	collect := func(offset, arrivedMS int64, value []byte) error {
 		if age := time.Since(time.UnixMilli(arrivedMS)); age < -time.Second || age > time.Hour {
@@ -33,45 +33,45 @@ func testLog(t *testing.T, broker string) {
 		return nil
 	}
 
-	next, err := e.Client.ReadLog(t.Context(), topic, 0, collect)
+	next, err := log.Read(t.Context(), 0, collect)
 	if err != nil || next != 0 || got != nil {
 		t.Fatalf("an empty log gives %d, %q, %v", next, got, err)
 	}
-	last, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "acme", Value: []byte("a")}, kafka.LogRecord{Key: "beta", Value: []byte("b")}, kafka.LogRecord{Key: "acme", Value: []byte("c")})
+	last, err := log.Append(t.Context(), kafka.LogRecord{Key: "acme", Value: []byte("a")}, kafka.LogRecord{Key: "beta", Value: []byte("b")}, kafka.LogRecord{Key: "acme", Value: []byte("c")})
 	if err != nil || last != 2 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
 	big := strings.Repeat("x", 12<<20)
-	if last, err = e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "bolt", Value: []byte(big)}); err != nil || last != 3 {
+	if last, err = log.Append(t.Context(), kafka.LogRecord{Key: "bolt", Value: []byte(big)}); err != nil || last != 3 {
 		t.Fatalf("appended up to %d, %v", last, err)
 	}
-	next, err = e.Client.ReadLog(t.Context(), topic, 1, collect)
+	next, err = log.Read(t.Context(), 1, collect)
 	if err != nil || next != 4 || !slices.Equal(got, []string{"1=b", "2=c", "3=" + big}) {
 		t.Fatalf("read up to %d, %d records, %v", next, len(got), err)
 	}
 
-	if _, err = e.Client.ReadLog(t.Context(), topic, 9, collect); err == nil || !errors.As(err, new(kafka.OtherLogError)) {
+	if _, err = log.Read(t.Context(), 9, collect); err == nil || !errors.As(err, new(kafka.OtherLogError)) {
 		t.Errorf("read from after the end: %v", err)
 	}
 	noise := make([]byte, kafka.MaxMessageBytes)
 	rand.NewChaCha8([32]byte{}).Read(noise)
-	if _, err = e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: append(noise, noise...)}); err == nil || !strings.Contains(err.Error(), "too large") {
+	if _, err = log.Append(t.Context(), kafka.LogRecord{Key: "k", Value: append(noise, noise...)}); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("appended too much: %v", err)
 	}
 	for _, err := range []error{
-		second(e.Client.ReadLog(t.Context(), e.Prefix+schemas.TopicAgent, 0, collect)),
-		second(e.Client.TailLog(t.Context(), e.Prefix+schemas.TopicAgent, 0, collect)),
-		second(e.Client.AppendLog(t.Context(), e.Prefix+schemas.TopicAgent, kafka.LogRecord{Key: "k", Value: []byte("v")})),
+		second(e.Client.NewLog(e.Prefix+schemas.TopicAgent).Read(t.Context(), 0, collect)),
+		second(e.Client.NewLog(e.Prefix+schemas.TopicAgent).Tail(t.Context(), 0, collect)),
+		second(e.Client.NewLog(e.Prefix+schemas.TopicAgent).Append(t.Context(), kafka.LogRecord{Key: "k", Value: []byte("v")})),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "has 4 partitions, and must have 1") {
 			t.Errorf("a log of several partitions: %v", err)
 		}
 	}
-	if _, err = e.Client.ReadLog(t.Context(), "absent", 0, collect); err == nil || !strings.Contains(err.Error(), "has no topic absent") {
+	if _, err = e.Client.NewLog("absent").Read(t.Context(), 0, collect); err == nil || !strings.Contains(err.Error(), "has no topic absent") {
 		t.Errorf("read what is not there: %v", err)
 	}
 	broken := errors.New("broken")
-	next, err = e.Client.ReadLog(t.Context(), topic, 0, func(offset, _ int64, _ []byte) error {
+	next, err = log.Read(t.Context(), 0, func(offset, _ int64, _ []byte) error {
 		if offset == 2 {
 			return broken
 		}
@@ -88,7 +88,7 @@ func TestTailLog(t *testing.T) { kafkatest.Each(t, testTailLog) }
 
 func testTailLog(t *testing.T, broker string) {
 	e := kafkatest.New(t, broker, 1)
-	topic := e.Prefix + schemas.TopicRegistry
+	log := e.Client.NewLog(e.Prefix + schemas.TopicRegistry)
 	seen := make(chan string)
 	type end struct {
 		next int64
@@ -96,7 +96,7 @@ func testTailLog(t *testing.T, broker string) {
 	}
 	ended := make(chan end)
 	tail := func(ctx context.Context, from int64) {
-		next, err := e.Client.TailLog(ctx, topic, from, func(_, _ int64, value []byte) error {
+		next, err := log.Tail(ctx, from, func(_, _ int64, value []byte) error {
 			if string(value) == "stop" {
 				return kafka.ErrStop
 			}
@@ -106,7 +106,7 @@ func testTailLog(t *testing.T, broker string) {
 		ended <- end{next, err}
 	}
 	add := func(value string) {
-		if _, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
+		if _, err := log.Append(t.Context(), kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -154,17 +154,17 @@ func TestSameLog(t *testing.T) { kafkatest.Each(t, testSameLog) }
 
 func testSameLog(t *testing.T, broker string) {
 	e := kafkatest.New(t, broker, 1)
-	topic := e.Prefix + schemas.TopicRegistry
+	log := e.Client.NewLog(e.Prefix + schemas.TopicRegistry)
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := e.Client.AppendLog(t.Context(), topic, kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
+			if _, err := log.Append(t.Context(), kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	same := func(want string) {
 		t.Helper()
-		err := e.Client.SameLog(t.Context(), topic, 1, []byte("b"))
+		err := log.Same(t.Context(), 1, []byte("b"))
 		if want == "" && err != nil || want != "" && (!errors.As(err, new(kafka.OtherLogError)) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("want %q, and got %v", want, err)
 		}
@@ -187,10 +187,10 @@ func TestTailLogRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	client := kafkatest.Connect(t, kafka.Brokers{Addrs: cluster.ListenAddrs()})
+	log := kafkatest.Connect(t, kafka.Brokers{Addrs: cluster.ListenAddrs()}).NewLog("log")
 	add := func(values ...string) {
 		for _, value := range values {
-			if _, err := client.AppendLog(t.Context(), "log", kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
+			if _, err := log.Append(t.Context(), kafka.LogRecord{Key: "k", Value: []byte(value)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -198,7 +198,7 @@ func TestTailLogRecreated(t *testing.T) {
 	add("a", "b")
 	seen, ended := make(chan string, 10), make(chan error)
 	go func() {
-		_, err := client.TailLog(t.Context(), "log", 0, func(_, _ int64, value []byte) error {
+		_, err := log.Tail(t.Context(), 0, func(_, _ int64, value []byte) error {
 			seen <- string(value)
 			return nil
 		})
