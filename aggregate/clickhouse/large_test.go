@@ -20,9 +20,7 @@ import (
 // TestLargeDay: a date of one tenant, which no query can be cut below, is worked out, proved and previewed in bounded memory.
 // APPORTION_LARGE_DAY=20000000 APPORTION_LARGE_MEMORY=4294967296 is a day of twenty million deliveries on a small server.
 func TestLargeDay(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a while")
-	}
+	servicetest.Heavy(t, "it aggregates a day of many deliveries")
 	setting := func(name string, otherwise int) int {
 		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 			return n

@@ -19,6 +19,8 @@ import (
 // TestCluster runs a made month through the program over a cluster of two shards: it gives the lines that were worked
 // out apart from this code, as one server does.
 func TestCluster(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month over two servers")
+	t.Parallel()
 	addr, database := servicetest.Cluster(t)
 	kafka := servicetest.Kafka(t)
 	month := filepath.Join("testdata", "cases", "revisions")

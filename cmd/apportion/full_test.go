@@ -63,6 +63,8 @@ func (s *scenario) fails(args ...string) (said string) {
 // TestFullDisk: while Kafka, ClickHouse or the files have no room, commands wait or say so; once there is, they go on as if
 // nothing had been, and nothing that was acknowledged is lost.
 func TestFullDisk(t *testing.T) {
+	servicetest.Heavy(t, "it fills the disks of servers of its own")
+	t.Parallel()
 	dir := smallDisk(t, "600m")
 	s := startServersIn(t, dir).scenario(t)
 	document := filepath.Join(t.TempDir(), "registry.yaml")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
 )
 
@@ -74,7 +75,9 @@ var changedFields = [][2]string{
 // TestIssuedFilesStay: the files of what is issued, corrections included, are the same bytes whatever is configured or
 // registered later (R20).
 func TestIssuedFilesStay(t *testing.T) {
-	s := startServers(t).scenario(t)
+	servicetest.Heavy(t, "it writes files some hundred times")
+	t.Parallel()
+	s := sharedServers(t).scenario(t)
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)

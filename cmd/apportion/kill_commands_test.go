@@ -32,7 +32,7 @@ func endings(t *testing.T, do func(t *testing.T, e ending) (ended bool)) {
 		for _, answered := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, answered %v", signal, answered), func(t *testing.T) {
 				n := 0
-				for nth := int64(1); do(t, ending{nth, answered, signal}); nth += 1 + nth/6 {
+				for nth := int64(1); do(t, ending{nth, answered, signal}); nth += 1 + nth/int64(servicetest.Draws(3, 6)) {
 					n++
 				}
 				if n < 5 && !answered {
@@ -60,7 +60,7 @@ func (s *scenario) runsUntil(t *testing.T, e ending, args ...string) (ended bool
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", s.clickHouse.Addr)
+			server, err := net.Dial("tcp", s.clickHouse)
 			if err != nil {
 				client.Close()
 				continue
@@ -130,10 +130,9 @@ func pass(from, to net.Conn, before func() bool) {
 // TestCommandsKilled ends commands by SIGKILL and by SIGTERM wherever they write to ClickHouse: the same command again ends
 // as it would have.
 func TestCommandsKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a while")
-	}
-	servers := startServers(t)
+	servicetest.Heavy(t, "it kills programs for a while")
+	t.Parallel()
+	servers := sharedServers(t)
 	t.Run("aggregate", func(t *testing.T) {
 		endings(t, func() func(t *testing.T, e ending) bool {
 			s := servers.scenario(t)

@@ -100,11 +100,21 @@ type servers struct {
 	dir        string
 	broker     *servicetest.Process
 	kafka      string // address of the broker
-	clickHouse *embedded.ClickHouse
+	clickHouse string // and of ClickHouse
+	own        *embedded.ClickHouse
 
 	mu        sync.Mutex
 	scenarios int
 	killed    map[string]int // how often, by what and where
+}
+
+// names is how many scenarios there are on any servers.
+var names atomic.Int64
+
+// sharedServers are those of the test binary, for tests that kill neither.
+func sharedServers(t *testing.T) *servers {
+	t.Helper()
+	return &servers{t: t, kafka: servicetest.Kafka(t), clickHouse: servicetest.ClickHouse(t), killed: make(map[string]int)}
 }
 
 // count counts a process that was killed.
@@ -123,17 +133,18 @@ func startServersIn(t *testing.T, dir string) *servers {
 	t.Helper()
 	s := &servers{t: t, dir: dir, killed: make(map[string]int)}
 	var err error
-	if s.clickHouse, err = embedded.StartClickHouse(t.Context(), embedded.Options{Data: s.dir, Progress: os.Stderr}); err != nil {
+	if s.own, err = embedded.StartClickHouse(t.Context(), embedded.Options{Data: s.dir, Progress: os.Stderr}); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
 	}
 	t.Cleanup(func() {
-		if err := s.clickHouse.Stop(); err != nil {
+		if err := s.own.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
+	s.clickHouse = s.own.Addr
 	s.startBroker("0")
 	return s
 }
@@ -157,7 +168,7 @@ func (s *servers) killBroker() {
 // killClickHouse kills ClickHouse, which is started again by itself.
 func (s *servers) killClickHouse() {
 	s.t.Helper()
-	if err := syscall.Kill(s.clickHouse.PID(), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(s.own.PID(), syscall.SIGKILL); err != nil {
 		s.t.Fatal(err)
 	}
 	s.count("ClickHouse")
@@ -191,16 +202,16 @@ func (s *servers) unmigrated(t *testing.T) *scenario {
 	t.Helper()
 	s.mu.Lock()
 	s.scenarios++
-	name := fmt.Sprintf("scenario%d", s.scenarios)
 	s.mu.Unlock()
+	name := fmt.Sprintf("scenario%d", names.Add(1))
 	c := &scenario{servers: s, t: t, config: filepath.Join(t.TempDir(), "apportion.yaml"), prefix: name + ".", acked: make(map[place]string)}
 	if err := os.WriteFile(c.config, fmt.Appendf(nil, "kafka: {brokers: ['%s'], topicPrefix: %s, group: %s, partitions: %d}\nclickhouse: {addr: ['%s'], database: %[3]s}\n"+
 		"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\n",
-		s.kafka, c.prefix, name, partitions, s.clickHouse.Addr), 0o600); err != nil {
+		s.kafka, c.prefix, name, partitions, s.clickHouse), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var err error
-	c.db, err = clickhouse.Open(&clickhouse.Options{Addr: []string{s.clickHouse.Addr}, Auth: clickhouse.Auth{Database: name}})
+	c.db, err = clickhouse.Open(&clickhouse.Options{Addr: []string{s.clickHouse}, Auth: clickhouse.Auth{Database: name}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +259,7 @@ func (s *scenario) ingest(o orders) *servicetest.Process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return servicetest.Start(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.clickHouse.Addr)
+	return servicetest.Start(s.t, "victim", string(text), "ingest", "--config", s.config, "--set", "clickhouse.addr="+s.clickHouse)
 }
 
 // taken counts the deliveries in the ledger.
@@ -278,14 +289,51 @@ func (s *scenario) getsOn(by uint64, living ...*servicetest.Process) {
 	})
 }
 
-// publishing publishes a few deliveries again and again until the function that it returns is called.
+// getsOnEverywhere waits until more deliveries of every partition are in the ledger.
+func (s *scenario) getsOnEverywhere(living ...*servicetest.Process) {
+	s.t.Helper()
+	var begin map[string]int64
+	servicetest.Until(s.t, "more deliveries of every partition are in", func() bool {
+		s.t.Helper()
+		for _, p := range living {
+			p.Runs()
+		}
+		now := make(map[string]int64)
+		err := s.db.QueryRow(s.t.Context(), `SELECT CAST((groupArray(name), groupArray(end)), 'Map(String, Int64)') FROM (
+			SELECT concat(topic, '/', toString(partition)) AS name, max(last_offset) + 1 AS end FROM ingest_batches GROUP BY topic, partition)`).Scan(&now)
+		if err != nil {
+			return false
+		}
+		if begin == nil {
+			begin = now
+		}
+		further := 0
+		for partition, end := range now {
+			if end > begin[partition] {
+				further++
+			}
+		}
+		return further == partitions*len(schemas.Types)
+	})
+}
+
+// mostBehind is how many deliveries are published before they are taken in.
+const mostBehind = 150
+
+// publishing publishes some deliveries again and again, as long as they are taken in, until the function that it
+// returns is called.
 func (s *scenario) publishing() (stop func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			for _, r := range s.client.ProduceSync(ctx, s.deliveries(15)...) {
+			// Not more than is of use: what is published has to be taken in by batches of a few rows.
+			if n, err := s.taken(); err == nil && uint64(s.made) > n+mostBehind {
+				pause(ctx)
+				continue
+			}
+			for _, r := range s.client.ProduceSync(ctx, s.deliveries(45)...) {
 				switch {
 				case r.Err == nil:
 					s.acked[place{r.Record.Topic, r.Record.Partition, r.Record.Offset}] = string(r.Record.Value)
@@ -293,10 +341,7 @@ func (s *scenario) publishing() (stop func()) {
 					s.t.Error(r.Err)
 				}
 			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(30 * time.Millisecond):
-			}
+			pause(ctx)
 		}
 	}()
 	stop = sync.OnceFunc(func() {
@@ -305,6 +350,14 @@ func (s *scenario) publishing() (stop func()) {
 	})
 	s.t.Cleanup(stop)
 	return stop
+}
+
+// pause waits between one look at a running program and the next.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(100 * time.Millisecond):
+	}
 }
 
 // tenants that send usage; the registry knows all but the last.

@@ -73,9 +73,8 @@ func (s *scenario) registry() registry.State {
 // issues what was not, gives back what was, and adjusts nothing twice (R20, R21). Each period is killed at a point of
 // its own, and for each the price has changed.
 func TestIssueKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a while")
-	}
+	servicetest.Heavy(t, "it kills programs for a while")
+	t.Parallel()
 	servers := startServers(t)
 	s := servers.scenario(t)
 	dir := t.TempDir()
@@ -165,10 +164,9 @@ func TestIssueKilled(t *testing.T) {
 // TestIssuersAtOnce has several programs issue periods of the same tenants at once, some of which are killed around their
 // claims. Each period is issued once, everybody writes the same files of it, and the tenant's issues are one chain (R20).
 func TestIssuersAtOnce(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a while")
-	}
-	s := startServers(t).scenario(t)
+	servicetest.Heavy(t, "it kills programs for a while")
+	t.Parallel()
+	s := sharedServers(t).scenario(t)
 	dir := t.TempDir()
 	registry, events := filepath.Join(dir, "registry.yaml"), filepath.Join(dir, "events.ndjson")
 	message := `{"specversion":"1.0","id":"m1","source":"test","type":"connect.usage","time":"2026-01-14T08:00:00Z","tenantid":"issued","data":{"channel":"sms","quantity":"2"}}` + "\n"

@@ -14,14 +14,13 @@ import (
 )
 
 // leastKills is how many processes the test kills at the least.
-const leastKills = 100
+var leastKills = servicetest.Draws(50, 100)
 
 // TestKilled kills what can be killed, at every point and at any, while deliveries are published, and loses and
 // doubles none (R22).
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes a minute")
-	}
+	servicetest.Heavy(t, "it kills programs for a minute")
+	t.Parallel()
 	s := startServers(t)
 	// Most of their time goes by while the broker waits for a consumer that is dead.
 	t.Run("ingest", func(t *testing.T) {
@@ -79,7 +78,8 @@ func points(t *testing.T) []string {
 func (k *servers) atEveryPoint(t *testing.T) {
 	s := k.scenario(t)
 	stop := s.publishing()
-	for _, passing := range []int64{1, 2, 3, 5, 8, 13} {
+	passings := []int64{1, 2, 5, 3, 8, 13}
+	for _, passing := range passings[:servicetest.Draws(3, len(passings))] {
 		for _, point := range points(t) {
 			s.ingest(orders{Point: point, Passing: passing, Signal: syscall.SIGKILL, Rows: 5}).Dies()
 			s.count(point)
@@ -92,7 +92,7 @@ func (k *servers) atEveryPoint(t *testing.T) {
 func (k *servers) atAnyInstant(t *testing.T) {
 	s := k.scenario(t)
 	stop := s.publishing()
-	for i := range 24 {
+	for i := range servicetest.Draws(12, 24) {
 		// Some are killed while they start, others at work.
 		p := s.ingest(orders{Point: "before fetch", Passing: 1, Rows: 5})
 		if i%4 > 0 {
@@ -112,7 +112,7 @@ func (k *servers) members(t *testing.T) {
 	stop := s.publishing()
 	members := make([]*servicetest.Process, 3)
 	for i := range members {
-		members[i] = s.ingest(orders{Rows: 5 + i})
+		members[i] = s.ingest(orders{Rows: 15 + i})
 	}
 	s.getsOn(50, members...)
 	for i := range 9 {
@@ -126,13 +126,13 @@ func (k *servers) members(t *testing.T) {
 			s.count("any instant")
 		case 3:
 			(*m).Signal(syscall.SIGSTOP)
-			s.getsOn(200, others...)
+			s.getsOnEverywhere(others...)
 			(*m).Signal(syscall.SIGCONT)
 			s.getsOn(50, members...)
 			continue
 		}
 		s.getsOn(50, others...)
-		*m = s.ingest(orders{Rows: 3 + i})
+		*m = s.ingest(orders{Rows: 13 + i})
 		s.getsOn(50, members...)
 	}
 	for _, m := range members {
@@ -150,7 +150,7 @@ func (k *servers) brokerUnderIngest(t *testing.T) { k.under(t, k.killBroker) }
 func (k *servers) under(t *testing.T, kill func()) {
 	s := k.scenario(t)
 	stop := s.publishing()
-	members := []*servicetest.Process{s.ingest(orders{Rows: 5}), s.ingest(orders{Rows: 6})}
+	members := []*servicetest.Process{s.ingest(orders{Rows: 15}), s.ingest(orders{Rows: 16})}
 	for range 3 {
 		s.getsOn(50, members...)
 		time.Sleep(rand.N(100 * time.Millisecond))
@@ -170,10 +170,10 @@ func (k *servers) frozen(t *testing.T) {
 	s := k.scenario(t)
 	stop := s.publishing()
 	for i, point := range []string{"before insert", "between dead letters", "before ledger", "before ledger", "before ledger", "after ledger"} {
-		frozen := s.ingest(orders{Point: point, Passing: int64(4 + i), Signal: syscall.SIGSTOP, Rows: 7})
+		frozen := s.ingest(orders{Point: point, Passing: int64(4 + i), Signal: syscall.SIGSTOP, Rows: 17})
 		frozen.Says(at(point))
-		other := s.ingest(orders{Rows: 4})
-		s.getsOn(150, other)
+		other := s.ingest(orders{Rows: 14})
+		s.getsOnEverywhere(other)
 		frozen.Signal(syscall.SIGCONT)
 		s.getsOn(50, other)
 		other.Kill()

@@ -53,6 +53,8 @@ const lostUsage = `{"specversion":"1.0","id":"a1","source":"/x","type":"connect.
 // that makes a difference, names where, and exits 3; it stops the tenant's issue, and nobody else's; and rebuilding
 // mends what is derived (R22).
 func TestLost(t *testing.T) {
+	servicetest.Heavy(t, "it looks for every loss in a hundred ways")
+	t.Parallel()
 	const name = "lost_tables"
 	addr := servicetest.ClickHouse(t)
 	config := filepath.Join(t.TempDir(), "apportion.yaml")

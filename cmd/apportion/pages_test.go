@@ -26,6 +26,8 @@ var (
 // TestPagesDoAsTheySay runs what the tutorial shows, and then what the pages for publishers and for finance do
 // with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own.
 func TestPagesDoAsTheySay(t *testing.T) {
+	servicetest.Heavy(t, "it runs what three pages show")
+	t.Parallel()
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
 	const prefix = "pages."
 	dir := t.TempDir()
@@ -89,6 +91,8 @@ func TestPagesDoAsTheySay(t *testing.T) {
 
 // TestDemoDoesAsItSays runs the demo on the shipped month, and holds what it prints to the tutorial's first block.
 func TestDemoDoesAsItSays(t *testing.T) {
+	servicetest.Heavy(t, "it runs the demo")
+	t.Parallel()
 	servicetest.Kafka(t) // skips where no server can be had
 	servicetest.ClickHouse(t)
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "tutorial.md"))

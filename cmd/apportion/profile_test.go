@@ -32,6 +32,8 @@ var hostile = map[string]string{
 // TestHostileProfile bills a made month on a server whose profile means something else by every query: the lines are
 // the same.
 func TestHostileProfile(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month on a server of its own")
+	t.Parallel()
 	brokers := servicetest.Kafka(t)
 	addr := hostileServer(t, profileXML(hostile))
 	dir, out := filepath.Join("testdata", "cases", "revisions"), t.TempDir()

@@ -36,6 +36,7 @@ const apacheUser, apachePassword = "ingest", "s3cret"
 
 func sharedApache(t testing.TB) *Apache {
 	t.Helper()
+	Heavy(t, "it starts Apache Kafka")
 	return apacheKafka.get(t, func() (*Apache, error) {
 		dir, err := dataDir()
 		if err != nil {

@@ -21,6 +21,7 @@ type Finding struct {
 // the user's cache, Maven.
 func EInvoice(t testing.TB, files ...string) []Finding {
 	t.Helper()
+	Heavy(t, "it starts the validators of invoices")
 	dir := einvoice.get(t, func() (string, error) { return jars("einvoice", einvoiceVersion, einvoiceProject) })
 	program := filepath.Join(t.TempDir(), "EInvoice.java")
 	if err := os.WriteFile(program, einvoiceProgram, 0o644); err != nil {

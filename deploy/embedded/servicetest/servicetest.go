@@ -45,6 +45,23 @@ func (s *shared[T]) get(t testing.TB, start func() (T, error)) T {
 	return s.value
 }
 
+// Heavy skips a test that takes more than a few seconds where only quick ones are asked for.
+func Heavy(t testing.TB, why string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: " + why)
+	}
+}
+
+// Draws returns how often a test repeats what it draws by chance: few times, or often where APPORTION_TEST_LONG is
+// set, as `make test-long` does.
+func Draws(few, often int) int {
+	if os.Getenv("APPORTION_TEST_LONG") != "" {
+		return often
+	}
+	return few
+}
+
 var (
 	clickHouse shared[*embedded.ClickHouse]
 	kafka      shared[*embedded.Kafka]
