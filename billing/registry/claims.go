@@ -13,8 +13,8 @@ import (
 )
 
 // Claim says what a period of a tenant is issued as (R20). Its lines are stored before it is given, under the id of the
-// command; whether it is in force is decided here, by the one order of the log, and not by where or when lines were
-// stored. Of several claims at once the first is in force.
+// command; whether it counts is decided here, by the one order of the log, and not by where or when lines were
+// stored. Of several claims at once the first counts.
 type Claim struct {
 	// Seq numbers the issues of a tenant from 1.
 	Seq int `json:"seq"`
@@ -24,11 +24,11 @@ type Claim struct {
 	// Previous is the hash of the tenant's issue before this one, empty for the first: whoever claims has known it, and
 	// with it all before.
 	Previous string `json:"previous,omitempty"`
-	// Basis is what the issue rests on and what its files show besides the lines, in the words of whoever bills.
+	// Basis is what the issue is based on and what its files show besides the lines, in the words of whoever bills.
 	Basis json.RawMessage `json:"basis"`
 }
 
-// Issued is a period of a tenant that is issued: a claim in force.
+// Issued is a period of a tenant that is issued: a claim that counts.
 type Issued struct {
 	Claim
 	Tenant, ID string // ID is that of the command
@@ -116,7 +116,7 @@ func (c *checker) claim(claim Claim) {
 	malformed(claim.Seq < 1, "data.seq", strconv.Itoa(claim.Seq), "needed; number the tenant's issues from 1")
 	malformed(!hashForm.MatchString(claim.LinesHash), "data.linesHash", claim.LinesHash, "needed; give the SHA-256 of the lines in hex")
 	malformed(claim.Previous != "" && !hashForm.MatchString(claim.Previous), "data.previous", claim.Previous, "give the SHA-256 of the issue before in hex, or leave it out")
-	malformed(len(claim.Basis) == 0, "data.basis", "", "needed; say what the issue rests on")
+	malformed(len(claim.Basis) == 0, "data.basis", "", "needed; say what the issue is based on")
 }
 
 // basis notes that there is one; its text is taken from the record as it is.

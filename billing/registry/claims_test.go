@@ -140,7 +140,7 @@ func TestChainsOfClaims(t *testing.T) {
 	})
 }
 
-// BenchmarkClaims folds the issues of a tenant, with what they rest on as large as it gets: 36 partitions.
+// BenchmarkClaims folds the issues of a tenant, with what they are based on as large as it gets: 36 partitions.
 func BenchmarkClaims(b *testing.B) {
 	s := standingState(b, acme)
 	var positions []string

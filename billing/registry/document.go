@@ -47,7 +47,7 @@ func refusal(code schemas.Code, field, value, format string, args ...any) Refusa
 	return Refusal{code, field, value, fmt.Sprintf(format, args...), code.Rule(), code.Advice()}
 }
 
-// Problem is a refusal with the place in a file where it stands.
+// Problem is a refusal with where it is in a file.
 type Problem struct {
 	File string
 	Line int // 1 is the first

@@ -14,7 +14,7 @@ import (
 
 // The commands.
 const (
-	PutTenant       = "put_tenant"       // the whole of one tenant as it shall stand
+	PutTenant       = "put_tenant"       // the whole of one tenant as it shall be
 	ChangeTelephony = "change_telephony" // R6's tenant-wide change
 	HoldPeriod      = "hold_period"      // a period is not to be issued (R20)
 	ReleasePeriod   = "release_period"   // it may be again
@@ -24,7 +24,7 @@ const (
 
 const commandType = "registry.command"
 
-// NoBase is the base of a command for a tenant that does not stand yet.
+// NoBase is the base of a command for a tenant that does not exist yet.
 const NoBase int64 = -1
 
 // Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
@@ -230,14 +230,14 @@ func (r reader) offset(dst *int64) strict.Field {
 type State struct {
 	next     int64 // the offset after the last one applied
 	version  int64 // the offset after the last one that changed a tenant
-	tenants  dict[string, *standingTenant]
+	tenants  dict[string, *tenantState]
 	owners   dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
 	verdicts dict[commandKey, Verdict]
 	holes    []AcceptedHole // in the order in which they were accepted
 }
 
-// standingTenant is what stands of one tenant.
-type standingTenant struct {
+// tenantState is what the log says of one tenant.
+type tenantState struct {
 	tenant *Tenant
 	base   int64 // offset of the last command that changed it
 	holds  map[civil.Month]Hold
@@ -279,21 +279,21 @@ func (s State) Base(id string) int64 {
 	return NoBase
 }
 
-// Tenants returns the tenants that stand, by id in byte order. They are shared, and must not be changed.
+// Tenants returns the tenants that there are, by id in byte order. They are shared, and must not be changed.
 func (s State) Tenants() []*Tenant {
 	tenants := []*Tenant{}
-	s.tenants.all(func(_ string, st *standingTenant) { tenants = append(tenants, st.tenant) })
+	s.tenants.all(func(_ string, st *tenantState) { tenants = append(tenants, st.tenant) })
 	slices.SortFunc(tenants, func(x, y *Tenant) int { return strings.Compare(x.ID, y.ID) })
 	return tenants
 }
 
 // Apply returns the state after the command at an offset of the log, and the verdict on it. The command of an
-// identity that was judged before changes nothing and gets the verdict of then (R23), so records may be
+// identity that was decided before changes nothing and gets the verdict of then (R23), so records may be
 // delivered, and published, more than once.
 func (s State) Apply(offset int64, c Command) (State, Verdict) {
 	next, key := s, commandKey{c.TenantID, c.Source, c.ID}
 	next.next = max(s.next, offset+1)
-	if verdict, judged := s.verdicts.get(key); judged {
+	if verdict, decided := s.verdicts.get(key); decided {
 		return next, verdict
 	}
 	verdict := Verdict{Offset: offset, CommandID: c.ID, Tenant: c.TenantID, Refusals: Decide(s, c)}
@@ -309,19 +309,19 @@ func (s State) Apply(offset int64, c Command) (State, Verdict) {
 	return next, verdict
 }
 
-// change changes what stands by an accepted command.
+// change changes the state by an accepted command.
 func (s *State) change(offset int64, c Command) {
 	if c.Command == AcceptHole {
 		s.holes = append(slices.Clip(s.holes), AcceptedHole{c.Hole, c.Reason, offset})
 		return
 	}
-	var st standingTenant
+	var st tenantState
 	if old, ok := s.tenants.get(c.TenantID); ok {
 		st = *old
 	}
 	switch c.Command {
 	case PutTenant:
-		// A subscription that stands is in every later document, so none loses its owner.
+		// A subscription that exists is in every later document, so none loses its owner.
 		for _, sub := range c.Tenant.Subscriptions {
 			if _, known := s.owners.get(sub.ID); !known {
 				s.owners = s.owners.with(sub.ID, c.TenantID)
@@ -346,7 +346,7 @@ func Decide(s State, c Command) []Refusal {
 	if len(c.Unreadable) > 0 {
 		return c.Unreadable
 	}
-	standing := s.Tenant(c.TenantID)
+	current := s.Tenant(c.TenantID)
 	switch c.Command {
 	case HoldPeriod, ReleasePeriod:
 		return decideHold(s, c)
@@ -356,7 +356,7 @@ func Decide(s State, c Command) []Refusal {
 		return decideClaim(s, c)
 	case ChangeTelephony:
 		var check checker
-		if standing == nil {
+		if current == nil {
 			check.unknownTenant(c.TenantID)
 		}
 		check.oneOf("data.telephony", c.Telephony, telephonyOptions...)
@@ -367,8 +367,8 @@ func Decide(s State, c Command) []Refusal {
 			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
 	}
 	refusals := append(c.Tenant.Validate(), s.ownedByOthers(c.Tenant)...)
-	if standing != nil {
-		refusals = append(refusals, changesRefused(standing, c.Tenant)...)
+	if current != nil {
+		refusals = append(refusals, changesRefused(current, c.Tenant)...)
 	}
 	return refusals
 }
@@ -390,7 +390,7 @@ func (s State) ownedByOthers(t *Tenant) []Refusal {
 	return refusals
 }
 
-// changesRefused returns what may not become of a tenant that stands (R1, R6).
+// changesRefused returns what may not become of a tenant that exists (R1, R6).
 func changesRefused(old, next *Tenant) []Refusal {
 	var c checker
 	path := tenantPath(old.ID)
@@ -409,7 +409,7 @@ func changesRefused(old, next *Tenant) []Refusal {
 		at := path + ".subscriptions[" + was.ID + "]"
 		is := next.Subscription(was.ID)
 		if is == nil {
-			c.refuse(schemas.SubscriptionMissing, at, "", "it stands, and the document leaves it out; keep it, with cancelled: and a date to end it")
+			c.refuse(schemas.SubscriptionMissing, at, "", "it exists, and the document leaves it out; keep it, with cancelled: and a date to end it")
 			continue
 		}
 		const how = "leave it, and add a subscription that has the new one"

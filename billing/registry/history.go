@@ -75,7 +75,7 @@ func (h *History) Take(records ...Record) []Decided {
 	return decided
 }
 
-// Now returns the registry as it stands.
+// Now returns the registry as it is now.
 func (h *History) Now() State { return h.now }
 
 // Len returns how many commands there were.

@@ -37,7 +37,7 @@ func (s State) Held(tenant string, period civil.Month) (reason string, held bool
 // Holds returns the periods that are held, by period and tenant in byte order.
 func (s State) Holds() []Hold {
 	var holds []Hold
-	s.tenants.all(func(_ string, st *standingTenant) { holds = slices.AppendSeq(holds, maps.Values(st.holds)) })
+	s.tenants.all(func(_ string, st *tenantState) { holds = slices.AppendSeq(holds, maps.Values(st.holds)) })
 	slices.SortFunc(holds, func(x, y Hold) int {
 		return cmp.Or(cmp.Compare(x.Period, y.Period), strings.Compare(x.Tenant, y.Tenant))
 	})
@@ -91,7 +91,7 @@ func (c *checker) reason(path, value string) {
 }
 
 func (c *checker) unknownTenant(id string) {
-	c.refuse(schemas.UnknownTenant, "tenantid", id, "no such tenant stands; apply its document first")
+	c.refuse(schemas.UnknownTenant, "tenantid", id, "there is no such tenant; apply its document first")
 }
 
 // month reads a billing period.

@@ -2,7 +2,7 @@
 // rules that read them by date (R1 to R7, R9, R10, R14), and the fold over the command log that keeps them.
 //
 // A document ([Parse]) becomes commands ([Plan]) for the command topic; every replica applies that topic's
-// records in offset order ([State.Apply]) and so stands at the same state. Billing asks the tenants of that
+// records in offset order ([State.Apply]) and so has the same state. Billing asks the tenants of that
 // state by date, and the aggregation's SQL looks the same answers up by instant ([Tenant.Timelines]). The
 // package is pure: it reads no clock, no database and no broker.
 package registry
@@ -31,7 +31,7 @@ const (
 
 var telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
 
-// Document is a registry document: the tenants as they should stand.
+// Document is a registry document: the tenants as they should be.
 type Document struct {
 	Tenants []Tenant `json:"tenants"`
 }

@@ -17,16 +17,16 @@ import (
 // planSource is the CloudEvents source of the commands that documents become.
 const planSource = "apportion/registry"
 
-// Plan returns the commands that get from what stands to a document: one for each tenant that differs, none
+// Plan returns the commands that get from the state to a document: one for each tenant that differs, none
 // where they are equal. Tenants that the document leaves out stay as they are. The order of lists does not
-// matter. timeMS is when the commands are given, in UTC epoch milliseconds; their ids rest on what they change
+// matter. timeMS is when the commands are given, in UTC epoch milliseconds; their ids depend on what they change
 // alone, so planning again after a failure repeats the same commands instead of giving others.
 func Plan(s State, doc *Document, timeMS int64) []Command {
 	var commands []Command
 	for i := range doc.Tenants {
 		t := canonical(&doc.Tenants[i])
 		body := canonicalJSON(t)
-		if standing := s.Tenant(t.ID); standing != nil && bytes.Equal(canonicalJSON(standing), body) {
+		if current := s.Tenant(t.ID); current != nil && bytes.Equal(canonicalJSON(current), body) {
 			continue
 		}
 		base := s.Base(t.ID)

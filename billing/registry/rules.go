@@ -204,9 +204,9 @@ func newMapping(to *Subscription, from, until civil.Date, class string) mapping 
 	return mapping{to, Term{from, until}, class == Premium}
 }
 
-// standing returns the subscriptions that are mapped and active on a date, and whether one of the mappings to
+// activeMapped returns the subscriptions that are mapped and active on a date, and whether one of the mappings to
 // them is premium.
-func standing(d civil.Date, mappings []mapping) (active []*Subscription, premium bool) {
+func activeMapped(d civil.Date, mappings []mapping) (active []*Subscription, premium bool) {
 	for _, m := range mappings {
 		if m.during.From <= d && d < m.during.To && m.to.ActiveOn(d) {
 			active = append(active, m.to)
@@ -239,28 +239,28 @@ func (t *Tenant) entryPointsOf(entryPoint string) []mapping {
 // MappedSubscription returns the oldest of the subscriptions that an agent is mapped to and that are active on
 // a date, or nil (R10.2). The user's role plays no part.
 func (t *Tenant) MappedSubscription(agent string, d civil.Date) *Subscription {
-	active, _ := standing(d, t.licencesOf(agent))
+	active, _ := activeMapped(d, t.licencesOf(agent))
 	return oldest(d, active)
 }
 
 // EntryPointSubscription returns the oldest of the subscriptions that an entry point is mapped to and that are
 // active on a date, or nil (R10.2).
 func (t *Tenant) EntryPointSubscription(entryPoint string, d civil.Date) *Subscription {
-	active, _ := standing(d, t.entryPointsOf(entryPoint))
+	active, _ := activeMapped(d, t.entryPointsOf(entryPoint))
 	return oldest(d, active)
 }
 
 // PremiumOn reports whether a session of the agent that starts on a date, and names no class, is premium: one
 // of the agent's mappings in force, to a subscription active then, is (R9). The user's role plays no part.
 func (t *Tenant) PremiumOn(agent string, d civil.Date) bool {
-	_, premium := standing(d, t.licencesOf(agent))
+	_, premium := activeMapped(d, t.licencesOf(agent))
 	return premium
 }
 
 // HasAccess reports whether a user has access on a date: one of the subscriptions mapped then is active (R7).
 // That the tenant has an active subscription is not enough.
 func (t *Tenant) HasAccess(user string, d civil.Date) bool {
-	active, _ := standing(d, t.licencesOf(user))
+	active, _ := activeMapped(d, t.licencesOf(user))
 	return len(active) > 0
 }
 
@@ -276,8 +276,8 @@ func (t *Tenant) LosingAccess(d civil.Date) []AccessLoss {
 	var losses []AccessLoss
 	licences := t.mappedUsers()
 	for _, user := range sortedKeys(licences) {
-		before, _ := standing(d.Add(-1), licences[user])
-		after, _ := standing(d, licences[user])
+		before, _ := activeMapped(d.Add(-1), licences[user])
+		after, _ := activeMapped(d, licences[user])
 		if len(before) == 0 || len(after) > 0 {
 			continue
 		}

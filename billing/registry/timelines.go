@@ -43,7 +43,7 @@ func (t *Tenant) Timelines(z *civil.Zone, ivrFactor int64) timeline.Tenant {
 	lines.Agents = make(map[string]timeline.Line[timeline.Mapping], len(users))
 	for user, mappings := range users {
 		lines.Agents[user] = steps(changes(nil, mappings), start, func(d civil.Date) timeline.Mapping {
-			active, premium := standing(d, mappings)
+			active, premium := activeMapped(d, mappings)
 			return timeline.Mapping{Subscription: idOf(oldest(d, active)), Premium: premium}
 		})
 	}
@@ -51,7 +51,7 @@ func (t *Tenant) Timelines(z *civil.Zone, ivrFactor int64) timeline.Tenant {
 	lines.EntryPoints = make(map[string]timeline.Line[string], len(entryPoints))
 	for entryPoint, mappings := range entryPoints {
 		lines.EntryPoints[entryPoint] = steps(changes(nil, mappings), start, func(d civil.Date) string {
-			active, _ := standing(d, mappings)
+			active, _ := activeMapped(d, mappings)
 			return idOf(oldest(d, active))
 		})
 	}

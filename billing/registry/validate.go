@@ -93,7 +93,7 @@ func (c *checker) oneOf(path, value string, words ...string) {
 	}
 }
 
-// Validate returns every reason to refuse the tenant by itself; what depends on what already stands is judged
+// Validate returns every reason to refuse the tenant by itself; what depends on what exists already is decided
 // by [Decide].
 func (t *Tenant) Validate() []Refusal {
 	var c checker
