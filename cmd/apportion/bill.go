@@ -223,12 +223,6 @@ invoice is left as it is, with an error: what has been sent does not change (R20
 	return cmd
 }
 
-func (a *app) failpoint(point string) {
-	if a.issueAt != nil {
-		a.issueAt(point)
-	}
-}
-
 // writeFiles writes the files of a run below a directory, "" for none, and returns those that could not be.
 func (a *app) writeFiles(run *billing.Run, out string) ([]*export.Refusal, error) {
 	if out == "" {

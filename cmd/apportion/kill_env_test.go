@@ -65,7 +65,7 @@ func victim() {
 		// A signal may take effect a moment later, and nothing may be done in that moment.
 		time.Sleep(50 * time.Millisecond)
 	}
-	a := &app{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, issueAt: pass}
+	a := &app{environ: os.Environ(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, connections: connections{onFailpoint: pass}}
 	a.ingestTuning = func(cfg *ingest.Config, deps *ingest.Deps) {
 		cfg.BatchRows, cfg.FetchBytes, cfg.BatchAge = max(1, o.Rows), 4000, 10*time.Millisecond
 		cfg.SessionTimeout = sessionTime

@@ -124,7 +124,7 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 	outside := *options
 	outside.Auth.Database = ""
 	server := clickhouse.OpenDB(&outside)
-	if err = a.explain(server.PingContext(ctx)); err == nil {
+	if err = a.connectError(server.PingContext(ctx)); err == nil {
 		err = a.checkCluster(ctx, server)
 	}
 	if err == nil {

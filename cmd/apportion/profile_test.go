@@ -64,7 +64,7 @@ func TestHostileProfile(t *testing.T) {
 
 // TestPinnedSettingsStand: a connection has every pinned setting, whatever the profile says.
 func TestPinnedSettingsStand(t *testing.T) {
-	a := &app{cfg: config.Default()}
+	a := &app{connections: connections{cfg: config.Default()}}
 	a.cfg.ClickHouse.Addr, a.cfg.ClickHouse.Database, a.cfg.ClickHouse.User = []string{hostileServer(t, profileXML(hostile))}, "", "hostile"
 	options, err := a.clickhouseOptions()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"apportion/billing/registry"
-	"apportion/schemas"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 
 	"github.com/spf13/cobra"
@@ -50,48 +50,6 @@ Map them to another subscription before then.`,
 	return cmd
 }
 
-// inForce is what the registry says of a tenant at an instant.
-type inForce struct {
-	Tenant        string           `json:"tenant"`
-	Name          string           `json:"name"`
-	TimeZone      string           `json:"timeZone"`
-	Telephony     string           `json:"telephony"`
-	Offset        int64            `json:"offset"` // of the last accepted command
-	At            string           `json:"at"`
-	Date          string           `json:"date"` // of that instant, in the tenant's zone
-	Subscriptions int              `json:"subscriptions"`
-	Active        []string         `json:"active"`            // ids (R3)
-	Primary       string           `json:"primary,omitempty"` // id (R4); none without an active subscription
-	Entitlement   map[string]int64 `json:"entitlement"`       // by meter (R14)
-	Document      *registry.Tenant `json:"document,omitempty"`
-
-	date civil.Date
-}
-
-func (a *app) inForce(state registry.State, t *registry.Tenant, ms int64) (inForce, error) {
-	zone, err := civil.LoadZone(t.TimeZone)
-	if err != nil {
-		return inForce{}, err
-	}
-	d := zone.DateOf(ms)
-	f := inForce{
-		Tenant: t.ID, Name: t.Name, TimeZone: t.TimeZone, Telephony: t.Telephony, Offset: state.Base(t.ID),
-		At: civil.FormatMillis(ms), Date: d.String(), date: d,
-		Subscriptions: len(t.Subscriptions), Active: []string{}, Entitlement: make(map[string]int64),
-	}
-	for _, s := range t.ActiveOn(d) {
-		f.Active = append(f.Active, s.ID)
-	}
-	slices.Sort(f.Active)
-	if primary := t.PrimaryOn(d); primary != nil {
-		f.Primary = primary.ID
-	}
-	for _, meter := range []string{schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} {
-		f.Entitlement[meter] = t.Entitlement(d, meter, int64(a.cfg.Rules.IVRPortFactor))
-	}
-	return f, nil
-}
-
 func (a *app) registryShow(ctx context.Context, args []string, at string) error {
 	ms := time.Now().UnixMilli()
 	if at != "" {
@@ -107,10 +65,10 @@ func (a *app) registryShow(ctx context.Context, args []string, at string) error 
 	if len(args) > 0 {
 		return a.showTenant(state, args[0], ms)
 	}
-	result := []inForce{}
+	result := []*service.TenantAt{}
 	var rows [][]string
 	for _, t := range state.Tenants() {
-		f, err := a.inForce(state, t, ms)
+		f, err := service.NewTenantAt(state, t, ms, a.billingRules())
 		if err != nil {
 			return err
 		}
@@ -127,7 +85,7 @@ func (a *app) showTenant(state registry.State, id string, ms int64) error {
 	if t == nil {
 		return fmt.Errorf("no tenant %s stands; `apportion registry show` lists those that do", id)
 	}
-	f, err := a.inForce(state, t, ms)
+	f, err := service.NewTenantAt(state, t, ms, a.billingRules())
 	if err != nil {
 		return err
 	}
@@ -136,7 +94,7 @@ func (a *app) showTenant(state registry.State, id string, ms int64) error {
 		fmt.Fprintf(w, "%s, %s\n%s in %s, telephony %s, %d users mapped\n\n", t.ID, t.Name, f.At, t.TimeZone, t.Telephony, countUsers(t))
 		var rows [][]string
 		for i := range t.Subscriptions {
-			rows = append(rows, f.row(&t.Subscriptions[i]))
+			rows = append(rows, rowOf(f, &t.Subscriptions[i]))
 		}
 		writeTable(w, []string{"SUBSCRIPTION", "NAME", "STATE", "MODEL", "PLAN", "DEPLOYMENT", "BILLING", "TERMS", "COMMITMENTS"}, rows)
 		fmt.Fprintf(w, "\nentitled to %s\n", meters(f.Entitlement))
@@ -151,26 +109,26 @@ func countUsers(t *registry.Tenant) int {
 	return len(users)
 }
 
-// row describes a subscription as it stands on the date.
-func (f inForce) row(s *registry.Subscription) []string {
-	standing := "not active"
+// rowOf describes a subscription as it stands at the instant.
+func rowOf(f *service.TenantAt, s *registry.Subscription) []string {
+	state := "not active"
 	switch {
 	case s.ID == f.Primary:
-		standing = "primary"
-	case s.ActiveOn(f.date):
-		standing = "active"
-	case s.Cancelled != civil.NoDate && f.date >= s.Cancelled:
-		standing = "cancelled"
+		state = "primary"
+	case s.ActiveOn(f.Date):
+		state = "active"
+	case s.Cancelled != civil.NoDate && f.Date >= s.Cancelled:
+		state = "cancelled"
 	}
 	var terms []string
 	for _, term := range s.Terms {
 		terms = append(terms, term.From.String()+" to "+term.To.String())
 	}
 	commitments := "-"
-	if v := s.VersionOn(f.date); v != nil {
+	if v := s.VersionOn(f.Date); v != nil {
 		commitments = meters(v.Commitments)
 	}
-	return []string{s.ID, s.Name, standing, s.LicenceModel, s.Plan, s.Deployment, s.Billing + " " + s.Currency, strings.Join(terms, ", "), commitments}
+	return []string{s.ID, s.Name, state, s.LicenceModel, s.Plan, s.Deployment, s.Billing + " " + s.Currency, strings.Join(terms, ", "), commitments}
 }
 
 // meters lists counts by meter, in byte order.
@@ -195,17 +153,10 @@ func (a *app) registryLosingAccess(ctx context.Context, on string) error {
 	if err != nil {
 		return err
 	}
-	type loss struct {
-		Tenant string `json:"tenant"`
-		registry.AccessLoss
-	}
-	result := []loss{}
+	result := service.LosingAccess(state, date)
 	var rows [][]string
-	for _, t := range state.Tenants() {
-		for _, l := range t.LosingAccess(date) {
-			result = append(result, loss{t.ID, l})
-			rows = append(rows, []string{t.ID, l.User, strings.Join(l.Subscriptions, ", ")})
-		}
+	for _, l := range result {
+		rows = append(rows, []string{l.Tenant, l.User, strings.Join(l.Subscriptions, ", ")})
 	}
 	return a.print(result, func(w io.Writer) {
 		if len(rows) == 0 {

@@ -6,7 +6,6 @@ import (
 	"os/user"
 	"time"
 
-	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/ingest"
@@ -51,7 +50,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	}
 	s := &services{conn: conn, kafka: client, log: client.NewLog(a.topic(schemas.TopicRegistry)), verdicts: a.verdicts(conn)}
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
-	s.registry.Failpoint = a.issueAt
+	s.registry.Failpoint = a.failpoint
 	s.invoices = service.NewInvoices(service.InvoiceDeps{
 		Registry:  s.registry,
 		Usage:     a.usage(conn),
@@ -167,34 +166,6 @@ func (d deadLetters) Accepted(ctx context.Context, events ...ingest.Identity) ([
 
 func (d deadLetters) Publish(ctx context.Context, letters []ingest.DeadLetter) error {
 	return ingest.Replay(ctx, d.kafka, letters)
-}
-
-// first connects to the database that has the rows of the tables which are not spread over the cluster, if there is one.
-func (a *app) first(conn driver.Conn) clickhouse.First {
-	return func(ctx context.Context) (driver.Conn, error) {
-		if a.cfg.ClickHouse.Cluster == "" {
-			return conn, nil
-		}
-		shards, err := a.openShards(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return shards[0], nil
-	}
-}
-
-// invoiceLines returns the lines of what is issued.
-func (a *app) invoiceLines(conn driver.Conn) *clickhouse.Lines {
-	lines := clickhouse.NewLines(conn, a.first(conn))
-	lines.Failpoint = a.issueAt
-	return lines
-}
-
-// verdicts returns the tables of what was decided on commands.
-func (a *app) verdicts(conn driver.Conn) *clickhouse.RegistryLog {
-	log := clickhouse.NewRegistryLog(conn, a.first(conn))
-	log.Failpoint = a.issueAt
-	return log
 }
 
 // person is who runs this program by hand.

@@ -1,0 +1,69 @@
+package service
+
+import (
+	"slices"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// TenantAt is what the registry says of a tenant at an instant.
+type TenantAt struct {
+	Tenant        string           `json:"tenant"`
+	Name          string           `json:"name"`
+	TimeZone      string           `json:"timeZone"`
+	Telephony     string           `json:"telephony"`
+	Offset        int64            `json:"offset"` // of the last command that changed it
+	At            string           `json:"at"`
+	Date          civil.Date       `json:"date"` // of that instant, in the tenant's zone
+	Subscriptions int              `json:"subscriptions"`
+	Active        []string         `json:"active"`            // ids, in byte order (R3)
+	Primary       string           `json:"primary,omitempty"` // id (R4); none without an active subscription
+	Entitlement   map[string]int64 `json:"entitlement"`       // by meter (R14)
+	Document      *registry.Tenant `json:"document,omitempty"`
+}
+
+// NewTenantAt returns what a state of the registry says of one of its tenants at an instant, in UTC epoch milliseconds; the
+// document is left out.
+func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billing.Rules) (*TenantAt, error) {
+	zone, err := civil.LoadZone(t.TimeZone)
+	if err != nil {
+		return nil, err
+	}
+	date := zone.DateOf(ms)
+	at := &TenantAt{
+		Tenant: t.ID, Name: t.Name, TimeZone: t.TimeZone, Telephony: t.Telephony, Offset: state.Base(t.ID),
+		At: civil.FormatMillis(ms), Date: date, Subscriptions: len(t.Subscriptions), Active: []string{}, Entitlement: map[string]int64{},
+	}
+	for _, s := range t.ActiveOn(date) {
+		at.Active = append(at.Active, s.ID)
+	}
+	slices.Sort(at.Active)
+	if primary := t.PrimaryOn(date); primary != nil {
+		at.Primary = primary.ID
+	}
+	for _, meter := range schemas.PooledMeters {
+		at.Entitlement[meter] = t.Entitlement(date, meter, rules.IVRPortFactor)
+	}
+	return at, nil
+}
+
+// AccessLoss is a user of a tenant who loses access.
+type AccessLoss struct {
+	Tenant string `json:"tenant"`
+	registry.AccessLoss
+}
+
+// LosingAccess returns the users who lose access on a date, which begins in each tenant's zone (R7), in the order of tenant
+// and user.
+func LosingAccess(state registry.State, date civil.Date) []AccessLoss {
+	losses := []AccessLoss{}
+	for _, t := range state.Tenants() {
+		for _, l := range t.LosingAccess(date) {
+			losses = append(losses, AccessLoss{t.ID, l})
+		}
+	}
+	return losses
+}
