@@ -88,8 +88,9 @@ func (c Correction) differences() map[charge]Line {
 		}
 		i := invoices[of.subscription]
 		lines[of] = Line{
-			Kind: Adjustment, Meter: of.meter, Quantity: is.quantity.Sub(was.quantity), Unit: unitOf(of.meter), Amount: is.amount.Sub(was.amount),
-			From: c.Period.First(), To: c.Period.Next().First(), PeakMS: NoInstant,
+			Kind: Adjustment, Meter: of.meter, Quantity: is.quantity.Sub(was.quantity), Unit: unitOf(of.meter),
+			Amount: is.amount.Sub(was.amount),
+			From:   c.Period.First(), To: c.Period.Next().First(), PeakMS: NoInstant,
 			Corrects: cmp.Or(first[of], InvoiceID(of.subscription, c.Period)), CorrectsKind: of.kind,
 			Note: fmt.Sprintf("R21: %s of %s: %s for %s issued so far, %s for %s now", of.kind, c.Period,
 				was.quantity, i.Money(was.amount), is.quantity, i.Money(is.amount)),
@@ -101,7 +102,8 @@ func (c Correction) differences() map[charge]Line {
 // newInvoice returns an invoice without lines.
 func newInvoice(tenant *registry.Tenant, s *registry.Subscription, period civil.Month) Invoice {
 	places, _ := registry.MinorUnits(s.Currency)
-	return Invoice{ID: InvoiceID(s.ID, period), Tenant: tenant.ID, Subscription: s.ID, Period: period, Currency: s.Currency, MinorUnits: places}
+	return Invoice{ID: InvoiceID(s.ID, period), Tenant: tenant.ID, Subscription: s.ID, Period: period,
+		Currency: s.Currency, MinorUnits: places}
 }
 
 // number puts the invoices in the byte order of their subscriptions, and their lines in theirs, numbered and added up.

@@ -18,7 +18,8 @@ import (
 // Proved returns the figures of the dates `[from, to)` as they are in force, with what of them the deliveries as stored
 // do not prove. Days that a later pass puts in force meanwhile know more deliveries than the proof: whoever asks has to
 // see to it that there are none.
-func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) (*aggregate.Figures, error) {
+func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass,
+	timelines aggregate.Timelines) (*aggregate.Figures, error) {
 	figures, err := usage.Load(ctx, tenants, from, to)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,8 @@ func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.D
 
 // unproved compares what became of the deliveries of each date, as the figures have it, with the deliveries as stored:
 // each is in the figures of its own date, and each event wins on one date, and is in the figures of no other (R8, R22).
-func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, timelines aggregate.Timelines) map[string][]string {
+func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof,
+	timelines aggregate.Timelines) map[string][]string {
 	type day struct {
 		tenant string
 		date   civil.Date
@@ -63,7 +65,8 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof, timelin
 				say("usage_events has %d deliveries, and the figures %d", proof.Deliveries, figures.Accepted)
 			}
 			// What is held, for want of any subscription, is not sorted further.
-			if events := figures.Counted + figures.Voided + figures.Unallocated; figures.UnknownTenant == 0 && events != proof.Events {
+			events := figures.Counted + figures.Voided + figures.Unallocated
+			if figures.UnknownTenant == 0 && events != proof.Events {
 				say("the deliveries are those of %d events, and the figures have %d", proof.Events, events)
 			}
 			for _, fault := range proof.Faults {
@@ -158,7 +161,8 @@ func (u TenantUsage) MeterBalances() []MeterBalance {
 		if d.Subscription == "" {
 			c.Events, c.Milliseconds, c.Units = c.Events+d.Events, c.Milliseconds+d.Milliseconds, c.Units.Add(d.Units)
 		} else {
-			c.OnSubscriptions, c.MillisecondsOnSubscriptions = c.OnSubscriptions+d.Events, c.MillisecondsOnSubscriptions+d.Milliseconds
+			c.OnSubscriptions += d.Events
+			c.MillisecondsOnSubscriptions += d.Milliseconds
 			c.UnitsOnSubscriptions = c.UnitsOnSubscriptions.Add(d.Units)
 		}
 	}
@@ -193,8 +197,9 @@ func stopBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*re
 	var others []*registry.Tenant
 	for _, t := range tenants {
 		if reason, behind := pass.BehindOn(t.ID); behind {
-			run.Stopped = append(run.Stopped, newStop(t.ID, run.Period, schemas.Unbalanced, "its usage could not be computed: "+reason).
-				advising("put right what the reason names, have the usage computed again, and bill the tenant then"))
+			stop := newStop(t.ID, run.Period, schemas.Unbalanced, "its usage could not be computed: "+reason)
+			run.Stopped = append(run.Stopped,
+				stop.advising("put right what the reason names, have the usage computed again, and bill the tenant then"))
 			continue
 		}
 		others = append(others, t)

@@ -88,7 +88,8 @@ func (s *Stop) Error() string {
 
 // Bill works out a tenant's invoices for a period, in the byte order of their subscriptions: one for each
 // subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
-func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage, rules Rules) ([]Invoice, error) {
+func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage,
+	rules Rules) ([]Invoice, error) {
 	b := newBill(tenant, zone, period, usage, rules)
 	if differences := usage.Differences(); len(differences) > 0 {
 		return nil, unbalanced(tenant.ID, period, differences)
@@ -148,10 +149,12 @@ func (b *bill) named() bool { return b.closing != nil && b.closing.LicenceModel 
 func (b *bill) byDistinctAgents(meter string) bool { return b.named() && meter != schemas.IVRPort }
 
 // price finds a price that a line needs; one that is not there stops the period (R19).
-func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[string]decimal.Decimal, kind Kind, key string) decimal.Decimal {
+func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[string]decimal.Decimal, kind Kind,
+	key string) decimal.Decimal {
 	price, ok := list[key]
 	if !ok {
-		b.missing = append(b.missing, fmt.Sprintf("subscription %s, version of %s has no %s price for %s", s.ID, v.From, kind, key))
+		b.missing = append(b.missing,
+			fmt.Sprintf("subscription %s, version of %s has no %s price for %s", s.ID, v.From, kind, key))
 	}
 	return price
 }
@@ -201,7 +204,8 @@ func (b *bill) commitments() {
 				b.add(s, Line{
 					Kind: Commitment, Meter: meter, Quantity: decimal.NewFromInt(quantity), UnitPrice: decimal.NewNullDecimal(price),
 					From: first, To: after, PeakMS: NoInstant, Days: days,
-					Note: fmt.Sprintf("R18: %d committed at %s a month, active on %d of %d days", quantity, price, days, b.period.Days()),
+					Note: fmt.Sprintf("R18: %d committed at %s a month, active on %d of %d days",
+						quantity, price, days, b.period.Days()),
 				}, int64(days), int64(b.period.Days()))
 			}
 		}
@@ -284,14 +288,15 @@ func (b *bill) connects() {
 		units[key] = units[key].Add(u.Units)
 	}
 	keys := slices.SortedFunc(maps.Keys(units), func(x, y priced) int {
-		return cmp.Or(cmp.Compare(x.payer.ID, y.payer.ID), cmp.Compare(x.channel, y.channel), cmp.Compare(x.version.From, y.version.From))
+		return cmp.Or(cmp.Compare(x.payer.ID, y.payer.ID), cmp.Compare(x.channel, y.channel),
+			cmp.Compare(x.version.From, y.version.From))
 	})
 	for _, k := range keys {
 		price := b.price(k.payer, k.version, k.version.Prices.Connect, Connect, k.channel)
 		from, to := b.inForce(k.payer, k.version)
 		b.add(k.payer, Line{
-			Kind: Connect, Meter: schemas.ConnectPrefix + k.channel, Quantity: units[k], UnitPrice: decimal.NewNullDecimal(price),
-			From: from, To: to, PeakMS: NoInstant,
+			Kind: Connect, Meter: schemas.ConnectPrefix + k.channel, Quantity: units[k],
+			UnitPrice: decimal.NewNullDecimal(price), From: from, To: to, PeakMS: NoInstant,
 			Note: fmt.Sprintf("R11: %s units while the subscription was the primary, at %s each", units[k], price),
 		}, 1, 1)
 	}
@@ -373,7 +378,8 @@ func (b *bill) invoices() []Invoice {
 }
 
 func notRead(tenant string, period civil.Month, partitions []string) *Stop {
-	return newStop(tenant, period, schemas.Behind, "not all that was published is taken in: "+strings.Join(partitions, "; "))
+	return newStop(tenant, period, schemas.Behind,
+		"not all that was published is taken in: "+strings.Join(partitions, "; "))
 }
 
 func unbalanced(tenant string, period civil.Month, differences []string) *Stop {

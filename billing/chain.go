@@ -80,12 +80,12 @@ type Basis struct {
 	Files int `json:"files"`
 }
 
-// FilesVersion is the form in which files are written now. A change of what they show of an issue takes the next number, and
-// the files of what was issued before stay in theirs (R20).
+// FilesVersion is the form in which files are written now. A change of what they show of an issue takes the next
+// number, and the files of what was issued before stay in theirs (R20).
 const FilesVersion = 1
 
-// Issues returns the periods of a tenant that are issued by the registry's log, in the order in which they were, without
-// their invoices.
+// Issues returns the periods of a tenant that are issued by the registry's log, in the order in which they were,
+// without their invoices.
 func Issues(state registry.State, tenant string) ([]Issue, error) {
 	var chain []Issue
 	for _, issued := range state.Issues(tenant) {
@@ -107,8 +107,8 @@ func IssueOf(c registry.Issued) (Issue, error) {
 		i.ID, err = uuid.Parse(c.ID)
 	}
 	if err != nil {
-		return Issue{}, fmt.Errorf("the command at offset %d of the registry's log, which issues %s of %s, is not one of ours: %w; "+
-			"find out what wrote it", c.Offset, c.Period, c.Tenant, err)
+		return Issue{}, fmt.Errorf("the command at offset %d of the registry's log, which issues %s of %s, "+
+			"is not one of ours: %w; find out what wrote it", c.Offset, c.Period, c.Tenant, err)
 	}
 	return i, nil
 }
@@ -156,7 +156,8 @@ func issueOf(chain []Issue, period civil.Month) *Issue {
 func (i Issue) claim() (registry.Command, error) {
 	basis, err := json.Marshal(i.Basis)
 	return registry.Command{
-		ID: i.ID.String(), Source: "apportion/billing", TenantID: i.Tenant, Command: registry.ClaimIssue, Base: i.Base, Period: i.Period,
+		ID: i.ID.String(), Source: "apportion/billing", TenantID: i.Tenant, Command: registry.ClaimIssue,
+		Base: i.Base, Period: i.Period,
 		Claim: registry.Claim{Seq: i.Seq, Lines: i.Lines, LinesHash: i.LinesHash, Previous: i.Previous, Basis: basis},
 	}, err
 }
@@ -190,7 +191,8 @@ func HashLines(invoices []Invoice) (hash string, lines int) {
 				pool = append(pool, point{int64(p.AtMS), p.Live, p.Entitled})
 			}
 			// Strings and whole numbers alone: it cannot fail.
-			_ = each.Encode(line{i.ID, i.Subscription, i.Currency, l.No, l.Kind, l.Meter, l.Quantity.String(), l.Unit, l.Price(), l.Amount.String(),
+			_ = each.Encode(line{i.ID, i.Subscription, i.Currency, l.No, l.Kind, l.Meter,
+				l.Quantity.String(), l.Unit, l.Price(), l.Amount.String(),
 				l.From, l.To, l.PeakMS, l.Corrects, l.CorrectsKind, l.Days, l.Entitled, pool, l.Note})
 		}
 	}
@@ -203,9 +205,11 @@ func (i Issue) Changed(invoices []Invoice) *Stop {
 	if hash == i.LinesHash && lines == i.Lines {
 		return nil
 	}
-	message := fmt.Sprintf("of issue %s, number %d of the tenant, invoice_lines has %d lines, and %d were issued", i.ID, i.Seq, lines, i.Lines)
+	message := fmt.Sprintf("of issue %s, number %d of the tenant, invoice_lines has %d lines, and %d were issued",
+		i.ID, i.Seq, lines, i.Lines)
 	if lines == i.Lines {
-		message = fmt.Sprintf("the %d lines that invoice_lines has of issue %s, number %d of the tenant, are not those that were issued: their SHA-256 is %s, and the log has %s",
+		message = fmt.Sprintf("the %d lines that invoice_lines has of issue %s, number %d of the tenant, "+
+			"are not those that were issued: their SHA-256 is %s, and the log has %s",
 			lines, i.ID, i.Seq, hash, i.LinesHash)
 	}
 	return newStop(i.Tenant, i.Period, schemas.Unbalanced, message).
@@ -213,7 +217,8 @@ func (i Issue) Changed(invoices []Invoice) *Stop {
 			"until then nothing of this tenant is issued or written")
 }
 
-// invoicesOf returns the stored invoices of the issues, by their ID, and by tenant why they are not those that were issued.
+// invoicesOf returns the stored invoices of the issues, by their ID, and by tenant why they are not those that were
+// issued.
 func invoicesOf(ctx context.Context, lines Lines, issues []Issue) (map[uuid.UUID][]Invoice, map[string]*Stop, error) {
 	if len(issues) == 0 {
 		return nil, nil, nil
@@ -231,8 +236,8 @@ func invoicesOf(ctx context.Context, lines Lines, issues []Issue) (map[uuid.UUID
 	return invoices, changed, nil
 }
 
-// IssuedInvoices returns the invoices of issues by their ID, as they were issued. The error is a *[Stop] where the lines
-// that are stored are no longer those.
+// IssuedInvoices returns the invoices of issues by their ID, as they were issued. The error is a *[Stop] where the
+// lines that are stored are no longer those.
 func IssuedInvoices(ctx context.Context, lines Lines, issues []Issue) (map[uuid.UUID][]Invoice, error) {
 	invoices, changed, err := invoicesOf(ctx, lines, issues)
 	if err != nil {

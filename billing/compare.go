@@ -15,8 +15,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// View is a way to look at a period: under a registry or time zone data that need not be the present ones, and with what
-// was known by an instant that need not be the present one.
+// View is a way to look at a period: under a registry or time zone data that need not be the present ones, and with
+// what was known by an instant that need not be the present one.
 type View struct {
 	State registry.State
 	// Zones is the time zone data, nil that in use.
@@ -92,7 +92,8 @@ func (p AmountPair) Money(amount decimal.Decimal) string { return amount.StringF
 // Compare previews a period in two views, for the tenants named or else for all. Both rest on the same end of the
 // ledger, so that what arrives meanwhile is no difference. A tenant that one of the registries lacks has no lines
 // there; one that both lack is a stop of both.
-func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []string, before, after View) (*Comparison, error) {
+func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []string,
+	before, after View) (*Comparison, error) {
 	positions, err := b.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)

@@ -25,13 +25,14 @@ type DuePeriod struct {
 // DuePeriods returns the periods that are to be issued at now, an instant in UTC epoch milliseconds, the oldest
 // first: those of each tenant from the period `first` on whose grace is over in the tenant's own zone (R20) and
 // that are not issued. A tenant's own first period is the one in which a subscription is first active (R3);
-// those before it have nothing to invoice. Those after one that was issued, or after its last one, are due like any other,
-// whatever the registry says by now, since an adjustment goes on the tenant's next period, whenever the correction
-// comes (R21). So issued has all periods there are, those before `first` too.
+// those before it have nothing to invoice. Those after one that was issued, or after its last one, are due like any
+// other, whatever the registry says by now, since an adjustment goes on the tenant's next period, whenever the
+// correction comes (R21). So issued has all periods there are, those before `first` too.
 //
 // It keeps nothing: what is issued alone decides, so missed runs are caught up, and no clock can bring back what
 // is done.
-func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first civil.Month, now int64, rules Rules) ([]DuePeriod, error) {
+func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first civil.Month, now int64,
+	rules Rules) ([]DuePeriod, error) {
 	due := map[civil.Month][]string{}
 	since := map[string]civil.Month{} // the first period that a tenant was issued
 	for i := range issued {

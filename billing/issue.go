@@ -122,7 +122,8 @@ func (i *issuing) round(ctx context.Context, waiting []*registry.Tenant) (again 
 func stopMoving(tenant string, period civil.Month) *Stop {
 	return newStop(tenant, period, schemas.Unbalanced,
 		"its document, its usage or what it is issued kept changing while it was billed").
-		advising("issue it again; where that ends the same, see in the balance of the period whether a table was restored from elsewhere")
+		advising("issue it again; where that ends the same, see in the balance of the period " +
+			"whether a table was restored from elsewhere")
 }
 
 // Due reports whether the grace of a period is over at now for every tenant (R20).

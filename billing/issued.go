@@ -29,8 +29,8 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
 	return run, nil
 }
 
-// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines are not what
-// was issued is stopped instead.
+// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines are not
+// what was issued is stopped instead.
 func (b *Biller) loadIssued(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
 	invoices, changed, err := invoicesOf(ctx, b.Lines, issues)
 	if err != nil {

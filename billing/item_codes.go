@@ -10,8 +10,8 @@ import (
 	"apportion/billing/registry"
 )
 
-// ItemCodes are the codes that finance's system has for what lines charge, by kind and meter (overage.agent_standard) or by
-// kind alone. They are configured, and recorded with each issue as [Seller] is.
+// ItemCodes are the codes that finance's system has for what lines charge, by kind and meter (overage.agent_standard)
+// or by kind alone. They are configured, and recorded with each issue as [Seller] is.
 type ItemCodes map[string]string
 
 // Of returns the code of a line: that of its kind and meter, else that of its kind, else none.
@@ -31,7 +31,8 @@ func CheckItemCode(of, code string) error {
 	case hasMeter && !registry.IsMeter(meter):
 		return fmt.Errorf("%q is no meter of lines; name one after the kind, such as %s.agent_standard, or none", of, kind)
 	case !itemCodeRE.MatchString(code) || strings.ContainsFunc(code, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("the code %q of %s is none; begin with a letter or a digit, and write at most 100 printable characters without commas", code, of)
+		return fmt.Errorf("the code %q of %s is none; begin with a letter or a digit, "+
+			"and write at most 100 printable characters without commas", code, of)
 	}
 	return nil
 }

@@ -50,8 +50,8 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
 }
 
-// View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which rest
-// on what stands. Nothing is stored.
+// View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which are
+// based on what is current. Nothing is stored.
 func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string, view View) (*Run, error) {
 	viewed := *b
 	viewed.State, viewed.Rules.Zones = view.State, view.Zones
@@ -68,8 +68,8 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 
 // draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
 // billed again, of the chains.
-func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string, now, arrivedBy int64,
-	again reratings, chains map[string][]Issue) (*Run, error) {
+func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string,
+	now, arrivedBy int64, again reratings, chains map[string][]Issue) (*Run, error) {
 	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 	chosen := b.selectTenants(run, tenants)
 	positions, err := b.Usage.Positions(ctx)

@@ -17,7 +17,8 @@ type Seller struct {
 	RegistrationID string             `json:"registrationId,omitempty"`
 	Endpoint       *registry.Endpoint `json:"endpoint,omitempty"` // of the Peppol network; nil: none
 	IBAN           string             `json:"iban,omitempty"`     // where to pay to; "": invoices do not say
-	TermsDays      int                `json:"termsDays"`          // from the issue date until payment is due, unless the buyer has terms of its own
+	// TermsDays are those from the issue date until payment is due, unless the buyer has terms of its own.
+	TermsDays int `json:"termsDays"`
 }
 
 // shows reports whether there is a seller whom a document can show.
@@ -31,8 +32,8 @@ func (a Account) Buyer() string {
 	return cmp.Or(strings.TrimSpace(a.Tenant.BillTo.Name), a.Tenant.Name)
 }
 
-// DueDate is the date until which invoices are to be paid, by the terms of the buyer or else of the seller; NoDate where the
-// registry does not say whom to bill.
+// DueDate is the date until which invoices are to be paid, by the terms of the buyer or else of the seller; NoDate
+// where the registry does not say whom to bill.
 func (a Account) DueDate() civil.Date {
 	if a.Tenant == nil || a.Tenant.BillTo == nil {
 		return civil.NoDate

@@ -42,7 +42,9 @@ func (a Account) Taxes(invoice Invoice) (subtotals []Subtotal, tax, gross decima
 		if of == nil {
 			continue
 		}
-		at := slices.IndexFunc(subtotals, func(s Subtotal) bool { return s.Tax.Category == of.Category && s.Tax.Rate.Equal(of.Rate) })
+		at := slices.IndexFunc(subtotals, func(s Subtotal) bool {
+			return s.Tax.Category == of.Category && s.Tax.Rate.Equal(of.Rate)
+		})
 		if at < 0 {
 			at = len(subtotals)
 			subtotals = append(subtotals, Subtotal{Tax: registry.Tax{From: civil.NoDate, Category: of.Category, Rate: of.Rate}})
@@ -64,7 +66,8 @@ func (a Account) Taxes(invoice Invoice) (subtotals []Subtotal, tax, gross decima
 // taxedAs returns, by period that adjustments of the invoices correct, the tax that it was issued with, where the
 // document states one tax and no history: that says nothing of a period issued before it changed, so what corrects
 // the period is taxed as the period was. A history is taken by its dates.
-func (b *Biller) taxedAs(tenant *registry.Tenant, invoices []Invoice, chain []Issue, documents documents) (map[civil.Month]*registry.Tax, error) {
+func (b *Biller) taxedAs(tenant *registry.Tenant, invoices []Invoice, chain []Issue,
+	documents documents) (map[civil.Month]*registry.Tax, error) {
 	if tenant.BillTo == nil || len(tenant.BillTo.Tax) != 1 {
 		return nil, nil
 	}

@@ -53,8 +53,8 @@ func (a Actor) String() string {
 	return a.Type + " " + a.ID
 }
 
-// Issues returns the periods of a tenant that are issued, in the order in which they were. They are shared, and must not
-// be changed.
+// Issues returns the periods of a tenant that are issued, in the order in which they were. They are shared, and must
+// not be changed.
 func (s State) Issues(tenant string) []Issued {
 	if st, ok := s.tenants.get(tenant); ok {
 		return st.issues
@@ -82,10 +82,12 @@ func decideClaim(s State, c Command) []Refusal {
 		return check.refusals
 	}
 	if base := s.Base(c.TenantID); c.Base != base {
-		check.refuse(schemas.StaleBase, "data.base", strconv.FormatInt(c.Base, 10), "the tenant has changed since (its last accepted command is at %d); bill it again", base)
+		check.refuse(schemas.StaleBase, "data.base", strconv.FormatInt(c.Base, 10),
+			"the tenant has changed since (its last accepted command is at %d); bill it again", base)
 	}
 	if issue := s.issued(c.TenantID, c.Period); issue != nil {
-		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(), "the period is issued already, as number %d, and never again (R20)", issue.Seq)
+		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(),
+			"the period is issued already, as number %d, and never again (R20)", issue.Seq)
 	}
 	if reason, held := s.Held(c.TenantID, c.Period); held {
 		check.refuse(schemas.Held, "data.period", c.Period.String(), "the period is held (%s); release it first", reason)
@@ -96,10 +98,12 @@ func decideClaim(s State, c Command) []Refusal {
 		last = issues[len(issues)-1]
 	}
 	if c.Claim.Seq != last.Seq+1 {
-		check.refuse(schemas.StaleChain, "data.seq", strconv.Itoa(c.Claim.Seq), "the tenant's last issue is number %d; bill it again by what is issued now", last.Seq)
+		check.refuse(schemas.StaleChain, "data.seq", strconv.Itoa(c.Claim.Seq),
+			"the tenant's last issue is number %d; bill it again by what is issued now", last.Seq)
 	}
 	if c.Claim.Previous != last.Hash {
-		check.refuse(schemas.StaleChain, "data.previous", c.Claim.Previous, "not the hash of the tenant's last issue, %q; bill it again by what is issued now", last.Hash)
+		check.refuse(schemas.StaleChain, "data.previous", c.Claim.Previous,
+			"not the hash of the tenant's last issue, %q; bill it again by what is issued now", last.Hash)
 	}
 	return check.refusals
 }
@@ -114,8 +118,10 @@ func (c *checker) claim(claim Claim) {
 		}
 	}
 	malformed(claim.Seq < 1, "data.seq", strconv.Itoa(claim.Seq), "needed; number the tenant's issues from 1")
-	malformed(!hashForm.MatchString(claim.LinesHash), "data.linesHash", claim.LinesHash, "needed; give the SHA-256 of the lines in hex")
-	malformed(claim.Previous != "" && !hashForm.MatchString(claim.Previous), "data.previous", claim.Previous, "give the SHA-256 of the issue before in hex, or leave it out")
+	malformed(!hashForm.MatchString(claim.LinesHash), "data.linesHash", claim.LinesHash,
+		"needed; give the SHA-256 of the lines in hex")
+	malformed(claim.Previous != "" && !hashForm.MatchString(claim.Previous), "data.previous", claim.Previous,
+		"give the SHA-256 of the issue before in hex, or leave it out")
 	malformed(len(claim.Basis) == 0, "data.basis", "", "needed; say what the issue is based on")
 }
 

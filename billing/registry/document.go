@@ -117,7 +117,8 @@ func (r reader) decimal(dst *decimal.Decimal) strict.Field {
 		}
 		if !decimalForm.MatchString(text) {
 			r.Refuse(n, schemas.InvalidField, path, text,
-				"not a decimal number; write it without sign or exponent, at most 12 digits before the point and 6 after, such as \"900.00\"")
+				"not a decimal number; write it without sign or exponent, at most 12 digits before the point and 6 after, "+
+					"such as \"900.00\"")
 			return
 		}
 		*dst = decimal.RequireFromString(text)
@@ -242,14 +243,16 @@ func (r reader) licence(path string, n *strict.Node) Licence {
 func (r reader) entryPoint(path string, n *strict.Node) EntryPoint {
 	e := EntryPoint{From: civil.NoDate, To: civil.NoDate}
 	r.Object(path, n, strict.Fields{
-		"entryPoint": r.Text(&e.EntryPoint), "subscription": r.Text(&e.Subscription), "from": r.date(&e.From), "to": r.date(&e.To),
+		"entryPoint": r.Text(&e.EntryPoint), "subscription": r.Text(&e.Subscription),
+		"from": r.date(&e.From), "to": r.date(&e.To),
 	})
 	return e
 }
 
 func (r reader) billTo(path string, n *strict.Node, b *BillTo) {
 	r.Object(path, n, strict.Fields{
-		"name": r.Text(&b.Name), "vatId": r.Text(&b.VATID), "registrationId": r.Text(&b.RegistrationID), "reference": r.Text(&b.Reference),
+		"name": r.Text(&b.Name), "vatId": r.Text(&b.VATID), "registrationId": r.Text(&b.RegistrationID),
+		"reference": r.Text(&b.Reference),
 		"address": func(path string, n *strict.Node) {
 			a := &b.Address
 			r.Object(path, n, strict.Fields{"street": r.Text(&a.Street), "city": r.Text(&a.City),

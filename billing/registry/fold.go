@@ -33,7 +33,7 @@ type Command struct {
 	TimeMS               int64       // when it was given, UTC epoch milliseconds; it decides nothing
 	By                   Actor       // who gave it; it decides nothing
 	Command              string      // one of the above
-	Base                 int64       // PutTenant, ClaimIssue: the offset of the last command that changed the tenant, or NoBase
+	Base                 int64       // PutTenant, ClaimIssue: the last command that changed the tenant, or NoBase
 	Tenant               *Tenant     // PutTenant
 	Telephony            string      // ChangeTelephony: the option for all subscriptions
 	Period               civil.Month // HoldPeriod, ReleasePeriod, ClaimIssue: which
@@ -185,7 +185,8 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 			malformed(true, "data.tenant", "", "needed; give the tenant's whole document")
 			return
 		}
-		malformed(command.Tenant.ID != command.TenantID, "data.tenant.id", command.Tenant.ID, "not the command's tenantid; make them the same")
+		malformed(command.Tenant.ID != command.TenantID, "data.tenant.id", command.Tenant.ID,
+			"not the command's tenantid; make them the same")
 	case ChangeTelephony:
 		malformed(command.Telephony == "", "data.telephony", "", "needed; give the option for all subscriptions")
 	case HoldPeriod, ReleasePeriod:
@@ -204,7 +205,8 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 	case AcceptHole:
 	default:
 		malformed(true, "data.command", command.Command,
-			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod, ClaimIssue}, ", ")+" or "+AcceptHole)
+			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod, ClaimIssue}, ", ")+
+				" or "+AcceptHole)
 	}
 }
 
@@ -217,7 +219,8 @@ func (r reader) offset(dst *int64) strict.Field {
 		}
 		v, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || !plain || v < NoBase {
-			r.Refuse(n, schemas.InvalidField, path, text, "not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
+			r.Refuse(n, schemas.InvalidField, path, text,
+				"not an offset; write the offset of the tenant's last accepted command, or %d", NoBase)
 			return
 		}
 		*dst = v
@@ -249,8 +252,8 @@ type commandKey struct{ tenant, source, id string }
 // Offset returns the offset of the last command applied, -1 for none.
 func (s State) Offset() int64 { return s.next - 1 }
 
-// Version returns the offset after that of the last command that changed a tenant's document, 0 where none has. States of
-// one version have the same tenants, whatever else was commanded meanwhile: holds, claims, or what was refused.
+// Version returns the offset after that of the last command that changed a tenant's document, 0 where none has. States
+// of one version have the same tenants, whatever else was commanded meanwhile: holds, claims, or what was refused.
 func (s State) Version() int64 { return s.version }
 
 // Tenant returns the tenant of that id, or nil. It is shared, and must not be changed.
@@ -335,7 +338,8 @@ func (s *State) change(offset int64, c Command) {
 	case HoldPeriod, ReleasePeriod:
 		st.holds = applyHold(st.holds, c, offset)
 	case ClaimIssue:
-		st.issues = append(slices.Clip(st.issues), Issued{c.Claim, c.TenantID, c.ID, c.Period, c.By, c.TimeMS, c.Base, offset, c.Hash})
+		st.issues = append(slices.Clip(st.issues),
+			Issued{c.Claim, c.TenantID, c.ID, c.Period, c.By, c.TimeMS, c.Base, offset, c.Hash})
 	}
 	s.tenants = s.tenants.with(c.TenantID, &st)
 }
@@ -409,7 +413,8 @@ func changesRefused(old, next *Tenant) []Refusal {
 		at := path + ".subscriptions[" + was.ID + "]"
 		is := next.Subscription(was.ID)
 		if is == nil {
-			c.refuse(schemas.SubscriptionMissing, at, "", "it exists, and the document leaves it out; keep it, with cancelled: and a date to end it")
+			c.refuse(schemas.SubscriptionMissing, at, "",
+				"it exists, and the document leaves it out; keep it, with cancelled: and a date to end it")
 			continue
 		}
 		const how = "leave it, and add a subscription that has the new one"

@@ -94,8 +94,8 @@ func (h *History) after(n int) State {
 	return h.steps[n-1].after
 }
 
-// KnownAt returns what the commands amount to that had arrived on Kafka by an instant, in UTC epoch milliseconds. Kafka's
-// timestamps need not rise with the offsets.
+// KnownAt returns what the commands amount to that had arrived on Kafka by an instant, in UTC epoch milliseconds.
+// Kafka's timestamps need not rise with the offsets.
 func (h *History) KnownAt(instantMS int64) State {
 	n := 0
 	for n < len(h.steps) && h.steps[n].arrivedMS <= instantMS {

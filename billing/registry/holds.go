@@ -57,11 +57,15 @@ func decideHold(s State, c Command) []Refusal {
 	case s.Tenant(c.TenantID) == nil:
 		check.unknownTenant(c.TenantID)
 	case issue != nil && c.Command == HoldPeriod:
-		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(), "the period is issued, as number %d, and stays so (R20): there is nothing left to hold; what changes now is on the next invoice (R21)", issue.Seq)
+		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(),
+			"the period is issued, as number %d, and stays so (R20): there is nothing left to hold; "+
+				"what changes now is on the next invoice (R21)", issue.Seq)
 	case held && c.Command == HoldPeriod:
-		check.refuse(schemas.AlreadyHeld, "data.period", c.Period.String(), "the period is held already (%s); release it first to hold it for another reason", reason)
+		check.refuse(schemas.AlreadyHeld, "data.period", c.Period.String(),
+			"the period is held already (%s); release it first to hold it for another reason", reason)
 	case !held && c.Command == ReleasePeriod:
-		check.refuse(schemas.NotHeld, "data.period", c.Period.String(), "the period is not held, so there is nothing to release")
+		check.refuse(schemas.NotHeld, "data.period", c.Period.String(),
+			"the period is not held, so there is nothing to release")
 	}
 	return check.refusals
 }
@@ -86,7 +90,8 @@ func (c *checker) reason(path, value string) {
 		return
 	}
 	if len(value) > longestReason || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
-		c.refuse(schemas.InvalidField, path, value, "write at most %d bytes of UTF-8 without control characters", longestReason)
+		c.refuse(schemas.InvalidField, path, value,
+			"write at most %d bytes of UTF-8 without control characters", longestReason)
 	}
 }
 

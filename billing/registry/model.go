@@ -171,12 +171,14 @@ func canonical(t *Tenant) *Tenant {
 		s := &c.Subscriptions[i]
 		s.Telephony = ""
 		s.Terms = slices.SortedFunc(slices.Values(s.Terms), func(a, b Term) int { return cmp.Compare(a.From, b.From) })
-		s.Versions = slices.SortedFunc(slices.Values(s.Versions), func(a, b Version) int { return cmp.Compare(a.From, b.From) })
+		s.Versions = slices.SortedFunc(slices.Values(s.Versions),
+			func(a, b Version) int { return cmp.Compare(a.From, b.From) })
 	}
 	slices.SortFunc(c.Subscriptions, func(a, b Subscription) int { return strings.Compare(a.ID, b.ID) })
 	c.Licences = slices.Compact(slices.SortedFunc(slices.Values(t.Licences), func(a, b Licence) int {
 		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.Subscription, b.Subscription),
-			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), strings.Compare(a.Class, b.Class), strings.Compare(a.Role, b.Role))
+			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To),
+			strings.Compare(a.Class, b.Class), strings.Compare(a.Role, b.Role))
 	}))
 	c.EntryPoints = slices.Compact(slices.SortedFunc(slices.Values(t.EntryPoints), func(a, b EntryPoint) int {
 		return cmp.Or(strings.Compare(a.EntryPoint, b.EntryPoint), strings.Compare(a.Subscription, b.Subscription),

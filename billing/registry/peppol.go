@@ -8,10 +8,11 @@ import (
 )
 
 // endpointSchemes are the identifier schemes of Peppol BIS Billing 3.0.21 (PEPPOL-EN16931-CL008).
-const endpointSchemes = "0002 0007 0009 0060 0088 0096 0097 0106 0130 0135 0142 0151 0183 0184 0188 0190 0191 0192 0195 0196 0198 " +
-	"0199 0200 0201 0204 0208 0209 0210 0211 0216 0218 0221 0225 0230 0235 0240 0242 0244 0245 0246 0248 9910 9913 9914 9915 " +
-	"9918 9919 9920 9922 9923 9924 9925 9926 9927 9928 9929 9930 9931 9932 9933 9934 9935 9936 9937 9938 9939 9940 9941 9942 " +
-	"9943 9944 9945 9946 9947 9948 9949 9950 9951 9952 9953 9957 9959"
+const endpointSchemes = "" +
+	"0002 0007 0009 0060 0088 0096 0097 0106 0130 0135 0142 0151 0183 0184 0188 0190 0191 0192 0195 0196 0198 0199 " +
+	"0200 0201 0204 0208 0209 0210 0211 0216 0218 0221 0225 0230 0235 0240 0242 0244 0245 0246 0248 9910 9913 9914 " +
+	"9915 9918 9919 9920 9922 9923 9924 9925 9926 9927 9928 9929 9930 9931 9932 9933 9934 9935 9936 9937 9938 9939 " +
+	"9940 9941 9942 9943 9944 9945 9946 9947 9948 9949 9950 9951 9952 9953 9957 9959"
 
 // IsEndpointScheme reports whether Peppol knows an identifier scheme.
 func IsEndpointScheme(scheme string) bool {
@@ -28,7 +29,8 @@ func (c *checker) withdrawn(t *Tenant) {
 	for _, s := range t.Subscriptions {
 		if slices.Contains(strings.Fields(withdrawnCurrencies), s.Currency) {
 			c.refuse(schemas.InvalidCurrency, tenantPath(t.ID)+".subscriptions["+s.ID+"].currency", s.Currency,
-				"withdrawn, and invoices can no longer be sent in it; a new subscription in the currency that took its place goes on")
+				"withdrawn, and invoices can no longer be sent in it; "+
+					"a new subscription in the currency that replaced it goes on")
 		}
 	}
 	if t.BillTo == nil || t.BillTo.Endpoint == nil {

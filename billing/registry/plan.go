@@ -103,7 +103,8 @@ func given(items ...item) []item {
 }
 
 func outline(t *Tenant) []item {
-	items := given(item{label: "name", value: t.Name}, item{label: "timeZone", value: t.TimeZone}, item{label: "telephony", value: t.Telephony})
+	items := given(item{label: "name", value: t.Name}, item{label: "timeZone", value: t.TimeZone},
+		item{label: "telephony", value: t.Telephony})
 	for _, s := range t.Subscriptions {
 		items = append(items, item{label: "subscription " + s.ID, items: outlineSubscription(s)})
 	}
@@ -111,10 +112,14 @@ func outline(t *Tenant) []item {
 		items = append(items, item{label: "billTo", items: outlineBillTo(t.BillTo)})
 	}
 	for _, l := range t.Licences {
-		items = append(items, item{label: fmt.Sprintf("licence %s %s %s on %s%s", l.User, l.Role, l.Class, l.Subscription, span(l.From, l.To))})
+		items = append(items, item{
+			label: fmt.Sprintf("licence %s %s %s on %s%s", l.User, l.Role, l.Class, l.Subscription, span(l.From, l.To)),
+		})
 	}
 	for _, e := range t.EntryPoints {
-		items = append(items, item{label: fmt.Sprintf("entryPoint %s on %s%s", e.EntryPoint, e.Subscription, span(e.From, e.To))})
+		items = append(items, item{
+			label: fmt.Sprintf("entryPoint %s on %s%s", e.EntryPoint, e.Subscription, span(e.From, e.To)),
+		})
 	}
 	return items
 }
@@ -127,8 +132,10 @@ func span(from, to civil.Date) string {
 }
 
 func outlineSubscription(s Subscription) []item {
-	items := given(item{label: "name", value: s.Name}, item{label: "licenceModel", value: s.LicenceModel}, item{label: "plan", value: s.Plan},
-		item{label: "deployment", value: s.Deployment}, item{label: "currency", value: s.Currency}, item{label: "billing", value: s.Billing},
+	items := given(item{label: "name", value: s.Name}, item{label: "licenceModel", value: s.LicenceModel},
+		item{label: "plan", value: s.Plan},
+		item{label: "deployment", value: s.Deployment}, item{label: "currency", value: s.Currency},
+		item{label: "billing", value: s.Billing},
 		item{label: "cancelled", value: s.Cancelled.String()})
 	for _, t := range s.Terms {
 		items = append(items, item{label: "term from " + t.From.String() + " to", value: t.To.String()})
@@ -155,7 +162,8 @@ func outlineBillTo(b *BillTo) []item {
 	items := given(item{label: "name", value: b.Name},
 		item{label: "address street", value: b.Address.Street}, item{label: "address city", value: b.Address.City},
 		item{label: "address postcode", value: b.Address.Postcode}, item{label: "address country", value: b.Address.Country},
-		item{label: "vatId", value: b.VATID}, item{label: "registrationId", value: b.RegistrationID}, item{label: "reference", value: b.Reference})
+		item{label: "vatId", value: b.VATID}, item{label: "registrationId", value: b.RegistrationID},
+		item{label: "reference", value: b.Reference})
 	if e := b.Endpoint; e != nil {
 		items = append(items, item{label: "endpoint", value: e.Scheme + ":" + e.ID})
 	}
@@ -164,7 +172,8 @@ func outlineBillTo(b *BillTo) []item {
 		if x.From != civil.NoDate {
 			label += " from " + x.From.String()
 		}
-		items = append(items, item{label: label, value: strings.TrimSpace(x.Category + " " + x.Rate.String() + " " + x.Reason)})
+		items = append(items, item{label: label,
+			value: strings.TrimSpace(x.Category + " " + x.Rate.String() + " " + x.Reason)})
 	}
 	if b.TermsDays != nil {
 		items = append(items, item{label: "termsDays", value: strconv.FormatInt(*b.TermsDays, 10)})

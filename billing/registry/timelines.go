@@ -30,13 +30,12 @@ func (t *Tenant) Timelines(z *civil.Zone, ivrFactor int64) timeline.Tenant {
 	}
 	lines.Entitlements = make(map[timeline.EntitlementOf]timeline.Line[int64])
 	for _, meter := range schemas.PooledMeters {
-		lines.Entitlements[timeline.EntitlementOf{Meter: meter}] = steps(entitlementChanges(all), start, func(d civil.Date) int64 {
-			return t.Entitlement(d, meter, ivrFactor)
-		})
+		pool := func(d civil.Date) int64 { return t.Entitlement(d, meter, ivrFactor) }
+		lines.Entitlements[timeline.EntitlementOf{Meter: meter}] = steps(entitlementChanges(all), start, pool)
 		for _, s := range all {
-			lines.Entitlements[timeline.EntitlementOf{Subscription: s.ID, Meter: meter}] = steps(entitlementChanges([]*Subscription{s}), start, func(d civil.Date) int64 {
-				return s.Entitlement(d, meter, ivrFactor)
-			})
+			of := timeline.EntitlementOf{Subscription: s.ID, Meter: meter}
+			own := func(d civil.Date) int64 { return s.Entitlement(d, meter, ivrFactor) }
+			lines.Entitlements[of] = steps(entitlementChanges([]*Subscription{s}), start, own)
 		}
 	}
 	users := t.mappedUsers()

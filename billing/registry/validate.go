@@ -31,7 +31,8 @@ func (d *Document) Validate() []Refusal {
 		c.withdrawn(t)
 		refusals = append(refusals, c.refusals...)
 		if tenants[t.ID] && t.ID != "" {
-			refusals = append(refusals, refusal(schemas.InvalidField, tenantPath(t.ID)+".id", t.ID, "the document has this tenant twice; make them one"))
+			refusals = append(refusals,
+				refusal(schemas.InvalidField, tenantPath(t.ID)+".id", t.ID, "the document has this tenant twice; make them one"))
 		}
 		tenants[t.ID] = true
 		for _, s := range t.Subscriptions {
@@ -82,7 +83,8 @@ func (c *checker) neededText(path, value, what string) {
 
 func (c *checker) id(path, value string) {
 	if !c.missing(path, value == "", "an id") && !idForm.MatchString(value) {
-		c.refuse(schemas.InvalidField, path, value, "an id is a letter or digit, then at most 63 letters, digits, dots, underscores or hyphens (R1)")
+		c.refuse(schemas.InvalidField, path, value,
+			"an id is a letter or digit, then at most 63 letters, digits, dots, underscores or hyphens (R1)")
 	}
 }
 
@@ -102,7 +104,8 @@ func (t *Tenant) Validate() []Refusal {
 	c.neededText(path+".name", t.Name, "the organisation's name")
 	if !c.missing(path+".timeZone", t.TimeZone == "", "an IANA time zone, such as Europe/Stockholm") {
 		if _, err := civil.LoadZone(t.TimeZone); err != nil {
-			c.refuse(schemas.InvalidField, path+".timeZone", t.TimeZone, "not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.Edition())
+			c.refuse(schemas.InvalidField, path+".timeZone", t.TimeZone,
+				"not an IANA time zone of the %s data; write one such as Europe/Stockholm", civil.Edition())
 		}
 	}
 	c.oneOf(path+".telephony", t.Telephony, telephonyOptions...)
@@ -114,7 +117,8 @@ func (t *Tenant) Validate() []Refusal {
 		at := path + ".subscriptions[" + s.ID + "]"
 		c.subscription(at, s)
 		if s.Telephony != "" && s.Telephony != t.Telephony {
-			c.refuse(schemas.TelephonyMismatch, at+".telephony", s.Telephony, "the tenant has %s, and one option is for all subscriptions (R6); leave this one out", t.Telephony)
+			c.refuse(schemas.TelephonyMismatch, at+".telephony", s.Telephony,
+				"the tenant has %s, and one option is for all subscriptions (R6); leave this one out", t.Telephony)
 		}
 		if _, twice := models[s.ID]; twice {
 			c.refuse(schemas.DuplicateSubscription, at+".id", s.ID, "the tenant has this subscription twice (R1); make them one")
@@ -123,7 +127,8 @@ func (t *Tenant) Validate() []Refusal {
 		for j := range i {
 			if other := &t.Subscriptions[j]; mixed(other.LicenceModel, s.LicenceModel) && termsOverlap(other, s) {
 				c.refuse(schemas.MixedLicenceModel, at+".licenceModel", s.LicenceModel,
-					"%s is %s, %s is %s, and their terms overlap (R5); end the one's last term where the other's first begins", other.ID, other.LicenceModel, s.ID, s.LicenceModel)
+					"%s is %s, %s is %s, and their terms overlap (R5); end the one's last term where the other's first begins",
+					other.ID, other.LicenceModel, s.ID, s.LicenceModel)
 			}
 		}
 	}
@@ -131,11 +136,14 @@ func (t *Tenant) Validate() []Refusal {
 		c.billTo(path+".billTo", t.BillTo)
 	}
 	mapped := func(at, subscription string, from, to civil.Date) {
-		if !c.missing(at+".subscription", subscription == "", "the subscription it is mapped to") && models[subscription] == nil {
-			c.refuse(schemas.InvalidField, at+".subscription", subscription, "the tenant has no such subscription; add it, or name one that it has")
+		if !c.missing(at+".subscription", subscription == "", "the subscription it is mapped to") &&
+			models[subscription] == nil {
+			c.refuse(schemas.InvalidField, at+".subscription", subscription,
+				"the tenant has no such subscription; add it, or name one that it has")
 		}
 		if !c.missing(at+".from", from == civil.NoDate, "the first date of the mapping") && to != civil.NoDate && to <= from {
-			c.refuse(schemas.InvalidField, at+".to", to.String(), "not after from (%s); a mapping's to is the first date without it", from)
+			c.refuse(schemas.InvalidField, at+".to", to.String(),
+				"not after from (%s); a mapping's to is the first date without it", from)
 		}
 	}
 	for _, l := range t.Licences {
@@ -162,7 +170,8 @@ func (c *checker) subscription(path string, s *Subscription) {
 	c.oneOf(path+".billing", s.Billing, Monthly, Prepaid)
 	if !c.missing(path+".currency", s.Currency == "", "an ISO 4217 code, such as SEK") {
 		if _, ok := MinorUnits(s.Currency); !ok {
-			c.refuse(schemas.InvalidCurrency, path+".currency", s.Currency, "not an ISO 4217 code that has minor units; write one such as SEK")
+			c.refuse(schemas.InvalidCurrency, path+".currency", s.Currency,
+				"not an ISO 4217 code that has minor units; write one such as SEK")
 		}
 	}
 	c.terms(path, s.Terms)
@@ -173,15 +182,18 @@ func (c *checker) terms(path string, terms []Term) {
 	c.missing(path+".terms", len(terms) == 0, "at least one term (R2)")
 	for i, a := range terms {
 		at := fmt.Sprintf("%s.terms[%s]", path, a.From)
-		if c.missing(at+".from", a.From == civil.NoDate, "the term's first date") || c.missing(at+".to", a.To == civil.NoDate, "the first date after the term") {
+		if c.missing(at+".from", a.From == civil.NoDate, "the term's first date") ||
+			c.missing(at+".to", a.To == civil.NoDate, "the first date after the term") {
 			continue
 		}
 		if a.To <= a.From {
-			c.refuse(schemas.InvalidTerms, at+".to", a.To.String(), "not after from; a term's to is the first date after it (R2)")
+			c.refuse(schemas.InvalidTerms, at+".to", a.To.String(),
+				"not after from; a term's to is the first date after it (R2)")
 		}
 		for _, b := range terms[:i] {
 			if a.From < b.To && b.From < a.To {
-				c.refuse(schemas.InvalidTerms, at, a.From.String()+"/"+a.To.String(), "overlaps the term %s/%s (R2); let one begin where the other ends", b.From, b.To)
+				c.refuse(schemas.InvalidTerms, at, a.From.String()+"/"+a.To.String(),
+					"overlaps the term %s/%s (R2); let one begin where the other ends", b.From, b.To)
 			}
 		}
 	}
@@ -205,7 +217,8 @@ func (c *checker) versions(path string, s *Subscription) {
 		first = min(first, v.From)
 	}
 	if len(s.Terms) > 0 && first > s.FirstStart() {
-		c.refuse(schemas.InvalidVersions, path+".versions", first.String(), "the first version starts after the first term does, on %s (R2); let it start no later", s.FirstStart())
+		c.refuse(schemas.InvalidVersions, path+".versions", first.String(),
+			"the first version starts after the first term does, on %s (R2); let it start no later", s.FirstStart())
 	}
 }
 
@@ -225,12 +238,14 @@ var countryForm = regexp.MustCompile(`^[A-Z]{2}$`)
 
 func (c *checker) billTo(path string, b *BillTo) {
 	for _, f := range []struct{ name, value string }{
-		{"name", b.Name}, {"address.street", b.Address.Street}, {"address.city", b.Address.City}, {"address.postcode", b.Address.Postcode},
+		{"name", b.Name}, {"address.street", b.Address.Street},
+		{"address.city", b.Address.City}, {"address.postcode", b.Address.Postcode},
 		{"vatId", b.VATID}, {"registrationId", b.RegistrationID}, {"reference", b.Reference},
 	} {
 		c.text(path+"."+f.name, f.value)
 	}
-	if at := path + ".address.country"; !c.missing(at, b.Address.Country == "", "an ISO 3166-1 code, such as SE") && !countryForm.MatchString(b.Address.Country) {
+	if at := path + ".address.country"; !c.missing(at, b.Address.Country == "", "an ISO 3166-1 code, such as SE") &&
+		!countryForm.MatchString(b.Address.Country) {
 		c.refuse(schemas.InvalidField, at, b.Address.Country, "not an ISO 3166-1 code; write two capital letters, such as SE")
 	}
 	if e := b.Endpoint; e != nil {
@@ -249,12 +264,16 @@ func (c *checker) taxes(path string, history Taxes) {
 		}
 		switch {
 		case i == 0 && tax.From != civil.NoDate:
-			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
-		case i > 0 && c.missing(at+".from", tax.From == civil.NoDate, "the date from which the entry applies; only the first has none (R26)"):
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(),
+				"the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
+		case i > 0 && c.missing(at+".from", tax.From == civil.NoDate,
+			"the date from which the entry applies; only the first has none (R26)"):
 		case i > 0 && tax.From == history[i-1].From:
-			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "two entries apply from this date (R26); make them one")
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(),
+				"two entries apply from this date (R26); make them one")
 		case i > 0 && tax.From < history[i-1].From:
-			c.refuse(schemas.InvalidField, at+".from", tax.From.String(), "before the entry above it, which applies from %s (R26); write them in the order of their dates", history[i-1].From)
+			c.refuse(schemas.InvalidField, at+".from", tax.From.String(),
+				"before the entry above it, which applies from %s (R26); write them in the order of their dates", history[i-1].From)
 		}
 		c.tax(at, tax)
 	}

@@ -30,7 +30,8 @@ func Warnings(t *Tenant) []Warning { return append(missingPrices(t), changedIDs(
 
 // ChangeWarnings returns what to say of a change that is taken: a tax that was put in place of another without a date.
 func ChangeWarnings(before, after *Tenant) []Warning {
-	if before == nil || before.BillTo == nil || after.BillTo == nil || len(before.BillTo.Tax) == 0 || len(after.BillTo.Tax) == 0 {
+	if before == nil || before.BillTo == nil || after.BillTo == nil ||
+		len(before.BillTo.Tax) == 0 || len(after.BillTo.Tax) == 0 {
 		return nil
 	}
 	old, now := before.BillTo.Tax[0], after.BillTo.Tax[0]
@@ -38,7 +39,8 @@ func ChangeWarnings(before, after *Tenant) []Warning {
 		return nil
 	}
 	return []Warning{warningOf(schemas.UndatedTax, tenantPath(after.ID)+".billTo.tax", fmt.Sprintf(
-		"%s takes the place of %s in every month that is not issued yet, also in those before it changed (R26); if it applies from a date, leave the old entry first and add the new one with its from",
+		"%s replaces %s in every month that is not issued yet, also in those before it changed (R26); "+
+			"if it applies from a date, leave the old entry first and add the new one with its from",
 		taxText(now), taxText(old)))}
 }
 
@@ -58,7 +60,8 @@ func changedIDs(t *Tenant) []Warning {
 			return
 		}
 		warnings = append(warnings, warningOf(schemas.LooksLikeNumber, field, fmt.Sprintf(
-			"a spreadsheet that opens lines.csv takes %s for a number or a date, and saves another; import the column as text, or open invoices.xlsx, which keeps it", id)))
+			"a spreadsheet that opens lines.csv takes %s for a number or a date, and saves another; "+
+				"import the column as text, or open invoices.xlsx, which keeps it", id)))
 	}
 	warn(tenantPath(t.ID)+".id", t.ID)
 	for _, s := range t.Subscriptions {
