@@ -159,9 +159,9 @@ func (f *finder) refused(ctx context.Context, tenants []string, after []aggregat
 	return nil
 }
 
-// answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or, where
-// the revision could not be read, a time as late. A first delivery, of revision 0, does not answer what corrects it: the
-// time of Connect usage is that of the usage itself, in its corrections too.
+// answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or,
+// where the revision could not be read, a time as late. A first delivery, of revision 0, does not answer what corrects
+// it: the time of Connect usage is that of the usage itself, in its corrections too.
 func answered(r aggregate.Refused, o schemas.Order) bool {
 	if o.HasRevision {
 		return r.Revision >= o.Revision

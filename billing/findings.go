@@ -26,7 +26,8 @@ type Finding struct {
 	Names  []string `json:"names"`
 	Rule   string   `json:"rule"`
 	Advice string   `json:"advice"`
-	// Records are the refused deliveries. They depend on the order and number of deliveries, so files leave them out (R23).
+	// Records are the refused deliveries. They depend on the order and number of deliveries, so files leave them out
+	// (R23).
 	Records []schemas.RecordID `json:"records,omitempty"`
 }
 

@@ -101,8 +101,8 @@ func from(chain []Issue, period civil.Month) []Issue {
 }
 
 // changedPeriods returns, by tenant and in the order in which they were issued, the periods that can have changed since
-// the tenant's last issue: by a command that changed the tenant, by other configured rules or time zones, which reach all
-// of them, or by a pass that computed a day again.
+// the tenant's last issue: by a pass that computed a day again or, all of them, by a command that changed the tenant, or
+// by other configured rules or time zones.
 func (b *Biller) changedPeriods(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue,
 	pass aggregate.Pass) (map[string][]civil.Month, error) {
 	oldest := pass.Pass

@@ -17,13 +17,14 @@ type Usage interface {
 	// Load returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
 	// that have any.
 	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
-	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the deliveries as stored up
-	// to the positions of the pass: in the order of tenant and date, those alone that have any.
-	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error)
+	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the
+	// deliveries as stored up to the positions of the pass: in the order of tenant and date, those alone that have any.
+	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass,
+		timelines aggregate.Timelines) ([]aggregate.Proof, error)
 	// Compute computes the figures of the days from the deliveries within the bound, and stores nothing.
 	Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error)
-	// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
-	// of the last such pass.
+	// MonthsChangedSince returns the months of each tenant that have a day whose current figures are of a pass after the
+	// given one, with the number of the last such pass.
 	MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
 	// Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
 	// behind those positions (R24), in the order of tenant and code.
@@ -37,8 +38,10 @@ type Usage interface {
 	// Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
 	// accepted delivery each refused one, in the order of events and places; of the others, by tenant, how many events
 	// there are, and the first of them.
-	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error)
-	// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused,
+		others []aggregate.Noted, err error)
+	// UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order
+	// (R22).
 	UnknownTenants(ctx context.Context) ([]string, error)
 	// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
 	Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.Profile, error)
@@ -98,13 +101,15 @@ func (u TenantUsage) Differences() []string {
 		sum.Milliseconds += day.Milliseconds
 		sum.Units = sum.Units.Add(day.Units)
 	}
+	whole := decimal.NewFromInt
 	for _, c := range []struct {
 		what          string
 		whole, summed decimal.Decimal
 	}{
-		{"deliveries counted and events of the subscriptions", decimal.NewFromInt(u.Balance.Counted), decimal.NewFromInt(subscriptions.Events)},
-		{"events of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Events), decimal.NewFromInt(subscriptions.Events)},
-		{"milliseconds of the tenant and of its subscriptions", decimal.NewFromInt(tenant.Milliseconds), decimal.NewFromInt(subscriptions.Milliseconds)},
+		{"deliveries counted and events of the subscriptions", whole(u.Balance.Counted), whole(subscriptions.Events)},
+		{"events of the tenant and of its subscriptions", whole(tenant.Events), whole(subscriptions.Events)},
+		{"milliseconds of the tenant and of its subscriptions", whole(tenant.Milliseconds),
+			whole(subscriptions.Milliseconds)},
 		{"units of the tenant and of its subscriptions", tenant.Units, subscriptions.Units},
 	} {
 		if !c.whole.Equal(c.summed) {
