@@ -15,9 +15,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Proved returns the figures of the dates `[from, to)` as they are in force, with what of them the deliveries as stored
-// do not prove. Days that a later pass puts in force meanwhile know more deliveries than the proof: whoever asks has to
-// see to it that there are none.
+// Proved returns the current figures of the dates `[from, to)`, with what of them the deliveries as stored do not prove.
+// A day that a later pass computes meanwhile knows more deliveries than the proof: the caller has to make sure that
+// there is none.
 func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass,
 	timelines aggregate.Timelines) (*aggregate.Figures, error) {
 	figures, err := usage.Load(ctx, tenants, from, to)
@@ -26,7 +26,7 @@ func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.D
 	}
 	proofs, err := usage.Proof(ctx, tenants, from, to, pass, timelines)
 	if err != nil {
-		return nil, fmt.Errorf("counting the deliveries that the usage rests on: %w", err)
+		return nil, fmt.Errorf("counting the deliveries that the usage is based on: %w", err)
 	}
 	figures.Unproved = unproved(figures.Balances, proofs, timelines)
 	return figures, nil
@@ -45,7 +45,7 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof,
 	found := map[string][]string{}
 	for _, b := range balances {
 		if timelines.Zone(b.Tenant) == nil {
-			continue // the deliveries of a tenant that the registry does not know are held, and on no bill
+			continue // the deliveries of a tenant that the registry does not know are on no bill
 		}
 		days[day{b.Tenant, b.Date}] = b.Balance
 		dates[b.Tenant] = append(dates[b.Tenant], b.Date)
@@ -64,7 +64,7 @@ func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof,
 			if figures.Accepted != proof.Deliveries {
 				say("usage_events has %d deliveries, and the figures %d", proof.Deliveries, figures.Accepted)
 			}
-			// What is held, for want of any subscription, is not sorted further.
+			// Those of a tenant that the registry does not know are not sorted further.
 			events := figures.Counted + figures.Voided + figures.Unallocated
 			if figures.UnknownTenant == 0 && events != proof.Events {
 				say("the deliveries are those of %d events, and the figures have %d", proof.Events, events)

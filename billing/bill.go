@@ -86,7 +86,7 @@ func (s *Stop) Error() string {
 	return fmt.Sprintf("%s %s: %s (%s): %s; %s", s.Tenant, s.Period, s.Code, s.Rule, s.Message, s.Advice)
 }
 
-// Bill works out a tenant's invoices for a period, in the byte order of their subscriptions: one for each
+// Bill computes a tenant's invoices for a period, in the byte order of their subscriptions: one for each
 // subscription that is active at any instant of it and has a line (R18). The error is a *Stop.
 func Bill(tenant *registry.Tenant, zone *civil.Zone, period civil.Month, usage TenantUsage,
 	rules Rules) ([]Invoice, error) {

@@ -17,17 +17,17 @@ import (
 
 // Log is the registry's log, on which it is decided what is issued (R20).
 type Log interface {
-	// CatchUp returns the registry as it stands by now.
+	// CatchUp returns the registry as it is by now.
 	CatchUp(ctx context.Context) (registry.State, error)
 	// At returns the registry as it stood when the next offset of the log was the given one, which is none later than
 	// that of the last state returned.
 	At(offset int64) (registry.State, error)
-	// Claim gives the commands, and returns the registry as it stands after them.
+	// Claim submits the commands, and returns the registry after them.
 	Claim(ctx context.Context, claims []registry.Command) (registry.State, error)
 }
 
-// Lines keeps the lines of what is issued (R20); billing/clickhouse has them. Lines of an issue that is not in force on
-// the log count for nothing.
+// Lines keeps the lines of what is issued (R20); billing/clickhouse has them. Lines of an issue that the log does
+// not have count for nothing.
 type Lines interface {
 	// Write stores the lines of the issues so that they outlast whatever happens next.
 	Write(ctx context.Context, issues []Issue) error
@@ -163,7 +163,7 @@ func (i Issue) claim() (registry.Command, error) {
 }
 
 // HashLines returns the SHA-256, in hex, of all that the invoices of one issue say, and how many lines they have. It
-// must stay what it is: issued lines are held against it for good.
+// must stay what it is: issued lines are compared with it for good.
 func HashLines(invoices []Invoice) (hash string, lines int) {
 	type point struct{ AtMS, Live, Entitled int64 }
 	type line struct {

@@ -40,7 +40,7 @@ type Comparison struct {
 	Before, After []*Stop
 }
 
-// Change is what the lines of one kind and meter of a subscription come to in two views. There may be several of
+// Change is what the lines of one kind and meter of a subscription total in two views. There may be several of
 // them, one for each version (R18); their quantities and amounts are added up.
 type Change struct {
 	Tenant       string     `json:"tenantId"`
@@ -52,7 +52,7 @@ type Change struct {
 	Currency     string     `json:"currency"`
 }
 
-// Total is what the invoices of a tenant in one currency come to in two views; of all tenants where Tenant is
+// Total is what the invoices of a tenant in one currency total in two views; of all tenants where Tenant is
 // empty.
 type Total struct {
 	Tenant   string     `json:"tenantId,omitempty"`
@@ -89,7 +89,7 @@ func (p AmountPair) MarshalJSON() ([]byte, error) { return p.marshal(p.Money) }
 // Money writes an amount with the decimals of the currency.
 func (p AmountPair) Money(amount decimal.Decimal) string { return amount.StringFixed(p.MinorUnits) }
 
-// Compare previews a period in two views, for the tenants named or else for all. Both rest on the same end of the
+// Compare previews a period in two views, for the tenants named or else for all. Both are based on the same end of the
 // ledger, so that what arrives meanwhile is no difference. A tenant that one of the registries lacks has no lines
 // there; one that both lack is a stop of both.
 func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []string,

@@ -21,7 +21,7 @@ type Corrected struct {
 	Amount   AmountPair `json:"amount"`
 }
 
-// InvoiceLine is a line with the invoice that it stands on.
+// InvoiceLine is a line with the invoice that it is on.
 type InvoiceLine struct {
 	Invoice Invoice
 	Line    Line

@@ -30,7 +30,7 @@ const (
 	Adjustment Kind = "adjustment"
 )
 
-// kinds are all of them, in the order in which they stand on an invoice.
+// kinds are all of them, in the order in which they are on an invoice.
 var kinds = []Kind{Commitment, UsageKind, Connect, Overage, Adjustment}
 
 func (k Kind) order() int { return slices.Index(kinds, k) }

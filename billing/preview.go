@@ -11,7 +11,7 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Preview bills a period as it stands at now (R12), for the tenants named or else for all, and issues nothing. It
+// Preview bills a period as it is at now (R12), for the tenants named or else for all, and issues nothing. It
 // carries the adjustments that an issue would; those of a period that is issued are on invoices already.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
 	taken, err := b.Usage.Positions(ctx)

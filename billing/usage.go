@@ -14,7 +14,7 @@ import (
 // Usage is where a run takes usage from; aggregate/clickhouse has it.
 type Usage interface {
 	aggregate.Store
-	// Load returns the figures of the dates `[from, to)` as they stand, of the tenants or, with nil, of all
+	// Load returns the current figures of the dates `[from, to)`, of the tenants or, with nil, of all
 	// that have any.
 	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
 	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the
@@ -32,11 +32,11 @@ type Usage interface {
 	// AtPeaks finds what is live at the peaks that somebody should look at, of those alone that have any; the days are
 	// those that the peaks lie on.
 	AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error)
-	// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date
+	// Unbilled returns the dates of the tenants that have usage which no invoice will carry, and those from a date
 	// on that have any usage, by tenant and date.
 	Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error)
 	// Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
-	// accepted delivery each refused one, in the order of events and places; of the others, by tenant, how many events
+	// accepted delivery each refused one, in the order of events and records; of the others, by tenant, how many events
 	// there are, and the first of them.
 	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused,
 		others []aggregate.Noted, err error)
@@ -55,7 +55,7 @@ type TenantUsage struct {
 	Agents map[aggregate.AgentsOf]int64
 	// Balance says what became of the period's deliveries (R22).
 	Balance aggregate.Balance
-	// Unproved says on which dates, and how, these are not what the deliveries as stored come to (R22).
+	// Unproved says on which dates, and how, these do not agree with the deliveries as stored (R22).
 	Unproved []string
 }
 
