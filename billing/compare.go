@@ -21,10 +21,10 @@ type View struct {
 	State registry.State
 	// Zones is the time zone data, nil that in use.
 	Zones *civil.Data
-	// Now is that of R12, and deliveries that arrived on Kafka after KnownAt are left out (nil: none); both in UTC
+	// NowMS is that of R12, and deliveries that arrived on Kafka after KnownAt are left out (nil: none); both in UTC
 	// epoch milliseconds.
-	Now     int64
-	KnownAt *int64
+	NowMS     int64
+	KnownAtMS *int64
 }
 
 // Comparison is a period in two views.

@@ -22,8 +22,8 @@ func seen(t *testing.T, document string) registry.State {
 // TestCompare: of the tenants that both views can bill it has what differs, and everybody's totals.
 func TestCompare(t *testing.T) {
 	biller, _, _ := newBiller(t, threeTenants, messages+poorMessage)
-	before := billing.View{State: biller.State, Now: aggregate.EndOfTime}
-	after := billing.View{Now: aggregate.EndOfTime, State: seen(t, `tenants:
+	before := billing.View{State: biller.State, NowMS: aggregate.EndOfTime}
+	after := billing.View{NowMS: aggregate.EndOfTime, State: seen(t, `tenants:
 - id: acme
   timeZone: Asia/Tokyo
   subscriptions: [{id: Sub1, versions: [{prices: {connect: {sms: 1.5}}}]}]
@@ -57,7 +57,7 @@ func TestCompare(t *testing.T) {
 // TestCompareWithATenantThatOnlyOneViewHas: what is not there has no lines, and all others stay out.
 func TestCompareWithATenantThatOnlyOneViewHas(t *testing.T) {
 	biller, _, _ := newBiller(t, threeTenants, messages)
-	none, all := billing.View{Now: aggregate.EndOfTime}, billing.View{State: biller.State, Now: aggregate.EndOfTime}
+	none, all := billing.View{NowMS: aggregate.EndOfTime}, billing.View{State: biller.State, NowMS: aggregate.EndOfTime}
 	compared, err := biller.Compare(t.Context(), october, []string{"acme"}, none, all)
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ type DuePeriod struct {
 //
 // It keeps nothing: what is issued alone decides, so missed runs are caught up, and no clock can bring back what
 // is done.
-func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first civil.Month, now int64,
+func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first civil.Month, nowMS int64,
 	rules Rules) ([]DuePeriod, error) {
 	due := map[civil.Month][]string{}
 	since := map[string]civil.Month{} // the first period that a tenant was issued
@@ -52,7 +52,7 @@ func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first 
 		if !any {
 			continue
 		}
-		for period := max(from, first); now >= graceEnd(zone, period, rules); period = period.Next() {
+		for period := max(from, first); nowMS >= graceEnd(zone, period, rules); period = period.Next() {
 			if !issued[TenantPeriod{t.ID, period}] {
 				due[period] = append(due[period], t.ID)
 			}

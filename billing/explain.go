@@ -28,7 +28,7 @@ type Explainer struct {
 	Rules  Rules
 	// Bound and Now (R12) are those of the issue, or of the preview.
 	Bound      aggregate.ReadBound
-	Now        int64
+	NowMS      int64
 	Deliveries Deliveries
 	// Chain are the tenant's issues, and Lines has what they say: an adjustment corrects them.
 	Chain []Issue
@@ -146,7 +146,7 @@ func (x *Explainer) gather(
 	timelines := x.timelines(zone)
 	var kept []aggregate.Evidence
 	err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
-		if e := timelines.ResolveEvent(event, x.Rules.Rules, x.Now); e.Counts() && e.To.Meter == meter && keep(&e) {
+		if e := timelines.ResolveEvent(event, x.Rules.Rules, x.NowMS); e.Counts() && e.To.Meter == meter && keep(&e) {
 			kept = append(kept, e)
 		}
 		return nil

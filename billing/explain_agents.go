@@ -76,7 +76,7 @@ func (x *Explainer) sessionOfEach(
 				asked[d.Agent] = true
 			}
 		}
-		v := timelines.ResolveEvent(event, x.Rules.Rules, x.Now)
+		v := timelines.ResolveEvent(event, x.Rules.Rules, x.NowMS)
 		if !v.Counts() || !keep(&v) {
 			return nil
 		}

@@ -76,7 +76,7 @@ func explainer(t failing, state registry.State, tenant string, period civil.Mont
 		now = zone.Start(period.Next().First().Add(rules.GraceDays))
 	}
 	return &billing.Explainer{
-		Tenant: state.Tenant(tenant), Rules: rules, Now: now, Deliveries: memory(events),
+		Tenant: state.Tenant(tenant), Rules: rules, NowMS: now, Deliveries: memory(events),
 		Bound: aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(events)) - 1}}, ArrivedBy: aggregate.EndOfTime},
 	}
 }

@@ -70,7 +70,7 @@ func (x *Explainer) recompute(
 	}
 	days := aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First())
 	measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: x.timelines(zone),
-		Rules: x.Rules.Rules, NowMS: x.Now})
+		Rules: x.Rules.Rules, NowMS: x.NowMS})
 	if kind != Commitment {
 		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(),
 			ToMS: days[len(days)-1].ToMS}

@@ -21,15 +21,15 @@ type finder struct {
 	// chains are what the tenants were issued before.
 	chains map[string][]Issue
 	on     basis
-	// now, in UTC epoch milliseconds, is the clock.
-	now   int64
+	// nowMS, in UTC epoch milliseconds, is the clock.
+	nowMS int64
 	found map[string][]Finding
 }
 
 // findingsOf returns, by tenant, what is found.
 func (b *Biller) findingsOf(ctx context.Context, issues []Issue, figures *aggregate.Figures,
-	chains map[string][]Issue, on basis, now int64) (map[string][]Finding, error) {
-	f := &finder{b, issues, figures, chains, on, now, map[string][]Finding{}}
+	chains map[string][]Issue, on basis, nowMS int64) (map[string][]Finding, error) {
+	f := &finder{b, issues, figures, chains, on, nowMS, map[string][]Finding{}}
 	if len(issues) == 0 {
 		return f.found, nil
 	}
@@ -68,7 +68,7 @@ func (f *finder) tenants() (tenants []string) {
 func (f *finder) noted(ctx context.Context, dates map[string][]civil.Date, after []aggregate.Position,
 	codes ...schemas.Code) error {
 	on := f.on
-	on.nowMS = f.now
+	on.nowMS = f.nowMS
 	noted, err := f.Usage.Noted(ctx, on.inputs(on.daysOn(dates), f.Rules), after)
 	for _, n := range noted {
 		if slices.Contains(codes, n.Code) {
@@ -106,7 +106,7 @@ func (f *finder) sinceIssue(ctx context.Context) error {
 		key := fmt.Sprint(before)
 		after[key], groups[key] = before, append(groups[key], i.Tenant)
 	}
-	unbilled, err := f.Usage.Unbilled(ctx, f.tenants(), civil.UTC.DateOf(f.now).Add(-1))
+	unbilled, err := f.Usage.Unbilled(ctx, f.tenants(), civil.UTC.DateOf(f.nowMS).Add(-1))
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (f Finding) Named() string {
 // found at the issue, and of the others what an issue would find now, by their figures as the pass has them. Now is in
 // UTC epoch milliseconds.
 func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggregate.Figures, pass aggregate.Pass,
-	now int64) ([]Finding, error) {
+	nowMS int64) ([]Finding, error) {
 	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 		open = append(open, Issue{Tenant: t.ID, Period: period, Invoices: invoices})
 	}
 	on := b.basisOf(snapshot, pass.Pass, pass.Positions)
-	found, err := b.findingsOf(ctx, open, figures, chains, on, now)
+	found, err := b.findingsOf(ctx, open, figures, chains, on, nowMS)
 	if err != nil {
 		return nil, err
 	}

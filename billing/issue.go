@@ -28,13 +28,13 @@ const rounds = 100
 //     again after it;
 //   - moved: the tenant's document or usage changed while it was billed; nothing was claimed, and the next round bills
 //     it again.
-func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
+func (b *Biller) Issue(ctx context.Context, period civil.Month, tenants []string, nowMS int64) (*Run, error) {
 	taken, err := b.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
 	run := &Run{Period: period, Accounts: map[string]Account{}}
-	i := &issuing{b, run, taken, now, map[uuid.UUID]bool{}}
+	i := &issuing{b, run, taken, nowMS, map[uuid.UUID]bool{}}
 	waiting := b.selectTenants(run, tenants)
 	for round := 0; len(waiting) > 0 && round < rounds; round++ {
 		again, err := i.round(ctx, waiting)
@@ -62,7 +62,7 @@ type issuing struct {
 	run *Run
 	// taken is what ingest had taken in when the run began: a bill on less would lack something.
 	taken []aggregate.Position
-	now   int64
+	nowMS int64
 	// claimed are the issues that this run has claimed, whoever came first.
 	claimed map[uuid.UUID]bool
 }
@@ -90,7 +90,7 @@ func (i *issuing) round(ctx context.Context, waiting []*registry.Tenant) (again 
 			}
 			continue
 		}
-		stop, err := i.mayIssue(t, period, i.now)
+		stop, err := i.mayIssue(t, period, i.nowMS)
 		if err != nil {
 			return nil, err
 		}
@@ -127,9 +127,9 @@ func stopMoving(tenant string, period civil.Month) *Stop {
 }
 
 // Due reports whether the grace of a period is over at now for every tenant (R20).
-func (b *Biller) Due(period civil.Month, now int64) (bool, error) {
+func (b *Biller) Due(period civil.Month, nowMS int64) (bool, error) {
 	for _, t := range b.State.Tenants() {
-		if end, err := b.graceEnds(t, period); err != nil || now < end {
+		if end, err := b.graceEnds(t, period); err != nil || nowMS < end {
 			return false, err
 		}
 	}
@@ -147,12 +147,12 @@ func (b *Biller) graceEnds(t *registry.Tenant, period civil.Month) (int64, error
 }
 
 // mayIssue says why a tenant's period cannot be issued at now, whatever was used in it; nil when it can.
-func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, now int64) (*Stop, error) {
+func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, nowMS int64) (*Stop, error) {
 	end, err := b.graceEnds(t, period)
 	if err != nil {
 		return nil, err
 	}
-	if now < end {
+	if nowMS < end {
 		return newStop(t.ID, period, schemas.NotDue, "the grace of the period ends at "+civil.FormatMillis(end)), nil
 	}
 	if reason, held := b.State.Held(t.ID, period); held {
@@ -201,7 +201,7 @@ func (i *issuing) billDue(ctx context.Context, due []*registry.Tenant, chains ma
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := i.findingsOf(ctx, issues, figures, chains, on, i.now)
+	found, err := i.findingsOf(ctx, issues, figures, chains, on, i.nowMS)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -13,7 +13,7 @@ import (
 
 // Preview bills a period as it is at now (R12), for the tenants named or else for all, and issues nothing. It
 // carries the adjustments that an issue would; those of a period that is issued are on invoices already.
-func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, now int64) (*Run, error) {
+func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, nowMS int64) (*Run, error) {
 	taken, err := b.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
@@ -44,7 +44,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			return nil, err
 		}
 		if !slices.Contains(slices.Collect(maps.Values(again.moved)), true) {
-			return b.draft(ctx, snapshot, period, tenants, now, aggregate.EndOfTime, again, chains)
+			return b.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
 		}
 	}
 	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
@@ -60,16 +60,16 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 		return nil, err
 	}
 	arrivedBy := aggregate.EndOfTime
-	if view.KnownAt != nil {
-		arrivedBy = *view.KnownAt
+	if view.KnownAtMS != nil {
+		arrivedBy = *view.KnownAtMS
 	}
-	return viewed.draft(ctx, snapshot, period, tenants, view.Now, arrivedBy, reratings{}, nil)
+	return viewed.draft(ctx, snapshot, period, tenants, view.NowMS, arrivedBy, reratings{}, nil)
 }
 
 // draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
 // billed again, of the chains.
 func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string,
-	now, arrivedBy int64, again reratings, chains map[string][]Issue) (*Run, error) {
+	nowMS, arrivedBy int64, again reratings, chains map[string][]Issue) (*Run, error) {
 	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 	chosen := b.selectTenants(run, tenants)
 	positions, err := b.Usage.Positions(ctx)
@@ -82,7 +82,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	}
 	chosen = again.without(run, stopBehind(run, chosen, pass))
 	on := b.basisOf(snapshot, 0, positions)
-	on.arrivedBy, on.nowMS = arrivedBy, now
+	on.arrivedBy, on.nowMS = arrivedBy, nowMS
 	figures, err := b.Usage.Compute(ctx, on.inputs(on.days(chosen, period), b.Rules))
 	if err != nil {
 		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
@@ -93,7 +93,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	}
 	var found map[string][]Finding
 	if chains != nil {
-		if found, err = b.findingsOf(ctx, issues, figures, chains, on, now); err != nil {
+		if found, err = b.findingsOf(ctx, issues, figures, chains, on, nowMS); err != nil {
 			return nil, err
 		}
 		if err := b.addUnknownTenants(ctx, run); err != nil {

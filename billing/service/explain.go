@@ -165,7 +165,7 @@ func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) 
 	rules.Zones = civil.Only(issue.TZVersion, zone)
 	return &billing.Explainer{
 		Tenant: tenant, Rules: rules, Deliveries: s.Usage, Lines: s.Lines,
-		Bound: aggregate.ReadBound{Positions: issue.Positions, ArrivedBy: aggregate.EndOfTime}, Now: aggregate.EndOfTime,
+		Bound: aggregate.ReadBound{Positions: issue.Positions, ArrivedBy: aggregate.EndOfTime}, NowMS: aggregate.EndOfTime,
 	}, nil
 }
 
@@ -193,7 +193,7 @@ func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state regi
 	}}
 	explainer := &billing.Explainer{
 		Tenant: tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
-		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, Now: ask.NowMS,
+		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, NowMS: ask.NowMS,
 	}
 	for i := range run.Invoices {
 		if run.Invoices[i].ID == ask.Invoice.String() {

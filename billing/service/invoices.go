@@ -238,7 +238,7 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 		if state, err = s.Registry.KnownAt(ctx, *ask.KnownAtMS); err != nil {
 			return nil, err
 		}
-		draft.Run, err = biller.View(ctx, ask.Period, ask.Tenants, billing.View{State: state, Now: ask.NowMS, KnownAt: ask.KnownAtMS})
+		draft.Run, err = biller.View(ctx, ask.Period, ask.Tenants, billing.View{State: state, NowMS: ask.NowMS, KnownAtMS: ask.KnownAtMS})
 	}
 	if err != nil {
 		return nil, err
@@ -266,8 +266,8 @@ func (s *Invoices) WhatIf(ctx context.Context, ask PreviewRequest, doc *registry
 	}
 	under, outcomes := DryRunDocument(present, doc, ask.NowMS)
 	compared, err := biller.Compare(ctx, ask.Period, ask.Tenants,
-		billing.View{State: present, Now: ask.NowMS, KnownAt: ask.KnownAtMS},
-		billing.View{State: under, Now: ask.NowMS, KnownAt: ask.KnownAtMS})
+		billing.View{State: present, NowMS: ask.NowMS, KnownAtMS: ask.KnownAtMS},
+		billing.View{State: under, NowMS: ask.NowMS, KnownAtMS: ask.KnownAtMS})
 	return compared, outcomes, err
 }
 
@@ -283,7 +283,7 @@ func (s *Invoices) Diff(ctx context.Context, period civil.Month, tenants []strin
 		if err != nil {
 			return nil, err
 		}
-		views[i] = billing.View{State: state, Now: at, KnownAt: &at}
+		views[i] = billing.View{State: state, NowMS: at, KnownAtMS: &at}
 	}
 	return biller.Compare(ctx, period, tenants, views[0], views[1])
 }
@@ -294,7 +294,7 @@ func (s *Invoices) DiffZones(ctx context.Context, period civil.Month, tenants []
 	if err != nil {
 		return nil, err
 	}
-	before := billing.View{State: biller.State, Now: s.Clock().UnixMilli()}
+	before := billing.View{State: biller.State, NowMS: s.Clock().UnixMilli()}
 	after := before
 	after.Zones = zones
 	return biller.Compare(ctx, period, tenants, before, after)

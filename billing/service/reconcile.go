@@ -394,7 +394,7 @@ func (s *Invoices) countedBy(ctx context.Context, issue billing.Issue, period ci
 	}
 	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zone(issue.Tenant), period.First(), period.Next().First())
 	figures, err := s.Usage.Compute(ctx, aggregate.Inputs{
-		Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines, Rules: explainer.Rules.Rules, NowMS: explainer.Now,
+		Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines, Rules: explainer.Rules.Rules, NowMS: explainer.NowMS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("computing what %s of %s was based on: %w", period, issue.Tenant, err)
