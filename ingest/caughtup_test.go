@@ -13,10 +13,10 @@ func TestAwaitCaughtUp(t *testing.T) {
 	e := newEnv(t, 2)
 	e.Publish(sessions(20)...)
 	awaited := make(chan error, 1)
-	go func() { awaited <- AwaitCaughtUp(t.Context(), e.Client, e.conn, e.Prefix) }()
+	go func() { awaited <- e.ledger().AwaitCaughtUp(t.Context()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := AwaitCaughtUp(ctx, e.Client, e.conn, e.Prefix); !errors.Is(err, context.DeadlineExceeded) {
+	if err := e.ledger().AwaitCaughtUp(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("given up: %v", err)
 	}
 	select {

@@ -72,6 +72,10 @@ func bounds(first, end int64) kafka.Bounds { return kafka.Bounds{First: first, E
 
 func storeOf(conn driver.Conn) store { return newStore(conn, slog.New(slog.DiscardHandler)) }
 
+func (e *env) ledger() *Ledger { return NewLedger(e.Client, e.conn, e.Prefix) }
+
+func (e *env) deadLetters() DeadLetters { return DeadLetters{ClickHouse: e.conn, Kafka: e.Client} }
+
 func (e *env) config() Config {
 	cfg := DefaultConfig()
 	cfg.TopicPrefix = e.Prefix

@@ -33,7 +33,7 @@ func testAnotherTopicIsLeftAlone(t *testing.T, broker string) {
 			[]string{"('" + agent + "',9)", "('" + e.Prefix + schemas.TopicIVR + "',0)"}) {
 			t.Errorf("with %d records the ledger is at %v", after, got)
 		}
-		differences, err := OtherTopics(t.Context(), e.Client, e.conn, e.Prefix)
+		differences, err := e.ledger().OtherTopics(t.Context())
 		if err != nil || len(differences) != 1 {
 			t.Errorf("with %d records the differences are %q, %v", after, differences, err)
 		}

@@ -82,17 +82,24 @@ func recordSet(records []schemas.RecordID) []clickhouse.GroupSet {
 // table twice until rows are merged, and a newer version may have decided them
 // again; so everything below reads FINAL, the row of each record that came last.
 
-// ListRejected returns the dead letters that the filter chooses, newest first,
+// DeadLetters are the refused deliveries.
+type DeadLetters struct {
+	ClickHouse driver.Conn
+	// Kafka is needed to publish alone.
+	Kafka *kafka.Client
+}
+
+// List returns the dead letters that the filter chooses, newest first,
 // at most limit of them unless that is 0. It leaves out their key, value and
-// headers, which ReadRejected reads.
-func ListRejected(ctx context.Context, conn driver.Conn, f RejectedFilter, limit int) ([]DeadLetter, error) {
+// headers, which Read reads.
+func (d DeadLetters) List(ctx context.Context, f RejectedFilter, limit int) ([]DeadLetter, error) {
 	where, args := f.where()
 	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id
 		FROM rejected FINAL WHERE ` + where + ` ORDER BY arrived_ms DESC, topic, partition, offset DESC`
 	if limit > 0 {
 		query += " LIMIT " + strconv.Itoa(limit)
 	}
-	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
 		return l, rows.Scan(l.reason()...)
 	}, query, args...)
 }
@@ -104,12 +111,11 @@ func (l *DeadLetter) reason() []any {
 		(*string)(&w.Code), &w.Field, &w.Value, &w.Message, &w.Tenant, &w.Source, &w.ID}
 }
 
-// ReadRejected returns the dead letters of some records, whole but for values
+// Read returns the dead letters of some records, whole but for values
 // longer than maxBytes, which are cut. They come in the order of the records; those that do not
 // exist are left out.
-func ReadRejected(ctx context.Context, conn driver.Conn, records []schemas.RecordID, maxBytes int) (
-	[]DeadLetter, error) {
-	return collect(ctx, conn, func(rows driver.Rows) (l DeadLetter, err error) {
+func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]DeadLetter, error) {
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
 		var key, value string
 		var names, values []string
 		err = rows.Scan(append(l.reason(), &key, &value, &names, &values)...)
@@ -135,11 +141,11 @@ type RejectedCount struct {
 	FirstMS, LastMS int64
 }
 
-// CountRejected counts the dead letters that the filter chooses by code and
+// Count counts the dead letters that the filter chooses by code and
 // tenant, the most first.
-func CountRejected(ctx context.Context, conn driver.Conn, f RejectedFilter) ([]RejectedCount, error) {
+func (d DeadLetters) Count(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
 	where, args := f.where()
-	return collect(ctx, conn, func(rows driver.Rows) (n RejectedCount, err error) {
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (n RejectedCount, err error) {
 		return n, rows.Scan((*string)(&n.Code), &n.Tenant, &n.Deliveries, &n.FirstMS, &n.LastMS)
 	}, `SELECT code, tenant, count() AS deliveries, min(arrived_ms), max(arrived_ms)
 		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant ORDER BY deliveries DESC, code, tenant`, args...)
@@ -165,7 +171,7 @@ func (a *Acceptance) After(l *DeadLetter) bool {
 
 // Accepted returns the deliveries of some events that were accepted, newest
 // first.
-func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Acceptance, error) {
+func (d DeadLetters) Accepted(ctx context.Context, ids ...Identity) ([]Acceptance, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -173,7 +179,7 @@ func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Accepta
 	for i, id := range ids {
 		keys[i] = clickhouse.GroupSet{Value: []any{id.Tenant, id.Source, id.ID}}
 	}
-	return collect(ctx, conn, func(rows driver.Rows) (a Acceptance, err error) {
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (a Acceptance, err error) {
 		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset,
 			&a.ArrivedMS, &a.Revision, &a.Voided)
 	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, revision, voided
@@ -181,17 +187,17 @@ func Accepted(ctx context.Context, conn driver.Conn, ids ...Identity) ([]Accepta
 		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
 }
 
-// Replay writes dead letters to their topics again, with the key, value and
+// Publish writes dead letters to their topics again, with the key, value and
 // headers that they came with, and returns once all replicas have them. Those
 // of one key and topic keep their order. While Kafka is away it waits. A letter
 // may be written twice when an answer is lost, which R8 takes once.
-func Replay(ctx context.Context, client *kafka.Client, letters []DeadLetter) error {
+func (d DeadLetters) Publish(ctx context.Context, letters []DeadLetter) error {
 	messages := make(map[string][]kafka.Message)
 	for _, l := range letters {
 		messages[l.Topic] = append(messages[l.Topic], l.message())
 	}
 	for topic, batch := range messages {
-		tooLarge, err := client.Send(ctx, topic, batch)
+		tooLarge, err := d.Kafka.Send(ctx, topic, batch)
 		if err != nil {
 			return err
 		}

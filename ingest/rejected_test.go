@@ -37,7 +37,7 @@ func recordID(topic string, partition int32, offset int64) schemas.RecordID {
 // rejected lists the records of dead letters, without the prefix.
 func (e *env) rejected(f RejectedFilter, limit int) (records []string) {
 	e.t.Helper()
-	letters, err := ListRejected(e.t.Context(), e.conn, f, limit)
+	letters, err := e.deadLetters().List(e.t.Context(), f, limit)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func (e *env) rejected(f RejectedFilter, limit int) (records []string) {
 // whole reads every dead letter.
 func (e *env) whole() []DeadLetter {
 	e.t.Helper()
-	listed, err := ListRejected(e.t.Context(), e.conn, RejectedFilter{}, 0)
+	listed, err := e.deadLetters().List(e.t.Context(), RejectedFilter{}, 0)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func (e *env) whole() []DeadLetter {
 	for _, l := range listed {
 		records = append(records, l.RecordID)
 	}
-	letters, err := ReadRejected(e.t.Context(), e.conn, records, math.MaxInt32)
+	letters, err := e.deadLetters().Read(e.t.Context(), records, math.MaxInt32)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func testRejected(t *testing.T, broker string) {
 		}
 	}
 
-	cut, err := ReadRejected(t.Context(), e.conn, []schemas.RecordID{recordID(agent, 0, 0), recordID(agent, 0, 99)}, 4)
+	cut, err := e.deadLetters().Read(t.Context(), []schemas.RecordID{recordID(agent, 0, 0), recordID(agent, 0, 99)}, 4)
 	if err != nil || len(cut) != 1 || string(cut[0].Value) != "not\n" {
 		t.Errorf("cut to 4 bytes: %+v, %v", cut, err)
 	}
@@ -167,7 +167,7 @@ func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
 	if letters := e.whole(); len(letters) != 2 || letters[1].Why.Code != schemas.TooLarge {
 		t.Errorf("read: %+v", letters)
 	}
-	counts, err := CountRejected(t.Context(), e.conn, RejectedFilter{})
+	counts, err := e.deadLetters().Count(t.Context(), RejectedFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func testAccepted(t *testing.T, broker string) {
 	e.exec("SYSTEM STOP MERGES usage_events")
 	e.exec("INSERT INTO usage_events SELECT * FROM usage_events")
 
-	got, err := Accepted(t.Context(), e.conn, Identity{"acme", "/test", "s-1"}, Identity{"acme", "/test", "s-9"})
+	got, err := e.deadLetters().Accepted(t.Context(), Identity{"acme", "/test", "s-1"}, Identity{"acme", "/test", "s-9"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func testAccepted(t *testing.T, broker string) {
 	if want := []string{"{acme /test s-1} 1 1", "{acme /test s-1} 0 0"}; !slices.Equal(lines, want) {
 		t.Errorf("accepted: %q, want %q", lines, want)
 	}
-	if none, err := Accepted(t.Context(), e.conn); err != nil || none != nil {
+	if none, err := e.deadLetters().Accepted(t.Context()); err != nil || none != nil {
 		t.Errorf("of no events: %v, %v", none, err)
 	}
 }
@@ -222,7 +222,7 @@ func testReplay(t *testing.T, broker string) {
 	}
 	e.Produce(schemas.TopicAgent, 0, sent...)
 	e.ingest(e.config(), e.deps())
-	if err := Replay(t.Context(), e.Client, e.whole()); err != nil {
+	if err := e.deadLetters().Publish(t.Context(), e.whole()); err != nil {
 		t.Fatal(err)
 	}
 	all := e.Read(schemas.TopicAgent)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -54,25 +53,6 @@ func (u *usage) positions(ctx context.Context) (ledger map[kafka.TopicPartition]
 	return ledger, err
 }
 
-// UsageBounds returns the offsets that Kafka has of the partitions of deliveries. While Kafka is away it waits.
-func UsageBounds(ctx context.Context, client *kafka.Client, topicPrefix string) (
-	map[kafka.TopicPartition]kafka.Bounds, error) {
-	u := newUsage(client, nil, topicPrefix, client.Log)
-	return u.bounds(ctx)
-}
-
-// OtherTopics says of each usage topic that is not the one that was taken in why (R22). While Kafka or ClickHouse
-// are away it waits.
-func OtherTopics(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string) (
-	differences []string, err error) {
-	u := newUsage(client, conn, topicPrefix, client.Log)
-	others, err := u.compare(ctx)
-	for _, topic := range slices.Sorted(maps.Keys(others)) {
-		differences = append(differences, strings.Split(others[topic].Error(), "\n")...)
-	}
-	return differences, err
-}
-
 // caughtUpEvery is how often the ledger is asked whether it has caught up.
 const caughtUpEvery = 250 * time.Millisecond
 
@@ -92,41 +72,6 @@ func lags(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPart
 	}
 	slices.SortFunc(lags, func(a, b Lag) int { return a.Compare(b.TopicPartition) })
 	return lags
-}
-
-// AwaitCaughtUp waits until every partition has been taken in, by whichever consumer, to the end that it has when the
-// call begins, and says so in the log of the client while it waits.
-func AwaitCaughtUp(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string) error {
-	u := newUsage(client, conn, topicPrefix, client.Log)
-	logged := time.Now()
-	return u.follow(ctx, func(lags []Lag) (done bool) {
-		if now := time.Now(); len(lags) > 0 && now.Sub(logged) >= retry.LogEvery {
-			logged = now
-			client.Log.Warn("waiting for deliveries to be taken in")
-		}
-		return len(lags) == 0
-	})
-}
-
-// Behind waits as [AwaitCaughtUp] does, but gives up once the ledger has not moved for as long as patience says. It
-// returns what was published when the call began and is still not taken in, by topic and partition.
-func Behind(ctx context.Context, client *kafka.Client, conn driver.Conn, topicPrefix string,
-	patience time.Duration) ([]Lag, error) {
-	u := newUsage(client, conn, topicPrefix, client.Log)
-	var left []Lag
-	moved, before := time.Now(), int64(-1)
-	err := u.follow(ctx, func(lags []Lag) (done bool) {
-		left = lags
-		var offsets int64
-		for _, l := range lags {
-			offsets += l.Offsets
-		}
-		if offsets != before {
-			moved, before = time.Now(), offsets
-		}
-		return offsets == 0 || time.Since(moved) >= patience
-	})
-	return left, err
 }
 
 // follow tells a function again and again how far the ledger is from where the partitions end when the call begins,

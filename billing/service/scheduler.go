@@ -12,6 +12,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/retry"
 )
 
 // SchedulerConfig says when the scheduler issues, and what.
@@ -96,10 +97,8 @@ func (s *Scheduler) wait(ctx context.Context) bool {
 		if sooner := s.cfg.Next(now); sooner.Before(next) {
 			next = sooner
 		}
-		select {
-		case <-ctx.Done():
+		if !retry.Sleep(ctx, min(next.Sub(now), time.Minute)) {
 			return false
-		case <-time.After(min(next.Sub(now), time.Minute)):
 		}
 	}
 	return ctx.Err() == nil

@@ -2,11 +2,17 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"strings"
+	"syscall"
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/ingest/kafka"
 	"apportion/schemas"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // commandOf has the commands that do what the advice of a code says. They are named here alone: the advice is read in
@@ -61,3 +67,25 @@ func sentence(advice string) string {
 	}
 	return strings.ToUpper(advice[:1]) + advice[1:] + "."
 }
+
+// advice says what to do about an error whose message does not say it, and names the commands that do it.
+func advice(err error) string {
+	const notEnoughSpace = 243 // ClickHouse's code
+	var refused *clickhouse.Exception
+	switch {
+	case errors.As(err, &refused) && (refused.Code == notEnoughSpace || strings.Contains(refused.Message, "No space left on device")):
+		return "; the disk of ClickHouse is full: make room there, and run the same command again; nothing is lost"
+	case errors.Is(err, syscall.ENOSPC):
+		return "; make room there, and run the same command again; nothing is lost"
+	case errors.As(err, new(kafka.NoTopicError)), errors.As(err, new(ingest.SchemaError)):
+		return "; run `apportion migrate`"
+	case errors.As(err, new(kafka.OtherLogError)):
+		return ": `apportion registry restore`"
+	case errors.As(err, new(kafka.BrokenLogError)), errors.As(err, new(ingest.OtherTopicError)):
+		return refill
+	}
+	return ""
+}
+
+// refill names the commands that fill a topic of the registry again.
+const refill = ": `apportion migrate`, then `apportion registry restore`"

@@ -14,15 +14,11 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"apportion/deploy/embedded"
-	"apportion/ingest"
-	"apportion/ingest/kafka"
 	"apportion/schemas/civil"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -66,28 +62,6 @@ func runApp(ctx context.Context, a *app, args []string) int {
 	}
 	return code
 }
-
-// advice says what to do about an error whose message does not say it, and names the commands that do it.
-func advice(err error) string {
-	const notEnoughSpace = 243 // ClickHouse's code
-	var refused *clickhouse.Exception
-	switch {
-	case errors.As(err, &refused) && (refused.Code == notEnoughSpace || strings.Contains(refused.Message, "No space left on device")):
-		return "; the disk of ClickHouse is full: make room there, and run the same command again; nothing is lost"
-	case errors.Is(err, syscall.ENOSPC):
-		return "; make room there, and run the same command again; nothing is lost"
-	case errors.As(err, new(kafka.NoTopicError)), errors.As(err, new(ingest.SchemaError)):
-		return "; run `apportion migrate`"
-	case errors.As(err, new(kafka.OtherLogError)):
-		return ": `apportion registry restore`"
-	case errors.As(err, new(kafka.BrokenLogError)), errors.As(err, new(ingest.OtherTopicError)):
-		return refill
-	}
-	return ""
-}
-
-// refill names the commands that fill a topic of the registry again.
-const refill = ": `apportion migrate`, then `apportion registry restore`"
 
 // newRoot returns the command tree, its subcommands in the order in which data flows.
 func newRoot(a *app) *cobra.Command {

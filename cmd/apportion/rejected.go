@@ -174,7 +174,7 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 	if limit > 0 {
 		ask++ // to know whether there are more
 	}
-	letters, err := ingest.ListRejected(ctx, conn, filter, ask)
+	letters, err := ingest.DeadLetters{ClickHouse: conn}.List(ctx, filter, ask)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) e
 	if err != nil {
 		return err
 	}
-	counts, err := ingest.CountRejected(ctx, conn, filter)
+	counts, err := ingest.DeadLetters{ClickHouse: conn}.Count(ctx, filter)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,8 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 	if err != nil {
 		return err
 	}
-	letters, err := ingest.ReadRejected(ctx, conn, []schemas.RecordID{record}, math.MaxInt32)
+	deadLetters := ingest.DeadLetters{ClickHouse: conn}
+	letters, err := deadLetters.Read(ctx, []schemas.RecordID{record}, math.MaxInt32)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 	}
 	var accepted []ingest.Acceptance
 	if id, ok := l.Identity(); ok {
-		if accepted, err = ingest.Accepted(ctx, conn, id); err != nil {
+		if accepted, err = deadLetters.Accepted(ctx, id); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 		Registry:  s.registry,
 		Usage:     a.usage(conn),
 		Lines:     a.invoiceLines(conn),
-		Ledger:    ledger{client, conn, a.cfg.Kafka.TopicPrefix},
+		Ledger:    ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix),
 		Rules:     a.billingRules(),
 		Seller:    a.cfg.Seller.Sender(),
 		ItemCodes: a.cfg.Files.ItemCodes,
@@ -69,7 +69,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	for _, t := range schemas.Types {
 		types[a.topic(t.Topic())] = t
 	}
-	s.rejected = service.NewRejected(deadLetters{client, conn}, types)
+	s.rejected = service.NewRejected(ingest.DeadLetters{ClickHouse: conn, Kafka: client}, types)
 	return s, nil
 }
 
@@ -104,68 +104,6 @@ func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
 		return registry.State{}, err
 	}
 	return r.CatchUp(ctx)
-}
-
-// ledger is the [service.Ledger] of the usage topics with a prefix.
-type ledger struct {
-	kafka  *kafka.Client
-	conn   driver.Conn
-	prefix string
-}
-
-func (l ledger) Behind(ctx context.Context, patience time.Duration) ([]ingest.Lag, error) {
-	return ingest.Behind(ctx, l.kafka, l.conn, l.prefix, patience)
-}
-
-func (l ledger) AwaitCaughtUp(ctx context.Context) error {
-	return ingest.AwaitCaughtUp(ctx, l.kafka, l.conn, l.prefix)
-}
-
-func (l ledger) Balance(ctx context.Context, accepted ...ingest.Hole) ([]ingest.PartitionBalance, error) {
-	bounds, err := l.Bounds(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return ingest.Balance(ctx, l.conn, bounds, accepted...)
-}
-
-func (l ledger) Bounds(ctx context.Context) (map[kafka.TopicPartition]kafka.Bounds, error) {
-	return ingest.UsageBounds(ctx, l.kafka, l.prefix)
-}
-
-func (l ledger) OtherTopics(ctx context.Context) ([]string, error) {
-	return ingest.OtherTopics(ctx, l.kafka, l.conn, l.prefix)
-}
-
-func (l ledger) CountRejected(ctx context.Context) (map[schemas.Code]uint64, error) {
-	counts, err := ingest.CountRejected(ctx, l.conn, ingest.RejectedFilter{})
-	byCode := map[schemas.Code]uint64{}
-	for _, c := range counts {
-		byCode[c.Code] += c.Deliveries
-	}
-	return byCode, err
-}
-
-// deadLetters are the [service.DeadLetters] of the table and the topics.
-type deadLetters struct {
-	kafka *kafka.Client
-	conn  driver.Conn
-}
-
-func (d deadLetters) List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error) {
-	return ingest.ListRejected(ctx, d.conn, filter, limit)
-}
-
-func (d deadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]ingest.DeadLetter, error) {
-	return ingest.ReadRejected(ctx, d.conn, records, maxBytes)
-}
-
-func (d deadLetters) Accepted(ctx context.Context, events ...ingest.Identity) ([]ingest.Acceptance, error) {
-	return ingest.Accepted(ctx, d.conn, events...)
-}
-
-func (d deadLetters) Publish(ctx context.Context, letters []ingest.DeadLetter) error {
-	return ingest.Replay(ctx, d.kafka, letters)
 }
 
 // person is who runs this program by hand.
