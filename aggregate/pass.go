@@ -104,8 +104,8 @@ type Report struct {
 // Refresh brings the daily figures up to date with the ledger and the registry, working out only the days that
 // something has touched since the last pass. It can be stopped anywhere, run again, and run twice at once:
 // days come into force one by one, whole, and a pass that did not finish is simply made again. A tenant whose days
-// cannot be worked out is left behind alone. Progress is
-// called with the days done and the days there are, never twice at once.
+// cannot be worked out is left behind alone. Progress,
+// which may be nil, is called with the days done and the days there are, never twice at once.
 func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
 	last, err := store.LastPass(ctx)
 	if err != nil {
@@ -166,6 +166,9 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 		}
 	}
 	report := Report{Pass: pass.Pass}
+	if progress == nil {
+		progress = func(int, int) {}
+	}
 	progress(0, total)
 	var mu sync.Mutex
 	shards, ctx := errgroup.WithContext(ctx)

@@ -90,7 +90,7 @@ func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
 
 // above records the last pass once more under a number above all that are in force.
 func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules) (Pass, error) {
-	if _, err := Refresh(ctx, store, registry, rules, func(int, int) {}); err != nil {
+	if _, err := Refresh(ctx, store, registry, rules, nil); err != nil {
 		return Pass{}, err
 	}
 	pass, err := store.LastPass(ctx)

@@ -174,7 +174,7 @@ func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
 // refresh brings the daily figures up to date and returns the last pass. Another process may have made it by a later
 // registry than the snapshot's: then ours catches up, too.
 func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
-	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, func(int, int) {}); err != nil {
+	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, nil); err != nil {
 		return aggregate.Pass{}, err
 	}
 	pass, err := b.Usage.LastPass(ctx)
