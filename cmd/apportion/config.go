@@ -13,7 +13,7 @@ import (
 func newConfigCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "config",
-		Short: "Show the settings in force and where each came from",
+		Short: "Show the current settings and where each came from",
 		Long: `Shows every setting with its value and where that came from: the default, a line of the
 configuration file, an environment variable or a flag. Secrets are hidden.
 
