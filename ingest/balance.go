@@ -57,7 +57,7 @@ type Hole struct {
 
 // Balance returns the balance of every topic partition that the ledger or a
 // table has anything of, by topic and partition, and of those of which Kafka has
-// deleted what was never taken in. What Kafka has must have been looked at
+// deleted what was never taken in. What Kafka has must have been read
 // before, or a batch under way could pass for deleted. Holes that are accepted
 // are no differences.
 func Balance(ctx context.Context, conn driver.Conn, kept map[kafka.TopicPartition]kafka.Bounds, accepted ...Hole) (

@@ -115,7 +115,7 @@ type refused struct {
 type partitionBuffer struct {
 	kafka.TopicPartition
 	first, next int64
-	run         int64 // where the consumer began that has read all from there on
+	runOffset   int64 // where the consumer began that has read all from there on
 	end         int64 // of the partition, as last seen
 	chunks      []*rows
 	accepted    int
@@ -334,7 +334,7 @@ func (b *batch) rejected() (all []refused) {
 func (b *batch) entries() (all []ledgerRow) {
 	for i := range b.buffers {
 		if p := &b.buffers[i]; p.first < p.next {
-			all = append(all, ledgerRow{p.TopicPartition, p.first, p.next - 1, p.read(), p.accepted, len(p.rejected), p.run})
+			all = append(all, ledgerRow{p.TopicPartition, p.first, p.next - 1, p.read(), p.accepted, len(p.rejected), p.runOffset})
 		}
 	}
 	return all

@@ -130,7 +130,7 @@ func (c *consumer) seek(ctx context.Context, next int64) error {
 		return err
 	}
 	return c.fill(ctx, c.index, func(p *partitionBuffer) error {
-		p.first, p.run, p.end = next, next, b.End
+		p.first, p.runOffset, p.end = next, next, b.End
 		c.advance(p, next)
 		return nil
 	})

@@ -42,8 +42,8 @@ type ledgerRow struct {
 	kafka.TopicPartition
 	first, last              int64
 	read, accepted, rejected int
-	// run is where the consumer began that has entered everything from there on.
-	run int64
+	// runOffset is where the consumer began that has entered everything from there on.
+	runOffset int64
 }
 
 // insertTimeout bounds one attempt of an insert: a server that takes a
@@ -147,11 +147,11 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var topics []string
 	var partitions []int32
-	var first, last, run []int64
+	var first, last, runs []int64
 	var read, accepted, rejected []uint64
 	for _, e := range entries {
 		topics, partitions = append(topics, e.Topic), append(partitions, int32(e.Partition))
-		first, last, run = append(first, e.first), append(last, e.last), append(run, e.run)
+		first, last, runs = append(first, e.first), append(last, e.last), append(runs, e.runOffset)
 		read = append(read, uint64(e.read))
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
 	}
@@ -165,7 +165,7 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 			SELECT toString(topic) AS topic, partition, last_offset + 1 AS next FROM v_ingest_partitions
 			WHERE topic IN (?)) AS ledger
 		USING (topic, partition)
-		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, run, topics)
+		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, runs, topics)
 	if err != nil {
 		return insertError("ingest_batches", err)
 	}
@@ -174,7 +174,7 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 	var values []any
 	for _, e := range entries {
 		keys = append(keys, "topic = ? AND partition = ? AND run_offset = ? AND last_offset = ?")
-		values = append(values, e.Topic, int32(e.Partition), e.run, e.last)
+		values = append(values, e.Topic, int32(e.Partition), e.runOffset, e.last)
 	}
 	var entered uint64
 	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches WHERE `+strings.Join(keys, " OR "),

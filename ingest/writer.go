@@ -80,7 +80,7 @@ func (w *writer) seal(ctx context.Context, b *batch) error {
 	next := newBatch(w.gen.Partitions, b.entered)
 	for i, p := range b.buffers {
 		next.buffers[i].first, next.buffers[i].next = p.next, p.next
-		next.buffers[i].run, next.buffers[i].end = p.run, p.end
+		next.buffers[i].runOffset, next.buffers[i].end = p.runOffset, p.end
 	}
 	select {
 	case <-ctx.Done():
@@ -143,7 +143,7 @@ func (w *writer) run(ctx context.Context) error {
 // which is what it has already: it refuses one that comes from a generation that
 // is over. A process that is halted after that and goes on much later is refused
 // by the ledger itself. The entry is not given up half-way when the generation
-// ends, for it would then be unknown to the next consumer whether it is there; the
+// ends, because the next consumer could then not know whether it was made; the
 // group waits for this function before it lets go of the partitions.
 func (w *writer) write(ctx context.Context, b *batch) error {
 	began := time.Now()
