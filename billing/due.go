@@ -106,8 +106,3 @@ func ClockSuspect(due []DuePeriod, issued map[TenantPeriod]bool, changed civil.M
 func graceEnd(zone *civil.Zone, period civil.Month, rules Rules) int64 {
 	return zone.Start(period.Next().First().Add(rules.GraceDays))
 }
-
-// stopHeld is why a period that somebody holds is not issued.
-func stopHeld(tenant string, period civil.Month, reason string) *Stop {
-	return newStop(tenant, period, schemas.Held, reason)
-}

@@ -156,7 +156,7 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, nowMS int64) (
 		return newStop(t.ID, period, schemas.NotDue, "the grace of the period ends at "+civil.FormatMillis(end)), nil
 	}
 	if reason, held := b.State.Held(t.ID, period); held {
-		return stopHeld(t.ID, period, reason), nil
+		return newStop(t.ID, period, schemas.Held, reason), nil
 	}
 	if len(b.Behind) > 0 {
 		return notRead(t.ID, period, b.Behind), nil

@@ -24,8 +24,8 @@ var namedByRules = strings.Fields(`
 	invalid_currency duplicate_subscription immutable_field invalid_versions invalid_commitment mixed_licence_model
 	telephony_mismatch stale_base
 	missing_price as_of_future unbalanced
-	refused_correction refused never_billed ahead unknown_tenant open_session unmapped unknown_subscription conflict open_peak
-	same_person
+	refused_correction refused never_billed ahead unknown_tenant open_session unmapped unknown_subscription conflict
+	open_peak same_person
 	missing_bill_to unsupported_currency`)
 
 func TestCodesAreListedOnce(t *testing.T) {
@@ -58,71 +58,37 @@ func TestCodesAreListedOnce(t *testing.T) {
 // otherWords are words that happen to be codes.
 var otherWords = []string{
 	"aggregate/clickhouse/query.go unknown_tenant", // a column
-	"billing/service/rejected.go refused",     // what became of a delivery that was sent again
+	"billing/service/rejected.go refused",          // what became of a delivery that was sent again
 }
 
 // TestCodesAreGiven: each code that is listed is given somewhere, by its constant, and none that is not listed.
 func TestCodesAreGiven(t *testing.T) {
-	constants := map[string]Code{} // by name
-	files := token.NewFileSet()
-	list, err := parser.ParseFile(files, "codes.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ast.Inspect(list, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Names) == 1 {
-			if of, ok := spec.Type.(*ast.Ident); ok && of.Name == "Code" {
-				constants[spec.Names[0].Name] = Code(literal(spec.Values[0]))
-			}
-		}
-		return true
-	})
+	constants := constantsOfCodes(t)
 	if len(constants) != len(Reasons) {
 		t.Errorf("there are %d constants, and %d codes are listed", len(constants), len(Reasons))
 	}
-	listed := map[string]bool{}
-	for _, r := range Reasons {
-		listed[string(r.Code)] = true
-	}
-
 	given := map[string]bool{} // constants
-	err = filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != ".." {
 			return fs.SkipDir
 		}
-		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || path == filepath.Join("..", "schemas", "codes.go") {
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || filepath.ToSlash(path) == "../schemas/codes.go" {
 			return nil
 		}
+		files := token.NewFileSet()
 		file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(filepath.ToSlash(path), "../")
 		ast.Inspect(file, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.SelectorExpr:
-				if pkg, ok := n.X.(*ast.Ident); ok && pkg.Name == "schemas" {
-					given[n.Sel.Name] = true
-				}
-			case *ast.Ident:
-				if file.Name.Name == "schemas" {
-					given[n.Name] = true
-				}
-			case *ast.BasicLit:
-				if word := literal(n); listed[word] && !slices.Contains(otherWords, name+" "+word) {
-					t.Errorf("%s: %q is a code; give it by its constant", files.Position(n.Pos()), word)
-				}
-			case *ast.KeyValueExpr:
-				if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Code" && literal(n.Value) != "" {
-					t.Errorf("%s: the code %s is not listed", files.Position(n.Pos()), literal(n.Value))
-				}
-			case *ast.CallExpr:
-				if gives(n.Fun) && slices.ContainsFunc(n.Args, isCode) {
-					t.Errorf("%s: the code is not listed", files.Position(n.Pos()))
-				}
+			if name := constantIn(file, n); name != "" {
+				given[name] = true
+			}
+			if code := looseCode(filepath.ToSlash(path), n); code != "" {
+				t.Errorf("%s: %q is no constant of the list of codes", files.Position(n.Pos()), code)
 			}
 			return true
 		})
@@ -136,6 +102,60 @@ func TestCodesAreGiven(t *testing.T) {
 			t.Errorf("%s is listed, and nothing gives it", code)
 		}
 	}
+}
+
+// constantsOfCodes returns the codes of codes.go by the names of their constants.
+func constantsOfCodes(t *testing.T) map[string]Code {
+	list, err := parser.ParseFile(token.NewFileSet(), "codes.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := map[string]Code{}
+	ast.Inspect(list, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Names) == 1 {
+			if of, ok := spec.Type.(*ast.Ident); ok && of.Name == "Code" {
+				constants[spec.Names[0].Name] = Code(literal(spec.Values[0]))
+			}
+		}
+		return true
+	})
+	return constants
+}
+
+// constantIn returns the name by which a node may mean a constant of this package.
+func constantIn(file *ast.File, n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.SelectorExpr:
+		if pkg, ok := n.X.(*ast.Ident); ok && pkg.Name == "schemas" {
+			return n.Sel.Name
+		}
+	case *ast.Ident:
+		if file.Name.Name == "schemas" {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// looseCode returns the code that a node gives by its text: one that is listed, or one that is not.
+func looseCode(path string, n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.BasicLit:
+		word := literal(n)
+		listed := slices.ContainsFunc(Reasons, func(r Reason) bool { return string(r.Code) == word })
+		if listed && !slices.Contains(otherWords, strings.TrimPrefix(path, "../")+" "+word) {
+			return word
+		}
+	case *ast.KeyValueExpr:
+		if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Code" {
+			return literal(n.Value)
+		}
+	case *ast.CallExpr:
+		if at := slices.IndexFunc(n.Args, isCode); at >= 0 && gives(n.Fun) {
+			return literal(n.Args[at])
+		}
+	}
+	return ""
 }
 
 // gives reports whether a function takes a code, or makes one.
@@ -169,8 +189,8 @@ const codesIntro = `<!-- Written by: go test ./schemas -update. The text comes f
 
 # Codes
 
-Whatever is refused, stopped or found has a code. It is the same in messages, in JSON, in files, tables and metrics, and it
-does not change. Beside it stand the [rule](rules.md), what is the case, and what to do.
+Whatever is refused, stopped or found has a code. It is the same in messages, in JSON, in files, tables and metrics, and
+it does not change. Beside it are the [rule](rules.md), what is the case, and what to do.
 `
 
 var kindTitles = []struct {
@@ -179,7 +199,8 @@ var kindTitles = []struct {
 }{
 	{RefusesDelivery, "Deliveries that are refused", "The first that applies, in this order. " +
 		"The [event contract](events.md#why-a-delivery-is-refused) has what each means."},
-	{RefusesCommand, "Documents and commands that are refused", "[Nothing of a refused document](../how-to/change-the-registry.md) is applied."},
+	{RefusesCommand, "Documents and commands that are refused",
+		"[Nothing of a refused document](../how-to/change-the-registry.md) is applied."},
 	{WarnsOfDocument, "Documents that are taken, with a warning", "They refuse nothing."},
 	{StopsTenant, "Tenants that are stopped", "[The others go on](../how-to/when-a-tenant-is-stopped.md)."},
 	{RefusesIssue, "Issues that are refused", "Of all tenants."},
@@ -195,7 +216,8 @@ func TestPageOfCodes(t *testing.T) {
 	for _, k := range kindTitles {
 		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n| code | rule | what | what to do |\n|---|---|---|---|\n", k.title, k.intro)
 		for _, code := range CodesOf(k.kind) {
-			fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", code, code.Rule(), text.Replace(code.Title()), text.Replace(code.Advice()))
+			fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n",
+				code, code.Rule(), text.Replace(code.Title()), text.Replace(code.Advice()))
 		}
 	}
 	path := filepath.Join("..", "docs", "reference", "codes.md")

@@ -180,7 +180,7 @@ func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state regi
 	if err != nil {
 		return nil, nil, err
 	}
-	biller.State, biller.Usage, biller.Progress = state, billing.Pinned(s.Usage, positions), func(int, int) {}
+	biller.State, biller.Usage, biller.Progress = state, billing.Pinned(s.Usage, positions), nil
 	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)
 	if err != nil {
 		return nil, nil, err

@@ -63,12 +63,7 @@ type InvoiceDeps struct {
 type Invoices struct{ InvoiceDeps }
 
 // NewInvoices returns them; it does nothing yet.
-func NewInvoices(deps InvoiceDeps) *Invoices {
-	if deps.Progress == nil {
-		deps.Progress = func(int, int) {}
-	}
-	return &Invoices{deps}
-}
+func NewInvoices(deps InvoiceDeps) *Invoices { return &Invoices{deps} }
 
 // biller returns what bills on the registry as it stands now, in somebody's name.
 func (s *Invoices) biller(ctx context.Context, by registry.Actor) (*billing.Biller, error) {
@@ -306,7 +301,7 @@ func (s *Invoices) Aggregate(ctx context.Context, show func(done, total int)) (a
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	return aggregate.Refresh(ctx, s.Usage, snapshot, s.Rules.Rules, orNothing(show))
+	return aggregate.Refresh(ctx, s.Usage, snapshot, s.Rules.Rules, show)
 }
 
 // Rebuild computes daily figures again, whatever stands: of tenants, none for all, and a period, nil for all.
@@ -315,14 +310,7 @@ func (s *Invoices) Rebuild(ctx context.Context, tenants []string, period *civil.
 	if err != nil {
 		return aggregate.Report{}, err
 	}
-	return aggregate.Rebuild(ctx, s.Usage, snapshot, s.Rules.Rules, tenants, period, orNothing(show))
-}
-
-func orNothing(show func(done, total int)) func(done, total int) {
-	if show == nil {
-		return func(int, int) {}
-	}
-	return show
+	return aggregate.Rebuild(ctx, s.Usage, snapshot, s.Rules.Rules, tenants, period, show)
 }
 
 func (s *Invoices) snapshot(ctx context.Context) (aggregate.Snapshot, error) {
