@@ -118,7 +118,7 @@ func (a *app) printPass(report aggregate.Report, words string) error {
 		return err
 	}
 	if n := len(report.Behind); n > 0 {
-		return findings("the usage of " + counted(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
+		return findings("the usage of " + plural(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
 	}
 	return nil
 }

@@ -177,7 +177,7 @@ func (a *app) exportIssued(ctx context.Context, s *services, flags billFlags) (*
 		return nil, nil, err
 	}
 	if len(all.Stopped) > 0 {
-		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", counted(len(all.Stopped), "tenant", "tenants"), flags.period)
+		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", plural(len(all.Stopped), "tenant", "tenants"), flags.period)
 		return all, nil, nil
 	}
 	if len(all.Accounts) == 0 {
@@ -244,7 +244,7 @@ func leftOutFinding(leftOut []*export.Refusal) error {
 	if len(leftOut) == 0 {
 		return nil
 	}
-	return findings("not all files could be written: " + counted(len(leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
+	return findings("not all files could be written: " + plural(len(leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
 }
 
 // invoicesOf returns the invoices of a run as they are written in JSON.
@@ -284,7 +284,7 @@ func lacking(run *billing.Run) error {
 	if len(tenants) == 0 {
 		return nil
 	}
-	return findings("done, with findings (R24): the bills of " + counted(len(tenants), "tenant", "tenants") + " are known to lack something, as listed above")
+	return findings("done, with findings (R24): the bills of " + plural(len(tenants), "tenant", "tenants") + " are known to lack something, as listed above")
 }
 
 // stopped returns the finding that some tenants could not be billed, if there are any.
@@ -292,15 +292,7 @@ func stopped(run *billing.Run) error {
 	if len(run.Stopped) == 0 {
 		return nil
 	}
-	return findings("not all tenants could be billed: " + counted(len(run.Stopped), "is", "are") + " stopped, as listed above")
-}
-
-// counted returns a number with the verb that goes with it.
-func counted(n int, one, several string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.Itoa(n) + " " + several
+	return findings("not all tenants could be billed: " + plural(len(run.Stopped), "is", "are") + " stopped, as listed above")
 }
 
 // writeFindings writes findings for people, a line each.

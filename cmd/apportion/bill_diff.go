@@ -115,7 +115,7 @@ func (a *app) printDiff(compared *billing.Comparison, result any, title, were, a
 		return err
 	}
 	if len(compared.Changes) > 0 {
-		err = findings(counted(len(compared.Changes), "difference", "differences") + ", as listed above")
+		err = findings(plural(len(compared.Changes), "difference", "differences") + ", as listed above")
 	}
 	return errors.Join(err, stoppedIn(compared))
 }

@@ -26,7 +26,12 @@ func (r explainedText) write(w io.Writer) {
 	if !r.Basis.Issued {
 		state = "not issued: a preview as of " + r.Basis.Now
 	}
-	fmt.Fprintf(w, "%s/%d  %s %s: %s %s, %s %s\n", i.ID, l.No, l.Kind, l.Meter, l.Quantity, plural(l.Unit, l.Quantity), i.Money(l.Amount), i.Currency)
+	unit := l.Unit
+	if !l.Quantity.Equal(decimal.NewFromInt(1)) {
+		unit += "s"
+	}
+	fmt.Fprintf(w, "%s  %s %s: %s %s, %s %s\n",
+		billing.LineID(i.ID, l.No), l.Kind, l.Meter, l.Quantity, unit, i.Money(l.Amount), i.Currency)
 	fmt.Fprintf(w, "%s, subscription %s, %s to %s, %s\n", i.Tenant, i.Subscription, l.From, l.To, state)
 	fmt.Fprintf(w, "%s\n\n", l.Note)
 	switch {
@@ -50,16 +55,9 @@ func (r explainedText) write(w io.Writer) {
 			fmt.Fprintln(w, "differs, recomputed:", d)
 		}
 		if v.Equal {
-			fmt.Fprintf(w, "Verified: recomputed from the registry and %s, it is equal.\n", counted(int(v.Deliveries), "delivery", "deliveries"))
+			fmt.Fprintf(w, "Verified: recomputed from the registry and %s, it is equal.\n", plural(int(v.Deliveries), "delivery", "deliveries"))
 		}
 	}
-}
-
-func plural(unit string, n decimal.Decimal) string {
-	if n.Equal(decimal.NewFromInt(1)) {
-		return unit
-	}
-	return unit + "s"
 }
 
 // writeMoney says who pays what price, and what it adds up to.
@@ -102,7 +100,7 @@ func (r explainedText) writeInstant(w io.Writer) {
 	if e.Line.Kind == billing.Overage {
 		r.writeMoney(w)
 	}
-	fmt.Fprintf(w, "%s live then:\n\n", counted(len(i.Sessions), "session", "sessions"))
+	fmt.Fprintf(w, "%s live then:\n\n", plural(len(i.Sessions), "session", "sessions"))
 	writeEvidence(w, i.Sessions, readable)
 }
 

@@ -63,7 +63,7 @@ and those that are accepted, with the reason. The exit code is 3 while one is op
 				return err
 			}
 			if open := len(result.Open); open > 0 {
-				return findings(counted(open, "hole is", "holes are") + " open (R22): have what was in them published again, and accept them")
+				return findings(plural(open, "hole is", "holes are") + " open (R22): have what was in them published again, and accept them")
 			}
 			return nil
 		}),

@@ -80,7 +80,7 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 				fmt.Fprintf(w, "%s are up to date, in database %s%s\n", what, result.Database, of)
 			})
 			if err == nil && len(faults) > 0 {
-				err = findings("deliveries or registry commands can be lost: " + counted(len(faults), "configuration of a topic is", "configurations of topics are") +
+				err = findings("deliveries or registry commands can be lost: " + plural(len(faults), "configuration of a topic is", "configurations of topics are") +
 					" not as needed, as listed above")
 			}
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -119,4 +120,12 @@ func (p *progress) end() {
 		p.bar.Finish()
 	}
 	fmt.Fprintf(p.a.stderr, "%s: %d in %s\n", p.what, p.done, time.Since(p.start).Round(10*time.Millisecond))
+}
+
+// plural returns a number with the word that goes with it: 1 delivery, 2 deliveries.
+func plural(n int, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + several
 }

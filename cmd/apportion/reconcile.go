@@ -78,7 +78,7 @@ func unbalanced(r *service.Reconciliation) error {
 		until += "; `apportion registry rebuild` writes issued_periods again from the log"
 	}
 	return findings(fmt.Sprintf("%s (%s): %s, as listed above; what differs cannot be issued %s",
-		schemas.Unbalanced, schemas.Unbalanced.Rule(), counted(n, "difference", "differences"), until))
+		schemas.Unbalanced, schemas.Unbalanced.Rule(), plural(n, "difference", "differences"), until))
 }
 
 // summarize says in a few lines where the deliveries went.
@@ -176,7 +176,7 @@ func writeMeterBalances(w io.Writer, r *service.Reconciliation) {
 			ofSessions = append(ofSessions, []string{meter, number(c.Events), number(c.OnSubscriptions), number(c.Milliseconds), number(c.MillisecondsOnSubscriptions)})
 		}
 	}
-	fmt.Fprintf(w, "\nCounted: %d = %s + %s.\n\n", r.Total.Counted, counted(int(sessions), "session", "sessions"), counted(int(events), "Connect event", "Connect events"))
+	fmt.Fprintf(w, "\nCounted: %d = %s + %s.\n\n", r.Total.Counted, plural(int(sessions), "session", "sessions"), plural(int(events), "Connect event", "Connect events"))
 	if len(ofSessions) > 0 {
 		writeTable(w, []string{"METER", "SESSIONS", "ON SUBSCRIPTIONS", "MILLISECONDS", "ON SUBSCRIPTIONS"}, ofSessions, 2, 3, 4, 5)
 		fmt.Fprintln(w)

@@ -84,7 +84,7 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 	}
 	if len(found) > 0 {
 		return findings(fmt.Sprintf("%s does not agree with %s: %s, as listed above; write the files again with `apportion bill`",
-			dir, against, counted(len(found), "difference", "differences")))
+			dir, against, plural(len(found), "difference", "differences")))
 	}
 	return nil
 }
