@@ -194,7 +194,7 @@ func TestRegistryThatIsBehind(t *testing.T) {
 	}
 }
 
-// TestTablesMadeAnew: passes that begin anew say nothing of what has changed, so everything is billed again.
+// TestTablesMadeAnew: passes that begin again say nothing of what has changed, so everything is billed again.
 func TestTablesMadeAnew(t *testing.T) {
 	s := newStoryOf(t, oneTenant, "connect sms 2 at 2026-09-14T08:00Z")
 	s.usage.last.Pass = 1 << 48

@@ -183,7 +183,7 @@ func unitOf(meter string) string {
 }
 
 // commitments makes a line for each meter and version that a monthly subscription commits to, over the dates on
-// which it is active and the version in force (R18).
+// which it is active and the effective version (R18).
 func (b *bill) commitments() {
 	for _, s := range b.active {
 		if s.Billing != registry.Monthly {
@@ -222,7 +222,7 @@ func versions(s *registry.Subscription) []*registry.Version {
 	return sorted
 }
 
-// inForce returns the part `[from, to)` of the period in which a version is in force; empty where from is not
+// inForce returns the part `[from, to)` of the period on which a version is effective; empty where from is not
 // before to.
 func (b *bill) inForce(s *registry.Subscription, v *registry.Version) (from, to civil.Date) {
 	from, to = max(v.From, b.period.First()), b.period.Next().First()
@@ -269,7 +269,7 @@ func (b *bill) days(meter, subscription string) []aggregate.Usage {
 	return days
 }
 
-// connects makes the Connect lines: the units of each channel at the prices of the version in force at their
+// connects makes the Connect lines: the units of each channel at the prices of the effective version at their
 // time, on the primary of that time (R11, R18).
 func (b *bill) connects() {
 	type priced struct {

@@ -17,7 +17,7 @@ import (
 	"apportion/schemas/civil"
 )
 
-// fakeUsage works out usage from deliveries in memory by the readable reference, whenever it is asked.
+// fakeUsage computes usage from deliveries in memory by the readable reference, whenever it is asked.
 type fakeUsage struct {
 	snapshot   aggregate.Snapshot
 	rules      aggregate.Rules

@@ -13,7 +13,7 @@ import (
 
 var d = decimal.RequireFromString
 
-// TestR26_TaxIsRoundedOnceForACategoryAndRate holds the figures of one invoice to what is worked out by hand.
+// TestR26_TaxIsRoundedOnceForACategoryAndRate holds the figures of one invoice to what is computed by hand.
 func TestR26_TaxIsRoundedOnceForACategoryAndRate(t *testing.T) {
 	for _, c := range []struct {
 		amounts    []string
@@ -119,7 +119,7 @@ func TestR26_WhatCorrectsAPeriodIsTaxedAsThePeriodWas(t *testing.T) {
 	}
 }
 
-// TestR26_AHistoryIsTakenByItsDates, whenever it was applied: what it says of an issued period is in force for what
+// TestR26_AHistoryIsTakenByItsDates, whenever it was applied: what it says of an issued period is current for what
 // corrects that.
 func TestR26_AHistoryIsTakenByItsDates(t *testing.T) {
 	const history = `[{category: S, rate: "24"}, {from: 2026-10-01, category: S, rate: "25.5"}]`

@@ -18,7 +18,7 @@ func marshal(t testing.TB, v any) []byte {
 	return text
 }
 
-// A delivery with every defect is refused for each in turn, as they are mended
+// A delivery with every defect is refused for each in turn, as they are fixed
 // one by one: the order is that of the event contract.
 func TestOrderOfRejections(t *testing.T) {
 	data := map[string]any{
@@ -31,7 +31,7 @@ func TestOrderOfRejections(t *testing.T) {
 	for _, step := range []struct {
 		code  Code
 		field string
-		mend  func()
+		fix  func()
 	}{
 		{TooLarge, "", func() { padding = "" }},
 		{MalformedJSON, "", func() { tail = "" }},
@@ -66,11 +66,11 @@ func TestOrderOfRejections(t *testing.T) {
 		if r == nil || r.Code != step.code || r.Field != step.field {
 			t.Fatalf("got %v, want %s %s", r, step.code, step.field)
 		}
-		step.mend()
+		step.fix()
 	}
 	var d Decoder
 	if r := d.Decode(AgentSession, nil, marshal(t, event), new(Event)); r != nil {
-		t.Errorf("mended, but rejected: %v", r)
+		t.Errorf("fixed, but rejected: %v", r)
 	}
 }
 
@@ -508,7 +508,7 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// What is refused for want of a specversion says where it was looked for, and
+// What is refused without a specversion says where it was looked for, and
 // what on the record made it be looked for there.
 func TestAdviceNamesTheCause(t *testing.T) {
 	const send = "; send the whole event in the value with the header content-type: application/cloudevents+json or none, or its attributes in ce_ headers"

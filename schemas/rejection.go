@@ -3,7 +3,7 @@ package schemas
 import "strings"
 
 // Rejection is why a delivery is refused, with what is needed to find and
-// mend it. The batch around it goes on, and the delivery is kept in the dead
+// fix it. The batch around it goes on, and the delivery is kept in the dead
 // letters.
 type Rejection struct {
 	Code Code

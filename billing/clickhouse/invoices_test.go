@@ -241,7 +241,7 @@ func TestIssuedLinesThatChange(t *testing.T) {
 			strings.Contains(shown, "acme") || !strings.Contains(shown, "INV-beta-1-202609") {
 			t.Errorf("%s: %v, %s", what, stopped, shown)
 		}
-		// What corrects it cannot be worked out either; another tenant's can.
+		// What corrects it cannot be computed either; another tenant's can.
 		run, err := w.biller(u).Preview(t.Context(), september+1, nil, future)
 		if err != nil || len(run.Stopped) != 1 || run.Stopped[0].Tenant != "acme" || len(run.Invoices) != 1 {
 			t.Errorf("%s: %v, %+v", what, err, run)
@@ -253,7 +253,7 @@ func TestIssuedLinesThatChange(t *testing.T) {
 	}
 }
 
-// TestIssuesOutliveTheirTables: whatever becomes of the order of rows, of parts and of servers, what is in force stays in
+// TestIssuesOutliveTheirTables: whatever becomes of the order of rows, of parts and of servers, what is issued stays in
 // force, with losers' lines beside it (R20).
 func TestIssuesOutliveTheirTables(t *testing.T) {
 	w := newWorld(t, "acme")

@@ -131,7 +131,7 @@ func offPeppol(b *registry.BillTo) *registry.BillTo {
 	return b
 }
 
-// samples has everything that the rules tell apart.
+// samples has everything that the rules distinguish.
 func samples() []sampleFile {
 	mixed := append(everyKind(), corrections()...)
 	ten := func() []billing.Line {

@@ -48,7 +48,7 @@ func TestR20_APeriodIsHeldUntilItIsReleased(t *testing.T) {
 	}
 }
 
-// A hold is no change of the document: what was planned before it is accepted after it, and no day is worked out
+// A hold is no change of the document: what was planned before it is accepted after it, and no day is computed
 // again for it.
 func TestAHoldLeavesTheTenantsVersionAlone(t *testing.T) {
 	s := standingState(t, acme)

@@ -91,7 +91,7 @@ func (s *Subscription) activeTerms() []Term {
 	return terms
 }
 
-// VersionOn returns the version in force on a date, or nil before the first. It does not ask whether the
+// VersionOn returns the effective version on a date, or nil before the first. It does not ask whether the
 // subscription is active.
 func (s *Subscription) VersionOn(d civil.Date) *Version {
 	var in *Version
@@ -150,7 +150,7 @@ func (t *Tenant) ActiveOn(d civil.Date) []*Subscription {
 func (t *Tenant) PrimaryOn(d civil.Date) *Subscription { return oldest(d, t.all()) }
 
 // Entitlement returns how much of a meter the tenant may use at once on a date: the sum over the active
-// subscriptions of what the version in force commits to (R14). Every seat brings ivrFactor IVR ports with it.
+// subscriptions of what the effective version commits to (R14). Every seat brings ivrFactor IVR ports with it.
 func (t *Tenant) Entitlement(d civil.Date, meter string, ivrFactor int64) int64 {
 	var sum int64
 	for i := range t.Subscriptions {

@@ -265,7 +265,7 @@ func (c *checker) taxes(path string, history Taxes) {
 		switch {
 		case i == 0 && tax.From != civil.NoDate:
 			c.refuse(schemas.InvalidField, at+".from", tax.From.String(),
-				"the first entry has no date: it is in force until the next one's (R26); leave it out, or put the entry before it")
+				"the first entry has no date: it applies until the next one's (R26); leave it out, or put the entry before it")
 		case i > 0 && c.missing(at+".from", tax.From == civil.NoDate,
 			"the date from which the entry applies; only the first has none (R26)"):
 		case i > 0 && tax.From == history[i-1].From:

@@ -8,7 +8,7 @@ import (
 )
 
 // Warning is something about a document that is taken. A missing_price is one that a line would need and the price list
-// lacks: a period that comes to need it is stopped with this code (R19). An id that looks_like_number is changed by
+// lacks: a period that may need it is stopped with this code (R19). An id that looks_like_number is changed by
 // a spreadsheet that opens a file with it. An undated_tax takes the place of another in months before it changed (R26).
 type Warning struct {
 	Code    schemas.Code `json:"code"`
@@ -78,9 +78,9 @@ var (
 		`(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*[-. ]?[0-9]{1,4}|[0-9]{1,2}[-. ]?(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*|true|false)$`)
 )
 
-// missingPrices returns the prices that a tenant's invoices may come to need and lack (R19): the overage of every
-// meter in each version in force while its subscription is the primary, and the commitment price of whatever is
-// committed in a version in force while its subscription is active. A commitment of 0 and a prepaid one have no
+// missingPrices returns the prices that a tenant's invoices may need and lack (R19): the overage of every
+// meter in each effective version while its subscription is the primary, and the commitment price of whatever is
+// committed in an effective version while its subscription is active. A commitment of 0 and a prepaid one have no
 // line (R18), so they need no price.
 func missingPrices(t *Tenant) []Warning {
 	all := t.all()

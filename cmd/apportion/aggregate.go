@@ -30,16 +30,16 @@ func newAggregateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "aggregate",
 		Short: "Keep the daily usage current",
-		Long: `Works out usage by tenant, date, meter and subscription from the deliveries that ingest has
+		Long: `Computes usage by tenant, date, meter and subscription from the deliveries that ingest has
 taken in and what the registry says (R8-R14), into usage_daily. Only the days that something
-has touched since the last pass are worked out again: by new deliveries, late ones, revisions
+has changed since the last pass are computed again: by new deliveries, late ones, revisions
 and voids, and by changes to the registry.
 
 Runs until interrupted or, with --until-caught-up, brings the figures up to date once. It can
 be killed anywhere, repeated, and run twice at once.
 
-With --rebuild the days of the tenants named or of all, in the period named or in all, are worked
-out again from the deliveries, whatever stands for them: it mends figures that were lost, doubled
+With --rebuild the days of the tenants named or of all, in the period named or in all, are computed
+again from the deliveries, whatever stands for them: it fixes figures that were lost, doubled
 or restored from elsewhere. Figures that were right come out the same.`,
 		Example: `  apportion aggregate --config data/apportion.yaml --rebuild --tenant acme --period 2026-10
   apportion aggregate --config data/apportion.yaml
@@ -67,11 +67,11 @@ or restored from elsewhere. Figures that were right come out the same.`,
 			if err != nil {
 				return err
 			}
-			return a.printPass(report, "current as of pass %d; days worked out: %d\n")
+			return a.printPass(report, "current as of pass %d; days computed: %d\n")
 		}),
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "bring the figures up to date once")
-	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "work figures out again, whatever stands for them")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "compute figures again, whatever stands for them")
 	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "with --rebuild: those of this tenant alone; can be given more than once")
 	cmd.Flags().StringVar(&period, "period", "", "with --rebuild: those of this period alone, such as 2026-10")
 	return cmd
@@ -118,7 +118,7 @@ func (a *app) printPass(report aggregate.Report, words string) error {
 		return err
 	}
 	if n := len(report.Behind); n > 0 {
-		return findings("the usage of " + plural(n, "tenant", "tenants") + " could not be worked out (R22), as listed above")
+		return findings("the usage of " + plural(n, "tenant", "tenants") + " could not be computed (R22), as listed above")
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func (g *aggregator) Run(ctx context.Context) error {
 			if err := g.pass(ctx, snapshot); err != nil {
 				return err
 			}
-			// While deliveries pour in, the days that they touch are worked out half of the time at the most.
+			// While deliveries pour in, dirty days are recomputed half of the time at the most.
 			if !retry.Sleep(ctx, time.Since(began)) {
 				return ctx.Err()
 			}

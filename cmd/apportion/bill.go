@@ -20,7 +20,7 @@ import (
 
 func newBillCommand(a *app) *cobra.Command {
 	return group("bill", "Preview, hold and issue the invoices of a period (R14-R21)",
-		`Works out the invoices of a period, a calendar month in each tenant's own zone: what is
+		`Computes the invoices of a period, a calendar month in each tenant's own zone: what is
 committed, how usage is split, Connect usage, the overage of the tenant's pooled usage on its
 primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
 is reported with the rule that stops it; the others go on, and the exit code is 3.`,

@@ -30,7 +30,7 @@ func newBillPreviewCommand(a *app) *cobra.Command {
 	cmd := a.billCommand(&cobra.Command{
 		Use:   "preview --period P",
 		Short: "Show the invoices of a period as they stand",
-		Long: `Works out the invoices of a period from what has been taken in so far, and issues nothing.
+		Long: `Computes the invoices of a period from what has been taken in so far, and issues nothing.
 Open sessions last until now (R12). With --out, writes the files to DIR/PERIOD.draft/.
 
 With --as-known-at, shows the period as it could have been billed at that instant: of the

@@ -82,7 +82,7 @@ func wantLines(t *testing.T, dir, want string) {
 	}
 }
 
-// TestRealMonth: the demo without flags gives the lines of the shipped month that were worked out apart from this
+// TestRealMonth: the demo without flags gives the lines of the shipped month that were computed apart from this
 // code.
 func TestRealMonth(t *testing.T) {
 	out := t.TempDir()
@@ -97,7 +97,7 @@ func TestRealMonth(t *testing.T) {
 }
 
 // TestCases runs six made months through the program: a preview within the month, then a first issue, and what becomes
-// of the deliveries must be as worked out apart from this code. case.json says what is nasty in each.
+// of the deliveries must be as computed apart from this code. case.json says what is nasty in each.
 func TestCases(t *testing.T) {
 	servicetest.Heavy(t, "it bills six months")
 	dirs, err := filepath.Glob(filepath.Join("testdata", "cases", "*"))

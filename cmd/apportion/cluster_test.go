@@ -71,7 +71,7 @@ func TestCluster(t *testing.T) {
 	bill("preview", "--as-of", "2026-10-16T05:27:45.665Z")
 	wantLines(t, filepath.Join(out, "2026-10.draft"), filepath.Join(month, "preview.csv"))
 	over("aggregate", "--until-caught-up")
-	if stdout := over("aggregate", "--until-caught-up"); !strings.Contains(stdout, "days worked out: 0") {
+	if stdout := over("aggregate", "--until-caught-up"); !strings.Contains(stdout, "days computed: 0") {
 		t.Errorf("a second pass: %s", stdout)
 	}
 	for range 2 {
@@ -105,7 +105,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("rejected list: %s", stdout)
 	}
 
-	// Lines of tenants of either kind are worked out again from their deliveries, which one shard has.
+	// Lines of tenants of either kind are computed again from their deliveries, which one shard has.
 	for _, line := range []string{"INV-Sub100044-202610/15", "INV-Sub100046-202610/10"} {
 		if stdout := over("explain", line, "--verify"); !strings.Contains(stdout, "Verified: recomputed") {
 			t.Errorf("explain %s: %s", line, stdout)

@@ -210,8 +210,8 @@ var clusterSettings = clickhouse.Settings{
 }
 
 // shardSettings are for connections to a shard. Aggregation waits for the replica to catch up before it reads, so
-// reading needs nothing more. Figures out of force are deleted without waiting for replicas that are away; each finds
-// them by itself, and one that knows less of what is in force deletes fewer.
+// reading needs nothing more. Superseded figures are deleted without waiting for replicas that are away; each finds
+// them by itself, and one that knows less of what is current deletes fewer.
 var shardSettings = clickhouse.Settings{
 	"insert_quorum":                    "auto",
 	"lightweight_deletes_sync":         1,

@@ -87,7 +87,7 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 	return err
 }
 
-// checkFile judges the deliveries of one file.
+// checkFile checks the deliveries of one file.
 func (a *app) checkFile(ctx context.Context, file string, refused func(line int64, why *schemas.Rejection)) (deliveries int64, err error) {
 	if file == "-" {
 		return kafka.Check(ctx, a.stdin, refused)

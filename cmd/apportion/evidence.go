@@ -26,7 +26,7 @@ func newBillEvidenceCommand(a *app) *cobra.Command {
 		Long: `Writes what the invoice's tenant used in the period to DIR/INVOICE/, whole or not at all:
 deliveries.parquet has every delivery of the events that start or are live in the period, as
 far as the invoice knew them, with its place on Kafka; daily.parquet has the figures of each
-date, meter and subscription, as they are in force now. Overage is pooled (R15), so they are
+date, meter and subscription, as they are now. Overage is pooled (R15), so they are
 of all the tenant's subscriptions. Running it again gives the same bytes while nothing changes.`,
 		Example: `  apportion bill evidence INV-Sub100001-202610 --config data/apportion.yaml --out evidence`,
 		Args:    cobra.ExactArgs(1),

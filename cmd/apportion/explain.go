@@ -20,7 +20,7 @@ deliveries that it is based on, by topic, partition and offset: for an overage e
 was live at the peak instant, with its subscription and how it came to it. --json has all of
 them, however many there are.
 
-An issued line is explained by what its issue rested on, whatever has come in since. Where the
+An issued line is explained by what its issue was based on, whatever has come in since. Where the
 period is not issued, the line is that of a preview as of now, or --as-of.
 
 With --verify, the line is recomputed from those deliveries and the registry alone, by

@@ -67,7 +67,7 @@ func (r explainedText) writeMoney(w io.Writer) {
 		fmt.Fprintf(w, "Payer   %s\n", e.Payer)
 	}
 	if p := e.Price; p != nil {
-		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, in force from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.List, p.Name, p.Version, p.From, p.To)
+		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, effective from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.List, p.Name, p.Version, p.From, p.To)
 		fmt.Fprintf(w, "Amount  %s (R19)\n", e.Sum)
 	}
 	fmt.Fprintln(w)
@@ -76,7 +76,7 @@ func (r explainedText) writeMoney(w io.Writer) {
 func (r explainedText) writeCommitment(w io.Writer) {
 	c := r.Explanation.Commitment
 	fmt.Fprintf(w, "Committed  %d, a month\n", c.Committed)
-	fmt.Fprintf(w, "Days       active, with this version in force, on %d of the %d days of the month (R3, R18)\n", c.Days, c.MonthDays)
+	fmt.Fprintf(w, "Days       active, with this version effective, on %d of the %d days of the month (R3, R18)\n", c.Days, c.MonthDays)
 	for _, t := range c.Terms {
 		fmt.Fprintf(w, "Term       %s to %s\n", t.From, t.To)
 	}

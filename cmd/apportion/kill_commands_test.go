@@ -242,7 +242,7 @@ func (s *scenario) text(query string, args ...any) string {
 	return strings.Join(all, "\n")
 }
 
-// figures returns the figures in force as text.
+// figures returns the current figures as text.
 func (s *scenario) figures() string {
 	s.t.Helper()
 	return s.text(`SELECT toString((* EXCEPT agents, finalizeAggregation(agents))) FROM v_usage_current ORDER BY tenant, date, meter, subscription`)

@@ -49,9 +49,9 @@ const lostUsage = `{"specversion":"1.0","id":"a1","source":"/x","type":"connect.
 {"specversion":"1.0","id":"b1","source":"/x","type":"connect.usage","time":"2026-10-15T10:00:00Z","tenantid":"beta","data":{"channel":"sms","quantity":5}}
 `
 
-// TestLost loses, doubles, alters and restores rows and parts of each table that figures rest on. Reconcile finds all
+// TestLost loses, doubles, alters and restores rows and parts of each table that figures are based on. Reconcile finds all
 // that makes a difference, names where, and exits 3; it stops the tenant's issue, and nobody else's; and rebuilding
-// mends what is derived (R22).
+// fixes what is derived (R22).
 func TestLost(t *testing.T) {
 	servicetest.Heavy(t, "it looks for every loss in a hundred ways")
 	t.Parallel()
@@ -105,7 +105,7 @@ func TestLost(t *testing.T) {
 	}
 	keep("older_", derived)
 	keep("whole_", sources)
-	// All days of acme are worked out again, with as many deliveries as before, and other seats.
+	// All days of acme are computed again, with as many deliveries as before, and other seats.
 	apportion(t, exitDone, "registry", "apply", "-f", write("registry.yaml", lostRegistry(7)))
 	apportion(t, exitDone, "reconcile", "--period", "2026-10")
 	apportion(t, exitDone, "bill", "issue", "--period", "2026-10", "--tenant", "beta", "--as-of", "2026-11-10T00:00:00Z", "--allow-future")
@@ -196,7 +196,7 @@ func TestLost(t *testing.T) {
 				}
 			}
 			if said := apportion(t, exitDone, "reconcile", "--period", "2026-10"); strings.Contains(said, "unbalanced") {
-				t.Errorf("once it is mended reconcile says\n%s", said)
+				t.Errorf("once it is fixed reconcile says\n%s", said)
 			}
 		})
 	}

@@ -73,7 +73,7 @@ tenants that hold several subscriptions.
 
 Results go to stdout, messages and progress to stderr. Settings come from the file that
 --config or APPORTION_CONFIG names, then from APPORTION_… variables, then from flags, the
-later winning; "apportion config" shows what is in force and where it came from.
+later winning; "apportion config" shows what is in effect and where it came from.
 
 Exit codes: 0 done; 1 it could not be done, and the message says what to do; 2 wrong usage
 or configuration; 3 done, with findings (refused commands, tenants stopped, an unbalanced

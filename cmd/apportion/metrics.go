@@ -61,17 +61,17 @@ func newMetrics() *metrics {
 		}, []string{"topic", "partition"}),
 
 		dirtyDays: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_dirty_days", Help: "Tenant days that this process's pass of aggregation has still to work out; 0 between passes.",
+			Name: "apportion_dirty_days", Help: "Tenant days that this process's pass of aggregation has still to compute; 0 between passes.",
 		}),
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "apportion_pass_seconds", Help: "Time that this process's passes of aggregation took, those that had no day to work out left out.",
+			Name: "apportion_pass_seconds", Help: "Time that this process's passes of aggregation took, those that had no day to compute left out.",
 			Buckets: prometheus.ExponentialBuckets(0.02, 2, 14),
 		}),
 		passFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "apportion_passes_failed_total", Help: "Passes of aggregation that failed in this process; each is made again.",
 		}),
 		tenantsBehind: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_tenants_behind", Help: "Tenants whose days the last pass of aggregation could not work out; they are not issued.",
+			Name: "apportion_tenants_behind", Help: "Tenants whose days the last pass of aggregation could not compute; they are not issued.",
 		}),
 
 		clockDifference: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -169,14 +169,14 @@ func (l lag) Collect(ch chan<- prometheus.Metric) {
 }
 
 // unseen collects how old the oldest change is that the daily figures do not show yet, whichever process is to
-// work it out.
+// compute it.
 type unseen struct {
 	store *usage.Store
 	log   *slog.Logger
 }
 
-var unseenDesc = prometheus.NewDesc("apportion_oldest_change_seconds",
-	"Age of the oldest change that the daily usage does not rest on yet, from when it was taken in: of a batch of deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. 0 when all are in force.", nil, nil)
+var unseenDesc = prometheus.NewDesc("apportion_aggregation_lag_seconds",
+	"Age of the oldest change that the daily usage is not based on yet, from when it was taken in: of a batch of deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. 0 when all are current.", nil, nil)
 
 // Describe and Collect make it a prometheus.Collector.
 func (u unseen) Describe(ch chan<- *prometheus.Desc) { ch <- unseenDesc }

@@ -24,7 +24,7 @@ get there, one for each tenant that differs, all or nothing per tenant. Tenants 
 document leaves out stay as they are. Applying a document again changes nothing.
 
 A command that a rule refuses is reported with the rule's code, the field, its value and
-what to do; the exit code is then 3. Warned of are prices that an invoice may come to need
+what to do; the exit code is then 3. Warned of are prices that an invoice may need
 and that are missing (R19), ids that a spreadsheet takes for numbers, and a tax that takes
 the place of another without a date (R26).`,
 		Example: `  apportion registry apply --config data/apportion.yaml -f tenants.yaml

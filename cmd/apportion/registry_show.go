@@ -20,8 +20,8 @@ func newRegistryShowCommand(a *app) *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use:   "show [TENANT]",
-		Short: "Show what stands, and what is in force at an instant",
-		Long: `Lists the tenants or, for one of them, its subscriptions with what is in force at an
+		Short: "Show what stands, and what it means at an instant",
+		Long: `Lists the tenants or, for one of them, its subscriptions as they are at an
 instant: which are active (R3), which is the primary (R4), what they commit to, and what
 the tenant is entitled to (R14). With --json, one tenant comes with its whole document.`,
 		Example: `  apportion registry show --config data/apportion.yaml
@@ -29,7 +29,7 @@ the tenant is entitled to (R14). With --json, one tenant comes with its whole do
 		Args: cobra.MaximumNArgs(1),
 		RunE: a.command(func(ctx context.Context, args []string) error { return a.registryShow(ctx, args, at) }),
 	}
-	cmd.Flags().StringVar(&at, "at", "", "show what is in force at this `instant`, RFC 3339 (default: now)")
+	cmd.Flags().StringVar(&at, "at", "", "show it as it is at this `instant`, RFC 3339 (default: now)")
 	return cmd
 }
 

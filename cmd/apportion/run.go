@@ -30,7 +30,7 @@ func newRunCommand(a *app) *cobra.Command {
   ingest      takes deliveries in, as "apportion ingest"
   registry    keeps registry_log, the verdicts on registry commands, current
   aggregate   keeps the daily usage current, as "apportion aggregate"; what ingest takes in
-              beside it is worked out at once
+              beside it is computed at once
   issue       issues what is due, as "apportion bill issue": on start-up, and then whenever
               schedule.issue fires, a cron expression in UTC
   http        health, readiness and metrics on http.listen, as "apportion serve"

@@ -81,7 +81,7 @@ func TestUsageErrorIsPermanent(t *testing.T) {
 	}
 }
 
-// BenchmarkLateDelivery measures how long it takes until a late delivery, of a day that has long been worked out, is
+// BenchmarkLateDelivery measures how long it takes until a late delivery, of a day that has long been computed, is
 // in the daily usage: from when it is on Kafka, one at a time.
 func BenchmarkLateDelivery(b *testing.B) {
 	brokers, clickHouse := servicetest.Kafka(b), servicetest.ClickHouse(b)

@@ -181,7 +181,7 @@ func (n Node) CheckLayout(comment string) error {
 	if comment == n.Layout {
 		return nil
 	}
-	return fmt.Errorf("%s is %s now, and its tables were created as %q: tenants would have rows on two shards; put the cluster back as it was, or take everything in anew into another clickhouse.database",
+	return fmt.Errorf("%s is %s now, and its tables were created as %q: tenants would have rows on two shards; put the cluster back as it was, or take everything in again into another clickhouse.database",
 		n.Addr, n.Layout, comment)
 }
 

@@ -44,7 +44,7 @@ func TestReplicatedTables(t *testing.T) {
 
 var created = regexp.MustCompile(`(?s)CREATE TABLE IF NOT EXISTS (\w+)\n\((.*?)\n\)\nENGINE`)
 
-// All usage of a tenant is on one shard: a shard works it out alone.
+// All usage of a tenant is on one shard: a shard computes it alone.
 func TestUsageIsSharded(t *testing.T) {
 	sharded := 0
 	names, err := fs.Glob(migrations, "*.sql")

@@ -57,13 +57,13 @@ func TestTablesOverShards(t *testing.T) {
 		if _, err := server.Exec("ALTER TABLE " + database + ".v_ingest_partitions " + change); err != nil {
 			t.Fatal(err)
 		}
-		mended := migrate()
-		if mended["v_ingest_partitions"] == first["v_ingest_partitions"] {
+		fixed := migrate()
+		if fixed["v_ingest_partitions"] == first["v_ingest_partitions"] {
 			t.Errorf("%s: was left alone", change)
 		}
-		first["v_ingest_partitions"] = mended["v_ingest_partitions"]
-		if !maps.Equal(first, mended) {
-			t.Errorf("%s: others have been replaced:\n%v\n%v", change, first, mended)
+		first["v_ingest_partitions"] = fixed["v_ingest_partitions"]
+		if !maps.Equal(first, fixed) {
+			t.Errorf("%s: others have been replaced:\n%v\n%v", change, first, fixed)
 		}
 	}
 	if _, err := server.Exec("CREATE OR REPLACE TABLE " + database + ".rejected AS " + database + "_shard.rejected ENGINE = Distributed(" +

@@ -36,7 +36,7 @@ func (s *shared[T]) get(t testing.TB, start func() (T, error)) T {
 	if s.err == nil {
 		return s.value
 	}
-	// A laptop may lack the library and the network to fetch it; where every change is judged, a
+	// A laptop may lack the library and the network to fetch it; where every change is checked, a
 	// test that did not run must not look like one that passed.
 	if os.Getenv("CI") == "true" {
 		t.Fatal(s.err)
