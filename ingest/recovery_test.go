@@ -496,9 +496,9 @@ func testRetentionOvertakes(t *testing.T, broker string) {
 	}
 }
 
-func TestTopicMadeAnew(t *testing.T) { eachKafka(t, testTopicMadeAnew) }
+func TestTopicRecreated(t *testing.T) { eachKafka(t, testTopicRecreated) }
 
-func testTopicMadeAnew(t *testing.T, broker string) {
+func testTopicRecreated(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
 	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected) VALUES ('" +

@@ -145,9 +145,9 @@ func testRejected(t *testing.T, broker string) {
 
 // A batch that is inserted again, as after a crash, has no dead letter twice; where another version decided it
 // differently the second time, the later verdict counts, also when it is what a filter looks for.
-func TestRejectedIsOneRowAPlace(t *testing.T) { eachKafka(t, testRejectedIsOneRowAPlace) }
+func TestRejectedIsOneRowARecord(t *testing.T) { eachKafka(t, testRejectedIsOneRowARecord) }
 
-func testRejectedIsOneRowAPlace(t *testing.T, broker string) {
+func testRejectedIsOneRowARecord(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 1)
 	e.Produce(schemas.TopicAgent, 0, messagesOf("one", "two")...)
 	e.ingest(e.config(), e.deps())
