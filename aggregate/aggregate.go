@@ -21,7 +21,17 @@ const EndOfTime int64 = 1 << 62
 
 // Timelines are what the registry says of some tenants, by id. A tenant that is not here is unknown, and its dates are
 // those of UTC (R22).
-type Timelines map[string]timeline.Tenant
+type Timelines map[string]Timeline
+
+// Timeline is what the registry says of one tenant.
+type Timeline struct {
+	Zone *civil.Zone
+	// Lines computes the rest when it is first asked for: of ten thousand tenants a pass or a bill needs a few.
+	Lines func() timeline.Tenant
+}
+
+// Known is the timeline of a tenant whose lines have been computed.
+func Known(t timeline.Tenant) Timeline { return Timeline{t.Zone, func() timeline.Tenant { return t }} }
 
 // Zone returns the time zone of a tenant, nil where it is unknown.
 func (t Timelines) Zone(tenant string) *civil.Zone { return t[tenant].Zone }

@@ -28,10 +28,11 @@ type Attribution struct {
 
 // Attribute gives an event its meter (R9) and its subscription (R10, R11), decided at its start.
 func (t Timelines) Attribute(e *schemas.Event) Attribution {
-	tenant, known := t[e.Tenant]
+	registry, known := t[e.Tenant]
 	if !known {
 		return Attribution{UnknownTenant: true}
 	}
+	tenant := registry.Lines()
 	ms := e.OccurredMS()
 	primary := tenant.Primary.At(ms)
 	active, has := tenant.Active[e.Subscription]

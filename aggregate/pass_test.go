@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"apportion/schemas/civil"
-	"apportion/schemas/timeline"
 )
 
 // fakeStore has a ledger and what is touched as the test says, and notes what it is asked to do.
@@ -332,7 +331,7 @@ func TestRefreshLeavesBehind(t *testing.T) {
 	for _, tenant := range []string{"a", "b", "c", "d", "e"} {
 		s.touched[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}
 		registry.Tenants = append(registry.Tenants, Tenant{ID: tenant})
-		registry.Timelines[tenant] = timeline.Tenant{Zone: civil.UTC}
+		registry.Timelines[tenant] = Timeline{Zone: civil.UTC}
 	}
 	refresh := func() Report {
 		t.Helper()

@@ -13,10 +13,10 @@ import (
 )
 
 // withPrimary are the timelines of acme, whose primary is Sub1 at all times.
-var withPrimary = Timelines{"acme": {
+var withPrimary = Timelines{"acme": Known(timeline.Tenant{
 	Primary: timeline.Line[string]{{FromMS: timeline.Start, Value: "Sub1"}},
 	Active:  map[string]timeline.Line[bool]{"Sub1": {{FromMS: timeline.Start, Value: true}}},
-}}
+})}
 
 // TestReferenceProfile: the greatest concurrency of each ten minutes of the date, of the tenant's agents and not of
 // their sessions, those who come over midnight included.

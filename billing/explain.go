@@ -136,7 +136,7 @@ func (e *Explanation) check(what string, found decimal.Decimal) {
 
 // timelines are those of the tenant alone.
 func (x *Explainer) timelines(zone *civil.Zone) aggregate.Timelines {
-	return aggregate.Timelines{x.Tenant.ID: x.Tenant.Timelines(zone, x.Rules.IVRPortFactor)}
+	return aggregate.Timelines{x.Tenant.ID: aggregate.Known(x.Tenant.Timelines(zone, x.Rules.IVRPortFactor))}
 }
 
 // gather settles the events that are wanted, and keeps those that count on the meter and pass.

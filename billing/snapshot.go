@@ -3,10 +3,12 @@ package billing
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // Snapshot gives aggregation what it needs of the registry: the zones of the tenants and, as timelines that SQL
@@ -22,7 +24,9 @@ func Snapshot(state registry.State, rules Rules, only ...string) (aggregate.Snap
 			return aggregate.Snapshot{}, err
 		}
 		snapshot.Tenants = append(snapshot.Tenants, aggregate.Tenant{ID: tenant.ID, Version: state.Base(tenant.ID)})
-		snapshot.Timelines[tenant.ID] = tenant.Timelines(zone, rules.IVRPortFactor)
+		snapshot.Timelines[tenant.ID] = aggregate.Timeline{Zone: zone, Lines: sync.OnceValue(func() timeline.Tenant {
+			return tenant.Timelines(zone, rules.IVRPortFactor)
+		})}
 	}
 	return snapshot, nil
 }

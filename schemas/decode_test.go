@@ -31,7 +31,7 @@ func TestOrderOfRejections(t *testing.T) {
 	for _, step := range []struct {
 		code  Code
 		field string
-		fix  func()
+		fix   func()
 	}{
 		{TooLarge, "", func() { padding = "" }},
 		{MalformedJSON, "", func() { tail = "" }},

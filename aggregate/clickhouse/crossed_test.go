@@ -43,7 +43,7 @@ func always[V comparable](value V) timeline.Line[V] {
 // registryAt is a registry with one tenant whose primary is given, changed by the last command.
 func registryAt(offset int64, primary string) aggregate.Snapshot {
 	return aggregate.Snapshot{RegistryOffset: offset, Tenants: []aggregate.Tenant{{ID: "a", Version: offset - 1}},
-		Timelines: aggregate.Timelines{"a": {Zone: civil.UTC, Primary: always(primary)}}}
+		Timelines: aggregate.Timelines{"a": aggregate.Known(timeline.Tenant{Zone: civil.UTC, Primary: always(primary)})}}
 }
 
 func message(id string, day int) schemas.Event {

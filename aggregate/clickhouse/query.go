@@ -93,8 +93,13 @@ func (q *query) timelines(tenants []string, timelines aggregate.Timelines) (numb
 	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
 	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
 	for i, id := range tenants {
-		of, tenant := uint32(i+1), timelines[id]
+		of := uint32(i + 1)
 		read(id, of)
+		known, ok := timelines[id]
+		if !ok {
+			continue
+		}
+		tenant := known.Lines()
 		for _, s := range slices.Sorted(maps.Keys(tenant.Active)) {
 			for _, step := range tenant.Active[s] {
 				subscription(of, s, number(id, s), step.FromMS, step.Value)
@@ -140,9 +145,10 @@ func (q *query) calendar(tenants []string, byTenant map[string][]aggregate.Day, 
 	dayNumber := uint32(0)
 	for i, id := range tenants {
 		wanted := byTenant[id]
-		tenant, known := timelines[id]
-		if !known {
-			tenant.Zone = civil.UTC
+		tenant := timeline.Tenant{Zone: civil.UTC}
+		registry, known := timelines[id]
+		if known {
+			tenant = registry.Lines()
 		}
 		c.begin, c.end = min(c.begin, wanted[0].FromMS), max(c.end, wanted[len(wanted)-1].ToMS)
 		for len(wanted) > 0 {

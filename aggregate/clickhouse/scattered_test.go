@@ -30,7 +30,8 @@ func two() aggregate.Snapshot {
 	s.Timelines = aggregate.Timelines{}
 	for _, tenant := range []string{"acme", "beta"} {
 		s.Tenants = append(s.Tenants, aggregate.Tenant{ID: tenant})
-		s.Timelines[tenant] = timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-" + tenant), Active: map[string]timeline.Line[bool]{"Sub-" + tenant: always(true)}}
+		s.Timelines[tenant] = aggregate.Known(timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-" + tenant),
+			Active: map[string]timeline.Line[bool]{"Sub-" + tenant: always(true)}})
 	}
 	return s
 }
@@ -78,7 +79,7 @@ func TestScatteredDates(t *testing.T) {
 	known := two()
 	known.RegistryOffset = 2
 	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Version: 1})
-	known.Timelines["nobody"] = timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-n")}
+	known.Timelines["nobody"] = aggregate.Known(timeline.Tenant{Zone: civil.UTC, Primary: always("Sub-n")})
 	if _, err := aggregate.Refresh(t.Context(), store, known, aggregate.DefaultRules(), func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ func drawWorld(t *rapid.T) world {
 			}
 		}
 		tenant.EntryPoints["x"] = line("entry point")
-		w.registry.Timelines[id] = tenant
+		w.registry.Timelines[id] = aggregate.Known(tenant)
 	}
 	w.days = append(w.days, aggregate.Days("unknown", civil.UTC, civil.UTC.DateOf(w.from), civil.UTC.DateOf(w.to)+1)...)
 	return w

@@ -59,12 +59,12 @@ func (w *world) entitle(t *rapid.T) pools {
 	add := func(tenant, subscription, meter string, fromMS, quantity int64) {
 		of := aggregate.AgentsOf{Tenant: tenant, Meter: meter, Subscription: subscription}
 		p[of] = append(p[of], timeline.Step[int64]{FromMS: fromMS, Value: quantity})
-		w.registry.Timelines[tenant].Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: meter}] = p[of]
+		w.registry.Timelines[tenant].Lines().Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: meter}] = p[of]
 	}
 	for _, tenant := range w.registry.Tenants {
-		timelines := w.registry.Timelines[tenant.ID]
+		timelines := w.registry.Timelines[tenant.ID].Lines()
 		timelines.Entitlements = map[timeline.EntitlementOf]timeline.Line[int64]{}
-		w.registry.Timelines[tenant.ID] = timelines
+		w.registry.Timelines[tenant.ID] = aggregate.Known(timelines)
 		for _, meter := range []string{schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} {
 			change := rapid.SampledFrom(w.days[:3]).Draw(t, "change").Date
 			var sums [2]int64

@@ -108,7 +108,7 @@ func october(t *testing.T) driver.Conn {
 		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.AgentStandard}] = always(seats)
 		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.IVRPort}] = always(2 * seats)
 	}
-	acme := aggregate.Snapshot{RegistryOffset: 1, Tenants: []aggregate.Tenant{{ID: "acme"}}, Timelines: aggregate.Timelines{"acme": tenant}}
+	acme := aggregate.Snapshot{RegistryOffset: 1, Tenants: []aggregate.Tenant{{ID: "acme"}}, Timelines: aggregate.Timelines{"acme": aggregate.Known(tenant)}}
 	if _, err := aggregate.Refresh(t.Context(), clickhouse.NewStore(conn), acme, aggregate.DefaultRules(), func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}
