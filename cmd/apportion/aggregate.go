@@ -8,20 +8,13 @@ import (
 	"time"
 
 	"apportion/aggregate"
-	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-	"apportion/schemas/retry"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
-
-// aggregateInterval is how long aggregate rests between two looks at whether something has changed, unless it is
-// woken before. A look that finds nothing costs ClickHouse a few milliseconds.
-const aggregateInterval = 250 * time.Millisecond
 
 func newAggregateCommand(a *app) *cobra.Command {
 	var untilCaughtUp, rebuild bool
@@ -123,97 +116,32 @@ func (a *app) printPass(report aggregate.Report, words string) error {
 	return nil
 }
 
-// aggregator keeps the daily usage current.
-type aggregator struct {
-	a        *app
-	log      service.CommandLog
-	verdicts service.Verdicts
-	store    *usage.Store
-	metrics  *metrics
-	wake     chan struct{}
-}
-
-func (a *app) newAggregator(s *services, m *metrics) *aggregator {
+// newAggregator returns the worker that keeps the daily usage current.
+func (a *app) newAggregator(s *services, m *metrics) *aggregate.Worker {
 	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures, m.tenantsBehind)
-	return &aggregator{a, s.log, s.verdicts, a.usage(s.conn), m, make(chan struct{}, 1)}
-}
-
-// Wake says that something may have changed. It never waits.
-func (g *aggregator) Wake() {
-	select {
-	case g.wake <- struct{}{}:
-	default:
-	}
-}
-
-// Run makes a pass whenever something has changed, until ctx is done. A pass that fails ends it: Run again makes
-// the pass again, because what it was for has not gone away.
-func (g *aggregator) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	snapshots := make(chan aggregate.Snapshot, 1) // the latest
-	group.Go(func() error {
-		return service.Follow(ctx, g.log, g.verdicts, func(state registry.State, _ []registry.Decided) error {
-			snapshot, err := billing.Snapshot(state, g.a.billingRules())
-			if err != nil {
+	cfg := aggregate.DefaultConfig()
+	cfg.Rules = a.billingRules().Rules
+	return aggregate.New(cfg, aggregate.Deps{
+		Store: a.usage(s.conn),
+		Follow: func(ctx context.Context, changed func(aggregate.Snapshot)) error {
+			return service.Follow(ctx, s.log, s.verdicts, func(state registry.State, _ []registry.Decided) error {
+				snapshot, err := billing.Snapshot(state, a.billingRules())
+				if err == nil {
+					changed(snapshot)
+				}
 				return err
+			})
+		},
+		Log:      a.log,
+		Progress: func(done, total int) { m.dirtyDays.Set(float64(total - done)) },
+		Passed: func(report aggregate.Report, took time.Duration) {
+			m.tenantsBehind.Set(float64(len(report.Behind)))
+			if report.Days > 0 {
+				m.passes.Observe(took.Seconds())
 			}
-			select {
-			case <-snapshots:
-			default:
-			}
-			snapshots <- snapshot
-			return nil
-		})
+		},
+		Failed: m.passFailures.Inc,
 	})
-	group.Go(func() error {
-		var snapshot aggregate.Snapshot
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case snapshot = <-snapshots:
-		}
-		for {
-			began := time.Now()
-			if err := g.pass(ctx, snapshot); err != nil {
-				return err
-			}
-			// While deliveries pour in, dirty days are recomputed half of the time at the most.
-			if !retry.Sleep(ctx, time.Since(began)) {
-				return ctx.Err()
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case snapshot = <-snapshots:
-			case <-g.wake:
-			case <-time.After(aggregateInterval):
-			}
-		}
-	})
-	return group.Wait()
-}
-
-// pass makes a pass, if anything has changed.
-func (g *aggregator) pass(ctx context.Context, snapshot aggregate.Snapshot) error {
-	began := time.Now()
-	report, err := aggregate.Refresh(ctx, g.store, snapshot, g.a.billingRules().Rules, func(done, total int) {
-		g.metrics.dirtyDays.Set(float64(total - done))
-	})
-	if err != nil {
-		if ctx.Err() == nil {
-			g.metrics.passFailures.Inc()
-		}
-		return err
-	}
-	g.metrics.tenantsBehind.Set(float64(len(report.Behind)))
-	if report.Days > 0 {
-		for _, b := range report.Behind {
-			g.a.log.Warn("a tenant is left behind", "tenant", b.Tenant, "reason", b.Reason)
-		}
-		g.metrics.passes.Observe(time.Since(began).Seconds())
-		g.a.log.Info("usage is current", "pass", report.Pass, "days", report.Days, "took", time.Since(began).Round(time.Millisecond))
-	}
-	return nil
 }
 
 // billingRules returns the configured numbers of the billing rules.
