@@ -59,8 +59,8 @@ func (x *Explainer) Verify(
 	return []string{"recomputed, there is no such line"}, nil
 }
 
-// recompute bills a period again from its deliveries, by the rules in plain Go: all the lines that are based on the same
-// type of events as one kind and meter do, and the commitments.
+// recompute bills a period again from its deliveries, by the rules in plain Go: all the lines that are based on the
+// same type of events as one kind and meter do, and the commitments.
 func (x *Explainer) recompute(
 	ctx context.Context, period civil.Month, kind Kind, meter string, progress func(deliveries int64),
 ) ([]Invoice, error) {

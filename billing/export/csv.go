@@ -47,7 +47,8 @@ func LinesCSV(w io.Writer, run *billing.Run) error {
 
 // invoicesColumns are those of invoices.csv, a row an invoice for the same import.
 var invoicesColumns = []string{"tenant_id", "tenant_name", "subscription_id", "subscription_name", "period",
-	"invoice_id", "issue_date", "due_date", "currency", "net", "tax", "gross", "buyer_name", "buyer_vat_id", "reference", "lines", "corrections", "findings"}
+	"invoice_id", "issue_date", "due_date", "currency", "net", "tax", "gross", "buyer_name", "buyer_vat_id", "reference",
+	"lines", "corrections", "findings"}
 
 // InvoicesCSV writes invoices.csv: a row an invoice, in their order. The references of a draft say that it is one.
 func InvoicesCSV(w io.Writer, run *billing.Run) error {

@@ -57,7 +57,8 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 	dir, err := export.Directory(out, invoice, func(f *export.Folder) error {
 		if err := f.Write("deliveries.parquet", func(w io.Writer) error {
 			return writeParquet(w, of, &deliveries, func(each func(usage.DeliveryRow) error) error {
-				return store.ExportDeliveries(ctx, of.Tenant.ID, of.Zone.Start(from), of.Zone.Start(to), of.Issue.Positions, of.Rules.Rules, each)
+				return store.ExportDeliveries(ctx, of.Tenant.ID, of.Zone.Start(from), of.Zone.Start(to),
+					of.Issue.Positions, of.Rules.Rules, each)
 			})
 		}); err != nil {
 			return err
@@ -80,7 +81,8 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 		Days       int64       `json:"dailyRows"`
 	}{invoice, of.Tenant.ID, of.Issue.Period, dir, deliveries, days}
 	return a.print(result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d deliveries of %s in %s\n", filepath.Join(dir, "deliveries.parquet"), deliveries, of.Tenant.ID, of.Issue.Period)
+		fmt.Fprintf(w, "%s: %d deliveries of %s in %s\n", filepath.Join(dir, "deliveries.parquet"), deliveries,
+			of.Tenant.ID, of.Issue.Period)
 		fmt.Fprintf(w, "%s: %d rows of daily usage\n", filepath.Join(dir, "daily.parquet"), days)
 	})
 }
@@ -89,12 +91,15 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 const rowGroup = 50_000
 
 // writeParquet writes the rows that read hands over, and counts them. The file says what it is of and based on.
-func writeParquet[Row any](w io.Writer, of service.IssuedInvoice, count *int64, read func(each func(Row) error) error) error {
+func writeParquet[Row any](
+	w io.Writer, of service.IssuedInvoice, count *int64, read func(each func(Row) error) error,
+) error {
 	positions, err := json.Marshal(export.Positions(of.Issue.Positions))
 	if err != nil {
 		return err
 	}
-	out := parquet.NewGenericWriter[Row](w, parquet.CreatedBy("apportion", "", ""), parquet.Compression(&zstd.Codec{}), parquet.MaxRowsPerRowGroup(rowGroup),
+	out := parquet.NewGenericWriter[Row](w, parquet.CreatedBy("apportion", "", ""), parquet.Compression(&zstd.Codec{}),
+		parquet.MaxRowsPerRowGroup(rowGroup),
 		parquet.KeyValueMetadata("invoiceId", of.ID.String()), parquet.KeyValueMetadata("tenantId", of.Tenant.ID),
 		parquet.KeyValueMetadata("period", of.Issue.Period.String()), parquet.KeyValueMetadata("timeZone", of.Zone.Name()),
 		parquet.KeyValueMetadata("positions", string(positions)))

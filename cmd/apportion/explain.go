@@ -70,7 +70,8 @@ func (a *app) explainLine(ctx context.Context, ask service.ExplainRequest) error
 		return err
 	}
 	if !result.Agrees() {
-		return findings("the line is not what the deliveries add up to, as said above; `apportion reconcile --period " + ask.Invoice.Period.String() + "` shows what was lost")
+		return findings("the line is not what the deliveries add up to, as said above; " +
+			"`apportion reconcile --period " + ask.Invoice.Period.String() + "` shows what was lost")
 	}
 	return nil
 }

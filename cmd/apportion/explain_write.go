@@ -55,7 +55,8 @@ func (r explainedText) write(w io.Writer) {
 			fmt.Fprintln(w, "differs, recomputed:", d)
 		}
 		if v.Equal {
-			fmt.Fprintf(w, "Verified: recomputed from the registry and %s, it is equal.\n", plural(int(v.Deliveries), "delivery", "deliveries"))
+			fmt.Fprintf(w, "Verified: recomputed from the registry and %s, it is equal.\n",
+				plural(int(v.Deliveries), "delivery", "deliveries"))
 		}
 	}
 }
@@ -67,7 +68,8 @@ func (r explainedText) writeMoney(w io.Writer) {
 		fmt.Fprintf(w, "Payer   %s\n", e.Payer)
 	}
 	if p := e.Price; p != nil {
-		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, effective from %s to %s (R18)\n", e.Line.Price(), e.Invoice.Currency, p.List, p.Name, p.Version, p.From, p.To)
+		fmt.Fprintf(w, "Price   %s %s for %s %s, from the version of %s, effective from %s to %s (R18)\n", e.Line.Price(),
+			e.Invoice.Currency, p.List, p.Name, p.Version, p.From, p.To)
 		fmt.Fprintf(w, "Amount  %s (R19)\n", e.Sum)
 	}
 	fmt.Fprintln(w)
@@ -76,7 +78,8 @@ func (r explainedText) writeMoney(w io.Writer) {
 func (r explainedText) writeCommitment(w io.Writer) {
 	c := r.Explanation.Commitment
 	fmt.Fprintf(w, "Committed  %d, a month\n", c.Committed)
-	fmt.Fprintf(w, "Days       active, with this version effective, on %d of the %d days of the month (R3, R18)\n", c.Days, c.MonthDays)
+	fmt.Fprintf(w, "Days       active, with this version effective, on %d of the %d days of the month (R3, R18)\n",
+		c.Days, c.MonthDays)
 	for _, t := range c.Terms {
 		fmt.Fprintf(w, "Term       %s to %s\n", t.From, t.To)
 	}
@@ -91,10 +94,13 @@ func (r explainedText) writeInstant(w io.Writer) {
 	e, i := r.Explanation, r.Explanation.Instant
 	at := fmt.Sprintf("%s, on %s in %s", i.AtMS, i.Date, r.TimeZone)
 	if e.Line.Kind == billing.UsageKind {
-		fmt.Fprintf(w, "Peak    %d live at once among its own sessions at %s, the first time in the period that there were as many (R13, R18)\n\n", i.Live, at)
+		fmt.Fprintf(w, "Peak    %d live at once among its own sessions at %s, "+
+			"the first time in the period that there were as many (R13, R18)\n\n", i.Live, at)
 	} else {
-		fmt.Fprintf(w, "Peak    %d live at %s, the first time in the period that the pool was exceeded by as many (R15)\n", i.Live, at)
-		fmt.Fprintf(w, "Pool    %d, the sum of what is committed to (R14); %d live − %d in the pool = %d\n\n", i.Entitled, i.Live, i.Entitled, i.Live-i.Entitled)
+		fmt.Fprintf(w, "Peak    %d live at %s, the first time in the period that the pool was exceeded by as many (R15)\n",
+			i.Live, at)
+		fmt.Fprintf(w, "Pool    %d, the sum of what is committed to (R14); %d live − %d in the pool = %d\n\n", i.Entitled,
+			i.Live, i.Entitled, i.Live-i.Entitled)
 	}
 	writeMembers(w, i.Members, "LIVE")
 	if e.Line.Kind == billing.Overage {
@@ -144,7 +150,8 @@ func (r explainedText) writeDistinctAgents(w io.Writer) {
 	n := len(h.Sessions)
 	fmt.Fprintf(w, "Agents  %d distinct, with a session that starts in the period (R15)\n", n)
 	if e.Line.Kind == billing.Overage {
-		fmt.Fprintf(w, "Pool    %d at the most, first on %s (R14); %d agents − %d in the pool = %d\n\n", h.Entitled, h.EntitledOn, n, h.Entitled, int64(n)-h.Entitled)
+		fmt.Fprintf(w, "Pool    %d at the most, first on %s (R14); %d agents − %d in the pool = %d\n\n", h.Entitled,
+			h.EntitledOn, n, h.Entitled, int64(n)-h.Entitled)
 		writeMembers(w, h.Members, "")
 		r.writeMoney(w)
 	} else {
@@ -180,14 +187,16 @@ func (r explainedText) writeAdjustment(w io.Writer) {
 			if what == "now" {
 				name = ""
 			}
-			rows = append(rows, []string{what, name, string(l.Line.Kind), l.Line.Quantity.String(), e.Invoice.Money(l.Line.Amount), l.Line.Note})
+			rows = append(rows, []string{what, name, string(l.Line.Kind), l.Line.Quantity.String(),
+				e.Invoice.Money(l.Line.Amount), l.Line.Note})
 		}
 	}
 	add("issued", c.Issued)
 	rows = append(rows, []string{"issued", "so far", "", c.Quantity.Before.String(), e.Invoice.Money(c.Amount.Before), ""})
 	add("now", c.Now)
 	rows = append(rows, []string{"now", "adds up to", "", c.Quantity.After.String(), e.Invoice.Money(c.Amount.After), ""})
-	rows = append(rows, []string{"", "difference", "", signed(c.Quantity.Difference(), decimal.Decimal.String), signed(c.Amount.Difference(), e.Invoice.Money), ""})
+	rows = append(rows, []string{"", "difference", "", signed(c.Quantity.Difference(), decimal.Decimal.String),
+		signed(c.Amount.Difference(), e.Invoice.Money), ""})
 	writeTable(w, []string{"", "LINE", "KIND", "QUANTITY", "AMOUNT", "NOTE"}, rows, 4, 5)
 	fmt.Fprintln(w)
 }
@@ -201,14 +210,16 @@ func writeEvidence(w io.Writer, events []aggregate.Evidence, most int) {
 		event := escape(strings.TrimSuffix(e.Winner.Source, "/") + "/" + e.Winner.ID)
 		place, others := places(e)
 		if connect {
-			rows = append(rows, []string{decimal.New(e.Winner.Quantity, -6).String(), civil.FormatMillis(e.Winner.TimeMS), event, place, others})
+			rows = append(rows, []string{decimal.New(e.Winner.Quantity, -6).String(), civil.FormatMillis(e.Winner.TimeMS),
+				event, place, others})
 			continue
 		}
 		until := civil.FormatMillis(e.ToMS)
 		if e.Winner.EndMS == schemas.Absent {
 			until += " open"
 		}
-		rows = append(rows, []string{escape(e.Winner.Agent + e.Winner.EntryPoint), civil.FormatMillis(e.FromMS), until, e.To.Subscription, string(e.To.By), event, place, others})
+		rows = append(rows, []string{escape(e.Winner.Agent + e.Winner.EntryPoint), civil.FormatMillis(e.FromMS), until,
+			e.To.Subscription, string(e.To.By), event, place, others})
 	}
 	header := []string{"WHO", "FROM", "TO", "SUBSCRIPTION", "BY", "EVENT", "DELIVERY", "OTHER DELIVERIES"}
 	if connect {
@@ -253,5 +264,6 @@ func (r explainedText) writeBasis(w io.Writer) {
 	for _, p := range r.Basis.Positions {
 		ends = append(ends, fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.LastOffset))
 	}
-	fmt.Fprintf(w, "Based on the registry before offset %d and the deliveries up to %s.\n", r.Basis.RegistryOffset, strings.Join(ends, ", "))
+	fmt.Fprintf(w, "Based on the registry before offset %d and the deliveries up to %s.\n",
+		r.Basis.RegistryOffset, strings.Join(ends, ", "))
 }

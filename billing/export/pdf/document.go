@@ -311,8 +311,8 @@ func (f *objects) font(font *fonts.Font) int {
 		"/Ordering(Identity)/Supplement 0>>/FontDescriptor %d 0 R/CIDToGIDMap/Identity/W[0[%s]]>>",
 		name, descriptor, widths)
 	unicode := f.stream("", toUnicode(font))
-	return f.object("<</Type/Font/Subtype/Type0/BaseFont/%s/Encoding/Identity-H/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>",
-		name, descendant, unicode)
+	return f.object("<</Type/Font/Subtype/Type0/BaseFont/%s/Encoding/Identity-H"+
+		"/DescendantFonts[%d 0 R]/ToUnicode %d 0 R>>", name, descendant, unicode)
 }
 
 // toUnicode returns the map by which text is copied and searched.

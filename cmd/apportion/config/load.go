@@ -215,7 +215,8 @@ func (l *loader) readEnviron(environ []string) error {
 func (l *loader) readFile(file string) error {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("there is no configuration file %s; `apportion dev --data DIR` writes one to DIR/apportion.yaml", file)
+		return fmt.Errorf("there is no configuration file %s; `apportion dev --data DIR` writes one to DIR/apportion.yaml",
+			file)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
