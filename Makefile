@@ -8,7 +8,7 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 TZDATA = tzdata==2025.3 --hash=sha256:06a47e5700f3081aab02b2e513160914ff0694bce9947d6b76ebd6bf57cfc5d1
 
 .DEFAULT_GOAL = build
-.PHONY: build demo test bench lint vuln fmt tzdata clean help
+.PHONY: build demo sql test bench lint vuln fmt tzdata clean help
 
 build: ## build bin/apportion
 	go build -trimpath -o bin/apportion ./cmd/apportion
@@ -21,6 +21,10 @@ test: ## run every test; those that need a service skip without one, and fail wi
 
 bench: ## measure, tests left out
 	go test -p 1 -timeout 30m -run '^$$' -bench . -benchmem ./...
+
+sql: ## print the query that computes usage, with tables and deliveries of its own, for clickhouse-client or local
+	@file=$$(mktemp) && trap "rm -f $$file" EXIT && \
+	go test ./aggregate/clickhouse -run TestPrintedQuery -print-sql=$$file >/dev/null && cat $$file
 
 lint: ## formatting, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
