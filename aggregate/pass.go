@@ -156,6 +156,21 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	return report, nil
 }
 
+// Refresher returns what refreshes a store and says which pass its figures are of then, which another process may have
+// made.
+func Refresher(store Store, rules Rules) func(ctx context.Context, registry Snapshot) (Pass, error) {
+	return func(ctx context.Context, registry Snapshot) (Pass, error) {
+		if _, err := Refresh(ctx, store, registry, rules, nil); err != nil {
+			return Pass{}, err
+		}
+		pass, err := store.LastPass(ctx)
+		if err != nil {
+			return Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+		}
+		return pass, nil
+	}
+}
+
 // workOutAll works out the pieces of every shard, the shards at once, and returns whom that has left behind, in byte
 // order.
 func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules, progress func(done, total int)) (Report, error) {

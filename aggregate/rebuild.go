@@ -90,12 +90,9 @@ func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
 
 // above records the last pass once more under a number above all that are in force.
 func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules) (Pass, error) {
-	if _, err := Refresh(ctx, store, registry, rules, nil); err != nil {
-		return Pass{}, err
-	}
-	pass, err := store.LastPass(ctx)
+	pass, err := Refresher(store, rules)(ctx, registry)
 	if err != nil {
-		return Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+		return Pass{}, err
 	}
 	if pass.RegistryOffset != registry.RegistryOffset {
 		return Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry ends at %d; "+

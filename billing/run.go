@@ -23,8 +23,10 @@ type Biller struct {
 	// ItemCodes are what its lines have.
 	ItemCodes ItemCodes
 	Usage     Usage
-	Lines     Lines
-	Log       Log
+	// Refresh brings the daily figures up to date with a registry, and returns the pass that they are of then.
+	Refresh func(ctx context.Context, registry aggregate.Snapshot) (aggregate.Pass, error)
+	Lines   Lines
+	Log     Log
 	// Behind are the partitions of which something published is not taken in yet, with how much; while there are
 	// any, nothing is issued (R22).
 	Behind []string
@@ -174,12 +176,9 @@ func (b basis) daysOn(dates map[string][]civil.Date) (days []aggregate.Day) {
 // refresh brings the daily figures up to date and returns the last pass. Another process may have made it by a later
 // registry than the snapshot's: then ours catches up, too.
 func (b *Biller) refresh(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
-	if _, err := aggregate.Refresh(ctx, b.Usage, snapshot, b.Rules.Rules, nil); err != nil {
-		return aggregate.Pass{}, err
-	}
-	pass, err := b.Usage.LastPass(ctx)
+	pass, err := b.Refresh(ctx, snapshot)
 	if err != nil {
-		return aggregate.Pass{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
+		return aggregate.Pass{}, err
 	}
 	if pass.RegistryOffset > b.State.Version() {
 		if b.State, err = b.Log.CatchUp(ctx); err != nil {

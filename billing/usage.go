@@ -11,9 +11,12 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Usage is where a run takes usage from; aggregate/clickhouse has it.
+// Usage is where a run reads usage from; aggregate/clickhouse has it.
 type Usage interface {
-	aggregate.Store
+	// LastPass returns the pass that finished last, and the zero Pass before the first.
+	LastPass(ctx context.Context) (aggregate.Pass, error)
+	// Positions returns the end of the ledger, in the order of topic and partition.
+	Positions(ctx context.Context) ([]aggregate.Position, error)
 	// Load returns the current figures of the dates `[from, to)`, of the tenants or, with nil, of all
 	// that have any.
 	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)

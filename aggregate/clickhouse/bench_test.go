@@ -153,7 +153,8 @@ const naive = `
 func issueMonth(b *testing.B, conn driver.Conn, store *clickhouse.Store, state registry.State) {
 	biller := billing.Biller{
 		State: state, Rules: billing.DefaultRules(), Usage: store, Log: &memoryLog{state},
-		Lines: issued.NewLines(conn, func(context.Context) (driver.Conn, error) { return conn, nil }),
+		Refresh: aggregate.Refresher(store, aggregate.DefaultRules()),
+		Lines:   issued.NewLines(conn, func(context.Context) (driver.Conn, error) { return conn, nil }),
 	}
 	run, err := biller.Issue(b.Context(), period, nil, civil.UTC.Start(civil.NewDate(2027, 1, 1)))
 	if err != nil {

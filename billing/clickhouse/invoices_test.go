@@ -96,9 +96,10 @@ func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.
 	return w.state, w.table.Append(ctx, w.decided[at:])
 }
 
-func (w *world) biller(u billing.Usage) *billing.Biller {
+func (w *world) biller(u *usage) *billing.Biller {
 	state, _ := w.CatchUp(context.Background())
-	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Lines: w.lines, Log: w}
+	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u,
+		Refresh: aggregate.Refresher(u, aggregate.DefaultRules()), Lines: w.lines, Log: w}
 }
 
 // issued returns every invoice that is issued of a period, and why tenants cannot be shown.

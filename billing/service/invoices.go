@@ -70,7 +70,7 @@ func (s *Invoices) biller(ctx context.Context, by registry.Actor) (*billing.Bill
 	state, err := s.Registry.CatchUp(ctx)
 	return &billing.Biller{
 		State: state, Rules: s.Rules, Seller: s.Seller, ItemCodes: s.ItemCodes, Usage: s.Usage, Lines: s.Lines,
-		Log: claims{s.Registry, by}, Progress: s.Progress,
+		Refresh: aggregate.Refresher(s.Usage, s.Rules.Rules), Log: claims{s.Registry, by}, Progress: s.Progress,
 	}, err
 }
 

@@ -190,10 +190,7 @@ func (s *Invoices) proved(ctx context.Context, state registry.State, from, to ci
 		return nil, aggregate.Pass{}, err
 	}
 	for round := 1; ; round++ {
-		if _, err := aggregate.Refresh(ctx, s.Usage, snapshot, s.Rules.Rules, nil); err != nil {
-			return nil, aggregate.Pass{}, err
-		}
-		pass, err := s.Usage.LastPass(ctx)
+		pass, err := aggregate.Refresher(s.Usage, s.Rules.Rules)(ctx, snapshot)
 		if err != nil {
 			return nil, aggregate.Pass{}, err
 		}
