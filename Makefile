@@ -7,8 +7,11 @@ GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # The edition of the IANA time zone data, 2025c, by which the made cases were worked out; 2026c moves some of their lines.
 TZDATA = tzdata==2025.3 --hash=sha256:06a47e5700f3081aab02b2e513160914ff0694bce9947d6b76ebd6bf57cfc5d1
 
+# Tests that run beside each other: many of them wait for servers.
+BESIDE = -p 2 -parallel 4
+
 .DEFAULT_GOAL = build
-.PHONY: build demo sql test bench lint vuln fmt tzdata clean help
+.PHONY: build demo sql test test-fast test-long bench lint vuln fmt tzdata clean help
 
 build: ## build bin/apportion
 	go build -trimpath -o bin/apportion ./cmd/apportion
@@ -17,7 +20,13 @@ demo: build ## the whole pipeline once on the shipped real month, invoices to ou
 	bin/apportion demo
 
 test: ## run every test; those that need a service skip without one, and fail with CI=true
-	go test -p 2 -timeout 60m ./...
+	go test $(BESIDE) -timeout 60m ./...
+
+test-fast: ## run the quick tests; those that are left out say so with -v
+	go test $(BESIDE) -short -timeout 10m ./...
+
+test-long: ## run every test with more draws, more kills and a larger day
+	APPORTION_TEST_LONG=1 go test $(BESIDE) -timeout 120m ./...
 
 bench: ## measure, tests left out
 	go test -p 1 -timeout 30m -run '^$$' -bench . -benchmem ./...
@@ -46,4 +55,4 @@ clean: ## remove what build and demo made
 	rm -rf bin out
 
 help: ## list these
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12

@@ -70,6 +70,7 @@ func usageOf(t *testing.T, conn driver.Conn) []string {
 // TestPassesThatCross: a pass with an older registry and a newer ledger that ends after one with a newer registry
 // leaves no day as the older registry would have it.
 func TestPassesThatCross(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	pass := func(s aggregate.Store, r aggregate.Snapshot) {
@@ -115,6 +116,7 @@ func TestPassesThatCross(t *testing.T) {
 
 // TestShorterOpenSessions: days that an open session ran on into by other rules are worked out again too (R12).
 func TestShorterOpenSessions(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	start := civil.UTC.Start(civil.NewDate(2026, 10, 9)) + 8*3600_000

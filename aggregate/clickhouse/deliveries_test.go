@@ -15,6 +15,7 @@ import (
 // TestExportDeliveries: what touches the period is there with all of its event, in the order of places, as far as the
 // positions go; a row that came twice is there once.
 func TestExportDeliveries(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	from, to := civil.UTC.Start(civil.NewDate(2026, 10, 1)), civil.UTC.Start(civil.NewDate(2026, 11, 1))
@@ -75,6 +76,7 @@ func TestExportDeliveries(t *testing.T) {
 
 // TestExportDaily: the figures in force, with the tenant as a whole before its subscriptions.
 func TestExportDaily(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	day := civil.NewDate(2026, 10, 14)

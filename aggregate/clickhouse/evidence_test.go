@@ -19,6 +19,7 @@ import (
 // TestEventsAreWhole: every event that is wanted comes with all its deliveries of the bound, each once, wherever they
 // lie in time; deliveries that came later do not come, and do not stand in for others.
 func TestEventsAreWhole(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {

@@ -21,13 +21,14 @@ import (
 // APPORTION_LARGE_DAY=20000000 APPORTION_LARGE_MEMORY=4294967296 is a day of twenty million deliveries on a small server.
 func TestLargeDay(t *testing.T) {
 	servicetest.Heavy(t, "it aggregates a day of many deliveries")
+	t.Parallel()
 	setting := func(name string, otherwise int) int {
 		if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 			return n
 		}
 		return otherwise
 	}
-	n, memory := setting("APPORTION_LARGE_DAY", 2_000_000), setting("APPORTION_LARGE_MEMORY", 400<<20)
+	n, memory := setting("APPORTION_LARGE_DAY", servicetest.Draws(800_000, 2_000_000)), setting("APPORTION_LARGE_MEMORY", servicetest.Draws(200<<20, 400<<20))
 	addr, database := servicetest.Database(t)
 	fillDay(t, tablestest.OpenIn(t, addr, database), n)
 	conn, err := ch.Open(&ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},

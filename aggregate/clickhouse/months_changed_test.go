@@ -11,6 +11,7 @@ import (
 
 // TestMonthsChangedSince: by tenant the months with a day in force by a later pass, with the last such pass.
 func TestMonthsChangedSince(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO usage_days (tenant, date, pass, attempt)

@@ -12,6 +12,7 @@ import (
 
 // TestOldestChange: what no pass rests on yet is as old as its entry in the ledger, or as its command.
 func TestOldestChange(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	want := func(when string, since int64) {

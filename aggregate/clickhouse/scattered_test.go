@@ -38,6 +38,7 @@ func two() aggregate.Snapshot {
 
 // TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends it.
 func TestScatteredDates(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	const n = 2000
@@ -126,6 +127,7 @@ func (c counting) Recompute(ctx context.Context, shard int, pass aggregate.Pass,
 
 // TestDamagedRow: a row that no event can have leaves its tenant behind, and the others come into force.
 func TestDamagedRow(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	at := civil.UTC.Start(civil.NewDate(2026, 10, 14)) + 36_000_000

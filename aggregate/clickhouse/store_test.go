@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,16 +27,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	draws("25")
+	draws(usual())
 	servicetest.Main(m)
 }
 
 // draws says how many there are, unless -rapid.checks does. A draw takes dozens of queries.
-func draws(n string) {
+func draws(n int) {
 	if !slices.ContainsFunc(os.Args, func(arg string) bool { return strings.Contains(arg, "rapid.checks") }) {
-		flag.Set("rapid.checks", n)
+		flag.Set("rapid.checks", strconv.Itoa(n))
 	}
 }
+
+// usual is how many draws there are of what is drawn on one server.
+func usual() int { return servicetest.Draws(10, 25) }
 
 // failer is a test, or one draw of a property.
 type failer interface {
@@ -184,6 +188,7 @@ func (w world) drawEvent(t *rapid.T) schemas.Event {
 // TestStoredDaysAgreeWithReference: whatever the deliveries, their order, their batches and the rows that come
 // twice, the days in force are those of the reference.
 func TestStoredDaysAgreeWithReference(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
@@ -195,8 +200,8 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 // TestClusterAgreesWithReference: the same where the tenants are on two shards, a and b on one and the unknown one on
 // the other.
 func TestClusterAgreesWithReference(t *testing.T) {
-	draws("8") // on two servers
-	defer draws("25")
+	draws(servicetest.Draws(4, 8)) // on two servers
+	defer draws(usual())
 	conn, shards := tablestest.OpenCluster(t)
 	store := clickhouse.NewClusterStore(conn, func(context.Context) ([]driver.Conn, error) { return shards, nil })
 	var seen [2]map[string]uint64
@@ -282,8 +287,8 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 
 // TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says (R24).
 func TestNotesAgreeWithReference(t *testing.T) {
-	draws("8")
-	defer draws("25")
+	draws(servicetest.Draws(4, 8))
+	defer draws(usual())
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
@@ -402,6 +407,7 @@ func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules
 // TestFiguresOutOfForceAreCleared: a day that is worked out again and again keeps its figures, and not many more. The
 // database has a name that an alias in the statement once had, which then could not be kept.
 func TestFiguresOutOfForceAreCleared(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.OpenIn(t, servicetest.DatabaseCalled(t, "d"), "d")
 	store := clickhouse.NewStoreWithSpare(conn, 0)
 	day := civil.NewDate(2026, 10, 14)
@@ -476,6 +482,7 @@ func compare(t *rapid.T, what string, got, want []string) {
 
 // TestScatteredDaysAgreeWithReference: the same where what is touched lies years apart, so that a query reads listed dates.
 func TestScatteredDaysAgreeWithReference(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
@@ -519,6 +526,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 
 // TestEventsOfAnyDates: usage of 10,000 random dates makes one pass of few queries, and few parts.
 func TestEventsOfAnyDates(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	random := rand.New(rand.NewPCG(1, 2))

@@ -21,6 +21,7 @@ import (
 // TestViewsAgreeWithReference: whatever the deliveries and the clocks, the views for analysts show what plain Go
 // makes of them.
 func TestViewsAgreeWithReference(t *testing.T) {
+	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {

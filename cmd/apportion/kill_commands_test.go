@@ -134,6 +134,7 @@ func TestCommandsKilled(t *testing.T) {
 	t.Parallel()
 	servers := sharedServers(t)
 	t.Run("aggregate", func(t *testing.T) {
+		t.Parallel()
 		endings(t, func() func(t *testing.T, e ending) bool {
 			s := servers.scenario(t)
 			return func(t *testing.T, e ending) bool {
@@ -154,6 +155,7 @@ func TestCommandsKilled(t *testing.T) {
 		}())
 	})
 	t.Run("aggregate --rebuild", func(t *testing.T) {
+		t.Parallel()
 		s := servers.scenario(t)
 		s.take(200)
 		s.apportion("aggregate", "--until-caught-up")
@@ -170,6 +172,7 @@ func TestCommandsKilled(t *testing.T) {
 		})
 	})
 	t.Run("registry apply", func(t *testing.T) {
+		t.Parallel()
 		s := servers.scenario(t)
 		document, price := filepath.Join(t.TempDir(), "registry.yaml"), 1
 		endings(t, func(t *testing.T, e ending) bool {
@@ -193,6 +196,7 @@ func TestCommandsKilled(t *testing.T) {
 		})
 	})
 	t.Run("migrate", func(t *testing.T) {
+		t.Parallel()
 		whole := servers.scenario(t)
 		var s *scenario
 		endings(t, func(t *testing.T, e ending) bool {

@@ -109,8 +109,14 @@ func TestIssueKilled(t *testing.T) {
 		servicetest.Until(t, "ClickHouse is back", func() bool {
 			return s.db.QueryRow(t.Context(), "SELECT count() FROM issued_periods FINAL WHERE period = ?", period).Scan(&inTable) == nil
 		})
-		since := func(step string) bool { return slices.Index(points, point) >= slices.Index(points, "after "+step) }
-		if inForce := len(s.registry().Issues("issued")); (inForce == i+1) != since("claim") || (inTable == 1) != since("issued periods") {
+		since := func(step string) bool {
+			after := slices.Index(points, "after "+step)
+			if after < 0 {
+				t.Fatalf("an issue has no point after %s: %q", step, points)
+			}
+			return slices.Index(points, point) >= after
+		}
+		if inForce := len(s.registry().Issues("issued")); (inForce == i+1) != since("commands") || (inTable == 1) != since("issued periods") {
 			t.Errorf("killed %s: %d issues on the log, %d rows of the last in issued_periods", point, inForce, inTable)
 		}
 		if _, err := os.Stat(filepath.Join(out, period)); (err == nil) != (point == "after files") {
@@ -186,9 +192,12 @@ func TestIssuersAtOnce(t *testing.T) {
 		return servicetest.Start(t, "victim", string(order), "bill", "issue", "--period", period, "--as-of", "2027-06-01T00:00:00Z", "--allow-future",
 			"--out", filepath.Join(dir, fmt.Sprint(n)), "--config", s.config)
 	}
-	periods := []string{"2026-01", "2026-02"}
+	periods, points := []string{"2026-01", "2026-02"}, issuePoints(t)
 	var all []*servicetest.Process
 	for n, point := range []string{"", "", "", "", "before commands", "after commands", "before issued periods"} {
+		if point != "" && !slices.Contains(points, point) {
+			t.Fatalf("an issue has no point %s: %q", point, points)
+		}
 		all = append(all, issue(n, periods[n%2], point))
 	}
 	for n, p := range all {

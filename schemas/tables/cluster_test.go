@@ -57,7 +57,7 @@ func TestUsageIsSharded(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range created.FindAllStringSubmatch(string(text), -1) {
-			ofTenants := strings.HasPrefix(m[1], "usage_") && regexp.MustCompile(`(?m)^    tenant `).MatchString(m[2])
+			ofTenants := regexp.MustCompile(`^(usage_|events?_)`).MatchString(m[1]) && regexp.MustCompile(`(?m)^    tenant `).MatchString(m[2])
 			if key, ok := shardedBy[m[1]]; ok {
 				sharded++
 				if ofTenants != (key == "cityHash64(tenant)") {
