@@ -16,7 +16,7 @@ import (
 )
 
 // EndOfTime is the `now` of R12 at which every open session has lasted as long as it may. An issue's clock, the
-// end of the grace, is that for every session of its period, so stored days are worked out at it.
+// end of the grace, is that for every session of its period, so stored days are computed at it.
 const EndOfTime int64 = 1 << 62
 
 // Timelines are what the registry says of some tenants, by id. A tenant that is not here is unknown, and its dates are

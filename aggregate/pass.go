@@ -37,7 +37,7 @@ type Pass struct {
 	Basis
 	// Attempt distinguishes two passes of one number, and two attempts at a pass.
 	Attempt uuid.UUID
-	// Behind are the tenants whose days could not be worked out, in byte order: their figures are older than the pass.
+	// Behind are the tenants whose days could not be computed, in byte order: their figures are older than the pass.
 	// Each later pass tries them again.
 	Behind []Behind
 }
@@ -65,7 +65,7 @@ func (p Pass) ParsedRules() (Rules, error) {
 // sameRules reports whether two passes have the same rules, time zones included.
 func sameRules(a, b Pass) bool { return bytes.Equal(a.Rules, b.Rules) && a.TZVersion == b.TZVersion }
 
-// Fault is an error that comes from what is to be worked out, and not from where: it concerns the tenant alone whose
+// Fault is an error that comes from what is to be computed, and not from where: it concerns the tenant alone whose
 // usage it is, while one that is no Fault may be over by itself.
 type Fault struct{ Err error }
 
@@ -78,33 +78,33 @@ type Store interface {
 	LastPass(ctx context.Context) (Pass, error)
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]Position, error)
-	// DirtyDays returns, of each shard, by tenant, the UTC dates that are touched by any delivery up to the given
+	// DirtyDays returns, of each shard, by tenant, the UTC dates that are dirty by any delivery up to the given
 	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
 	// how many deliveries stand on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
 	// and there may be one shard only.
 	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
 	// Recompute computes days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
-	// positions, and puts them in force. The days of each tenant are in order. Of a tenant that the registry does not
+	// positions, and makes them current. The days of each tenant are in order. Of a tenant that the registry does not
 	// know a day is a whole month of UTC, whose deliveries are counted as of an unknown tenant (R22). The error is a *[Fault] where the
 	// days themselves are at fault.
 	Recompute(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
-	// Finish records that every day of the pass is in force, and may clear away figures that no longer are.
+	// Finish records that every day of the pass is current, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
 }
 
 // Report is what a pass did.
 type Report struct {
 	Pass uint64 `json:"pass"`
-	// Days counts the tenant days that were worked out anew; 0 when everything was current.
+	// Days counts the tenant days that were computed again; 0 when everything was current.
 	Days int `json:"days"`
 	// Behind are the tenants left behind, see [Pass].
 	Behind []Behind `json:"behind,omitempty"`
 }
 
-// Refresh brings the daily figures up to date with the ledger and the registry, working out only the days that
-// something has touched since the last pass. It can be stopped anywhere, run again, and run twice at once:
-// days come into force one by one, whole, and a pass that did not finish is simply made again. A tenant whose days
-// cannot be worked out is left behind alone. Progress,
+// Refresh brings the daily figures up to date with the ledger and the registry, computing only the days that
+// something has dirty since the last pass. It can be stopped anywhere, run again, and run twice at once:
+// days become current one by one, whole, and a pass that did not finish is simply made again. A tenant whose days
+// cannot be computed is left behind alone. Progress,
 // which may be nil, is called with the days done and the days there are, never twice at once.
 func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
 	last, err := store.LastPass(ctx)
@@ -137,15 +137,15 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		registry.RegistryOffset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
 		return Report{Pass: last.Pass, Behind: last.Behind}, nil
 	}
-	touched, err := store.DirtyDays(ctx, after, positions, changed, rules)
+	dirty, err := store.DirtyDays(ctx, after, positions, changed, rules)
 	if err != nil {
-		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
+		return Report{}, fmt.Errorf("finding the days to compute: %w", err)
 	}
-	ofShards := make([][][]Day, len(touched))
-	for shard, dates := range touched {
+	ofShards := make([][][]Day, len(dirty))
+	for shard, dates := range dirty {
 		ofShards[shard] = chunks(dates, registry.Timelines)
 	}
-	report, err := workOutAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
+	report, err := recomputeAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
 	if err != nil {
 		return report, err
 	}
@@ -171,9 +171,9 @@ func Refresher(store Store, rules Rules) func(ctx context.Context, registry Snap
 	}
 }
 
-// workOutAll works out the pieces of every shard, the shards at once, and returns whom that has left behind, in byte
+// recomputeAll computes the pieces of every shard, the shards at once, and returns whom that has left behind, in byte
 // order.
-func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules, progress func(done, total int)) (Report, error) {
+func recomputeAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules, progress func(done, total int)) (Report, error) {
 	total := 0
 	for _, chunks := range ofShards {
 		for _, days := range chunks {
@@ -190,7 +190,7 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 	for shard, chunks := range ofShards {
 		shards.Go(func() error {
 			for _, days := range chunks {
-				behind, err := workOut(days, func(days []Day) error {
+				behind, err := recompute(days, func(days []Day) error {
 					// What an attempt that failed has left of a day must not be taken for the next one's.
 					attempt := pass
 					attempt.Attempt = uuid.New()
@@ -214,16 +214,16 @@ func workOutAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day,
 	return report, err
 }
 
-// workOut works out days and, where they are at fault, those of each half of their tenants by themselves, until it is
+// recompute computes days and, where they are at fault, those of each half of their tenants by themselves, until it is
 // known which tenants are to be left behind.
-func workOut(days []Day, do func([]Day) error) ([]Behind, error) {
+func recompute(days []Day, do func([]Day) error) ([]Behind, error) {
 	err := do(days)
 	var fault *Fault
 	switch {
 	case err == nil:
 		return nil, nil
 	case !errors.As(err, &fault):
-		return nil, fmt.Errorf("working out %d days from %s on: %w", len(days), days[0].Date, err)
+		return nil, fmt.Errorf("computing %d days from %s on: %w", len(days), days[0].Date, err)
 	}
 	var tenants []string
 	for _, d := range days {
@@ -235,7 +235,7 @@ func workOut(days []Day, do func([]Day) error) ([]Behind, error) {
 	}
 	var all []Behind
 	for _, half := range [][]string{tenants[:len(tenants)/2], tenants[len(tenants)/2:]} {
-		behind, err := workOut(slices.DeleteFunc(slices.Clone(days), func(d Day) bool { return !slices.Contains(half, d.Tenant) }), do)
+		behind, err := recompute(slices.DeleteFunc(slices.Clone(days), func(d Day) bool { return !slices.Contains(half, d.Tenant) }), do)
 		if err != nil {
 			return nil, err
 		}
@@ -244,11 +244,11 @@ func workOut(days []Day, do func([]Day) error) ([]Behind, error) {
 	return all, nil
 }
 
-// number orders passes by what they rest on: by the registry first, and by the sum of the offsets of the ledger among
-// those that rest on the same. Both only ever grow. So of two passes that are under way at once the days of the one
-// with the newer registry are in force, whichever ends first; where it knew less of the ledger, the next pass goes on
+// number orders passes by what they are based on: by the registry first, and by the sum of the offsets of the ledger among
+// those that are based on the same. Both only ever grow. So of two passes that are under way at once the days of the one
+// with the newer registry are current, whichever ends first; where it knew less of the ledger, the next pass goes on
 // from there. Had both been added up, a pass with an older registry and a newer ledger could leave days of that registry
-// in force for good. A change of the configured rules adds one, for good, since nothing else may have changed.
+// current for good. A change of the configured rules adds one, for good, since nothing else may have changed.
 func number(pass, last Pass) uint64 {
 	n := rank(pass) + last.Pass - rank(last)
 	if len(last.Rules) > 0 && !sameRules(pass, last) {
@@ -271,7 +271,7 @@ func rank(p Pass) uint64 {
 // MostDeliveries is how many deliveries one query should read: what it holds in memory grows with them.
 const MostDeliveries = 4_000_000
 
-// MostDates is how many dates of tenants go along with one query: those that it works out, and before each stretch
+// MostDates is how many dates of tenants go along with one query: those that it computes, and before each stretch
 // of them the lookBack dates on which a session that reaches into it can have started.
 const (
 	MostDates = 400_000
@@ -299,18 +299,18 @@ func months(tenant string, dates map[civil.Date]int64) []run {
 	return runs
 }
 
-// chunks gives every touched date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
+// chunks gives every dirty date of UTC its dates in the zone of the tenant (of a tenant that the registry does not
 // know: its month), cut into pieces for a query each: bounded by the deliveries that it reads and by the dates that go
 // along with it, and by nothing else, so that usage of a thousand far dates costs no more queries than that of one.
-func chunks(touched map[string]map[civil.Date]int64, timelines Timelines) [][]Day {
+func chunks(dirty map[string]map[civil.Date]int64, timelines Timelines) [][]Day {
 	var runs []run
-	for _, tenant := range slices.Sorted(maps.Keys(touched)) {
+	for _, tenant := range slices.Sorted(maps.Keys(dirty)) {
 		zone := timelines.Zone(tenant)
 		if zone == nil {
-			runs = append(runs, months(tenant, touched[tenant])...)
+			runs = append(runs, months(tenant, dirty[tenant])...)
 			continue
 		}
-		runs = append(runs, runsOf(tenant, zone, touched[tenant])...)
+		runs = append(runs, runsOf(tenant, zone, dirty[tenant])...)
 	}
 	// Stretches that begin together go together: then a query reads few dates that it does not need.
 	slices.SortStableFunc(runs, func(a, b run) int { return cmp.Compare(a.days[0].Date, b.days[0].Date) })
@@ -328,9 +328,9 @@ func chunks(touched map[string]map[civil.Date]int64, timelines Timelines) [][]Da
 }
 
 // runsOf cuts the days of a tenant where one does not follow the other, or a query would have too much.
-func runsOf(tenant string, zone *civil.Zone, touched map[civil.Date]int64) []run {
+func runsOf(tenant string, zone *civil.Zone, dirty map[civil.Date]int64) []run {
 	weights := map[civil.Date]int64{}
-	for utc, n := range touched {
+	for utc, n := range dirty {
 		// Ahead of UTC or behind, two dates have a part of it. Either may have all of its deliveries.
 		first, last := zone.DateOf(civil.UTC.Start(utc)), zone.DateOf(civil.UTC.Start(utc+1)-1)
 		for date := first; date <= last; date++ {

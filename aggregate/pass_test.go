@@ -13,16 +13,16 @@ import (
 	"apportion/schemas/civil"
 )
 
-// fakeStore has a ledger and what is touched as the test says, and notes what it is asked to do.
+// fakeStore has a ledger and what is dirty as the test says, and notes what it is asked to do.
 type fakeStore struct {
 	last      Pass
 	positions []Position
-	touched   map[string]map[civil.Date]int64
+	dirty     map[string]map[civil.Date]int64
 	failing   error // of Recompute
 
 	askedAfter   []Position
 	askedTenants []string
-	workedOut    [][]Day
+	recomputed   [][]Day
 	finished     int
 }
 
@@ -31,11 +31,11 @@ func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.po
 
 func (s *fakeStore) DirtyDays(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
 	s.askedAfter, s.askedTenants = after, tenants
-	return []map[string]map[civil.Date]int64{s.touched}, nil
+	return []map[string]map[civil.Date]int64{s.dirty}, nil
 }
 
 func (s *fakeStore) Recompute(_ context.Context, _ int, _ Pass, days []Day, _ Timelines, _ Rules) error {
-	s.workedOut = append(s.workedOut, days)
+	s.recomputed = append(s.recomputed, days)
 	return s.failing
 }
 
@@ -47,7 +47,7 @@ func (s *fakeStore) Finish(_ context.Context, pass Pass) error {
 // refresh makes a pass, and forgets what the store was asked to do before it.
 func (s *fakeStore) refresh(t *testing.T, registry Snapshot, rules Rules) (Report, error) {
 	t.Helper()
-	s.askedAfter, s.askedTenants, s.workedOut, s.finished = nil, nil, nil, 0
+	s.askedAfter, s.askedTenants, s.recomputed, s.finished = nil, nil, nil, 0
 	return Refresh(t.Context(), s, registry, rules, func(int, int) {})
 }
 
@@ -95,9 +95,9 @@ func date(year, month, day int) civil.Date { return civil.NewDate(year, month, d
 
 func TestRefreshWithNothingNew(t *testing.T) {
 	s := current(t)
-	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
-	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || len(s.workedOut) != 0 || s.finished != 0 {
-		t.Errorf("%+v, %d months worked out, finished %d times; want the pass to stand", report, len(s.workedOut), s.finished)
+	s.dirty = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
+	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || len(s.recomputed) != 0 || s.finished != 0 {
+		t.Errorf("%+v, %d months computed, finished %d times; want the pass to stand", report, len(s.recomputed), s.finished)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	s := current(t)
 	before := s.positions
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
+	s.dirty = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), DefaultRules())
 	if !reflect.DeepEqual(report, Report{Pass: 2<<38 + 51, Days: 2}) || !slices.Equal(s.last.Positions, s.positions) {
 		t.Errorf("%+v up to %v; want pass 2<<38+51, 2 days up to %v", report, s.last.Positions, s.positions)
@@ -130,8 +130,8 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 	const day = 86400_000
 	from := civil.UTC.Start(date(2026, 10, 13)) + 15*3600_000
 	want := [][]Day{{{"acme", date(2026, 10, 14), from, from + day}, {"acme", date(2026, 10, 15), from + day, from + 2*day}}}
-	if !reflect.DeepEqual(s.workedOut, want) {
-		t.Errorf("worked out %v, want %v", s.workedOut, want)
+	if !reflect.DeepEqual(s.recomputed, want) {
+		t.Errorf("computed %v, want %v", s.recomputed, want)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestRefreshAfterNewDeliveries(t *testing.T) {
 func TestRefreshPieceByPiece(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string]map[civil.Date]int64{
+	s.dirty = map[string]map[civil.Date]int64{
 		"acme":   {date(2026, 10, 31): 1},                       // of Tokyo's October and November
 		"beta":   {date(2026, 10, 2): 1, date(2026, 10, 20): 1}, // each of two dates in New York
 		"nobody": {date(2026, 11, 7): MostDeliveries - 4, date(2026, 11, 8): 1, date(2026, 12, 8): MostDeliveries},
@@ -151,7 +151,7 @@ func TestRefreshPieceByPiece(t *testing.T) {
 		t.Fatalf("%+v, %v; want 8 days", report, err)
 	}
 	var got []string
-	for _, piece := range s.workedOut {
+	for _, piece := range s.recomputed {
 		var days []string
 		for _, d := range piece {
 			days = append(days, d.Tenant+" "+d.Date.String())
@@ -164,7 +164,7 @@ func TestRefreshPieceByPiece(t *testing.T) {
 		"nobody 2026-12-01",
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("worked out\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("computed\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if want := []string{"0/8", "6/8", "7/8", "8/8"}; !slices.Equal(progress, want) {
 		t.Errorf("progress %q, want %q", progress, want)
@@ -175,11 +175,11 @@ func TestRefreshPieceByPiece(t *testing.T) {
 func TestRefreshOfUnknownTenant(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string]map[civil.Date]int64{"nobody": {date(2026, 10, 14): 1}}
+	s.dirty = map[string]map[civil.Date]int64{"nobody": {date(2026, 10, 14): 1}}
 	s.mustRefresh(t, twoTenants(t), DefaultRules())
 	from := civil.UTC.Start(date(2026, 10, 1))
-	if want := [][]Day{{{"nobody", date(2026, 10, 1), from, from + 31*86400_000}}}; !reflect.DeepEqual(s.workedOut, want) {
-		t.Errorf("worked out %v, want %v", s.workedOut, want)
+	if want := [][]Day{{{"nobody", date(2026, 10, 1), from, from + 31*86400_000}}}; !reflect.DeepEqual(s.recomputed, want) {
+		t.Errorf("computed %v, want %v", s.recomputed, want)
 	}
 }
 
@@ -192,19 +192,19 @@ func TestRefreshAfterAChangedTenant(t *testing.T) {
 		t.Errorf("asked for all of %q and what is new after %v, want all of beta alone", s.askedTenants, s.askedAfter)
 	}
 	if s.last.RegistryOffset != 3 {
-		t.Errorf("the pass rests on the registry at %d, want 3", s.last.RegistryOffset)
+		t.Errorf("the pass is based on the registry at %d, want 3", s.last.RegistryOffset)
 	}
 }
 
-// TestRefreshAfterARefusedCommand: the days stand, and rest on the registry as it is now, or the period could
+// TestRefreshAfterARefusedCommand: the days stand, and are based on the registry as it is now, or the period could
 // not be issued.
 func TestRefreshAfterARefusedCommand(t *testing.T) {
 	s := current(t)
 	registry := twoTenants(t)
 	registry.RegistryOffset = 3
 	report := s.mustRefresh(t, registry, DefaultRules())
-	if !reflect.DeepEqual(report, Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.workedOut) != 0 || s.last.RegistryOffset != 3 {
-		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want a pass of no days at 3", report, s.askedTenants, len(s.workedOut), s.last.RegistryOffset)
+	if !reflect.DeepEqual(report, Report{Pass: 3<<38 + 42}) || len(s.askedTenants) != 0 || len(s.recomputed) != 0 || s.last.RegistryOffset != 3 {
+		t.Errorf("%+v, all of %q, %d months, on the registry at %d; want a pass of no days at 3", report, s.askedTenants, len(s.recomputed), s.last.RegistryOffset)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestRefreshByAnOlderRegistry(t *testing.T) {
 
 func TestRefreshAfterOtherRules(t *testing.T) {
 	s := current(t)
-	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
+	s.dirty = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}
 	report := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12})
 	if s.askedAfter != nil || !reflect.DeepEqual(report, Report{Pass: 2<<38 + 43, Days: 2}) {
 		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
@@ -234,10 +234,10 @@ func TestRefreshAfterOtherRules(t *testing.T) {
 func TestRefreshThatFails(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
-	s.touched = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}, "beta": {date(2026, 11, 14): 1}}
+	s.dirty = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}, "beta": {date(2026, 11, 14): 1}}
 	s.failing = errors.New("no connection")
-	if _, err := s.refresh(t, twoTenants(t), DefaultRules()); !errors.Is(err, s.failing) || s.finished != 0 || len(s.workedOut) != 1 {
-		t.Fatalf("%v, finished %d times, %d months worked out; want the failure, no end, and no month after it", err, s.finished, len(s.workedOut))
+	if _, err := s.refresh(t, twoTenants(t), DefaultRules()); !errors.Is(err, s.failing) || s.finished != 0 || len(s.recomputed) != 1 {
+		t.Fatalf("%v, finished %d times, %d months computed; want the failure, no end, and no month after it", err, s.finished, len(s.recomputed))
 	}
 	s.failing = nil
 	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 51, Days: 4}) || s.finished != 1 {
@@ -264,7 +264,7 @@ func TestDays(t *testing.T) {
 type shardedStore struct {
 	fakeStore
 	mu      sync.Mutex
-	tenants [2][]string // worked out on each
+	tenants [2][]string // computed on each
 	failOn  int
 }
 
@@ -297,14 +297,14 @@ func TestShardsWorkTheirTenantsOut(t *testing.T) {
 	report, err := Refresh(t.Context(), s, twoTenants(t), DefaultRules(), func(done, total int) { reached = append(reached, [2]int{done, total}) })
 	// A date in UTC is on two dates of either zone.
 	if want := [2][]string{{"acme", "acme", "acme", "acme"}, {"beta", "beta", "beta", "beta"}}; err != nil || report.Days != 8 || s.finished != 1 || !reflect.DeepEqual(s.tenants, want) {
-		t.Errorf("%+v, %v, finished %d times; worked out %v, want %v", report, err, s.finished, s.tenants, want)
+		t.Errorf("%+v, %v, finished %d times; computed %v, want %v", report, err, s.finished, s.tenants, want)
 	}
 	if want := [][2]int{{0, 8}, {4, 8}, {8, 8}}; !slices.Equal(reached, want) {
 		t.Errorf("progress %v, want %v", reached, want)
 	}
 }
 
-// faulty is a store that can work out no day of some tenants.
+// faulty is a store that can compute no day of some tenants.
 type faulty struct {
 	fakeStore
 	tenants []string
@@ -324,18 +324,18 @@ func (s *faulty) Recompute(ctx context.Context, shard int, pass Pass, days []Day
 func TestRefreshLeavesBehind(t *testing.T) {
 	s := &faulty{tenants: []string{"b", "d"}}
 	s.positions = []Position{{"usage.agent.v1", 0, 1}}
-	s.touched = map[string]map[civil.Date]int64{}
+	s.dirty = map[string]map[civil.Date]int64{}
 	var registry Snapshot
 	registry.RegistryOffset = 1
 	registry.Timelines = Timelines{}
 	for _, tenant := range []string{"a", "b", "c", "d", "e"} {
-		s.touched[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}
+		s.dirty[tenant] = map[civil.Date]int64{date(2026, 10, 2): 1, date(2030, 10, 2): 1}
 		registry.Tenants = append(registry.Tenants, Tenant{ID: tenant})
 		registry.Timelines[tenant] = Timeline{Zone: civil.UTC}
 	}
 	refresh := func() Report {
 		t.Helper()
-		s.workedOut = nil
+		s.recomputed = nil
 		report, err := Refresh(t.Context(), s, registry, DefaultRules(), func(int, int) {})
 		if err != nil {
 			t.Fatal(err)
@@ -348,13 +348,13 @@ func TestRefreshLeavesBehind(t *testing.T) {
 		t.Errorf("%+v, recorded %v; want %v left behind of 10 days", report, s.last.Behind, want)
 	}
 	days := map[string]int{}
-	for _, piece := range s.workedOut {
+	for _, piece := range s.recomputed {
 		for _, d := range piece {
 			days[d.Tenant]++
 		}
 	}
 	if want := map[string]int{"a": 2, "c": 2, "e": 2}; !reflect.DeepEqual(days, want) {
-		t.Errorf("worked out %v, want %v", days, want)
+		t.Errorf("computed %v, want %v", days, want)
 	}
 	finished := s.finished
 	if report := refresh(); s.finished != finished || !slices.Equal(report.Behind, want) {

@@ -19,9 +19,9 @@ type Rebuilder interface {
 	Store
 	// Refill records again on which dates the deliveries of the tenants or, with nil, of all stand.
 	Refill(ctx context.Context, tenants []string) error
-	// Highest returns the highest number of a pass that any day is in force by.
+	// Highest returns the highest number of a pass that any day is current by.
 	Highest(ctx context.Context) (uint64, error)
-	// Clear deletes all figures that are no longer in force.
+	// Clear deletes all figures that are no longer current.
 	Clear(ctx context.Context) error
 }
 
@@ -29,11 +29,11 @@ type Rebuilder interface {
 // taken in since the last.
 const aboveOthers = 1 << 30
 
-// Rebuild works out again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries, whatever
-// is in force for them. It can be stopped anywhere and run again. Figures that were right come out the same, so nothing
-// that is issued is adjusted for it. A tenant whose days cannot be worked out is left behind alone.
+// Rebuild computes again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries, whatever
+// is current for them. It can be stopped anywhere and run again. Figures that were right come out the same, so nothing
+// that is issued is adjusted for it. A tenant whose days cannot be computed is left behind alone.
 //
-// Its pass rests on what the last one rested on, and is recorded before its days come into force: a pass that begins
+// Its pass is based on what the last one was based on, and is recorded before its days become current: a pass that begins
 // later has a higher number and wins, and one that was under way has a lower one, and is made again.
 func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules, tenants []string, period *civil.Month, progress func(done, total int)) (Report, error) {
 	if err := store.Refill(ctx, tenants); err != nil {
@@ -43,12 +43,12 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 	if err != nil {
 		return Report{}, err
 	}
-	touched, err := store.DirtyDays(ctx, nil, pass.Positions, nil, rules)
+	dirty, err := store.DirtyDays(ctx, nil, pass.Positions, nil, rules)
 	if err != nil {
-		return Report{}, fmt.Errorf("finding the days to work out: %w", err)
+		return Report{}, fmt.Errorf("finding the days to compute: %w", err)
 	}
-	ofShards := make([][][]Day, len(touched))
-	for shard, dates := range touched {
+	ofShards := make([][][]Day, len(dirty))
+	for shard, dates := range dirty {
 		maps.DeleteFunc(dates, func(tenant string, _ map[civil.Date]int64) bool {
 			return tenants != nil && !slices.Contains(tenants, tenant)
 		})
@@ -59,7 +59,7 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 			}
 		}
 	}
-	report, err := workOutAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
+	report, err := recomputeAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
 	if err != nil {
 		return report, err
 	}
@@ -67,7 +67,7 @@ func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rule
 		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}
 	if err := store.Clear(ctx); err != nil {
-		return report, fmt.Errorf("deleting what is no longer in force: %w", err)
+		return report, fmt.Errorf("deleting what is no longer current: %w", err)
 	}
 	return report, nil
 }
@@ -88,19 +88,19 @@ func leave(ctx context.Context, store Store, pass Pass, behind []Behind) error {
 	return store.Finish(ctx, pass)
 }
 
-// above records the last pass once more under a number above all that are in force.
+// above records the last pass once more under a number above all that are current.
 func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules) (Pass, error) {
 	pass, err := Refresher(store, rules)(ctx, registry)
 	if err != nil {
 		return Pass{}, err
 	}
 	if pass.RegistryOffset != registry.RegistryOffset {
-		return Pass{}, fmt.Errorf("the last row of usage_passes rests on the registry up to offset %d, and the registry ends at %d; "+
+		return Pass{}, fmt.Errorf("the last row of usage_passes is based on the registry up to offset %d, and the registry ends at %d; "+
 			"where it has just changed, run this again, else delete the rows of usage_passes first", pass.RegistryOffset-1, registry.RegistryOffset-1)
 	}
 	highest, err := store.Highest(ctx)
 	if err != nil {
-		return Pass{}, fmt.Errorf("reading which days are in force: %w", err)
+		return Pass{}, fmt.Errorf("reading which days are current: %w", err)
 	}
 	if highest = max(highest, pass.Pass); highest > math.MaxUint64-2*aboveOthers {
 		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; delete its rows")

@@ -12,7 +12,7 @@ import (
 // TestWorker: it makes a pass for the registry as it is, another when it is woken and something has changed, and ends
 // with the error of one that fails.
 func TestWorker(t *testing.T) {
-	s := &fakeStore{positions: []Position{{"usage.agent.v1", 0, 41}}, touched: map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}}
+	s := &fakeStore{positions: []Position{{"usage.agent.v1", 0, 41}}, dirty: map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}}}
 	passed, failed := make(chan Report), 0
 	cfg := DefaultConfig()
 	cfg.Interval = time.Hour

@@ -167,7 +167,7 @@ func TestUsageThatChangesWhileItIsRead(t *testing.T) {
 	s.usage.finished = func(pass *aggregate.Pass) {
 		if passes++; passes == 1 {
 			s.arrives(t, "connect sms 3 at 2026-10-14T08:00Z")
-			s.usage.touch("acme", october, pass.Pass+1) // a day of a pass that is not finished
+			s.usage.mark("acme", october, pass.Pass+1) // a day of a pass that is not finished
 		}
 	}
 	run := s.issue(t, october)
@@ -194,8 +194,8 @@ func TestRegistryThatIsBehind(t *testing.T) {
 	}
 }
 
-// TestTablesMadeAnew: passes that begin again say nothing of what has changed, so everything is billed again.
-func TestTablesMadeAnew(t *testing.T) {
+// TestRecreatedTables: passes that begin again say nothing of what has changed, so everything is billed again.
+func TestRecreatedTables(t *testing.T) {
 	s := newStoryOf(t, oneTenant, "connect sms 2 at 2026-09-14T08:00Z")
 	s.usage.last.Pass = 1 << 48
 	s.issue(t, september)

@@ -212,7 +212,7 @@ func (b *bill) commitments() {
 	}
 }
 
-// versions returns a subscription's versions in the order in which they come into force.
+// versions returns a subscription's versions in the order in which they take effect.
 func versions(s *registry.Subscription) []*registry.Version {
 	var sorted []*registry.Version
 	for i := range s.Versions {

@@ -31,7 +31,7 @@ type Log interface {
 type Lines interface {
 	// Write stores the lines of the issues so that they outlast whatever happens next.
 	Write(ctx context.Context, issues []Issue) error
-	// Delete removes the lines of issues that did not come into force.
+	// Delete removes the lines of issues that were not accepted.
 	Delete(ctx context.Context, issues []Issue) error
 	// Invoices returns the invoices of the issues, by their ID, in the byte order of subscriptions, as they are stored.
 	Invoices(ctx context.Context, issues []Issue) (map[uuid.UUID][]Invoice, error)

@@ -61,7 +61,7 @@ func (u *fakeUsage) Finish(_ context.Context, pass aggregate.Pass) error {
 			}
 			from, to := d.OccurredMS(), max(d.OccurredMS()+24*3600_000, d.EndMS)
 			for month := civil.UTC.DateOf(from).Add(-1).Month(); month <= civil.UTC.DateOf(to).Add(1).Month(); month++ {
-				u.touch(d.Tenant, month, pass.Pass)
+				u.mark(d.Tenant, month, pass.Pass)
 			}
 		}
 	}
@@ -73,7 +73,7 @@ func (u *fakeUsage) Finish(_ context.Context, pass aggregate.Pass) error {
 	return nil
 }
 
-func (u *fakeUsage) touch(tenant string, month civil.Month, pass uint64) {
+func (u *fakeUsage) mark(tenant string, month civil.Month, pass uint64) {
 	if u.changed[tenant] == nil {
 		u.changed[tenant] = map[civil.Month]uint64{}
 	}

@@ -30,7 +30,7 @@ const (
 	period  = civil.Month((2026-1970)*12 + 9)
 )
 
-// BenchmarkMonth measures a month of sessions of 1,000 tenants, of which one has a quarter of all: worked out from
+// BenchmarkMonth measures a month of sessions of 1,000 tenants, of which one has a quarter of all: computed from
 // scratch, after one late event, and closed, proved (R22), and issued; and after the late event also the naive way, which reads the
 // whole month again. Run it with -benchtime 1x. It ends with a table, and with the exponent by which the time from scratch
 // grows from the least number of sessions to the greatest: 1 is linear.
@@ -75,7 +75,7 @@ func BenchmarkMonth(b *testing.B) {
 type month struct {
 	sessions                                     int
 	scratch, late, closed, naive, proved, issued time.Duration
-	memory                                       int64 // bytes, at the most while it was worked out from scratch
+	memory                                       int64 // bytes, at the most while it was computed from scratch
 }
 
 func measureMonth(b *testing.B, sessions int) month {
@@ -126,7 +126,7 @@ func measureMonth(b *testing.B, sessions int) month {
 	return m
 }
 
-// naive is how a month is closed without days in force: winners, and the distinct agents or IVR sessions of every tenant
+// naive is how a month is closed without current days: winners, and the distinct agents or IVR sessions of every tenant
 // and subscription at once, by window functions over all sessions of the month, from a table that is merged while it
 // is read. It does less than it would have to: it knows the month's registry by heart, and no balance.
 const naive = `

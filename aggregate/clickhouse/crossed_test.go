@@ -114,7 +114,7 @@ func TestPassesThatCross(t *testing.T) {
 	}
 }
 
-// TestShorterOpenSessions: days that an open session ran on into by other rules are worked out again too (R12).
+// TestShorterOpenSessions: days that an open session ran on into by other rules are computed again too (R12).
 func TestShorterOpenSessions(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)

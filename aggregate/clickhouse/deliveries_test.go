@@ -74,7 +74,7 @@ func TestExportDeliveries(t *testing.T) {
 	}
 }
 
-// TestExportDaily: the figures in force, with the tenant as a whole before its subscriptions.
+// TestExportDaily: the current figures, with the tenant as a whole before its subscriptions.
 func TestExportDaily(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)

@@ -44,7 +44,7 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 		whole(t)
 	}
 	dates := map[string]map[civil.Date]int64{}
-	touch := func(tenant string, date, deliveries int64) {
+	mark := func(tenant string, date, deliveries int64) {
 		if dates[tenant] == nil {
 			dates[tenant] = map[civil.Date]int64{}
 		}
@@ -58,15 +58,15 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 				return err
 			}
 			// A session that lasts longer than any that is accepted can only be one whose row is damaged, which is said
-			// when its first day is worked out.
+			// when its first day is computed.
 			if first < 0 || last-first > schemas.MaxSessionMS/day+1 || last > math.MaxInt32 {
 				first = min(max(first, 0), math.MaxInt32)
 				last = first
 			}
 			for date := first; date <= last; date++ {
-				touch(tenant, date, 0)
+				mark(tenant, date, 0)
 			}
-			touch(tenant, first, deliveries)
+			mark(tenant, first, deliveries)
 			return nil
 		})
 	if err != nil {
@@ -89,7 +89,7 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 			if err := rows.Scan(&tenant, &date); err != nil {
 				return err
 			}
-			touch(tenant, date, 0)
+			mark(tenant, date, 0)
 			return nil
 		})
 }

@@ -103,7 +103,7 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 	})
 }
 
-// ExportDaily hands over a tenant's usage of the dates `[from, to)` that is in force, in the order of date, meter and
+// ExportDaily hands over a tenant's usage of the dates `[from, to)` that is current, in the order of date, meter and
 // subscription.
 func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.Date, each func(DailyRow) error) error {
 	q := newQuery(ctx)

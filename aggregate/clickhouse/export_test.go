@@ -13,7 +13,7 @@ import (
 	"apportion/aggregate"
 )
 
-// NewStoreWithSpare returns a store that clears figures out of force as soon as they are that many more than the
+// NewStoreWithSpare returns a store that clears figures superseded as soon as they are that many more than the
 // others.
 func NewStoreWithSpare(conn driver.Conn, spare uint64) *Store {
 	s := NewStore(conn)

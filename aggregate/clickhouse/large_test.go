@@ -17,7 +17,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestLargeDay: a date of one tenant, which no query can be cut below, is worked out, proved and previewed in bounded memory.
+// TestLargeDay: a date of one tenant, which no query can be cut below, is computed, proved and previewed in bounded memory.
 // APPORTION_LARGE_DAY=20000000 APPORTION_LARGE_MEMORY=4294967296 is a day of twenty million deliveries on a small server.
 func TestLargeDay(t *testing.T) {
 	servicetest.Heavy(t, "it aggregates a day of many deliveries")
@@ -62,16 +62,16 @@ func TestLargeDay(t *testing.T) {
 	in := aggregate.Inputs{Days: days, Bound: aggregate.ReadBound{Positions: pass.Positions, ArrivedBy: aggregate.EndOfTime},
 		Timelines: registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime}
 	if _, err := store.Compute(t.Context(), in); err != nil {
-		t.Error("worked out afresh: ", err)
+		t.Error("computed afresh: ", err)
 	}
 	if _, err := store.Profile(t.Context(), in); err != nil {
 		t.Error("the profile: ", err)
 	}
 	if _, err := aggregate.Rebuild(t.Context(), store, registry, aggregate.DefaultRules(), nil, nil, func(int, int) {}); err != nil {
-		t.Error("worked out again: ", err)
+		t.Error("computed again: ", err)
 	}
 	if last, err := store.LastPass(t.Context()); err != nil || len(last.Behind) > 0 {
-		t.Errorf("worked out again: %v, left behind: %v", err, last.Behind)
+		t.Errorf("computed again: %v, left behind: %v", err, last.Behind)
 	}
 }
 

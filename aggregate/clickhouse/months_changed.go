@@ -10,7 +10,7 @@ import (
 	"apportion/schemas/civil"
 )
 
-// MonthsChangedSince returns the months of each tenant that have a day in force by a pass after the given one, with the number
+// MonthsChangedSince returns the months of each tenant that have a day that is current by a pass after the given one, with the number
 // of the last such pass.
 func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Month]uint64, error) {

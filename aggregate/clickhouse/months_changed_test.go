@@ -9,7 +9,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestMonthsChangedSince: by tenant the months with a day in force by a later pass, with the last such pass.
+// TestMonthsChangedSince: by tenant the months with a day that is current by a later pass, with the last such pass.
 func TestMonthsChangedSince(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)

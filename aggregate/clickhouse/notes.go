@@ -111,7 +111,7 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 	return all, nil
 }
 
-// UnknownTenants returns the tenants that the registry did not know when their usage was worked out, in byte order (R22).
+// UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order (R22).
 func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (tenants []string, err error) {
 		err = newQuery(ctx).each(shard, `SELECT DISTINCT tenant FROM v_usage_current WHERE unknown_tenant > 0 ORDER BY tenant`, func(rows driver.Rows) error {

@@ -10,7 +10,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestOldestChange: what no pass rests on yet is as old as its entry in the ledger, or as its command.
+// TestOldestChange: what no pass is based on yet is as old as its entry in the ledger, or as its command.
 func TestOldestChange(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)
@@ -45,7 +45,7 @@ func TestOldestChange(t *testing.T) {
 	pass(2, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19})
 	want("only the other partition", 7000)
 	pass(3, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
-	want("all are in force", -1)
+	want("all are current", -1)
 	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms, command, accepted) VALUES (0, 8000, 'put_tenant', true), (1, 9000, 'put_tenant', true), (2, 7000, 'claim_issue', true), (3, 7000, 'put_tenant', false)`); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestOldestChange(t *testing.T) {
 	batch(1, 5, 5, 8500)
 	want("and a batch between them", 8000)
 	pass(4, 1, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
-	want("the first command is in force", 8500)
+	want("the first command is current", 8500)
 }
 
 // TestOldestChangeReadsLittle: what the last pass has seen of a long ledger is not read.

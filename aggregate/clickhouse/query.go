@@ -219,11 +219,11 @@ func (q *query) context() context.Context {
 			"optimize_and_compare_chain": 0,
 			// Compiling its many expressions takes longer than it saves.
 			"compile_expressions": 0,
-			// What a query inserts is written by as many threads as work it out, which is what ClickHouse makes of more.
+			// What a query inserts is written by as many threads as compute it, which is what ClickHouse makes of more.
 			// It would want 4 GiB for each, and its threads write blocks of at most 256 MiB.
 			"max_insert_threads":                            1024,
 			"max_insert_threads_min_free_memory_per_thread": 0,
-			// A date of a tenant is worked out whole, however much there is of it: what does not fit goes to the disk.
+			// A date of a tenant is computed whole, however much there is of it: what does not fit goes to the disk.
 			"max_bytes_ratio_before_external_group_by": "0.5",
 			"max_bytes_ratio_before_external_sort":     "0.5",
 			// Usage may be of any dates, and so in any number of partitions.

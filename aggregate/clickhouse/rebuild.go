@@ -26,7 +26,7 @@ func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	return err
 }
 
-// Highest returns the highest number of a pass that any day is in force by.
+// Highest returns the highest number of a pass that any day is current by.
 func (s *Store) Highest(ctx context.Context) (uint64, error) {
 	of, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (n uint64, err error) {
 		err = shard.QueryRow(ctx, `SELECT greatest((SELECT max(pass) FROM usage_days), (SELECT max(pass) FROM usage_days_copy))`).Scan(&n)
@@ -38,7 +38,7 @@ func (s *Store) Highest(ctx context.Context) (uint64, error) {
 	return slices.Max(of), nil
 }
 
-// Clear deletes what is no longer in force.
+// Clear deletes what is no longer current.
 func (s *Store) Clear(ctx context.Context) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
 		return struct{}{}, drop(ctx, shard)

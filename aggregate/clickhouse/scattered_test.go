@@ -59,7 +59,7 @@ func TestScatteredDates(t *testing.T) {
 		t.Fatalf("%+v, %v; want %d days", report, err, len(dates)+len(months))
 	}
 	if pieces != 1 {
-		t.Errorf("the days were worked out by %d queries, want 1", pieces)
+		t.Errorf("the days were computed by %d queries, want 1", pieces)
 	}
 	var parts uint64
 	if err := conn.QueryRow(t.Context(), `SELECT count() FROM system.parts WHERE active AND database = currentDatabase() AND table IN ('usage_events', 'usage_daily')`).Scan(&parts); err != nil {
@@ -125,7 +125,7 @@ func (c counting) Recompute(ctx context.Context, shard int, pass aggregate.Pass,
 	return c.Store.Recompute(ctx, shard, pass, days, timelines, rules)
 }
 
-// TestDamagedRow: a row that no event can have leaves its tenant behind, and the others come into force.
+// TestDamagedRow: a row that no event can have leaves its tenant behind, and the others become current.
 func TestDamagedRow(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)
@@ -149,7 +149,7 @@ func TestDamagedRow(t *testing.T) {
 	}
 	figures, err := store.Load(t.Context(), nil, civil.NewDate(2026, 10, 1), civil.NewDate(2026, 11, 1))
 	if err != nil || len(figures.Balances) != 1 || figures.Balances[0].Tenant != "acme" || figures.Balances[0].Counted != 1 {
-		t.Errorf("in force are %+v, %v; want the message of acme alone", figures, err)
+		t.Errorf("current are %+v, %v; want the message of acme alone", figures, err)
 	}
 
 	// So does working everything out again, also where the pass before knew of no damage.

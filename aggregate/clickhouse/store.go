@@ -1,5 +1,5 @@
-// Package clickhouse keeps usage in ClickHouse: it reads usage_events and the ledger, which ingest writes, works
-// out days in SQL, and writes usage_daily and the passes that put them in force. Billing reads
+// Package clickhouse keeps usage in ClickHouse: it reads usage_events and the ledger, which ingest writes, computes
+// days in SQL, and writes usage_daily and the passes that make them current. Billing reads
 // the result through it.
 //
 // What the registry says comes in with each call and goes along with each query as external tables, so a query
@@ -31,13 +31,13 @@ const day = 24 * 3600_000
 
 // Store is the [aggregate.Store] in ClickHouse. It is safe for concurrent use.
 //
-// Over a cluster every shard has the events and the figures of its own tenants, and works them out alone, with the
+// Over a cluster every shard has the events and the figures of its own tenants, and computes them alone, with the
 // same SQL as one server, on its own tables.
 type Store struct {
 	conn driver.Conn
 	// shards gives conn alone where there is no cluster.
 	shards func(context.Context) ([]driver.Conn, error)
-	// spare is how many rows that are no longer in force are left alone in any case.
+	// spare is how many rows that are no longer current are left alone in any case.
 	spare uint64
 }
 
@@ -243,7 +243,7 @@ func fault(err error) error {
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
 	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
 
-// Finish records the pass, and clears away figures that are no longer in force once they are most of what there is.
+// Finish records the pass, and clears away figures that are no longer current once they are most of what there is.
 func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	positions := make([][]any, len(pass.Positions))
 	for i, p := range pass.Positions {
@@ -270,7 +270,7 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	return err
 }
 
-// clear deletes what lower passes have left behind of days that a higher one has put in force. Nobody reads
+// clear deletes what lower passes have left behind of days that a higher one has made current. Nobody reads
 // it any more, and a pass that is still under way with such a number has lost the day already.
 func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, current uint64
@@ -296,7 +296,7 @@ func drop(ctx context.Context, shard driver.Conn) error {
 	return nil
 }
 
-// Load returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the days in force
+// Load returns the figures of the dates `[from, to)` of the tenants, or with nil of all, as the current days
 // have them.
 func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
 	// By numbers, since toDate32 knows no date after 2299.

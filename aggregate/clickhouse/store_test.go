@@ -186,7 +186,7 @@ func (w world) drawEvent(t *rapid.T) schemas.Event {
 }
 
 // TestStoredDaysAgreeWithReference: whatever the deliveries, their order, their batches and the rows that come
-// twice, the days in force are those of the reference.
+// twice, the current days are those of the reference.
 func TestStoredDaysAgreeWithReference(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)
@@ -400,13 +400,13 @@ func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules
 		t.Fatal(err)
 	}
 	if report, err := aggregate.Refresh(context.Background(), store, w.registry, rules, func(int, int) {}); err != nil || report.Days > 0 {
-		t.Fatalf("a second pass worked out %d days, %v", report.Days, err)
+		t.Fatalf("a second pass computed %d days, %v", report.Days, err)
 	}
 }
 
-// TestFiguresOutOfForceAreCleared: a day that is worked out again and again keeps its figures, and not many more. The
+// TestSupersededFiguresAreCleared: a day that is computed again and again keeps its figures, and not many more. The
 // database has a name that an alias in the statement once had, which then could not be kept.
-func TestFiguresOutOfForceAreCleared(t *testing.T) {
+func TestSupersededFiguresAreCleared(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.OpenIn(t, servicetest.DatabaseCalled(t, "d"), "d")
 	store := clickhouse.NewStoreWithSpare(conn, 0)

@@ -505,7 +505,7 @@ func TestIssuesAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := len(tenants) * (periods + 1); int(issues) != want || lines != inForce {
-		t.Errorf("the lines of %d issues, %d of them and %d in force; want those of %d, and nobody's", issues, lines, inForce, want)
+		t.Errorf("the lines of %d issues, %d of them and %d current; want those of %d, and nobody's", issues, lines, inForce, want)
 	}
 	t.Logf("%d claims for %d issues", len(w.decided)-len(tenants), len(tenants)*(periods+1))
 	for _, tenant := range tenants {

@@ -143,7 +143,7 @@ type Tax struct {
 // Taxes is a buyer's tax: one entry, or a history in the order of its dates, the first without one (R26).
 type Taxes []Tax
 
-// On returns the entry in force on a date (R26), and nil where no tax is stated.
+// On returns the entry that applies on a date (R26), and nil where no tax is stated.
 func (t Taxes) On(date civil.Date) *Tax {
 	for i := range slices.Backward(t) {
 		if t[i].From <= date { // of the first too, since NoDate is before every date

@@ -251,7 +251,7 @@ func (t *Tenant) EntryPointSubscription(entryPoint string, d civil.Date) *Subscr
 }
 
 // PremiumOn reports whether a session of the agent that starts on a date, and names no class, is premium: one
-// of the agent's mappings in force, to a subscription active then, is (R9). The user's role plays no part.
+// of the agent's effective mappings, to a subscription active then, is (R9). The user's role plays no part.
 func (t *Tenant) PremiumOn(agent string, d civil.Date) bool {
 	_, premium := activeMapped(d, t.licencesOf(agent))
 	return premium

@@ -234,7 +234,7 @@ func TestR19_WarningsOfMissingPrices(t *testing.T) {
 	s := sub("Sub1", "2026-01-01/2027-01-01")
 	s.Versions = []Version{
 		{From: day("2026-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 1, schemas.IVRPort: 0, "addon.wfo": 3}},
-		{From: day("2027-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 1}}, // in force when all is over
+		{From: day("2027-01-01"), Commitments: map[string]int64{schemas.AgentStandard: 1}}, // effective when all is over
 	}
 	got = nil
 	for _, w := range Warnings(&Tenant{ID: "t", Subscriptions: []Subscription{sub("Old", "2025-01-01/2028-01-01"), s}}) {

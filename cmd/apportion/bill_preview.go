@@ -109,7 +109,7 @@ func (a *app) whatIf(ctx context.Context, flags billFlags) error {
 	}{flags.period, append([]*service.Outcome{}, outcomes...), resultOf(compared)}
 	if err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
-		fmt.Fprintf(w, "\n%s, what it comes to at present and would come to\n\n", flags.period)
+		fmt.Fprintf(w, "\n%s, its totals at present, and as they would be\n\n", flags.period)
 		writeTotals(w, append(compared.Tenants, compared.Totals...), "PRESENT", "WHAT IF")
 		writeStops(w, compared, "at present", "under the document")
 	}); err != nil {

@@ -13,13 +13,13 @@ import (
 )
 
 func newEventsCommand(a *app) *cobra.Command {
-	return group("events", "Judge deliveries before they are sent",
-		`Judges deliveries by the event contract, as ingest would. It needs no server.`,
+	return group("events", "Check deliveries before they are sent",
+		`Checks deliveries by the event contract, as ingest would. It needs no server.`,
 		`  apportion events check usage.ndjson`,
 		&cobra.Command{
 			Use:   "check FILE...",
 			Short: "Say which deliveries in files would be refused, and why",
-			Long: `Judges deliveries, one CloudEvent a line, from files that may be gzipped; - is standard input.
+			Long: `Checks deliveries, one CloudEvent a line, from files that may be gzipped; - is standard input.
 Each that ingest would refuse is named with its line, the code, the field and what to do. Nothing
 is published. Exits 3 when any would be refused.
 

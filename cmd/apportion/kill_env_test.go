@@ -231,7 +231,7 @@ func (s *servers) scenario(t *testing.T) *scenario {
 
 	var err error
 	c.client, err = kgo.NewClient(kgo.SeedBrokers(s.kafka), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		// It repeats what was not answered, and a delivery may come to be there twice, as from any platform.
+		// It repeats what was not answered, and a delivery may be there twice, as from any platform.
 		kgo.DisableIdempotentWrite(), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)

@@ -22,7 +22,7 @@ func TestKilled(t *testing.T) {
 	servicetest.Heavy(t, "it kills programs for a minute")
 	t.Parallel()
 	s := startServers(t)
-	// Most of their time goes by while the broker waits for a consumer that is dead.
+	// Most of their time passes while the broker waits for a consumer that is dead.
 	t.Run("ingest", func(t *testing.T) {
 		for name, scenario := range map[string]func(*testing.T){
 			"at every point":          s.atEveryPoint,

@@ -9,7 +9,7 @@
 -- Instants are UTC epoch milliseconds in Int64, because the event contract reaches to the year 9999 and
 -- DateTime64 does not; -1 is absent.
 --
--- Usage near its arrival is partitioned by month. All other goes by year, and beyond 2099 together: whoever sends events
+-- Usage near its arrival is partitioned by month. All other is by year, and beyond 2099 together: whoever sends events
 -- of any dates makes some hundred partitions at most. Rows that replace each other have one arrival, and so one
 -- partition.
 --

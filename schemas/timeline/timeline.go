@@ -1,4 +1,4 @@
-// Package timeline has what the registry says of a tenant as step functions of the instant. The registry's rules go by
+// Package timeline has what the registry says of a tenant as step functions of the instant. The registry's rules are by
 // date and write them; aggregation looks them up, in Go and in SQL, and so needs no rules of its own about who is
 // active, primary or mapped.
 package timeline
