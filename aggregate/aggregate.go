@@ -1,4 +1,4 @@
-// Package aggregate turns deliveries into daily usage: it settles which delivery of an event wins (R8), gives
+// Package aggregate turns deliveries into daily usage: it finds which delivery of an event wins (R8), gives
 // each event its meter and subscription (R9, R10, R11), and measures every date of every tenant (R12, R13).
 //
 // The work itself is done by SQL, in aggregate/clickhouse, which reads usage_events and writes
@@ -122,7 +122,7 @@ type Figures struct {
 	Agents map[AgentsOf]int64
 	// Balances is in the order of tenant and date.
 	Balances []DayBalance
-	// Unproved says of tenants on which dates, and how, the figures are not what the deliveries come to (R22).
+	// Unproved says of tenants on which dates, and how, the figures do not agree with the deliveries (R22).
 	Unproved map[string][]string
 }
 
@@ -131,7 +131,7 @@ type Figures struct {
 type Proof struct {
 	Tenant string
 	Date   civil.Date
-	// Deliveries are the distinct places on Kafka, Events those whose winner (R8) is on the date.
+	// Deliveries are the distinct records on Kafka, Events those whose winner (R8) is on the date.
 	Deliveries, Events int64
 	// Faults say, in words, what is wrong with what is derived from the deliveries.
 	Faults []string

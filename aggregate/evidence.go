@@ -8,7 +8,7 @@ import (
 	"apportion/schemas"
 )
 
-// Delivery is an accepted delivery and where it stands.
+// Delivery is an accepted delivery and its record on Kafka.
 type Delivery struct {
 	schemas.Event
 	schemas.RecordID
@@ -17,11 +17,11 @@ type Delivery struct {
 }
 
 // EventFilter says which events of a tenant are looked for: those of which any delivery is as follows. Others may come
-// along, since what an event amounts to shows only once it is settled.
+// along, since it shows only when the winner is known what an event amounts to.
 type EventFilter struct {
 	Tenant string
 	Types  []schemas.Type
-	// FromMS and ToMS, `[from, to)` in UTC epoch milliseconds, hold what places the delivery in a period (R22).
+	// FromMS and ToMS, `[from, to)` in UTC epoch milliseconds, hold when the usage happened (R22).
 	FromMS, ToMS int64
 	// LiveAt, if not nil, is an instant by which the delivery's session has not ended.
 	LiveAt *int64
@@ -53,7 +53,7 @@ type Evidence struct {
 	To     Attribution
 	// FromMS and ToMS are when a session is live (R12), in UTC epoch milliseconds.
 	FromMS, ToMS int64
-	// Deliveries are in the order of their places. Of those that brought one content the first has its fate, and
+	// Deliveries are in the order of their records. Of those that brought one content the first has its fate, and
 	// the rest are duplicates.
 	Deliveries []Delivered
 }
@@ -97,7 +97,7 @@ func (t Timelines) ResolveEvent(deliveries []Delivery, rules Rules, now int64) E
 // Counts reports whether the event counts as usage.
 func (e *Evidence) Counts() bool { return e.Winner.Counts(e.To) }
 
-// Events returns deliveries without their places.
+// Events returns deliveries without their records.
 func Events(deliveries []Delivery) []schemas.Event {
 	events := make([]schemas.Event, len(deliveries))
 	for i, d := range deliveries {

@@ -59,7 +59,7 @@ type Refused struct {
 	Field string
 }
 
-// notes are the codes of what is to be said of a settled event.
+// notes are the codes of what is to be said of a content.
 func notes(c Content, a Attribution, nowMS int64) (codes []schemas.Code) {
 	if !c.Wins || a.UnknownTenant {
 		return nil
@@ -70,12 +70,12 @@ func notes(c Content, a Attribution, nowMS int64) (codes []schemas.Code) {
 		}
 	}
 	add(c.Conflict, schemas.Conflict)
-	stands := !c.Voided
-	add(stands && a.Subscription == "", schemas.NeverBilled)
-	add(stands && c.OccurredMS() > nowMS, schemas.Ahead)
-	add(stands && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, schemas.OpenSession)
-	add(stands && a.Unmapped, schemas.Unmapped)
-	add(stands && a.UnknownSubscription, schemas.UnknownSubscription)
+	isUsage := !c.Voided
+	add(isUsage && a.Subscription == "", schemas.NeverBilled)
+	add(isUsage && c.OccurredMS() > nowMS, schemas.Ahead)
+	add(isUsage && c.Type != schemas.ConnectUsage && c.EndMS == schemas.Absent, schemas.OpenSession)
+	add(isUsage && a.Unmapped, schemas.Unmapped)
+	add(isUsage && a.UnknownSubscription, schemas.UnknownSubscription)
 	return codes
 }
 

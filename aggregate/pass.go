@@ -80,7 +80,7 @@ type Store interface {
 	Positions(ctx context.Context) ([]Position, error)
 	// DirtyDays returns, of each shard, by tenant, the UTC dates that are dirty by any delivery up to the given
 	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
-	// how many deliveries stand on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
+	// how many deliveries are on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
 	// and there may be one shard only.
 	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
 	// Recompute computes days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
@@ -284,7 +284,7 @@ type run struct {
 	weight int64 // the deliveries
 }
 
-// months returns the months of UTC that dates of a tenant that the registry does not know lie in: what is held of it is
+// months returns the months of UTC that dates of a tenant that the registry does not know lie in: what is counted of it is
 // counted by these (R22).
 func months(tenant string, dates map[civil.Date]int64) []run {
 	of := map[civil.Month]int64{}

@@ -97,7 +97,7 @@ func TestRefreshWithNothingNew(t *testing.T) {
 	s := current(t)
 	s.dirty = map[string]map[civil.Date]int64{"acme": {date(2026, 10, 14): 1}} // what it must not come to ask for
 	if report := s.mustRefresh(t, twoTenants(t), DefaultRules()); !reflect.DeepEqual(report, Report{Pass: 2<<38 + 42}) || len(s.recomputed) != 0 || s.finished != 0 {
-		t.Errorf("%+v, %d months computed, finished %d times; want the pass to stand", report, len(s.recomputed), s.finished)
+		t.Errorf("%+v, %d months computed, finished %d times; want the pass to stay", report, len(s.recomputed), s.finished)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestRefreshPieceByPiece(t *testing.T) {
 	}
 }
 
-// TestRefreshOfUnknownTenant: what is held is sorted by months of UTC (R22).
+// TestRefreshOfUnknownTenant: deliveries are counted by months of UTC (R22).
 func TestRefreshOfUnknownTenant(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
@@ -226,11 +226,11 @@ func TestRefreshAfterOtherRules(t *testing.T) {
 		t.Errorf("asked what is new after %v, %+v; want everything since the beginning", s.askedAfter, report)
 	}
 	if again := s.mustRefresh(t, twoTenants(t), Rules{OpenSessionHours: 12}); !reflect.DeepEqual(again, Report{Pass: 2<<38 + 43}) {
-		t.Errorf("%+v, want the pass to stand", again)
+		t.Errorf("%+v, want the pass to stay", again)
 	}
 }
 
-// TestRefreshThatFails: a pass that did not finish is made again, whole.
+// TestRefreshThatFails: a pass that did not finish is repeated, whole.
 func TestRefreshThatFails(t *testing.T) {
 	s := current(t)
 	s.positions = []Position{{"usage.agent.v1", 0, 50}}
@@ -367,7 +367,7 @@ func TestRefreshLeavesBehind(t *testing.T) {
 	}
 }
 
-// A fault of the server is nobody's: the pass is made again.
+// A fault of the server is nobody's: the pass is repeated.
 func TestRefreshOfAServerThatFails(t *testing.T) {
 	s := &shardedStore{failOn: 0}
 	s.positions = []Position{{"usage.agent.v1", 0, 41}}

@@ -20,7 +20,7 @@ func TestLive(t *testing.T) {
 		{"an open one, now", schemas.Absent, 11 * hour, 11 * hour},
 		{"an open one, 24 h after its start", schemas.Absent, 40 * hour, 34 * hour},
 		{"an open one that starts after now", schemas.Absent, 9 * hour, 10 * hour},
-		{"an open one of a settled day", schemas.Absent, EndOfTime, 34 * hour},
+		{"an open one of a past day", schemas.Absent, EndOfTime, 34 * hour},
 	} {
 		e := schemas.Event{Type: schemas.AgentSession, StartMS: 10 * hour, EndMS: c.end}
 		if from, to := DefaultRules().Live(&e, c.now); from != 10*hour || to != c.want {

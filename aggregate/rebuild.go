@@ -17,7 +17,7 @@ import (
 // Rebuilder is a Store that can do without anything that is derived from the deliveries.
 type Rebuilder interface {
 	Store
-	// Refill records again on which dates the deliveries of the tenants or, with nil, of all stand.
+	// Refill records again the dates of the deliveries of the tenants or, with nil, of all.
 	Refill(ctx context.Context, tenants []string) error
 	// Highest returns the highest number of a pass that any day is current by.
 	Highest(ctx context.Context) (uint64, error)
@@ -34,10 +34,10 @@ const aboveOthers = 1 << 30
 // that is issued is adjusted for it. A tenant whose days cannot be computed is left behind alone.
 //
 // Its pass is based on what the last one was based on, and is recorded before its days become current: a pass that begins
-// later has a higher number and wins, and one that was under way has a lower one, and is made again.
+// later has a higher number and wins, and one that was under way has a lower one, and is repeated.
 func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules, tenants []string, period *civil.Month, progress func(done, total int)) (Report, error) {
 	if err := store.Refill(ctx, tenants); err != nil {
-		return Report{}, fmt.Errorf("recording where deliveries stand: %w", err)
+		return Report{}, fmt.Errorf("recording the dates of deliveries: %w", err)
 	}
 	pass, err := above(ctx, store, registry, rules)
 	if err != nil {

@@ -21,8 +21,8 @@ func Reference(deliveries []schemas.Event, in Inputs) ([]Usage, []DayBalance) {
 	return f.Usage, f.Balances
 }
 
-// Measurement is [Reference] for deliveries that are too many to be held at once: it takes them event by event, as
-// they are settled, and keeps of each what the figures need.
+// Measurement is [Reference] for deliveries that are too many for memory: it takes them event by event, as
+// their winners are found, and keeps of each what the figures need.
 type Measurement struct {
 	in      Inputs
 	days    map[string][]Day // by tenant
@@ -51,7 +51,7 @@ func NewMeasurement(in Inputs) *Measurement {
 	return m
 }
 
-// Add takes a content of an event that has been settled (R8).
+// Add takes a content of an event whose winner is known (R8).
 func (m *Measurement) Add(c Content) {
 	attribution := m.in.Timelines.Attribute(&c.Event)
 	counts := c.Counts(attribution)
@@ -102,7 +102,7 @@ func (m *Measurement) head(of AgentsOf, agent string) {
 	m.agents[of][agent] = true
 }
 
-// Figures returns what the events come to that have been added.
+// Figures returns the figures of the events that have been added.
 func (m *Measurement) Figures() *Figures {
 	f := &Figures{Agents: map[AgentsOf]int64{}}
 	for _, g := range m.usage {

@@ -12,7 +12,7 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestExportDeliveries: what touches the period is there with all of its event, in the order of places, as far as the
+// TestExportDeliveries: what touches the period is there with all of its event, in the order of records, as far as the
 // positions go; a row that came twice is there once.
 func TestExportDeliveries(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"apportion/schemas/civil"
 )
 
-// DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that stand
+// DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that are
 // on each.
 func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
@@ -73,7 +73,7 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 		return nil, err
 	}
 	// Under other rules sessions may have run on into days that they no longer touch, and a date of UTC has a part of the
-	// tenant's of that name (R12). What was held of a tenant is on days that it may not have (R22).
+	// tenant's of that name (R12). What was counted of it while it was unknown is on days that it may not have (R22).
 	which := "true"
 	if after != nil {
 		which = "tenant IN (SELECT tenant FROM whole)"
@@ -106,7 +106,7 @@ func noteSeveralDays(ctx context.Context, shard driver.Conn, after, upTo []aggre
 		of = `(tenant, identity) IN (SELECT tenant, identity FROM usage_events WHERE ` + arrived + `)`
 	}
 	if err := newQuery(ctx).exec(shard, fill(text("several_days"), "$new", of)); err != nil {
-		return fmt.Errorf("recording the events that stand on several dates: %w", err)
+		return fmt.Errorf("recording the events that are on several dates: %w", err)
 	}
 	return nil
 }
@@ -137,8 +137,8 @@ func weigh(ctx context.Context, shard driver.Conn, dates map[string]map[civil.Da
 // nowhere is the condition that no delivery fulfils.
 const nowhere = "false"
 
-// within is true of the deliveries that lie behind some positions of the ledger and up to others. It spells the places
-// out, because then the index of places can tell which granules to leave out; no join and no function could.
+// within is true of the deliveries that lie behind some positions of the ledger and up to others. It spells the offsets
+// out, because then the index of offsets tells which granules to leave out; no join and no function could.
 func within(after, upTo []aggregate.Position) string {
 	done := map[string]map[int32]int64{}
 	for _, p := range after {

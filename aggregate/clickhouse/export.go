@@ -56,7 +56,7 @@ type DailyRow struct {
 	Agents       int64     `parquet:"agents"`
 }
 
-// ExportDeliveries hands over the deliveries behind a tenant's usage of `[fromMS, toMS)`, in the order of their places
+// ExportDeliveries hands over the deliveries behind a tenant's usage of `[fromMS, toMS)`, in the order of their records
 // on Kafka: of every event of which any delivery starts then or is live then (R12) all of them, as far as the
 // positions go.
 func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toMS int64, positions []aggregate.Position, rules aggregate.Rules, each func(DeliveryRow) error) error {

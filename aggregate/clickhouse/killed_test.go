@@ -122,7 +122,7 @@ func (w world) figuresByDay(deliveries []schemas.Event) map[tenantDate][]string 
 		days = append(days, aggregate.Days(tenant, w.zone(tenant), (w.days[0].Date-40).Month().First(), w.days[0].Date+50)...)
 	}
 	usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
-	return byDay(&aggregate.Figures{Usage: usage, Balances: heldByMonth(balances)})
+	return byDay(&aggregate.Figures{Usage: usage, Balances: unknownByMonth(balances)})
 }
 
 func (w world) storedByDay(t failer, conn driver.Conn) map[tenantDate][]string {

@@ -52,7 +52,7 @@ func TestLargeDay(t *testing.T) {
 	}
 	events, deliveries := int64(n), int64(n+n/50)
 	if want := (aggregate.Balance{Accepted: deliveries, Counted: events, Superseded: deliveries - events}); len(figures.Balances) != 1 || withoutNotes(figures.Balances[0].Balance) != want {
-		t.Errorf("the day comes to %+v, want %+v", figures.Balances, want)
+		t.Errorf("the day has %+v, want %+v", figures.Balances, want)
 	}
 	proofs, err := store.Proof(t.Context(), nil, largeDay, largeDay+1, pass, registry.Timelines)
 	if err != nil || len(proofs) != 1 || proofs[0].Deliveries != deliveries || proofs[0].Events != events || proofs[0].Faults != nil {

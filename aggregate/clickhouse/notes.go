@@ -75,7 +75,7 @@ func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggreg
 	})
 }
 
-// Unbilled returns the dates of the tenants on which usage stands that no invoice will carry, and those from a date on that
+// Unbilled returns the dates of the tenants that have usage which no invoice will carry, and those from a date on that
 // have any usage, by tenant and date.
 func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date) (map[string][]civil.Date, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string][]civil.Date, error) {

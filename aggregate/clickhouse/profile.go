@@ -44,7 +44,7 @@ func (s *Store) Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.P
 	return profiles, err
 }
 
-// points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or comes to in it.
+// points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or becomes in it.
 // The column usage_daily.changes says what changes are.
 func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
 	var points []aggregate.ProfilePoint

@@ -66,11 +66,11 @@ func (p *prover) fault(tenant string, date civil.Date, format string, args ...an
 }
 
 func (p *prover) prove(ctx context.Context) ([]aggregate.Proof, error) {
-	lasting, stand, err := p.count(ctx)
+	lasting, onDates, err := p.count(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.placed(ctx, stand); err != nil {
+	if err := p.days(ctx, onDates); err != nil {
 		return nil, err
 	}
 	if err := p.current(ctx, lasting); err != nil {
@@ -136,14 +136,14 @@ func counting(cuts []int64) string {
 }
 
 // count counts deliveries and events. It returns the dates that a session of an earlier one lasts into, which need not
-// have any delivery of their own, and how many identities stand on each date of UTC.
-func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand map[tenantDay]int64, err error) {
+// have any delivery of their own, and how many identities are on each date of UTC.
+func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, onDates map[tenantDay]int64, err error) {
 	cuts, err := p.cuts(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	q, sql := p.query(ctx, counting(cuts))
-	lasting, stand = map[tenantDay]bool{}, map[tenantDay]int64{}
+	lasting, onDates = map[tenantDay]bool{}, map[tenantDay]int64{}
 	lastsInto := func(tenant string, zone *civil.Zone, after civil.Date, until int64) {
 		for _, d := range aggregate.Days(tenant, zone, max(p.from, after+1), min(p.to, zone.DateOf(until-1)+1)) {
 			lasting[tenantDay{tenant, d.Date}] = true
@@ -162,18 +162,18 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 		switch what {
 		case allRows:
 			deliveries, events = n, n
-			stand[tenantDay{tenant, utc}] += n
+			onDates[tenantDay{tenant, utc}] += n
 		case rows:
 			deliveries, events = -n, -n
-			stand[tenantDay{tenant, utc}] -= n
+			onDates[tenantDay{tenant, utc}] -= n
 		case records:
 			deliveries = n
 		case winners:
 			events = n
 		case identities:
-			stand[tenantDay{tenant, utc}] += n
+			onDates[tenantDay{tenant, utc}] += n
 		case unnoted:
-			p.fault(tenant, utc, "events_on_several_days lacks %d of the events that stand on several dates of UTC", n)
+			p.fault(tenant, utc, "events_on_several_days lacks %d of the events that are on several dates of UTC", n)
 		case lastingOn:
 			if zone != nil {
 				lastsInto(tenant, zone, p.from-1, last)
@@ -193,7 +193,7 @@ func (p *prover) count(ctx context.Context) (lasting map[tenantDay]bool, stand m
 		}
 		return nil
 	})
-	return lasting, stand, err
+	return lasting, onDates, err
 }
 
 // cuts returns at which milliseconds of dates of UTC that have deliveries a date of any of the zones begins, in order,
@@ -222,9 +222,9 @@ func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// placed finds the dates of UTC on which event_days has fewer events than stand there. Rows that came twice, or are of
+// days finds the dates of UTC on which event_days has fewer events than there are. Rows that came twice, or are of
 // deliveries that the pass does not know, only make it look closer.
-func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
+func (p *prover) days(ctx context.Context, onDates map[tenantDay]int64) error {
 	suspects := map[string]bool{}
 	has := map[tenantDay]int64{}
 	look := func(count, and string) error {
@@ -244,7 +244,7 @@ func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 	if err := look("count()", ""); err != nil {
 		return err
 	}
-	for key, n := range stand {
+	for key, n := range onDates {
 		if key.day >= p.from && key.day < p.to && has[key] != n {
 			suspects[key.tenant] = true
 		}
@@ -255,9 +255,9 @@ func (p *prover) placed(ctx context.Context, stand map[tenantDay]int64) error {
 	if err := look("uniqExact(identity)", ` AND tenant IN (SELECT tenant FROM suspects)`); err != nil {
 		return err
 	}
-	for key, n := range stand {
+	for key, n := range onDates {
 		if key.day >= p.from && key.day < p.to && has[key] < n {
-			p.fault(key.tenant, key.day, "event_days has %d of the %d events that stand on the date of UTC", has[key], n)
+			p.fault(key.tenant, key.day, "event_days has %d of the %d events of the date of UTC", has[key], n)
 		}
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Refill records in event_days again on which dates in UTC the deliveries stand. Rows that come twice change nothing;
+// Refill records in event_days again the dates in UTC of the deliveries. Rows that come twice change nothing;
 // DirtyDays, asked from the beginning, fills events_on_several_days from it.
 func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {

@@ -76,7 +76,7 @@ func TestScatteredDates(t *testing.T) {
 		t.Errorf("nobody has %+v, want %+v", nobody, want)
 	}
 
-	// Once the registry knows the tenant, nothing is held of it any more.
+	// Once the registry knows the tenant, nothing of it is unknown any more.
 	known := two()
 	known.RegistryOffset = 2
 	known.Tenants = append(known.Tenants, aggregate.Tenant{ID: "nobody", Version: 1})

@@ -384,7 +384,7 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 }
 
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
-// that deliveries stand on.
+// of deliveries.
 func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs) (pieces []aggregate.Inputs, err error) {
 	if err := noteSeveralDays(ctx, shard, last.Positions, in.Bound.Positions); err != nil {
 		return nil, err

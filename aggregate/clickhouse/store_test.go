@@ -238,7 +238,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
 
 	insert(t, conn, 0, deliveries[:cut])
-	if _, any, err := store.OldestChange(ctx); err != nil || any != (cut > 0) {
+	if _, any, err := store.LaggingSince(ctx); err != nil || any != (cut > 0) {
 		t.Fatalf("of %d deliveries that no pass knows any is new: %v, %v", cut, any, err)
 	}
 	refresh(t, store, w, rules)
@@ -246,7 +246,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
 	refresh(t, store, w, rules)
 
-	if _, any, err := store.OldestChange(ctx); err != nil || any {
+	if _, any, err := store.LaggingSince(ctx); err != nil || any {
 		t.Fatalf("after a pass anything is new: %v, %v", any, err)
 	}
 
@@ -262,7 +262,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	}
 	usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: rules, NowMS: aggregate.EndOfTime})
 	compare(t, "stored usage", rows(stored.Usage), rows(usage))
-	compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
+	compare(t, "stored balance", rows(stored.Balances), rows(unknownByMonth(balances)))
 
 	now := w.from + (w.to-w.from)/2
 	positions, err := store.Positions(ctx)
@@ -447,8 +447,8 @@ func rows[T any](of []T) []string {
 	return s
 }
 
-// heldByMonth adds up what is held of an unknown tenant by month, as it is stored (R22).
-func heldByMonth(balances []aggregate.DayBalance) []aggregate.DayBalance {
+// unknownByMonth sums the deliveries of an unknown tenant by month, as it is stored (R22).
+func unknownByMonth(balances []aggregate.DayBalance) []aggregate.DayBalance {
 	var all []aggregate.DayBalance
 	for _, b := range balances {
 		if b.Tenant == "unknown" {
@@ -480,7 +480,7 @@ func compare(t *rapid.T, what string, got, want []string) {
 	t.FailNow()
 }
 
-// TestScatteredDaysAgreeWithReference: the same where what is touched lies years apart, so that a query reads listed dates.
+// TestScatteredDaysAgreeWithReference: the same where dirty days are years apart, so that a query reads listed dates.
 func TestScatteredDaysAgreeWithReference(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)
@@ -520,7 +520,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 		}
 		usage, balances := aggregate.Reference(deliveries, aggregate.Inputs{Days: days, Timelines: w.registry.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime})
 		compare(t, "stored usage", rows(stored.Usage), rows(usage))
-		compare(t, "stored balance", rows(stored.Balances), rows(heldByMonth(balances)))
+		compare(t, "stored balance", rows(stored.Balances), rows(unknownByMonth(balances)))
 	})
 }
 

@@ -168,23 +168,23 @@ func (l lag) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// unseen collects how old the oldest change is that the daily figures do not show yet, whichever process is to
+// aggregationLag collects how old the oldest change is that the daily figures do not show yet, whichever process is to
 // compute it.
-type unseen struct {
+type aggregationLag struct {
 	store *usage.Store
 	log   *slog.Logger
 }
 
-var unseenDesc = prometheus.NewDesc("apportion_aggregation_lag_seconds",
+var aggregationLagDesc = prometheus.NewDesc("apportion_aggregation_lag_seconds",
 	"Age of the oldest change that the daily usage is not based on yet, from when it was taken in: of a batch of deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. 0 when all are current.", nil, nil)
 
 // Describe and Collect make it a prometheus.Collector.
-func (u unseen) Describe(ch chan<- *prometheus.Desc) { ch <- unseenDesc }
+func (u aggregationLag) Describe(ch chan<- *prometheus.Desc) { ch <- aggregationLagDesc }
 
-func (u unseen) Collect(ch chan<- prometheus.Metric) {
+func (u aggregationLag) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	sinceMS, any, err := u.store.OldestChange(ctx)
+	sinceMS, any, err := u.store.LaggingSince(ctx)
 	if err != nil {
 		// Left out, not 0: what is not known must not pass for current.
 		u.log.Debug("the age of the oldest change is not known", "error", err)
@@ -194,5 +194,5 @@ func (u unseen) Collect(ch chan<- prometheus.Metric) {
 	if any {
 		age = max(0, float64(time.Now().UnixMilli()-sinceMS)/1000)
 	}
-	ch <- prometheus.MustNewConstMetric(unseenDesc, prometheus.GaugeValue, age)
+	ch <- prometheus.MustNewConstMetric(aggregationLagDesc, prometheus.GaugeValue, age)
 }

@@ -5,7 +5,7 @@ SELECT tenant, code, toInt64(count()),
 FROM (
     SELECT tenant, source, id, arrayJoin(arrayFilter(c -> c != '', [
         if(is_unallocated, 'never_billed', ''),
-        if(stands AND occurred_ms > {now:Int64}, 'ahead', ''),
+        if(is_usage AND occurred_ms > {now:Int64}, 'ahead', ''),
         if(is_open, 'open_session', ''),
         if(is_unmapped, 'unmapped', ''),
         if(is_unknown_subscription, 'unknown_subscription', ''),

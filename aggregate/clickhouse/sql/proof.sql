@@ -1,5 +1,5 @@
--- The deliveries and events of dates, counted from the deliveries as stored: what the figures are held to (R22). It shares
--- nothing with daily.sql, so that a fault of either shows.
+-- The deliveries and events of dates, counted from the deliveries as stored: what the figures are compared with (R22). It
+-- shares nothing with daily.sql, so that a fault of either shows.
 --
 -- An identity with one row is one event with one delivery: it is enough to count them. Of the others, which are few,
 -- deliveries are counted by topic, partition and offset, since a row that came twice may not be merged yet, and the winner

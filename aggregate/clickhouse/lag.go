@@ -7,10 +7,10 @@ import (
 	"apportion/schemas"
 )
 
-// OldestChange returns when the oldest change was taken in that no finished pass is based on, in UTC epoch
+// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch
 // milliseconds, and whether there is any: of a batch of deliveries, when it was entered in the ledger, to the minute;
 // of a command that changed a tenant, when it arrived on Kafka, as far as registry_log has it.
-func (s *Store) OldestChange(ctx context.Context) (sinceMS int64, found bool, err error) {
+func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, err error) {
 	pass, err := s.LastPass(ctx)
 	if err != nil {
 		return 0, false, err

@@ -10,14 +10,14 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestOldestChange: what no pass is based on yet is as old as its entry in the ledger, or as its command.
-func TestOldestChange(t *testing.T) {
+// TestLaggingSince: what no pass is based on yet is as old as its entry in the ledger, or as its command.
+func TestLaggingSince(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	want := func(when string, since int64) {
 		t.Helper()
-		got, any, err := store.OldestChange(t.Context())
+		got, any, err := store.LaggingSince(t.Context())
 		if err != nil || any != (since >= 0) || any && got != since {
 			t.Errorf("%s: %d, %t, %v; want %d", when, got, any, err, since)
 		}
@@ -56,8 +56,8 @@ func TestOldestChange(t *testing.T) {
 	want("the first command is current", 8500)
 }
 
-// TestOldestChangeReadsLittle: what the last pass has seen of a long ledger is not read.
-func TestOldestChangeReadsLittle(t *testing.T) {
+// TestLaggingSinceReadsLittle: what the last pass has seen of a long ledger is not read.
+func TestLaggingSinceReadsLittle(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	if err := conn.Exec(t.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, written_at)
@@ -73,7 +73,7 @@ func TestOldestChangeReadsLittle(t *testing.T) {
 	}
 	var read uint64
 	ctx := ch.Context(t.Context(), ch.WithProgress(func(p *ch.Progress) { read += p.Rows }))
-	since, found, err := store.OldestChange(ctx)
+	since, found, err := store.LaggingSince(ctx)
 	if err != nil || !found || since != 999_960 {
 		t.Errorf("%d, %t, %v; want 999960", since, found, err)
 	}
