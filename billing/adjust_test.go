@@ -32,7 +32,8 @@ func newStoryOf(t *testing.T, document, deliveries string) *story {
 
 func (s *story) arrives(t *testing.T, deliveries string) {
 	t.Helper()
-	s.usage.deliveries = append(s.usage.deliveries, parsed(t, deliveries, "line-"+string(rune('a'+len(s.usage.deliveries))))...)
+	s.usage.deliveries = append(s.usage.deliveries, parsed(t, deliveries,
+		"line-"+string(rune('a'+len(s.usage.deliveries))))...)
 }
 
 func (s *story) issue(t *testing.T, period civil.Month) *billing.Run {
@@ -51,7 +52,8 @@ func TestAdjustmentSaysWhatItIs(t *testing.T) {
 	s.issue(t, september)
 	s.arrives(t, "connect sms 0.25 at 2026-09-14T08:00Z")
 	l := s.issue(t, october).Invoices[0].Lines[0]
-	if l.Kind != billing.Adjustment || l.UnitPrice.Valid || l.Unit != "unit" || l.CorrectsKind != billing.Connect || l.PeakAt() != "" || l.Days != 0 || len(l.Pool) != 0 {
+	if l.Kind != billing.Adjustment || l.UnitPrice.Valid || l.Unit != "unit" || l.CorrectsKind != billing.Connect ||
+		l.PeakAt() != "" || l.Days != 0 || len(l.Pool) != 0 {
 		t.Errorf("%+v", l)
 	}
 	if want := "R21: connect of 2026-09: 2 for 1.00 issued so far, 2.25 for 1.12 now"; l.Note != want { // 1.125, half to even
@@ -82,7 +84,8 @@ func TestOnlyWhatCanHaveChangedIsBilledAgain(t *testing.T) {
 	read(september, september, july)
 	read(october, october)
 	s.put(t, "tenants: [{id: beta, subscriptions: [{id: Beta1}]}]") // nothing of acme's
-	if _, err := s.biller(billing.DefaultRules()).Issue(t.Context(), october+1, []string{"acme"}, at(t, yearAfter)); err != nil {
+	if _, err := s.biller(billing.DefaultRules()).Issue(t.Context(), october+1, []string{"acme"},
+		at(t, yearAfter)); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.usage.stored) != 2 { // of October above, and this one
@@ -90,7 +93,8 @@ func TestOnlyWhatCanHaveChangedIsBilledAgain(t *testing.T) {
 	}
 	s.put(t, strings.ReplaceAll(oneTenant, "{id: Sub1}", "{id: Sub1, name: other}"))
 	s.usage.stored = nil
-	if _, err := s.biller(billing.DefaultRules()).Issue(t.Context(), october+2, []string{"acme"}, at(t, "2027-11-01T00:00:00Z")); err != nil {
+	if _, err := s.biller(billing.DefaultRules()).Issue(t.Context(), october+2, []string{"acme"},
+		at(t, "2027-11-01T00:00:00Z")); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.usage.stored) != 6 { // December itself, and all that were issued
@@ -128,7 +132,8 @@ func TestClaimLostToAnotherPeriod(t *testing.T) {
 	run := s.issue(t, october)
 	wantRun(t, run, []string{"Sub1 connect connect.sms 4 0.5 2.00 SEK 2026-10-01 2026-11-01 -"}, nil)
 	if run.Issued != 1 || len(s.ledger.chain("acme")) != 3 || len(s.ledger.lines) != 3 {
-		t.Errorf("%d issued, a chain of %d, lines of %d; want 1, 3 and 3", run.Issued, len(s.ledger.chain("acme")), len(s.ledger.lines))
+		t.Errorf("%d issued, a chain of %d, lines of %d; want 1, 3 and 3", run.Issued, len(s.ledger.chain("acme")),
+			len(s.ledger.lines))
 	}
 }
 
@@ -141,8 +146,11 @@ func TestClaimThatIsAlwaysLost(t *testing.T) {
 	again = func() {
 		period++
 		chain := s.ledger.chain("acme")
-		other := registry.Command{ID: uuid.NewString(), Source: "test", TenantID: "acme", Command: registry.ClaimIssue, Period: period,
-			Claim: registry.Claim{Seq: len(chain) + 1, Basis: fmt.Appendf(nil, `{"rules":%s,"tzVersion":%q,"registryOffset":1,"pass":"1","issueDate":"2026-10-04"}`, billing.DefaultRules().JSON(), civil.Edition())}}
+		other := registry.Command{ID: uuid.NewString(), Source: "test", TenantID: "acme", Command: registry.ClaimIssue,
+			Period: period,
+			Claim: registry.Claim{Seq: len(chain) + 1, Basis: fmt.Appendf(nil,
+				`{"rules":%s,"tzVersion":%q,"registryOffset":1,"pass":"1","issueDate":"2026-10-04"}`, billing.DefaultRules().JSON(),
+				civil.Edition())}}
 		other.Claim.LinesHash, _ = billing.HashLines(nil)
 		if len(chain) > 0 {
 			other.Claim.Previous = chain[len(chain)-1].Hash
@@ -173,7 +181,8 @@ func TestUsageThatChangesWhileItIsRead(t *testing.T) {
 	run := s.issue(t, october)
 	wantRun(t, run, []string{"Sub1 connect connect.sms 5 0.5 2.50 SEK 2026-10-01 2026-11-01 -"}, nil)
 	if got := s.ledger.chain("acme"); len(got) != 1 || got[0].Pass != s.usage.last.Pass || passes != 2 {
-		t.Errorf("%d passes, %d issues by pass %d; want one by the second, %d", passes, len(got), got[0].Pass, s.usage.last.Pass)
+		t.Errorf("%d passes, %d issues by pass %d; want one by the second, %d", passes, len(got), got[0].Pass,
+			s.usage.last.Pass)
 	}
 }
 
@@ -189,8 +198,10 @@ func TestRegistryThatIsBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRun(t, run, nil, nil)
-	if chain := s.ledger.chain("acme"); run.Issued != 1 || len(chain) != 2 || chain[1].Base != 1 || chain[1].Previous != chain[0].Hash || s.ledger.asked != 3 {
-		t.Errorf("%d issued, %+v, %d claims; want a second issue by the document at 1 after two claims", run.Issued, chain, s.ledger.asked)
+	if chain := s.ledger.chain("acme"); run.Issued != 1 || len(chain) != 2 || chain[1].Base != 1 ||
+		chain[1].Previous != chain[0].Hash || s.ledger.asked != 3 {
+		t.Errorf("%d issued, %+v, %d claims; want a second issue by the document at 1 after two claims", run.Issued, chain,
+			s.ledger.asked)
 	}
 }
 
@@ -209,7 +220,8 @@ func TestRecreatedTables(t *testing.T) {
 func TestBilledWithoutABuyer(t *testing.T) {
 	const nobody = "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}]}]"
 	in := func(city string) string {
-		return "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}], billTo: {address: {city: " + city + ", country: JP}}}]"
+		return "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}], billTo: {address: {city: " + city +
+			", country: JP}}}]"
 	}
 	s := newStoryOf(t, nobody, "connect sms 2 at 2026-10-14T08:00Z")
 	if run := s.issue(t, october); run.Accounts["acme"].Tenant.BillTo != nil {
@@ -226,12 +238,15 @@ func TestBilledWithoutABuyer(t *testing.T) {
 // TestAccounts: what the files of an issue say besides the invoices stays as it was, whatever becomes of the tenant.
 func TestAccounts(t *testing.T) {
 	billTo := func(city string) string {
-		return "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}], billTo: {address: {city: " + city + ", country: JP}}}]"
+		return "tenants: [{id: acme, timeZone: Asia/Tokyo, subscriptions: [{id: Sub1}], billTo: {address: {city: " + city +
+			", country: JP}}}]"
 	}
 	s := newStoryOf(t, billTo("Osaka"), "connect sms 2 at 2026-10-14T08:00Z\nconnect sms 2 at 2026-10-15T08:00Z id=x\nconnect sms 2 at 2026-10-15T08:00Z id=x")
 	first := s.issue(t, october).Accounts["acme"]
-	if first.Tenant.BillTo.Address.City != "Osaka" || first.IssueDate != civil.NewDate(2026, 11, 4) || first.Balance.Accepted != 3 || first.Balance.Duplicate != 1 ||
-		first.RegistryOffset != 1 || len(first.Positions) != 1 || first.Positions[0].LastOffset != 2 || first.TZVersion != civil.Edition() {
+	if first.Tenant.BillTo.Address.City != "Osaka" || first.IssueDate != civil.NewDate(2026, 11, 4) ||
+		first.Balance.Accepted != 3 || first.Balance.Duplicate != 1 ||
+		first.RegistryOffset != 1 || len(first.Positions) != 1 || first.Positions[0].LastOffset != 2 ||
+		first.TZVersion != civil.Edition() {
 		t.Errorf("%+v", first)
 	}
 	s.put(t, billTo("Kobe"))
@@ -242,7 +257,8 @@ func TestAccounts(t *testing.T) {
 	}
 	for what, run := range map[string]*billing.Run{"issued": again, "issued again": s.issue(t, october)} {
 		got := run.Accounts["acme"]
-		if got.Tenant.BillTo.Address.City != "Osaka" || got.IssueDate != first.IssueDate || got.Balance != first.Balance || got.RegistryOffset != 1 || got.Positions[0] != first.Positions[0] {
+		if got.Tenant.BillTo.Address.City != "Osaka" || got.IssueDate != first.IssueDate || got.Balance != first.Balance ||
+			got.RegistryOffset != 1 || got.Positions[0] != first.Positions[0] {
 			t.Errorf("%s: %+v, want %+v", what, got, first)
 		}
 	}
@@ -250,7 +266,8 @@ func TestAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := draft.Accounts["acme"]; got.Tenant.BillTo.Address.City != "Kobe" || got.IssueDate != civil.NewDate(2026, 12, 4) || got.RegistryOffset != 3 || got.Positions[0].LastOffset != 3 {
+	if got := draft.Accounts["acme"]; got.Tenant.BillTo.Address.City != "Kobe" ||
+		got.IssueDate != civil.NewDate(2026, 12, 4) || got.RegistryOffset != 3 || got.Positions[0].LastOffset != 3 {
 		t.Errorf("draft: %+v", got)
 	}
 }
@@ -300,7 +317,8 @@ func TestUnbalancedCorrection(t *testing.T) {
 	if err != nil || len(run.Stopped) != 1 {
 		t.Fatalf("%+v, %v", run, err)
 	}
-	if got := run.Stopped[0].Error(); !strings.HasPrefix(got, "acme 2026-10: unbalanced (R22): billing 2026-09 again") || run.Stopped[0].Rerated != september {
+	if got := run.Stopped[0].Error(); !strings.HasPrefix(got, "acme 2026-10: unbalanced (R22): billing 2026-09 again") ||
+		run.Stopped[0].Rerated != september {
 		t.Error(got)
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Proved returns the current figures of the dates `[from, to)`, with what of them the deliveries as stored do not prove.
-// A day that a later pass computes meanwhile knows more deliveries than the proof: the caller has to make sure that
-// there is none.
+// Proved returns the current figures of the dates `[from, to)`, with what of them the deliveries as stored do not
+// prove. A day that a later pass computes meanwhile knows more deliveries than the proof: the caller has to make sure
+// that there is none.
 func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.Date, pass aggregate.Pass,
 	timelines aggregate.Timelines) (*aggregate.Figures, error) {
 	figures, err := usage.Load(ctx, tenants, from, to)

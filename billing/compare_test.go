@@ -37,7 +37,8 @@ func TestCompare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := json.Marshal(map[string]any{"changes": compared.Changes, "tenants": compared.Tenants, "totals": compared.Totals})
+	got, err := json.Marshal(map[string]any{"changes": compared.Changes, "tenants": compared.Tenants,
+		"totals": compared.Totals})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,13 +63,15 @@ func TestCompareWithATenantThatOnlyOneViewHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(compared.Changes) != 1 || compared.Changes[0].Amount.Difference().String() != "1" || len(compared.Before)+len(compared.After) != 0 {
+	if len(compared.Changes) != 1 || compared.Changes[0].Amount.Difference().String() != "1" ||
+		len(compared.Before)+len(compared.After) != 0 {
 		t.Errorf("%+v, want the message of acme and no stop", compared)
 	}
 	if compared, err = biller.Compare(t.Context(), october, []string{"nobody"}, none, all); err != nil {
 		t.Fatal(err)
 	}
-	if len(compared.Changes) != 0 || len(compared.Before) != 1 || len(compared.After) != 1 || compared.After[0].Code != "unknown_tenant" {
+	if len(compared.Changes) != 0 || len(compared.Before) != 1 || len(compared.After) != 1 ||
+		compared.After[0].Code != "unknown_tenant" {
 		t.Errorf("%+v, want a tenant that is unknown in both views", compared)
 	}
 }

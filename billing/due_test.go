@@ -26,7 +26,8 @@ func subscribed(t testing.TB, id, zone string, terms ...string) *registry.Tenant
 	tenant := &registry.Tenant{ID: id, TimeZone: zone}
 	for i, term := range terms {
 		parts := strings.Split(term, "/")
-		s := registry.Subscription{ID: fmt.Sprint(id, i), Terms: []registry.Term{{From: date(parts[0]), To: date(parts[1])}}, Cancelled: civil.NoDate}
+		s := registry.Subscription{ID: fmt.Sprint(id, i), Terms: []registry.Term{{From: date(parts[0]), To: date(parts[1])}},
+			Cancelled: civil.NoDate}
 		if len(parts) > 2 {
 			s.Cancelled = date(parts[2])
 		}
@@ -49,24 +50,33 @@ func TestDuePeriods(t *testing.T) {
 	for _, c := range []struct {
 		name, zone, term, from, now, want string
 	}{
-		{"a millisecond before the grace ends", "Asia/Tokyo", "2026-10-01/2027-01-01", "2026-10", "2026-11-03T14:59:59.999Z", ""},
+		{"a millisecond before the grace ends", "Asia/Tokyo", "2026-10-01/2027-01-01", "2026-10", "2026-11-03T14:59:59.999Z",
+			""},
 		{"as it ends", "Asia/Tokyo", "2026-10-01/2027-01-01", "2026-10", graceEndsInTokyo, "2026-10"},
 		{"elsewhere it has not", "America/New_York", "2026-10-01/2027-01-01", "2026-10", graceEndsInTokyo, ""},
-		{"missed runs are caught up, the oldest first", "UTC", "2026-01-01/2027-01-01", "2026-08", "2026-11-10T00:00:00Z", "2026-08 2026-09 2026-10"},
-		{"nothing before the first wanted, whatever the terms", "UTC", "1999-01-01/2027-01-01", "2026-10", "2026-11-10T00:00:00Z", "2026-10"},
-		{"nothing before the tenant's first", "UTC", "2026-09-30/2027-01-01", "2024-01", "2026-11-10T00:00:00Z", "2026-09 2026-10"},
+		{"missed runs are caught up, the oldest first", "UTC", "2026-01-01/2027-01-01", "2026-08", "2026-11-10T00:00:00Z",
+			"2026-08 2026-09 2026-10"},
+		{"nothing before the first wanted, whatever the terms", "UTC", "1999-01-01/2027-01-01", "2026-10",
+			"2026-11-10T00:00:00Z", "2026-10"},
+		{"nothing before the tenant's first", "UTC", "2026-09-30/2027-01-01", "2024-01", "2026-11-10T00:00:00Z",
+			"2026-09 2026-10"},
 		{"a period of which it has one day", "UTC", "2026-10-31/2027-01-01", "2024-01", "2026-11-10T00:00:00Z", "2026-10"},
-		{"after the last one too: adjustments need a period (R21)", "UTC", "2026-08-01/2026-09-01", "2026-08", "2026-11-10T00:00:00Z", "2026-08 2026-09 2026-10"},
+		{"after the last one too: adjustments need a period (R21)", "UTC", "2026-08-01/2026-09-01", "2026-08",
+			"2026-11-10T00:00:00Z", "2026-08 2026-09 2026-10"},
 		{"cancelled before it began", "UTC", "2026-08-01/2027-01-01/2026-08-01", "2026-08", "2026-11-10T00:00:00Z", ""},
 		{"not begun", "UTC", "2027-01-01/2028-01-01", "2026-08", "2026-11-10T00:00:00Z", ""},
-		{"a first date that the zone skips has no instant", "Pacific/Apia", "2011-12-30/2011-12-31", "2011-12", "2012-02-10T00:00:00Z", ""},
-		{"the date after it has", "Pacific/Apia", "2011-12-30/2012-01-01", "2011-12", "2012-02-10T00:00:00Z", "2011-12 2012-01"},
+		{"a first date that the zone skips has no instant", "Pacific/Apia", "2011-12-30/2011-12-31", "2011-12",
+			"2012-02-10T00:00:00Z", ""},
+		{"the date after it has", "Pacific/Apia", "2011-12-30/2012-01-01", "2011-12", "2012-02-10T00:00:00Z",
+			"2011-12 2012-01"},
 		{"the clock before the first period", "UTC", "2026-01-01/2027-01-01", "2026-08", "1970-01-01T00:00:00Z", ""},
 		// The grace ends at a midnight that the zone skips, at the end of the gap, or repeats, at the first.
 		{"before a skipped midnight", "America/Havana", "2026-02-01/2027-01-01", "2026-02", "2026-03-08T04:59:59.999Z", ""},
-		{"at the end of the gap", "America/Havana", "2026-02-01/2027-01-01", "2026-02", "2026-03-08T05:00:00.000Z", "2026-02"},
+		{"at the end of the gap", "America/Havana", "2026-02-01/2027-01-01", "2026-02", "2026-03-08T05:00:00.000Z",
+			"2026-02"},
 		{"before a repeated midnight", "America/Havana", "2026-10-01/2027-01-01", "2026-10", "2026-11-01T03:59:59.999Z", ""},
-		{"at the first of the two", "America/Havana", "2026-10-01/2027-01-01", "2026-10", "2026-11-01T04:00:00.000Z", "2026-10"},
+		{"at the first of the two", "America/Havana", "2026-10-01/2027-01-01", "2026-10", "2026-11-01T04:00:00.000Z",
+			"2026-10"},
 	} {
 		rules := billing.DefaultRules()
 		switch {
@@ -75,7 +85,8 @@ func TestDuePeriods(t *testing.T) {
 		case strings.Contains(c.name, "repeated"), strings.Contains(c.name, "first of the two"):
 			rules.GraceDays = 0
 		}
-		due, err := billing.DuePeriods([]*registry.Tenant{subscribed(t, "acme", c.zone, c.term)}, nil, month(t, c.from), at(t, c.now), rules)
+		due, err := billing.DuePeriods([]*registry.Tenant{subscribed(t, "acme", c.zone, c.term)}, nil, month(t, c.from),
+			at(t, c.now), rules)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,13 +125,15 @@ func TestDuePeriodsGroupsTenants(t *testing.T) {
 // TestDuePeriodsOfWhatIsWithdrawn: whoever was charged and then turns out never to have had a subscription, or only
 // later, gets the credit with the next period (R21).
 func TestDuePeriodsOfWhatIsWithdrawn(t *testing.T) {
-	issued := map[billing.TenantPeriod]bool{{Tenant: "acme", Period: october - 2}: true, {Tenant: "acme", Period: october - 1}: true}
+	issued := map[billing.TenantPeriod]bool{{Tenant: "acme", Period: october - 2}: true,
+		{Tenant: "acme", Period: october - 1}: true}
 	for name, term := range map[string]string{
 		"cancelled from its first day": "2026-08-01/2027-08-01/2026-08-01",
 		"begun only later":             "2027-03-01/2028-03-01",
 	} {
 		for _, first := range []civil.Month{october - 2, october} {
-			due, err := billing.DuePeriods([]*registry.Tenant{subscribed(t, "acme", "UTC", term)}, issued, first, at(t, "2026-11-10T00:00:00Z"), billing.DefaultRules())
+			due, err := billing.DuePeriods([]*registry.Tenant{subscribed(t, "acme", "UTC", term)}, issued, first,
+				at(t, "2026-11-10T00:00:00Z"), billing.DefaultRules())
 			if got := fmt.Sprint(due); err != nil || got != "[{2026-10 [acme]}]" {
 				t.Errorf("%s, from %s: %s, %v", name, first, got, err)
 			}
@@ -132,9 +145,11 @@ func TestDuePeriodsOfWhatIsWithdrawn(t *testing.T) {
 // of graces in zones whose midnights are skipped and doubled, and holds that time only ever adds: what has been
 // due is due later, until it is issued.
 func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
-	zones := []string{"UTC", "Europe/Stockholm", "America/Havana", "America/Sao_Paulo", "Pacific/Apia", "America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu"}
+	zones := []string{"UTC", "Europe/Stockholm", "America/Havana", "America/Sao_Paulo", "Pacific/Apia", "America/St_Johns",
+		"Pacific/Kiritimati", "Asia/Kathmandu"}
 	rapid.Check(t, func(r *rapid.T) {
-		base := rapid.SampledFrom([]civil.Month{civil.NewMonth(2026, 10), civil.NewMonth(2011, 12), civil.NewMonth(2018, 10)}).Draw(r, "base")
+		base := rapid.SampledFrom([]civil.Month{civil.NewMonth(2026, 10), civil.NewMonth(2011, 12),
+			civil.NewMonth(2018, 10)}).Draw(r, "base")
 		rules := billing.DefaultRules()
 		rules.GraceDays = rapid.IntRange(0, 40).Draw(r, "grace")
 		var tenants []*registry.Tenant
@@ -164,7 +179,8 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 		if err != nil {
 			r.Fatal(err)
 		}
-		now := zone.Start(base.First().Add(rapid.IntRange(-60, 120).Draw(r, "date"))) + rapid.SampledFrom([]int64{-1, 0, 1, 3_599_999, 3_600_000}).Draw(r, "ms")
+		now := zone.Start(base.First().Add(rapid.IntRange(-60, 120).Draw(r, "date"))) +
+			rapid.SampledFrom([]int64{-1, 0, 1, 3_599_999, 3_600_000}).Draw(r, "ms")
 		set := func(now int64) map[billing.TenantPeriod]bool {
 			due, err := billing.DuePeriods(tenants, issued, first, now, rules)
 			if err != nil {
@@ -293,7 +309,8 @@ func TestClockSuspect(t *testing.T) {
 				tenant, period, _ := strings.Cut(d, "/")
 				due = append(due, billing.DuePeriod{Period: month(t, period), Tenants: []string{tenant}})
 			}
-			if err := billing.ClockSuspect(due, issued, month(t, "2026-06")); (err != nil) != c.suspect || err != nil && !strings.HasPrefix(err.Error(), "clock_suspect: ") {
+			if err := billing.ClockSuspect(due, issued, month(t, "2026-06")); (err != nil) != c.suspect || err != nil &&
+				!strings.HasPrefix(err.Error(), "clock_suspect: ") {
 				t.Errorf("got %v", err)
 			}
 		})

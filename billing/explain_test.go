@@ -24,7 +24,8 @@ import (
 // little as it may.
 type memory []schemas.Event
 
-func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate.EventFilter, each func([]aggregate.Delivery) error) error {
+func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate.EventFilter,
+	each func([]aggregate.Delivery) error) error {
 	type identity struct{ source, id string }
 	chosen, events := map[identity]bool{}, map[identity][]aggregate.Delivery{}
 	first := map[string]schemas.Event{}
@@ -33,7 +34,8 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 			continue
 		}
 		key := identity{d.Source, d.ID}
-		events[key] = append(events[key], aggregate.Delivery{Event: d, RecordID: schemas.RecordID{Topic: "usage", Offset: int64(offset)}})
+		events[key] = append(events[key], aggregate.Delivery{Event: d,
+			RecordID: schemas.RecordID{Topic: "usage", Offset: int64(offset)}})
 		switch {
 		case !slices.Contains(w.Types, d.Type), d.OccurredMS() < w.FromMS, d.OccurredMS() >= w.ToMS,
 			w.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *w.LiveAt,
@@ -66,7 +68,8 @@ type failing interface {
 }
 
 // explainer explains a tenant's lines of a period as they are at now, which may be issue.
-func explainer(t failing, state registry.State, tenant string, period civil.Month, events []schemas.Event, rules billing.Rules, now int64) *billing.Explainer {
+func explainer(t failing, state registry.State, tenant string, period civil.Month, events []schemas.Event,
+	rules billing.Rules, now int64) *billing.Explainer {
 	t.Helper()
 	zone, err := civil.LoadZone(state.Tenant(tenant).TimeZone)
 	if err != nil {
@@ -77,13 +80,15 @@ func explainer(t failing, state registry.State, tenant string, period civil.Mont
 	}
 	return &billing.Explainer{
 		Tenant: state.Tenant(tenant), Rules: rules, NowMS: now, Deliveries: memory(events),
-		Bound: aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(events)) - 1}}, ArrivedBy: aggregate.EndOfTime},
+		Bound: aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: int64(len(events)) - 1}},
+			ArrivedBy: aggregate.EndOfTime},
 	}
 }
 
 // wantExplained explains every line and recomputes it; both must give the line, and must not when the line
 // is another.
-func wantExplained(t failing, ledger *fakeLedger, state registry.State, events []schemas.Event, rules billing.Rules, now int64, invoices []billing.Invoice) {
+func wantExplained(t failing, ledger *fakeLedger, state registry.State, events []schemas.Event, rules billing.Rules,
+	now int64, invoices []billing.Invoice) {
 	t.Helper()
 	ctx := context.Background()
 	for _, i := range invoices {
@@ -259,7 +264,8 @@ func TestPortsAreExplained(t *testing.T) {
 		}
 	}
 	explainOne(t, pooledTenant, events, billing.Overage, schemas.IVRPort, &e)
-	if s := e.Instant.Subscriptions; e.Instant.Live != 6 || e.Instant.Entitled != 5 || len(s) != 2 || s[0].Factor != 2 || s[0].Seats != 1 || s[0].Ports != 1 || s[0].Entitled != 3 {
+	if s := e.Instant.Subscriptions; e.Instant.Live != 6 || e.Instant.Entitled != 5 || len(s) != 2 || s[0].Factor != 2 ||
+		s[0].Seats != 1 || s[0].Ports != 1 || s[0].Entitled != 3 {
 		t.Errorf("%+v, want 6 live, and 5 in the pool: 2 × 1 + 1 and 2 × 1", e)
 	}
 }
@@ -306,7 +312,8 @@ func TestAnAdjustmentIsExplained(t *testing.T) {
 	}
 	state := seen(t, pooledTenant)
 	line := func(kind billing.Kind, quantity, amount int64, from civil.Month, corrects string) billing.Line {
-		l := billing.Line{No: 1, Kind: kind, Meter: "connect.sms", Quantity: decimal.NewFromInt(quantity), Amount: decimal.New(amount, -2), Unit: "unit",
+		l := billing.Line{No: 1, Kind: kind, Meter: "connect.sms", Quantity: decimal.NewFromInt(quantity),
+			Amount: decimal.New(amount, -2), Unit: "unit",
 			From: from.First(), To: from.Next().First(), PeakMS: billing.NoInstant, Corrects: corrects}
 		if corrects != "" {
 			l.CorrectsKind = billing.Connect
@@ -314,7 +321,8 @@ func TestAnAdjustmentIsExplained(t *testing.T) {
 		return l
 	}
 	invoice := func(period civil.Month, l billing.Line) billing.Invoice {
-		return billing.Invoice{ID: billing.InvoiceID("Sub1", period), Tenant: "acme", Subscription: "Sub1", Period: period, Currency: "SEK", MinorUnits: 2,
+		return billing.Invoice{ID: billing.InvoiceID("Sub1", period), Tenant: "acme", Subscription: "Sub1", Period: period,
+			Currency: "SEK", MinorUnits: 2,
 			Lines: []billing.Line{l}, Total: l.Amount}
 	}
 	// Four units were issued for 1.33, three more for 1.00 a month later; ten at 0.333 are 3.33.
@@ -339,7 +347,8 @@ func TestAnAdjustmentIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Sum != "3.33 − 2.33 = 1.00 SEK" || len(e.Differences) != 0 || len(e.Adjustment.Issued) != 2 || len(e.Adjustment.Now) != 1 {
+	if e.Sum != "3.33 − 2.33 = 1.00 SEK" || len(e.Differences) != 0 || len(e.Adjustment.Issued) != 2 ||
+		len(e.Adjustment.Now) != 1 {
 		t.Errorf("%q, %v, %+v", e.Sum, e.Differences, e.Adjustment)
 	}
 	if differences, err := x.Verify(t.Context(), third, third.Lines[0], nil); err != nil || len(differences) != 0 {

@@ -44,11 +44,13 @@ func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
 	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
 }
 
-func (u *fakeUsage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (u *fakeUsage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string,
+	aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 
-func (u *fakeUsage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {
+func (u *fakeUsage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines,
+	aggregate.Rules) error {
 	return errors.New("no day is touched")
 }
 
@@ -80,7 +82,8 @@ func (u *fakeUsage) mark(tenant string, month civil.Month, pass uint64) {
 	u.changed[tenant][month] = pass
 }
 
-func (u *fakeUsage) MonthsChangedSince(_ context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
+func (u *fakeUsage) MonthsChangedSince(_ context.Context, tenants []string,
+	after uint64) (map[string]map[civil.Month]uint64, error) {
 	changed := map[string]map[civil.Month]uint64{}
 	for _, t := range tenants {
 		changed[t] = map[civil.Month]uint64{}
@@ -101,11 +104,13 @@ func (u *fakeUsage) Load(_ context.Context, tenants []string, from, to civil.Dat
 			days = append(days, aggregate.Days(t.ID, u.snapshot.Timelines.Zone(t.ID), from, to)...)
 		}
 	}
-	return figures(u.deliveries, aggregate.Inputs{Days: days, Timelines: u.snapshot.Timelines, Rules: u.rules, NowMS: aggregate.EndOfTime}), nil
+	return figures(u.deliveries, aggregate.Inputs{Days: days, Timelines: u.snapshot.Timelines, Rules: u.rules,
+		NowMS: aggregate.EndOfTime}), nil
 }
 
 // Proof counts what is there at once, as Load does.
-func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error) {
+func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass,
+	timelines aggregate.Timelines) ([]aggregate.Proof, error) {
 	type day struct {
 		tenant string
 		date   civil.Date
@@ -138,7 +143,8 @@ func (u *fakeUsage) Profile(_ context.Context, in aggregate.Inputs) ([]aggregate
 }
 
 // Noted finds everything, whatever it is behind.
-func (u *fakeUsage) Noted(_ context.Context, in aggregate.Inputs, after []aggregate.Position) (all []aggregate.Noted, _ error) {
+func (u *fakeUsage) Noted(_ context.Context, in aggregate.Inputs, after []aggregate.Position) (all []aggregate.Noted,
+	_ error) {
 	if after != nil {
 		return nil, nil
 	}
@@ -153,7 +159,8 @@ func (u *fakeUsage) Noted(_ context.Context, in aggregate.Inputs, after []aggreg
 func (u *fakeUsage) Unbilled(_ context.Context, tenants []string, _ civil.Date) (map[string][]civil.Date, error) {
 	dates := map[string][]civil.Date{}
 	for _, d := range u.deliveries {
-		if date := civil.UTC.DateOf(d.OccurredMS()); slices.Contains(tenants, d.Tenant) && !slices.Contains(dates[d.Tenant], date) {
+		if date := civil.UTC.DateOf(d.OccurredMS()); slices.Contains(tenants, d.Tenant) &&
+			!slices.Contains(dates[d.Tenant], date) {
 			dates[d.Tenant] = append(dates[d.Tenant], date)
 			slices.Sort(dates[d.Tenant])
 		}
@@ -161,19 +168,22 @@ func (u *fakeUsage) Unbilled(_ context.Context, tenants []string, _ civil.Date) 
 	return dates, nil
 }
 
-func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused, []aggregate.Noted, error) {
+func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused,
+	[]aggregate.Noted, error) {
 	return u.corrections, u.others, nil
 }
 
 func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u.held, nil }
 
 // AtPeaks finds what the reference has live there.
-func (u *fakeUsage) AtPeaks(_ context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) (all []aggregate.AtPeak, _ error) {
+func (u *fakeUsage) AtPeaks(_ context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) (all []aggregate.AtPeak,
+	_ error) {
 	for _, p := range peaks {
 		at := aggregate.AtPeak{PeakAt: p}
 		for _, c := range aggregate.ResolveRevisions(u.deliveries) {
 			a := in.Timelines.Attribute(&c.Event)
-			if from, to := in.Rules.Live(&c.Event, in.NowMS); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter && from <= p.AtMS && p.AtMS < to {
+			if from, to := in.Rules.Live(&c.Event, in.NowMS); c.Tenant == p.Tenant && c.Counts(a) && a.Meter == p.Meter &&
+				from <= p.AtMS && p.AtMS < to {
 				at.Agents = append(at.Agents, c.Agent)
 				if c.EndMS == schemas.Absent {
 					at.Open++

@@ -14,7 +14,8 @@ func wantFindings(t *testing.T, findings []billing.Finding, want ...string) {
 	t.Helper()
 	var got []string
 	for _, f := range findings {
-		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %d %s", f.Tenant, f.Code, f.Count, strings.Join(f.Names, ","))))
+		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %d %s", f.Tenant, f.Code, f.Count,
+			strings.Join(f.Names, ","))))
 		if !strings.HasPrefix(f.Rule, "R") || f.Advice == "" || !strings.Contains(f.String(), string(f.Code)) {
 			t.Errorf("%+v says too little", f)
 		}
@@ -43,7 +44,8 @@ connect sms 2 at 08:00 id=early
 	s.usage.held = []string{"globex", "acme"}
 	s.usage.others = []aggregate.Noted{{Tenant: "acme", Count: 12, Events: []aggregate.EventName{{Source: "/t", ID: "x"}}}}
 	refused := func(id, value string) aggregate.Refused {
-		return aggregate.Refused{Tenant: "acme", EventName: aggregate.EventName{Source: "/t", ID: id}, Revision: 3, TimeMS: 1_791_993_600_000, TimeRevision: 3, Value: []byte(value)}
+		return aggregate.Refused{Tenant: "acme", EventName: aggregate.EventName{Source: "/t", ID: id}, Revision: 3,
+			TimeMS: 1_791_993_600_000, TimeRevision: 3, Value: []byte(value)}
 	}
 	event := `{"specversion":"1.0","id":"x","source":"/t","type":"connect.usage","time":"%s","tenantid":"acme","data":{"channel":"sms","quantity":-1,"revision":%s}}`
 	original := refused("itself", fmt.Sprintf(event, "2026-10-14T16:00:00Z", `1.0`))
@@ -100,7 +102,8 @@ func TestR24_OpenPeak(t *testing.T) {
 		deliveries string
 		want       []string
 	}{
-		"alone":   {both, []string{"acme open_session 1 script o1", "acme unmapped 1 script o1", "acme open_peak 1 script o1"}},
+		"alone": {both, []string{"acme open_session 1 script o1", "acme unmapped 1 script o1",
+			"acme open_peak 1 script o1"}},
 		"later":   {both + "agent x 2026-10-20T08:00Z 2026-10-20T09:00Z for Sub1\nagent y 2026-10-20T08:00Z 2026-10-20T09:00Z for Sub1\n", []string{"acme open_session 1 script o1", "acme unmapped 1 script o1"}},
 		"smaller": {"agent jan 2026-10-14T08:00Z open id=o2 for Sub1\n", []string{"acme open_session 1 script o2"}},
 	} {

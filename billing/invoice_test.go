@@ -13,10 +13,12 @@ import (
 // TestInvoiceAsJSON: figures are strings under the names of lines.csv, and what is empty is left out.
 func TestInvoiceAsJSON(t *testing.T) {
 	invoice := billing.Invoice{
-		ID: billing.InvoiceID("Sub1", october), Tenant: "acme", Subscription: "Sub1", Period: october, Currency: "SEK", MinorUnits: 2,
-		Total: decimal.RequireFromString("0.5"),
+		ID: billing.InvoiceID("Sub1", october), Tenant: "acme", Subscription: "Sub1", Period: october, Currency: "SEK",
+		MinorUnits: 2,
+		Total:      decimal.RequireFromString("0.5"),
 		Lines: []billing.Line{
-			{No: 1, Kind: billing.UsageKind, Meter: "ivr_port", Quantity: decimal.NewFromInt(3), Unit: "port", From: october.First(), To: october.Next().First(),
+			{No: 1, Kind: billing.UsageKind, Meter: "ivr_port", Quantity: decimal.NewFromInt(3), Unit: "port",
+				From: october.First(), To: october.Next().First(),
 				PeakMS: 1791966667_000, Note: "R18"},
 			{No: 2, Kind: billing.Connect, Meter: "connect.sms", Quantity: decimal.RequireFromString("1.10"), Unit: "unit",
 				UnitPrice: decimal.NewNullDecimal(decimal.RequireFromString("0.45")), Amount: decimal.RequireFromString("0.5"),
@@ -83,7 +85,8 @@ func TestInvoiceIDs(t *testing.T) {
 			t.Errorf("%q is taken", id)
 		}
 	}
-	for _, id := range []string{"", "INV-Sub1-202610", "INV-Sub1-202610/", "INV-Sub1-202610/0", "INV-Sub1-202610/x", "Sub1/1", "INV-Sub1-202613/1"} {
+	for _, id := range []string{"", "INV-Sub1-202610", "INV-Sub1-202610/", "INV-Sub1-202610/0", "INV-Sub1-202610/x",
+		"Sub1/1", "INV-Sub1-202613/1"} {
 		if _, _, err := billing.ParseLineID(id); err == nil {
 			t.Errorf("%q is taken as a line", id)
 		}
@@ -115,7 +118,8 @@ func TestRulesAreRecorded(t *testing.T) {
 	if got, err := billing.ParseRules([]byte(stored)); err != nil || got != rules {
 		t.Errorf("read as %+v, %v", got, err)
 	}
-	for _, other := range []string{`{"openSessionHours":12,"ivrPortFactor":2,"graceDays":3,"poolHours":1}`, `"grace 3 days"`, ""} {
+	for _, other := range []string{`{"openSessionHours":12,"ivrPortFactor":2,"graceDays":3,"poolHours":1}`,
+		`"grace 3 days"`, ""} {
 		if _, err := billing.ParseRules([]byte(other)); err == nil || !strings.Contains(err.Error(), "another release") {
 			t.Errorf("%s is read: %v", other, err)
 		}
@@ -131,10 +135,13 @@ func TestTheHashOfLinesStays(t *testing.T) {
 		Pool: []billing.PoolPoint{{AtMS: 1791966600_000, Live: 10, Entitled: 7}},
 	}
 	correction := billing.Line{
-		No: 2, Kind: billing.Adjustment, Meter: "connect.sms", Quantity: decimal.NewFromInt(-1), Unit: "unit", Amount: decimal.NewFromInt(-2),
-		From: october.First(), To: october.Next().First(), PeakMS: billing.NoInstant, Corrects: "INV-Sub1-202609/3", CorrectsKind: billing.Connect,
+		No: 2, Kind: billing.Adjustment, Meter: "connect.sms", Quantity: decimal.NewFromInt(-1), Unit: "unit",
+		Amount: decimal.NewFromInt(-2),
+		From:   october.First(), To: october.Next().First(), PeakMS: billing.NoInstant, Corrects: "INV-Sub1-202609/3",
+		CorrectsKind: billing.Connect,
 	}
-	hash, lines := billing.HashLines([]billing.Invoice{{ID: "INV-Sub1-202610", Subscription: "Sub1", Currency: "SEK", Lines: []billing.Line{line, correction}}})
+	hash, lines := billing.HashLines([]billing.Invoice{{ID: "INV-Sub1-202610", Subscription: "Sub1", Currency: "SEK",
+		Lines: []billing.Line{line, correction}}})
 	const want = "9fa0276a96cea3164c0335b9e8cdfa9f1e7c4b11f107cac7c1422a1b3a7a45af"
 	if hash != want || lines != 2 {
 		t.Errorf("%s of %d lines, want %s", hash, lines, want)

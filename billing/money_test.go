@@ -29,7 +29,8 @@ func TestRoundQuotient(t *testing.T) {
 		// The greatest quantity at the greatest price with the last decimals of both.
 		{"999999999999.999999", 1, 3, "1000000000000"},
 	} {
-		if got := roundQuotient(decimal.RequireFromString(c.amount), c.divisor, c.places); !got.Equal(decimal.RequireFromString(c.want)) {
+		if got := roundQuotient(decimal.RequireFromString(c.amount), c.divisor,
+			c.places); !got.Equal(decimal.RequireFromString(c.want)) {
 			t.Errorf("%s / %d to %d places is %s, want %s", c.amount, c.divisor, c.places, got, c.want)
 		}
 	}

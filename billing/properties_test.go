@@ -26,13 +26,16 @@ type world struct {
 }
 
 func drawWorld(t *testing.T, r *rapid.T) world {
-	w := world{period: rapid.SampledFrom([]civil.Month{civil.NewMonth(2026, 10), civil.NewMonth(2026, 11)}).Draw(r, "period")}
-	w.document = &registry.Document{Tenants: []registry.Tenant{drawTenant(r, "acme", w.period), drawTenant(r, "beta", w.period)}}
+	w := world{period: rapid.SampledFrom([]civil.Month{civil.NewMonth(2026, 10), civil.NewMonth(2026, 11)}).Draw(r,
+		"period")}
+	w.document = &registry.Document{Tenants: []registry.Tenant{drawTenant(r, "acme", w.period),
+		drawTenant(r, "beta", w.period)}}
 	if refusals := w.document.Validate(); len(refusals) > 0 {
 		r.Fatal(refusals)
 	}
 	w.state = fold(t, w.document)
-	w.deliveries = rapid.SliceOfN(rapid.Custom(func(r *rapid.T) schemas.Event { return drawDelivery(r, w.period) }), 0, 40).Draw(r, "deliveries")
+	w.deliveries = rapid.SliceOfN(rapid.Custom(func(r *rapid.T) schemas.Event { return drawDelivery(r, w.period) }), 0,
+		40).Draw(r, "deliveries")
 	return w
 }
 
@@ -45,17 +48,21 @@ func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
 		return decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, name), -6)
 	}
 	prices := registry.Prices{
-		Commitment: map[string]decimal.Decimal{schemas.AgentStandard: price("seat"), schemas.AgentPremium: price("premium"), schemas.IVRPort: price("port")},
-		Overage:    map[string]decimal.Decimal{schemas.AgentStandard: price("over seat"), schemas.AgentPremium: price("over premium"), schemas.IVRPort: price("over port")},
-		Connect:    map[string]decimal.Decimal{"sms": price("sms")},
+		Commitment: map[string]decimal.Decimal{schemas.AgentStandard: price("seat"), schemas.AgentPremium: price("premium"),
+			schemas.IVRPort: price("port")},
+		Overage: map[string]decimal.Decimal{schemas.AgentStandard: price("over seat"),
+			schemas.AgentPremium: price("over premium"), schemas.IVRPort: price("over port")},
+		Connect: map[string]decimal.Decimal{"sms": price("sms")},
 	}
 	tenant := registry.Tenant{ID: id, Name: id, Telephony: "vpop",
 		TimeZone: rapid.SampledFrom([]string{"UTC", "Europe/Stockholm", "America/Havana", "Asia/Tokyo"}).Draw(r, "zone")}
 	model := rapid.SampledFrom([]string{registry.Concurrent, registry.Named}).Draw(r, "model")
 	for i := range rapid.IntRange(1, 3).Draw(r, "subscriptions") {
-		s := registry.Subscription{ID: fmt.Sprintf("%s-%d", id, i), Name: "x", LicenceModel: model, Plan: "flex", Deployment: "cloud",
-			Currency: rapid.SampledFrom([]string{"SEK", "JPY", "KWD"}).Draw(r, "currency"),
-			Billing:  rapid.SampledFrom([]string{registry.Monthly, registry.Prepaid}).Draw(r, "billing"), Cancelled: civil.NoDate}
+		s := registry.Subscription{ID: fmt.Sprintf("%s-%d", id, i), Name: "x", LicenceModel: model, Plan: "flex",
+			Deployment: "cloud",
+			Currency:   rapid.SampledFrom([]string{"SEK", "JPY", "KWD"}).Draw(r, "currency"),
+			Billing:    rapid.SampledFrom([]string{registry.Monthly, registry.Prepaid}).Draw(r, "billing"),
+			Cancelled:  civil.NoDate}
 		from := date("term")
 		to := from.Add(rapid.SampledFrom([]int{1, 2, 15, 60}).Draw(r, "length"))
 		s.Terms = []registry.Term{{From: from, To: to}}
@@ -66,14 +73,17 @@ func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
 		if rapid.Bool().Draw(r, "cancels") {
 			s.Cancelled = date("cancelled")
 		}
-		commitments := map[string]int64{schemas.AgentStandard: small("seats"), schemas.AgentPremium: small("premium"), schemas.IVRPort: small("ports")}
+		commitments := map[string]int64{schemas.AgentStandard: small("seats"), schemas.AgentPremium: small("premium"),
+			schemas.IVRPort: small("ports")}
 		s.Versions = []registry.Version{{From: period.First().Add(-100), Commitments: commitments, Prices: prices}}
 		if rapid.Bool().Draw(r, "second version") {
-			s.Versions = append(s.Versions, registry.Version{From: date("version"), Commitments: map[string]int64{schemas.AgentStandard: small("seats")}, Prices: prices})
+			s.Versions = append(s.Versions, registry.Version{From: date("version"),
+				Commitments: map[string]int64{schemas.AgentStandard: small("seats")}, Prices: prices})
 		}
 		tenant.Subscriptions = append(tenant.Subscriptions, s)
 		if rapid.Bool().Draw(r, "licence") {
-			tenant.Licences = append(tenant.Licences, registry.Licence{User: "a1", Role: "agent", Subscription: s.ID, From: date("mapped"), To: civil.NoDate,
+			tenant.Licences = append(tenant.Licences, registry.Licence{User: "a1", Role: "agent", Subscription: s.ID,
+				From: date("mapped"), To: civil.NoDate,
 				Class: rapid.SampledFrom([]string{registry.Standard, registry.Premium}).Draw(r, "class")})
 		}
 	}
@@ -83,14 +93,16 @@ func drawTenant(r *rapid.T, id string, period civil.Month) registry.Tenant {
 func drawDelivery(r *rapid.T, period civil.Month) schemas.Event {
 	const minute = 60_000
 	e := schemas.Event{
-		Tenant:       rapid.SampledFrom([]string{"acme", "beta"}).Draw(r, "tenant"),
-		Source:       "drawn",
-		ID:           fmt.Sprintf("e%d", rapid.IntRange(0, 25).Draw(r, "id")),
-		Type:         rapid.SampledFrom([]schemas.Type{schemas.AgentSession, schemas.IVRSession, schemas.ConnectUsage}).Draw(r, "type"),
-		Revision:     rapid.Int32Range(0, 1).Draw(r, "revision"),
-		Voided:       rapid.IntRange(0, 9).Draw(r, "voided") == 0,
-		Subscription: rapid.SampledFrom([]string{"", "acme-0", "acme-1", "beta-0", "beta-1", "nobody-0"}).Draw(r, "subscription"),
-		StartMS:      schemas.Absent, EndMS: schemas.Absent,
+		Tenant: rapid.SampledFrom([]string{"acme", "beta"}).Draw(r, "tenant"),
+		Source: "drawn",
+		ID:     fmt.Sprintf("e%d", rapid.IntRange(0, 25).Draw(r, "id")),
+		Type: rapid.SampledFrom([]schemas.Type{schemas.AgentSession, schemas.IVRSession,
+			schemas.ConnectUsage}).Draw(r, "type"),
+		Revision: rapid.Int32Range(0, 1).Draw(r, "revision"),
+		Voided:   rapid.IntRange(0, 9).Draw(r, "voided") == 0,
+		Subscription: rapid.SampledFrom([]string{"", "acme-0", "acme-1", "beta-0", "beta-1", "nobody-0"}).Draw(r,
+			"subscription"),
+		StartMS: schemas.Absent, EndMS: schemas.Absent,
 	}
 	day := period.First().Add(rapid.SampledFrom([]int{-1, 0, 1, 14, 28, 29, 30, 31}).Draw(r, "day"))
 	e.TimeMS = civil.UTC.Start(day) + rapid.Int64Range(0, 47).Draw(r, "half hour")*30*minute
@@ -179,8 +191,10 @@ func TestConservation(t *testing.T) {
 		}
 		var accepted int64
 		for _, tenant := range snapshot.Tenants {
-			days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), w.period.First().Add(-3), w.period.Next().First().Add(3))
-			usage := billing.ByTenant(figures(w.deliveries, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines, Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime}))[tenant.ID]
+			days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), w.period.First().Add(-3),
+				w.period.Next().First().Add(3))
+			usage := billing.ByTenant(figures(w.deliveries, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines,
+				Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime}))[tenant.ID]
 			if differences := usage.Differences(); len(differences) > 0 {
 				r.Fatal(differences)
 			}
@@ -196,7 +210,8 @@ func TestConservation(t *testing.T) {
 					}
 				}
 				if whole.Peak < most || whole.Peak > sum {
-					r.Fatalf("%s %s: the tenant's peak is %d, its subscriptions' at most %d and together %d", whole.Date, whole.Meter, whole.Peak, most, sum)
+					r.Fatalf("%s %s: the tenant's peak is %d, its subscriptions' at most %d and together %d", whole.Date, whole.Meter,
+						whole.Peak, most, sum)
 				}
 			}
 		}
@@ -219,7 +234,8 @@ func TestOverageIsTheGreatestOfAllInstants(t *testing.T) {
 		}
 		for _, of := range snapshot.Tenants {
 			tenant := w.state.Tenant(of.ID)
-			from, to := snapshot.Timelines.Zone(of.ID).Start(w.period.First()), snapshot.Timelines.Zone(of.ID).Start(w.period.Next().First())
+			from, to := snapshot.Timelines.Zone(of.ID).Start(w.period.First()),
+				snapshot.Timelines.Zone(of.ID).Start(w.period.Next().First())
 			sessions := map[string][]aggregate.Interval{}
 			instants := map[string][]int64{}
 			for _, c := range aggregate.ResolveRevisions(w.deliveries) {
@@ -291,7 +307,8 @@ func changed(r *rapid.T, t registry.Tenant) registry.Tenant {
 			if rapid.Bool().Draw(r, "other prices") {
 				price := decimal.New(rapid.Int64Range(0, 5_000_000).Draw(r, "price"), -6)
 				v.Prices.Connect = map[string]decimal.Decimal{"sms": price}
-				v.Prices.Overage = map[string]decimal.Decimal{schemas.AgentStandard: price, schemas.AgentPremium: price, schemas.IVRPort: price}
+				v.Prices.Overage = map[string]decimal.Decimal{schemas.AgentStandard: price, schemas.AgentPremium: price,
+					schemas.IVRPort: price}
 			}
 		}
 		if rapid.IntRange(0, 3).Draw(r, "cancels") == 0 {
@@ -316,7 +333,8 @@ func tell(t *testing.T, r *rapid.T, steps []step, only string) ([]billing.Invoic
 	var issued []billing.Invoice
 	for _, step := range steps {
 		for _, doc := range step.documents {
-			own := &registry.Document{Tenants: slices.DeleteFunc(slices.Clone(doc.Tenants), func(t registry.Tenant) bool { return only != "" && t.ID != only })}
+			own := &registry.Document{Tenants: slices.DeleteFunc(slices.Clone(doc.Tenants),
+				func(t registry.Tenant) bool { return only != "" && t.ID != only })}
 			if refusals := s.apply(t, registry.Plan(s.ledger.state, own, 0)...); len(refusals) > 0 {
 				r.Fatal(refusals)
 			}
@@ -418,8 +436,10 @@ func TestNothingIsChargedTwiceOrLost(t *testing.T) {
 // instant is in the month of its date.
 func TestEveryInstantIsInOnePeriod(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		zone, err := civil.LoadZone(rapid.SampledFrom([]string{"UTC", "Europe/Stockholm", "America/Havana", "Asia/Tokyo", "Pacific/Apia",
-			"America/Santiago", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Kiritimati", "America/St_Johns"}).Draw(r, "zone"))
+		zone, err := civil.LoadZone(rapid.SampledFrom([]string{"UTC", "Europe/Stockholm", "America/Havana", "Asia/Tokyo",
+			"Pacific/Apia",
+			"America/Santiago", "Asia/Kathmandu", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Kiritimati",
+			"America/St_Johns"}).Draw(r, "zone"))
 		if err != nil {
 			r.Fatal(err)
 		}

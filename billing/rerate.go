@@ -101,8 +101,8 @@ func from(chain []Issue, period civil.Month) []Issue {
 }
 
 // changedPeriods returns, by tenant and in the order in which they were issued, the periods that can have changed since
-// the tenant's last issue: by a pass that computed a day again or, all of them, by a command that changed the tenant, or
-// by other configured rules or time zones.
+// the tenant's last issue: those with a day that a pass computed again; all of them after a command that changed the
+// tenant, or under other configured rules or time zones.
 func (b *Biller) changedPeriods(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue,
 	pass aggregate.Pass) (map[string][]civil.Month, error) {
 	oldest := pass.Pass

@@ -166,8 +166,9 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		case "registry.yaml":
 			refusals = append(refusals, s.put(t, string(f.Data))...)
 		case "change-telephony":
-			refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script", TenantID: words[0],
-				Command: registry.ChangeTelephony, Telephony: words[1]})...)
+			refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script",
+				TenantID: words[0],
+				Command:  registry.ChangeTelephony, Telephony: words[1]})...)
 		}
 	}
 	if len(refusals) > 0 {
@@ -281,7 +282,8 @@ type billed struct {
 const issue int64 = -1
 
 // usageOf is what the tenants used in a period, by the readable reference, at the clock of R12.
-func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) map[string]billing.TenantUsage {
+func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, period civil.Month, rules billing.Rules,
+	preview int64) map[string]billing.TenantUsage {
 	t.Helper()
 	usage := map[string]billing.TenantUsage{}
 	for _, tenant := range snapshot.Tenants {
@@ -290,13 +292,15 @@ func usageOf(t testing.TB, snapshot aggregate.Snapshot, events []schemas.Event, 
 			now = snapshot.Timelines.Zone(tenant.ID).Start(period.Next().First().Add(rules.GraceDays))
 		}
 		days := aggregate.Days(tenant.ID, snapshot.Timelines.Zone(tenant.ID), period.First(), period.Next().First())
-		usage[tenant.ID] = billing.ByTenant(figures(events, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines, Rules: rules.Rules, NowMS: now}))[tenant.ID]
+		usage[tenant.ID] = billing.ByTenant(figures(events, aggregate.Inputs{Days: days, Timelines: snapshot.Timelines,
+			Rules: rules.Rules, NowMS: now}))[tenant.ID]
 	}
 	return usage
 }
 
 // bill bills a period of all tenants as a first issue, by the rules alone.
-func bill(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) billed {
+func bill(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules,
+	preview int64) billed {
 	t.Helper()
 	var all billed
 	snapshot, err := billing.Snapshot(state, rules)
@@ -305,7 +309,8 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 	}
 	usage := usageOf(t, snapshot, events, period, rules, preview)
 	for _, tenant := range snapshot.Tenants {
-		invoices, err := billing.Bill(state.Tenant(tenant.ID), snapshot.Timelines.Zone(tenant.ID), period, usage[tenant.ID], rules)
+		invoices, err := billing.Bill(state.Tenant(tenant.ID), snapshot.Timelines.Zone(tenant.ID), period, usage[tenant.ID],
+			rules)
 		var stop *billing.Stop
 		if errors.As(err, &stop) {
 			all.stopped = append(all.stopped, stop)
@@ -318,7 +323,8 @@ func bill(t testing.TB, state registry.State, events []schemas.Event, period civ
 }
 
 // balanceOf is the balance of a period over all tenants, those that the registry does not know by UTC dates (R22).
-func balanceOf(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules, preview int64) aggregate.Balance {
+func balanceOf(t testing.TB, state registry.State, events []schemas.Event, period civil.Month, rules billing.Rules,
+	preview int64) aggregate.Balance {
 	t.Helper()
 	snapshot, err := billing.Snapshot(state, rules)
 	if err != nil {
@@ -335,7 +341,8 @@ func balanceOf(t testing.TB, state registry.State, events []schemas.Event, perio
 			held = append(held, days...)
 		}
 	}
-	_, balances := aggregate.Reference(events, aggregate.Inputs{Days: held, Timelines: snapshot.Timelines, Rules: rules.Rules})
+	_, balances := aggregate.Reference(events, aggregate.Inputs{Days: held, Timelines: snapshot.Timelines,
+		Rules: rules.Rules})
 	for _, b := range balances {
 		sum = sum.Add(b.Balance)
 	}
@@ -373,7 +380,8 @@ func table(invoices []billing.Invoice) string {
 	corrects := ""
 	for _, i := range invoices {
 		for _, l := range i.Lines {
-			row := []string{i.Subscription, string(l.Kind), l.Meter, l.Quantity.String(), cmp.Or(l.Price(), "-"), i.Money(l.Amount) + " " + i.Currency,
+			row := []string{i.Subscription, string(l.Kind), l.Meter, l.Quantity.String(), cmp.Or(l.Price(), "-"),
+				i.Money(l.Amount) + " " + i.Currency,
 				l.From.String(), l.To.String(), cmp.Or(l.PeakAt(), "-")}
 			if l.Kind == billing.Adjustment {
 				row = append(row, l.Corrects+" "+string(l.CorrectsKind))
@@ -382,7 +390,8 @@ func table(invoices []billing.Invoice) string {
 			rows = append(rows, row)
 		}
 		if len(i.Lines) > 1 {
-			rows = append(rows, []string{i.Subscription, "total", "-", "-", "-", i.Money(i.Total) + " " + i.Currency, "-", "-", "-"})
+			rows = append(rows, []string{i.Subscription, "total", "-", "-", "-", i.Money(i.Total) + " " + i.Currency, "-", "-",
+				"-"})
 		}
 	}
 	if len(rows) == 0 {

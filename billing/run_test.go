@@ -119,7 +119,8 @@ func TestIssueOnceTheGraceIsOver(t *testing.T) {
 	b, _, ledger := newBiller(t, threeTenants, messages)
 	early := issueAt(t, b, "2026-11-03T14:59:59.999Z", "acme", "beta")
 	wantRun(t, early, nil, []string{"acme not_due R20", "beta not_due R20"})
-	if !strings.Contains(early.Stopped[0].Message, graceEndsInTokyo) || !strings.Contains(early.Stopped[1].Message, graceEndsInNewYork) {
+	if !strings.Contains(early.Stopped[0].Message, graceEndsInTokyo) ||
+		!strings.Contains(early.Stopped[1].Message, graceEndsInNewYork) {
 		t.Errorf("%s; %s; want when each grace ends", early.Stopped[0], early.Stopped[1])
 	}
 	first := issueAt(t, b, graceEndsInTokyo, "acme", "beta")
@@ -127,7 +128,8 @@ func TestIssueOnceTheGraceIsOver(t *testing.T) {
 	second := issueAt(t, b, graceEndsInNewYork, "acme", "beta")
 	wantRun(t, second, []string{linesOfAcme, linesOfBeta}, nil)
 	if first.Issued != 1 || second.Issued != 1 || ledger.asked != 2 {
-		t.Errorf("issued %d and %d tenants, the ledger asked %d times; want 1, 1 and 2", first.Issued, second.Issued, ledger.asked)
+		t.Errorf("issued %d and %d tenants, the ledger asked %d times; want 1, 1 and 2", first.Issued, second.Issued,
+			ledger.asked)
 	}
 	for instant, want := range map[string]bool{graceEndsInTokyo: false, graceEndsInNewYork: true} {
 		if due, err := b.Due(october, at(t, instant)); err != nil || due != want {
@@ -145,7 +147,8 @@ func TestIssueIsOnce(t *testing.T) {
 	wantRun(t, first, []string{linesOfAcme}, nil)
 	wantRun(t, second, []string{linesOfAcme}, nil)
 	if first.Issued != 1 || second.Issued != 0 || ledger.asked != 1 {
-		t.Errorf("issued %d, then %d tenants, the ledger asked %d times; want 1, 0 and 1", first.Issued, second.Issued, ledger.asked)
+		t.Errorf("issued %d, then %d tenants, the ledger asked %d times; want 1, 0 and 1", first.Issued, second.Issued,
+			ledger.asked)
 	}
 	issued, err := b.Issued(t.Context(), october)
 	if err != nil {
@@ -164,8 +167,10 @@ func TestIssueRecordsWhatItRestsOn(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	issueAt(t, b, yearAfter, "acme")
 	got := ledger.chain("acme")[0]
-	if got.RegistryOffset != b.State.Version() || got.RegistryOffset != 3 || got.Pass != usage.last.Pass || got.Pass != 3<<38+2 || got.TZVersion != civil.Edition() {
-		t.Errorf("registry %d, pass %d, time zones %q; want 3, 3<<38+2, %q", got.RegistryOffset, got.Pass, got.TZVersion, civil.Edition())
+	if got.RegistryOffset != b.State.Version() || got.RegistryOffset != 3 || got.Pass != usage.last.Pass ||
+		got.Pass != 3<<38+2 || got.TZVersion != civil.Edition() {
+		t.Errorf("registry %d, pass %d, time zones %q; want 3, 3<<38+2, %q", got.RegistryOffset, got.Pass, got.TZVersion,
+			civil.Edition())
 	}
 }
 
@@ -176,8 +181,10 @@ func TestPreviewIssuesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if usage := run.Invoices[0].Lines[0]; !run.Draft || usage.Kind != billing.UsageKind || usage.Quantity.String() != want {
-			t.Errorf("at %s, draft %t: %s %s; want a draft with a usage of %s (R12)", instant, run.Draft, usage.Kind, usage.Quantity, want)
+		if usage := run.Invoices[0].Lines[0]; !run.Draft || usage.Kind != billing.UsageKind ||
+			usage.Quantity.String() != want {
+			t.Errorf("at %s, draft %t: %s %s; want a draft with a usage of %s (R12)", instant, run.Draft, usage.Kind,
+				usage.Quantity, want)
 		}
 	}
 	if ledger.asked != 0 {
@@ -214,7 +221,8 @@ func TestUnbalancedPartitionsStopEverything(t *testing.T) {
 func TestAHeldPeriodIsNotIssued(t *testing.T) {
 	b, _, ledger := newBiller(t, threeTenants, messages)
 	command := func(kind string, period civil.Month, reason string) registry.Verdict {
-		verdict := ledger.give(registry.Command{ID: fmt.Sprint(kind, period, reason), Source: "test", TenantID: "acme", Command: kind, Period: period, Reason: reason})
+		verdict := ledger.give(registry.Command{ID: fmt.Sprint(kind, period, reason), Source: "test", TenantID: "acme",
+			Command: kind, Period: period, Reason: reason})
 		b.State = ledger.state
 		return verdict
 	}
@@ -235,9 +243,11 @@ func TestAHeldPeriodIsNotIssued(t *testing.T) {
 	released := issueAt(t, b, yearAfter, "acme", "beta")
 	wantRun(t, released, []string{linesOfAcme, linesOfBeta}, nil)
 	if run.Issued != 1 || released.Issued != 1 || ledger.asked != 2 {
-		t.Errorf("issued %d and %d tenants, the ledger asked %d times; want 1, 1 and 2", run.Issued, released.Issued, ledger.asked)
+		t.Errorf("issued %d and %d tenants, the ledger asked %d times; want 1, 1 and 2", run.Issued, released.Issued,
+			ledger.asked)
 	}
-	if verdict := command(registry.HoldPeriod, october, "too late"); verdict.Accepted || verdict.Refusals[0].Code != "already_issued" {
+	if verdict := command(registry.HoldPeriod, october, "too late"); verdict.Accepted ||
+		verdict.Refusals[0].Code != "already_issued" {
 		t.Errorf("what is issued is held: %v", verdict)
 	}
 	wantRun(t, issueAt(t, b, yearAfter, "acme"), []string{linesOfAcme}, nil)
@@ -259,7 +269,8 @@ func TestIssueGoesOnByALaterRegistry(t *testing.T) {
 	start := b.State
 	usage.finished = func(pass *aggregate.Pass) {
 		if passes++; passes == 1 {
-			for _, c := range []registry.Command{{Command: registry.ChangeTelephony, Telephony: "vpop"}, {Command: registry.HoldPeriod, Period: october, Reason: "disputed"}} {
+			for _, c := range []registry.Command{{Command: registry.ChangeTelephony, Telephony: "vpop"},
+				{Command: registry.HoldPeriod, Period: october, Reason: "disputed"}} {
 				c.ID, c.Source, c.TenantID = c.Command, "test", "acme"
 				if verdict := ledger.give(c); !verdict.Accepted {
 					t.Fatal(verdict.Refusals)
@@ -273,8 +284,10 @@ func TestIssueGoesOnByALaterRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRun(t, run, []string{linesOfBeta}, []string{"acme held R20"})
-	if got := ledger.chain("beta")[0].RegistryOffset; got != start.Version() || run.Issued != 1 || ledger.asked != 1 || passes != 1 {
-		t.Errorf("issued %d, by the registry at %d, %d claims, %d passes; want 1 by %d at once", run.Issued, got, ledger.asked, passes, start.Version())
+	if got := ledger.chain("beta")[0].RegistryOffset; got != start.Version() || run.Issued != 1 || ledger.asked != 1 ||
+		passes != 1 {
+		t.Errorf("issued %d, by the registry at %d, %d claims, %d passes; want 1 by %d at once", run.Issued, got,
+			ledger.asked, passes, start.Version())
 	}
 }
 
@@ -321,10 +334,14 @@ func TestBillOfWhatDoesNotBalance(t *testing.T) {
 	}{
 		{"nothing", func(*billing.TenantUsage) {}, ""},
 		{"a delivery", func(u *billing.TenantUsage) { u.Balance.Accepted++ }, "of 3 accepted deliveries 1 are in no class"},
-		{"an event of both", func(u *billing.TenantUsage) { u.Days[0].Events--; u.Days[1].Events-- }, "deliveries counted and events of the subscriptions differ: 2 and 1"},
-		{"an event of the tenant", func(u *billing.TenantUsage) { u.Days[0].Events-- }, "events of the tenant and of its subscriptions differ: 1 and 2"},
-		{"time", func(u *billing.TenantUsage) { u.Days[1].Milliseconds-- }, "milliseconds of the tenant and of its subscriptions differ: 3600000 and 3599999"},
-		{"units", func(u *billing.TenantUsage) { u.Days[3].Units = u.Days[3].Units.Shift(-1) }, "units of the tenant and of its subscriptions differ: 2 and 0.2"},
+		{"an event of both", func(u *billing.TenantUsage) { u.Days[0].Events--; u.Days[1].Events-- },
+			"deliveries counted and events of the subscriptions differ: 2 and 1"},
+		{"an event of the tenant", func(u *billing.TenantUsage) { u.Days[0].Events-- },
+			"events of the tenant and of its subscriptions differ: 1 and 2"},
+		{"time", func(u *billing.TenantUsage) { u.Days[1].Milliseconds-- },
+			"milliseconds of the tenant and of its subscriptions differ: 3600000 and 3599999"},
+		{"units", func(u *billing.TenantUsage) { u.Days[3].Units = u.Days[3].Units.Shift(-1) },
+			"units of the tenant and of its subscriptions differ: 2 and 0.2"},
 	} {
 		u := stored()
 		c.lose(&u)
@@ -335,7 +352,8 @@ func TestBillOfWhatDoesNotBalance(t *testing.T) {
 			if err != nil || len(invoices) != 1 {
 				t.Errorf("%s lost: %d invoices, %v", c.name, len(invoices), err)
 			}
-		case !errors.As(err, &stop) || stop.Code != "unbalanced" || stop.Rule != "R22" || stop.Message != c.want || invoices != nil:
+		case !errors.As(err, &stop) || stop.Code != "unbalanced" || stop.Rule != "R22" || stop.Message != c.want ||
+			invoices != nil:
 			t.Errorf("%s lost: %d invoices, %v; want it stopped, %q", c.name, len(invoices), err, c.want)
 		}
 	}

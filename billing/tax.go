@@ -18,7 +18,7 @@ type Subtotal struct {
 	Net, Amount decimal.Decimal
 }
 
-// TaxOf returns the tax of a line: that which applies on the last date of the invoice's period, of an adjustment that on
+// TaxOf returns the tax of a line: that which applies on the last date of the invoice's period, for an adjustment on
 // the last date of the period it corrects (R26); nil where none is stated.
 func (a Account) TaxOf(invoice Invoice, l Line) *registry.Tax {
 	period := invoice.Period

@@ -34,14 +34,16 @@ func TestR26_TaxIsRoundedOnceForACategoryAndRate(t *testing.T) {
 			invoice.Lines = append(invoice.Lines, billing.Line{Kind: billing.Commitment, Amount: d(a)})
 			invoice.Total = invoice.Total.Add(d(a))
 		}
-		account := billing.Account{Tenant: &registry.Tenant{BillTo: &registry.BillTo{Tax: registry.Taxes{{From: civil.NoDate, Category: "S", Rate: d(c.rate)}}}}}
+		account := billing.Account{Tenant: &registry.Tenant{BillTo: &registry.BillTo{Tax: registry.Taxes{{From: civil.NoDate,
+			Category: "S", Rate: d(c.rate)}}}}}
 		subtotals, tax, gross := account.Taxes(invoice)
 		if len(subtotals) != 1 || !subtotals[0].Net.Equal(invoice.Total) || !tax.Equal(d(c.tax)) || !gross.Equal(d(c.gross)) {
 			t.Errorf("%v at %s: %v, %s, %s; want %s, %s", c.amounts, c.rate, subtotals, tax, gross, c.tax, c.gross)
 		}
 	}
 	untaxed := billing.Account{Tenant: &registry.Tenant{BillTo: &registry.BillTo{}}}
-	if subtotals, tax, gross := untaxed.Taxes(billing.Invoice{Total: d("10"), Lines: make([]billing.Line, 1)}); len(subtotals) > 0 || !tax.IsZero() || !gross.Equal(d("10")) {
+	if subtotals, tax, gross := untaxed.Taxes(billing.Invoice{Total: d("10"),
+		Lines: make([]billing.Line, 1)}); len(subtotals) > 0 || !tax.IsZero() || !gross.Equal(d("10")) {
 		t.Errorf("without a statement: %v, %s, %s", subtotals, tax, gross)
 	}
 }
@@ -49,7 +51,8 @@ func TestR26_TaxIsRoundedOnceForACategoryAndRate(t *testing.T) {
 // TestR26_ALineIsTaxedByTheLastDateOfItsPeriod walks a history over the months around its dates.
 func TestR26_ALineIsTaxedByTheLastDateOfItsPeriod(t *testing.T) {
 	date := civil.NewDate
-	history := registry.Taxes{{From: civil.NoDate, Category: "S", Rate: d("22")}, {From: date(1969, 12, 31), Category: "S", Rate: d("24")},
+	history := registry.Taxes{{From: civil.NoDate, Category: "S", Rate: d("22")},
+		{From: date(1969, 12, 31), Category: "S", Rate: d("24")},
 		{From: date(2024, 8, 31), Category: "S", Rate: d("25.5")}, {From: date(2024, 10, 2), Category: "AE", Reason: "moved"}}
 	account := billing.Account{Tenant: &registry.Tenant{BillTo: &registry.BillTo{Tax: history}}}
 	for _, c := range []struct {
@@ -99,7 +102,8 @@ func wantTaxes(t *testing.T, run *billing.Run, gross string, want ...string) {
 // TestR26_WhatCorrectsAPeriodIsTaxedAsThePeriodWas: a document with one tax does not say since when; what was issued
 // before it does. Files that are written again say the same, whatever the document says by then (R20).
 func TestR26_WhatCorrectsAPeriodIsTaxedAsThePeriodWas(t *testing.T) {
-	s := newStoryOf(t, taxedTenant(`{category: S, rate: "24"}`), "connect sms 400 at 2026-09-14T08:00Z\nconnect sms 400 at 2026-10-14T08:00Z")
+	s := newStoryOf(t, taxedTenant(`{category: S, rate: "24"}`),
+		"connect sms 400 at 2026-09-14T08:00Z\nconnect sms 400 at 2026-10-14T08:00Z")
 	wantTaxes(t, s.issue(t, september), "248.00", "24% on 200.00: 48.00")
 	s.put(t, taxedTenant(`{category: S, rate: "25.5"}`))
 	s.arrives(t, "connect sms 100 at 2026-09-15T08:00Z")
@@ -110,7 +114,8 @@ func TestR26_WhatCorrectsAPeriodIsTaxedAsThePeriodWas(t *testing.T) {
 	wantTaxes(t, preview, "313.00", "25.5% on 200.00: 51.00", "24% on 50.00: 12.00")
 	wantTaxes(t, s.issue(t, october), "313.00", "25.5% on 200.00: 51.00", "24% on 50.00: 12.00")
 	s.put(t, taxedTenant(`{category: Z}`))
-	for period, want := range map[civil.Month][]string{september: {"248.00", "24% on 200.00: 48.00"}, october: {"313.00", "25.5% on 200.00: 51.00", "24% on 50.00: 12.00"}} {
+	for period, want := range map[civil.Month][]string{september: {"248.00", "24% on 200.00: 48.00"},
+		october: {"313.00", "25.5% on 200.00: 51.00", "24% on 50.00: 12.00"}} {
 		run, err := s.biller(billing.DefaultRules()).Issued(t.Context(), period)
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +128,8 @@ func TestR26_WhatCorrectsAPeriodIsTaxedAsThePeriodWas(t *testing.T) {
 // corrects that.
 func TestR26_AHistoryIsTakenByItsDates(t *testing.T) {
 	const history = `[{category: S, rate: "24"}, {from: 2026-10-01, category: S, rate: "25.5"}]`
-	for name, first := range map[string]string{"before": history, "since": `{category: S, rate: "24"}`, "unlike what was issued": `{category: Z}`} {
+	for name, first := range map[string]string{"before": history, "since": `{category: S, rate: "24"}`,
+		"unlike what was issued": `{category: Z}`} {
 		t.Run(name, func(t *testing.T) {
 			s := newStoryOf(t, taxedTenant(first), "connect sms 400 at 2026-09-14T08:00Z\nconnect sms 400 at 2026-10-14T08:00Z")
 			issued := s.issue(t, september)

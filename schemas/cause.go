@@ -17,7 +17,8 @@ func (d *Decoder) cause(r *Rejection, mode mode, value []byte) string {
 	case r.Code == MissingField && d.fields[f].kind == kindString:
 		return "" // it is there, and empty as shown
 	case r.Code == MissingField && f >= fieldRevision && d.fields[fieldVoided].kind > kindTrue:
-		return fmt.Sprintf("voided is %s and so takes nothing back: write true or false, without quotes", d.shown(fieldVoided))
+		return fmt.Sprintf("voided is %s and so takes nothing back: write true or false, without quotes",
+			d.shown(fieldVoided))
 	case r.Code == MissingField && mode != binaryMode:
 		return d.elsewhere(f, value)
 	case r.Code == InvalidField:
@@ -85,7 +86,8 @@ func (d *Decoder) invalidCause(f field) string {
 		if _, ok := parseTime(strings.Replace(text, " ", "T", 1) + "Z"); ok {
 			return "has no zone: end it with Z if it is UTC"
 		}
-	case (f <= fieldTenantID || f == fieldSubscriptionID || f == fieldAgentID || f == fieldEntryPointID) && v.kind == kindNumber:
+	case (f <= fieldTenantID || f == fieldSubscriptionID || f == fieldAgentID || f == fieldEntryPointID) &&
+		v.kind == kindNumber:
 		return "is a number: write it in quotes"
 	}
 	return ""

@@ -76,7 +76,8 @@ func TestCodesAreGiven(t *testing.T) {
 		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != ".." {
 			return fs.SkipDir
 		}
-		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") || filepath.ToSlash(path) == "../schemas/codes.go" {
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") ||
+			filepath.ToSlash(path) == "../schemas/codes.go" {
 			return nil
 		}
 		files := token.NewFileSet()

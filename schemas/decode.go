@@ -143,7 +143,8 @@ func (d *Decoder) structured() (malformed string) {
 	if malformed = d.scanText(ofEvent); d.fault != "" {
 		d.fields = [numFields]rawValue{}
 	}
-	if encoded := &d.fields[fieldDataBase64]; malformed == "" && encoded.kind == kindString && d.fields[fieldData].absent() {
+	if encoded := &d.fields[fieldDataBase64]; malformed == "" && encoded.kind == kindString &&
+		d.fields[fieldData].absent() {
 		return d.decodeData(encoded)
 	}
 	return malformed
@@ -352,7 +353,8 @@ func (d *Decoder) dataReadable() bool {
 func (d *Decoder) missingData(t Type, f field) *Rejection {
 	remedy := "add it and send the event again"
 	if sent := d.misspellingOf(f); sent != nil {
-		remedy = fmt.Sprintf("data has %q, which seems to be meant: spell it %s and send the event again", printable(sent), fieldNames[f])
+		remedy = fmt.Sprintf("data has %q, which seems to be meant: spell it %s and send the event again", printable(sent),
+			fieldNames[f])
 	}
 	return d.reject(MissingField, f, fmt.Sprintf("%s needs it in data unless voided is true; %s", t, remedy))
 }
@@ -437,7 +439,8 @@ const cloudEventJSON = "application/cloudevents+json"
 // isJSON reports whether a media type is JSON, but no CloudEvents.
 func isJSON(mediaType string) bool {
 	kind, subtype, _ := strings.Cut(strings.ToLower(mediaType), "/")
-	return kind != "" && (subtype == "json" || strings.HasSuffix(subtype, "+json") && !strings.HasPrefix(subtype, "cloudevents"))
+	return kind != "" && (subtype == "json" || strings.HasSuffix(subtype, "+json") &&
+		!strings.HasPrefix(subtype, "cloudevents"))
 }
 
 // notCloudEvents refuses the delivery for its specversion, and says where it
@@ -467,7 +470,8 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 			d.fields[f] = whole.fields[f]
 		}
 	}
-	const send = "the whole event in the value with the header content-type: " + cloudEventJSON + " or none, or its attributes in ce_ headers"
+	const send = "the whole event in the value with the header content-type: " + cloudEventJSON +
+		" or none, or its attributes in ce_ headers"
 	message := must + "; send CloudEvents 1.0"
 	switch {
 	case http && !found:
@@ -475,7 +479,8 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 	case found && attributes:
 		message = "is in the value and not in the headers, whose ce_ ones mean that the value is only the data; send " + send
 	case found:
-		message = fmt.Sprintf("is in the value, but content-type %q means that the value is only the data; send %s", mediaType, send)
+		message = fmt.Sprintf("is in the value, but content-type %q means that the value is only the data; send %s",
+			mediaType, send)
 	case attributes && m == binaryMode:
 		message = must + " in the header ce_specversion, as ce_ headers mean that the attributes are there; send " + send
 	case mediaType != "" && m != wholeValue:

@@ -172,11 +172,15 @@ func TestBinaryMode(t *testing.T) {
 	}{
 		{"a whole session", binaryHeaders(), data, "", ""},
 		{"without a content type", binaryHeaders("content-type", ""), data, "", ""},
-		{"header names in any case", binaryHeaders("ce_id", "", "CE_Id", "i", "content-type", "", "Content-Type", "text/json"), data, "", ""},
-		{"other headers", binaryHeaders("ce_subject", "s", "traceparent", "00", "ce_", "x", "ce", "x", "id", "x"), data, "", ""},
-		{"unknown attributes repeated, and not text", append(binaryHeaders(), Header{"ce_x", []byte{0xff}}, Header{"ce_x", nil}), data, "", ""},
+		{"header names in any case", binaryHeaders("ce_id", "", "CE_Id", "i", "content-type", "", "Content-Type",
+			"text/json"), data, "", ""},
+		{"other headers", binaryHeaders("ce_subject", "s", "traceparent", "00", "ce_", "x", "ce", "x", "id", "x"), data, "",
+			""},
+		{"unknown attributes repeated, and not text", append(binaryHeaders(), Header{"ce_x", []byte{0xff}},
+			Header{"ce_x", nil}), data, "", ""},
 		{"a data header is no data", binaryHeaders("ce_data", "{}"), data, "", ""},
-		{"attributes among the data are not the event's", binaryHeaders(), `{"id":1,"type":2,"agentId":"a","startTime":100000000000}`, "", ""},
+		{"attributes among the data are not the event's", binaryHeaders(),
+			`{"id":1,"type":2,"agentId":"a","startTime":100000000000}`, "", ""},
 		{"not UTF-8 in an identifier", binaryHeaders("ce_id", "\xff"), data, InvalidField, "id"},
 		{"a surrogate in an identifier", binaryHeaders("ce_id", "\xed\xa0\x80"), data, InvalidField, "id"},
 		{"an escape is not one", binaryHeaders("ce_type", `agent\u002esession`), data, UnknownType, "type"},
@@ -185,7 +189,8 @@ func TestBinaryMode(t *testing.T) {
 		{"no version", binaryHeaders("ce_specversion", ""), data, NotCloudEvents, "specversion"},
 		{"no attributes", []Header{{"content-type", []byte("application/json")}}, data, NotCloudEvents, "specversion"},
 		{"no tenant", binaryHeaders("ce_tenantid", ""), data, MissingField, "tenantid"},
-		{"an empty tenant", append(binaryHeaders("ce_tenantid", ""), Header{"ce_tenantid", []byte{}}), data, MissingField, "tenantid"},
+		{"an empty tenant", append(binaryHeaders("ce_tenantid", ""), Header{"ce_tenantid", []byte{}}), data, MissingField,
+			"tenantid"},
 		{"another topic's", binaryHeaders("ce_type", "ivr.session"), data, UnknownType, "type"},
 		{"data null is empty", binaryHeaders(), "null", MissingField, "agentId"},
 		{"data empty", binaryHeaders(), "{}", MissingField, "agentId"},
@@ -193,9 +198,12 @@ func TestBinaryMode(t *testing.T) {
 		{"a value of spaces", binaryHeaders(), " ", MalformedJSON, ""},
 		{"no value and no attributes", nil, "", MalformedJSON, ""},
 		{"no value, and JSON", []Header{{"content-type", []byte("application/json")}}, "", MalformedJSON, ""},
-		{"no value, but the whole event should be there", binaryHeaders("content-type", "application/cloudevents+json"), "", MalformedJSON, ""},
-		{"a misspelt member", binaryHeaders(), `{"agentId":"a","startTime":100000000000,"end_time":"x"}`, MisspeltField, "endTime"},
-		{"data_base64 among the data is no member of ours", binaryHeaders(), `{"data_base64":1,"agentId":"a","startTime":100000000000}`, "", ""},
+		{"no value, but the whole event should be there", binaryHeaders("content-type", "application/cloudevents+json"), "",
+			MalformedJSON, ""},
+		{"a misspelt member", binaryHeaders(), `{"agentId":"a","startTime":100000000000,"end_time":"x"}`, MisspeltField,
+			"endTime"},
+		{"data_base64 among the data is no member of ours", binaryHeaders(),
+			`{"data_base64":1,"agentId":"a","startTime":100000000000}`, "", ""},
 		{"data an array", binaryHeaders(), "[]", MalformedJSON, ""},
 		{"data cut off", binaryHeaders(), data[:20], MalformedJSON, ""},
 		{"data with a repeated member", binaryHeaders(), `{"agentId":"a","agentId":"a"}`, MalformedJSON, ""},
@@ -209,7 +217,8 @@ func TestBinaryMode(t *testing.T) {
 			switch {
 			case r == nil && c.code != "":
 				t.Errorf("accepted: %+v", e)
-			case r == nil && (e.Tenant != "acme" || e.Source != "/s" || e.ID != "i" || e.Agent == "" || e.TimeMS != 1791993731000):
+			case r == nil && (e.Tenant != "acme" || e.Source != "/s" || e.ID != "i" || e.Agent == "" ||
+				e.TimeMS != 1791993731000):
 				t.Errorf("decoded %+v", e)
 			case r != nil && (r.Code != c.code || r.Field != c.field):
 				t.Errorf("got %v", r)
@@ -339,15 +348,20 @@ func TestRejectedIdentity(t *testing.T) {
 		{"too large and malformed", nil, ordinaryEvent + strings.Repeat("]", MaxValueBytes), TooLarge, "", "", ""},
 		{"a misspelt member", nil, replace(`"endTime"`, `"end_time"`), MisspeltField, id, source, tenant},
 		{"seconds", nil, replace(`"2026-10-14T16:02:11Z"`, "1760428800"), InvalidField, id, source, tenant},
-		{"both data and data_base64", nil, replace(`"data"`, `"data_base64":"e30=","data"`), InvalidField, id, source, tenant},
+		{"both data and data_base64", nil, replace(`"data"`, `"data_base64":"e30=","data"`), InvalidField, id, source,
+			tenant},
 		{"base64 of no JSON", nil, replace(`"data":{`, `"data_base64":"e30","x":{`), InvalidField, id, source, tenant},
-		{"a repeated member in base64", nil, replace(`"data":{`, `"data_base64":"eyJ4IjoxLCJ4IjoxfQ==","x":{`), MalformedJSON, id, source, tenant},
-		{"a whole event as data, by its content type", []Header{{"content-type", []byte("application/avro")}}, ordinaryEvent, NotCloudEvents, id, source, tenant},
-		{"a whole event as data, by a header", []Header{{"ce_id", []byte("i")}}, ordinaryEvent, NotCloudEvents, "i", source, tenant},
+		{"a repeated member in base64", nil, replace(`"data":{`, `"data_base64":"eyJ4IjoxLCJ4IjoxfQ==","x":{`), MalformedJSON,
+			id, source, tenant},
+		{"a whole event as data, by its content type", []Header{{"content-type", []byte("application/avro")}}, ordinaryEvent,
+			NotCloudEvents, id, source, tenant},
+		{"a whole event as data, by a header", []Header{{"ce_id", []byte("i")}}, ordinaryEvent, NotCloudEvents, "i", source,
+			tenant},
 		{"no tenant", nil, replace(`"tenantid"`, `"tenantId"`), MissingField, id, source, ""},
 		{"an invalid source", nil, replace(`"/wxcc/eu1"`, `"\u0000"`), InvalidField, id, "", tenant},
 		{"a lone surrogate", nil, replace(`"/wxcc/eu1"`, `"\ud800"`), InvalidField, id, "", tenant},
-		{"an escaped source", nil, strings.Replace(replace("/wxcc/eu1", `\/wxcc\u002feu1`), "1.0", "2.0", 1), NotCloudEvents, id, source, tenant},
+		{"an escaped source", nil, strings.Replace(replace("/wxcc/eu1", `\/wxcc\u002feu1`), "1.0", "2.0", 1), NotCloudEvents,
+			id, source, tenant},
 		{"a repeated member", nil, replace(`{"agentId"`, `{"x":1,"x":1,"agentId"`), MalformedJSON, id, source, tenant},
 		{"a repeated id", nil, replace(`"id":`, `"id":"a","id":`), MalformedJSON, "", source, tenant},
 		{"no JSON", nil, ordinaryEvent + "]", MalformedJSON, "", "", ""},
@@ -520,7 +534,8 @@ func TestAdviceNamesTheCause(t *testing.T) {
 	}{
 		{nil, bare, `must be the string "1.0"; send CloudEvents 1.0`},
 		{[]Header{{"content-type", []byte("application/json")}}, bare,
-			`is neither in the value nor in ce_ headers, and content-type "application/json" says nothing of CloudEvents` + send},
+			`is neither in the value nor in ce_ headers, and content-type "application/json" says nothing of CloudEvents` +
+				send},
 		{[]Header{{"content-type", []byte("application/avro")}}, ordinaryEvent,
 			`is in the value, but content-type "application/avro" means that the value is only the data` + send},
 		{[]Header{{"ce_subject", nil}}, ordinaryEvent,

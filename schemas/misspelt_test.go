@@ -42,7 +42,8 @@ func TestMisspelt(t *testing.T) {
 			r := d.Decode(c.kind, nil, []byte(value), new(Event))
 			switch {
 			case r == nil && c.field == "":
-			case r == nil || r.Code != MisspeltField || r.Field != c.field || r.Value != `"`+c.sent+`"` || !strings.Contains(r.Message, "spell it "+c.field):
+			case r == nil || r.Code != MisspeltField || r.Field != c.field || r.Value != `"`+c.sent+`"` ||
+				!strings.Contains(r.Message, "spell it "+c.field):
 				t.Errorf("got %v, want %s for %s", r, c.sent, c.field)
 			}
 		})
@@ -54,7 +55,8 @@ func TestMisspeltInVoid(t *testing.T) {
 	var d Decoder
 	value := `{"specversion":"1.0","id":"i","source":"/s","type":"agent.session","time":"2026-10-14T16:02:11Z","tenantid":"acme",` +
 		`"data":{"voided":true,"agent_ID":"a"}}`
-	if r := d.Decode(AgentSession, nil, []byte(value), new(Event)); r == nil || r.Code != MisspeltField || r.Field != "agentId" {
+	if r := d.Decode(AgentSession, nil, []byte(value), new(Event)); r == nil || r.Code != MisspeltField ||
+		r.Field != "agentId" {
 		t.Errorf("got %v", r)
 	}
 }
@@ -102,7 +104,8 @@ func TestIsMisspelt(t *testing.T) {
 	if yes == 0 || no == 0 {
 		t.Errorf("%d near, %d not", yes, no)
 	}
-	for name, want := range map[string]bool{"End-Time_": true, "e-n-d_t_i_m_e-s": true, "ENDTIMESS": false, "": false, "_": false} {
+	for name, want := range map[string]bool{"End-Time_": true, "e-n-d_t_i_m_e-s": true, "ENDTIMESS": false, "": false,
+		"_": false} {
 		if isMisspelt([]byte(name), plain) != want {
 			t.Errorf("%q: %v", name, !want)
 		}

@@ -7,7 +7,8 @@ func TestOrderOfARefusedDelivery(t *testing.T) {
 	event := func(data string) string {
 		return `{"specversion":"1.0","id":"a","source":"/t","type":"connect.usage","time":"2026-10-14T16:00:00Z","tenantid":"acme","data":` + data + `}`
 	}
-	binary := []Header{{"ce_specversion", []byte("1.0")}, {"ce_id", []byte("a")}, {"ce_source", []byte("/t")}, {"ce_type", []byte("connect.usage")},
+	binary := []Header{{"ce_specversion", []byte("1.0")}, {"ce_id", []byte("a")}, {"ce_source", []byte("/t")},
+		{"ce_type", []byte("connect.usage")},
 		{"ce_time", []byte("2026-10-14T16:00:00Z")}, {"ce_tenantid", []byte("acme")}}
 	for _, c := range []struct {
 		value   string

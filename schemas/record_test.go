@@ -13,8 +13,10 @@ func TestParseRecordID(t *testing.T) {
 	if p, err := ParseRecordID(last); err != nil || p != (RecordID{"eu.usage.ivr.v1", math.MaxInt32, math.MaxInt64}) {
 		t.Errorf("%q was read as %v: %v", last, p, err)
 	}
-	for _, s := range []string{"", "/0/17", "usage.agent.v1", "usage.agent.v1/0", "usage.agent.v1/0/-1", "usage.agent.v1/-1/0",
-		"usage.agent.v1/0/17/1", "usage.agent.v1/2147483648/0", "usage.agent.v1/0/9223372036854775808", "usage.agent.v1/+0/1", "usage.agent.v1/a/1"} {
+	for _, s := range []string{"", "/0/17", "usage.agent.v1", "usage.agent.v1/0", "usage.agent.v1/0/-1",
+		"usage.agent.v1/-1/0",
+		"usage.agent.v1/0/17/1", "usage.agent.v1/2147483648/0", "usage.agent.v1/0/9223372036854775808", "usage.agent.v1/+0/1",
+		"usage.agent.v1/a/1"} {
 		if p, err := ParseRecordID(s); err == nil || !strings.Contains(err.Error(), "TOPIC/PARTITION/OFFSET") {
 			t.Errorf("%q was read as %v: %v", s, p, err)
 		}

@@ -73,7 +73,8 @@ func advice(err error) string {
 	const notEnoughSpace = 243 // ClickHouse's code
 	var refused *clickhouse.Exception
 	switch {
-	case errors.As(err, &refused) && (refused.Code == notEnoughSpace || strings.Contains(refused.Message, "No space left on device")):
+	case errors.As(err, &refused) && (refused.Code == notEnoughSpace ||
+		strings.Contains(refused.Message, "No space left on device")):
 		return "; the disk of ClickHouse is full: make room there, and run the same command again; nothing is lost"
 	case errors.Is(err, syscall.ENOSPC):
 		return "; make room there, and run the same command again; nothing is lost"
