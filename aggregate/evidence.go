@@ -58,7 +58,8 @@ type Evidence struct {
 	Deliveries []Delivered
 }
 
-// ResolveEvent finds the winner of one event, of which it is given all deliveries (R8), and attributes it (R9, R10, R11).
+// ResolveEvent finds the winner of one event, of which it is given all deliveries (R8), and attributes it (R9, R10,
+// R11).
 func (t Timelines) ResolveEvent(deliveries []Delivery, rules Rules, now int64) Evidence {
 	deliveries = slices.SortedFunc(slices.Values(deliveries), func(a, b Delivery) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))

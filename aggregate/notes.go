@@ -79,12 +79,14 @@ func notes(c Content, a Attribution, nowMS int64) (codes []schemas.Code) {
 	return codes
 }
 
-// ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL does
-// and far more slowly: in the order of codes.
+// ReferenceNotes finds what is noted in deliveries of one tenant, all of which are behind what is noted, as the SQL
+// does and far more slowly: in the order of codes.
 func ReferenceNotes(deliveries []schemas.Event, in Inputs) []Noted {
 	found := map[schemas.Code]*Noted{}
 	for _, c := range ResolveRevisions(deliveries) {
-		if !slices.ContainsFunc(in.Days, func(d Day) bool { return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS }) {
+		if !slices.ContainsFunc(in.Days, func(d Day) bool {
+			return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS
+		}) {
 			continue
 		}
 		for _, code := range notes(c, in.Timelines.Attribute(&c.Event), in.NowMS) {

@@ -31,8 +31,8 @@ type Tenant struct {
 	Version int64
 }
 
-// Pass is a pass of aggregation. Its number orders passes by what they are based on: a pass that knows more has the higher
-// one and wins the days that both compute, whichever is done first (see number).
+// Pass is a pass of aggregation. Its number orders passes by what they are based on: a pass that knows more has the
+// higher one and wins the days that both compute, whichever is done first (see number).
 type Pass struct {
 	Basis
 	// Attempt distinguishes two passes of one number, and two attempts at a pass.
@@ -82,11 +82,12 @@ type Store interface {
 	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
 	// how many deliveries are on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
 	// and there may be one shard only.
-	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) ([]map[string]map[civil.Date]int64, error)
+	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (
+		[]map[string]map[civil.Date]int64, error)
 	// Recompute computes days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
 	// positions, and makes them current. The days of each tenant are in order. Of a tenant that the registry does not
-	// know a day is a whole month of UTC, whose deliveries are counted as of an unknown tenant (R22). The error is a *[Fault] where the
-	// days themselves are at fault.
+	// know a day is a whole month of UTC, whose deliveries are counted as of an unknown tenant (R22). The error is a
+	// *[Fault] where the days themselves are at fault.
 	Recompute(ctx context.Context, shard int, pass Pass, days []Day, timelines Timelines, rules Rules) error
 	// Finish records that every day of the pass is current, and may clear away figures that no longer are.
 	Finish(ctx context.Context, pass Pass) error
@@ -106,7 +107,8 @@ type Report struct {
 // days become current one by one, whole, and a pass that did not finish is simply made again. A tenant whose days
 // cannot be computed is left behind alone. Progress,
 // which may be nil, is called with the days done and the days there are, never twice at once.
-func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (Report, error) {
+func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (
+	Report, error) {
 	last, err := store.LastPass(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
@@ -173,7 +175,8 @@ func Refresher(store Store, rules Rules) func(ctx context.Context, registry Snap
 
 // recomputeAll computes the pieces of every shard, the shards at once, and returns whom that has left behind, in byte
 // order.
-func recomputeAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules, progress func(done, total int)) (Report, error) {
+func recomputeAll(ctx context.Context, store Store, pass Pass, ofShards [][][]Day, timelines Timelines, rules Rules,
+	progress func(done, total int)) (Report, error) {
 	total := 0
 	for _, chunks := range ofShards {
 		for _, days := range chunks {
@@ -235,7 +238,8 @@ func recompute(days []Day, do func([]Day) error) ([]Behind, error) {
 	}
 	var all []Behind
 	for _, half := range [][]string{tenants[:len(tenants)/2], tenants[len(tenants)/2:]} {
-		behind, err := recompute(slices.DeleteFunc(slices.Clone(days), func(d Day) bool { return !slices.Contains(half, d.Tenant) }), do)
+		of := slices.DeleteFunc(slices.Clone(days), func(d Day) bool { return !slices.Contains(half, d.Tenant) })
+		behind, err := recompute(of, do)
 		if err != nil {
 			return nil, err
 		}
@@ -244,10 +248,10 @@ func recompute(days []Day, do func([]Day) error) ([]Behind, error) {
 	return all, nil
 }
 
-// number orders passes by what they are based on: by the registry first, and by the sum of the offsets of the ledger among
-// those that are based on the same. Both only ever grow. So of two passes that are under way at once the days of the one
+// number orders passes by what they are based on: by the registry first, and by the sum of the offsets of the ledger
+// among those of one registry. Both only ever grow. So of two passes that are under way at once the days of the one
 // with the newer registry are current, whichever ends first; where it knew less of the ledger, the next pass goes on
-// from there. Had both been added up, a pass with an older registry and a newer ledger could leave days of that registry
+// from there. If both were added, a pass with an older registry and a newer ledger could leave days of that registry
 // current for good. A change of the configured rules adds one, for good, since nothing else may have changed.
 func number(pass, last Pass) uint64 {
 	n := rank(pass) + last.Pass - rank(last)
@@ -284,7 +288,7 @@ type run struct {
 	weight int64 // the deliveries
 }
 
-// months returns the months of UTC that dates of a tenant that the registry does not know lie in: what is counted of it is
+// months returns the months of UTC that dates of a tenant that the registry does not know lie in: its deliveries are
 // counted by these (R22).
 func months(tenant string, dates map[civil.Date]int64) []run {
 	of := map[civil.Month]int64{}

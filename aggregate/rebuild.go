@@ -29,13 +29,14 @@ type Rebuilder interface {
 // taken in since the last.
 const aboveOthers = 1 << 30
 
-// Rebuild computes again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries, whatever
-// is current for them. It can be stopped anywhere and run again. Figures that were right come out the same, so nothing
-// that is issued is adjusted for it. A tenant whose days cannot be computed is left behind alone.
+// Rebuild computes again all days of the tenants (nil: of all) in the period (nil: in all) from the deliveries,
+// whatever is current for them. It can be stopped anywhere and run again. Figures that were right come out the same, so
+// nothing that is issued is adjusted for it. A tenant whose days cannot be computed is left behind alone.
 //
-// Its pass is based on what the last one was based on, and is recorded before its days become current: a pass that begins
-// later has a higher number and wins, and one that was under way has a lower one, and is repeated.
-func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules, tenants []string, period *civil.Month, progress func(done, total int)) (Report, error) {
+// Its pass is based on what the last one was based on, and is recorded before its days become current: a pass that
+// begins later has a higher number and wins, and one that was under way has a lower one, and is repeated.
+func Rebuild(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules, tenants []string,
+	period *civil.Month, progress func(done, total int)) (Report, error) {
 	if err := store.Refill(ctx, tenants); err != nil {
 		return Report{}, fmt.Errorf("recording the dates of deliveries: %w", err)
 	}
@@ -95,15 +96,17 @@ func above(ctx context.Context, store Rebuilder, registry Snapshot, rules Rules)
 		return Pass{}, err
 	}
 	if pass.RegistryOffset != registry.RegistryOffset {
-		return Pass{}, fmt.Errorf("the last row of usage_passes is based on the registry up to offset %d, and the registry ends at %d; "+
-			"where it has just changed, run this again, else delete the rows of usage_passes first", pass.RegistryOffset-1, registry.RegistryOffset-1)
+		return Pass{}, fmt.Errorf("the last row of usage_passes is based on the registry up to offset %d, "+
+			"and the registry ends at %d; where it has just changed, run this again, else delete the rows of usage_passes first",
+			pass.RegistryOffset-1, registry.RegistryOffset-1)
 	}
 	highest, err := store.Highest(ctx)
 	if err != nil {
 		return Pass{}, fmt.Errorf("reading which days are current: %w", err)
 	}
 	if highest = max(highest, pass.Pass); highest > math.MaxUint64-2*aboveOthers {
-		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; delete its rows")
+		return Pass{}, errors.New("usage_days or usage_passes has a number that no pass has made, and none can be above; " +
+			"delete its rows")
 	}
 	pass.Pass, pass.Attempt = highest+aboveOthers, uuid.New()
 	if err := store.Finish(ctx, pass); err != nil {

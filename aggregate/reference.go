@@ -76,7 +76,8 @@ func (m *Measurement) Add(c Content) {
 			k := usageOf{day, attribution.Meter, subscription}
 			g := m.usage[k]
 			if g == nil {
-				g = &gathered{Usage: Usage{Tenant: c.Tenant, Date: day.Date, Meter: k.meter, Subscription: subscription}, agents: map[string]bool{}}
+				g = &gathered{agents: map[string]bool{},
+					Usage: Usage{Tenant: c.Tenant, Date: day.Date, Meter: k.meter, Subscription: subscription}}
 				m.usage[k] = g
 			}
 			if starts {
@@ -111,7 +112,8 @@ func (m *Measurement) Figures() *Figures {
 		f.Usage = append(f.Usage, g.Usage)
 	}
 	slices.SortFunc(f.Usage, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date), cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Date, b.Date),
+			cmp.Compare(a.Meter, b.Meter), cmp.Compare(a.Subscription, b.Subscription))
 	})
 	for of, agents := range m.agents {
 		f.Agents[of] = int64(len(agents))

@@ -46,7 +46,8 @@ func ResolveRevisions(deliveries []schemas.Event) []Content {
 	var contents []Content
 	for _, candidates := range events {
 		slices.SortFunc(candidates, func(a, b candidate) int {
-			return -cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.TimeMS, b.TimeMS), bytes.Compare(a.canonical, b.canonical))
+			return -cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(a.TimeMS, b.TimeMS),
+				bytes.Compare(a.canonical, b.canonical))
 		})
 		candidates[0].Wins = true
 		candidates[0].Conflict = len(candidates) > 1 && candidates[1].Revision == candidates[0].Revision

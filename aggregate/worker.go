@@ -28,7 +28,8 @@ type Deps struct {
 	Follow func(ctx context.Context, changed func(Snapshot)) error
 	// Log may be nil.
 	Log *slog.Logger
-	// Progress, which may be nil, is called with the days of a pass that are done and those there are, never twice at once.
+	// Progress, which may be nil, is called with the days of a pass that are done and those there are, never twice at
+	// once.
 	Progress func(done, total int)
 	// Passed, which may be nil, is called after each look with what a pass did, if one was needed, and how long it took.
 	Passed func(report Report, took time.Duration)

@@ -31,9 +31,9 @@ const (
 )
 
 // BenchmarkMonth measures a month of sessions of 1,000 tenants, of which one has a quarter of all: computed from
-// scratch, after one late event, and closed, proved (R22), and issued; and after the late event also the naive way, which reads the
-// whole month again. Run it with -benchtime 1x. It ends with a table, and with the exponent by which the time from scratch
-// grows from the least number of sessions to the greatest: 1 is linear.
+// scratch, after one late event, and closed, proved (R22), and issued; and after the late event also the naive way,
+// which reads the whole month again. Run it with -benchtime 1x. It ends with a table, and with the exponent by which
+// the time from scratch grows from the least number of sessions to the greatest: 1 is linear.
 func BenchmarkMonth(b *testing.B) {
 	sizes := []int{1_000_000, 10_000_000}
 	if s := os.Getenv("APPORTION_BENCH_SESSIONS"); s != "" {

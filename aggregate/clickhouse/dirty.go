@@ -15,13 +15,16 @@ import (
 
 // DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that are
 // on each.
-func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string,
+	rules aggregate.Rules) (
+	[]map[string]map[civil.Date]int64, error) {
 	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
 		return dirtyDays(ctx, shard, after, upTo, tenants, rules)
 	})
 }
 
-func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string,
+	rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
 	if err := noteSeveralDays(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
@@ -152,9 +155,11 @@ func within(after, upTo []aggregate.Position) string {
 		from, ok := done[p.Topic][p.Partition]
 		switch {
 		case !ok:
-			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset <= %d", quoted(p.Topic), p.Partition, p.LastOffset))
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset <= %d",
+				quoted(p.Topic), p.Partition, p.LastOffset))
 		case from < p.LastOffset:
-			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset > %d AND offset <= %d", quoted(p.Topic), p.Partition, from, p.LastOffset))
+			spans = append(spans, fmt.Sprintf("topic = %s AND partition = %d AND offset > %d AND offset <= %d",
+				quoted(p.Topic), p.Partition, from, p.LastOffset))
 		}
 	}
 	if len(spans) == 0 {
@@ -179,7 +184,8 @@ func known(bound aggregate.ReadBound) string {
 	}
 	var of strings.Builder
 	for _, topic := range topics {
-		fmt.Fprintf(&of, "topic = %s, transform(partition, [%s], [%s], toInt64(-1)), ", quoted(topic), strings.Join(partitions[topic], ", "), strings.Join(ends[topic], ", "))
+		fmt.Fprintf(&of, "topic = %s, transform(partition, [%s], [%s], toInt64(-1)), ", quoted(topic),
+			strings.Join(partitions[topic], ", "), strings.Join(ends[topic], ", "))
 	}
 	return fmt.Sprintf("offset <= multiIf(%stoInt64(-1)) AND arrived_ms <= %d", of.String(), bound.ArrivedBy)
 }

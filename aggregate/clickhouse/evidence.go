@@ -20,7 +20,8 @@ import (
 //
 // What is wanted is narrowed first, by the key of the table and by columns that are cheap to read; the other
 // deliveries of the events found are then looked for among all that the tenant has.
-func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter, each func(event []aggregate.Delivery) error) error {
+func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter,
+	each func(event []aggregate.Delivery) error) error {
 	q := newQuery(ctx)
 	q.parameter("arrived_by", bound.ArrivedBy)
 	narrow := q.narrowed(bound, wanted)
@@ -39,7 +40,8 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 		ORDER BY source, id, topic, partition, offset`, func(rows driver.Rows) error {
 		d := aggregate.Delivery{Event: schemas.Event{Tenant: wanted.Tenant}}
 		var kind uint8
-		if err := rows.Scan(&kind, &d.Source, &d.ID, &d.Revision, &d.Voided, &d.TimeMS, &d.StartMS, &d.EndMS, &d.Agent, &d.EntryPoint, &d.Channel,
+		if err := rows.Scan(&kind, &d.Source, &d.ID, &d.Revision, &d.Voided, &d.TimeMS, &d.StartMS, &d.EndMS, &d.Agent,
+			&d.EntryPoint, &d.Channel,
 			&d.Quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
 			return err
 		}
@@ -127,7 +129,8 @@ func (q *query) lastOffset(bound aggregate.ReadBound) string {
 	for i, topic := range slices.Sorted(maps.Keys(ends)) {
 		name := fmt.Sprintf("topic%d", i)
 		q.parameters[name] = topic
-		expression = fmt.Sprintf("if(topic = {%s:String}, arrayElementOrNull([%s]::Array(Int64), partition + 1), %s)", name, strings.Join(ends[topic], ", "), expression)
+		expression = fmt.Sprintf("if(topic = {%s:String}, arrayElementOrNull([%s]::Array(Int64), partition + 1), %s)",
+			name, strings.Join(ends[topic], ", "), expression)
 	}
 	return expression
 }

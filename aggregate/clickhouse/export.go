@@ -59,7 +59,8 @@ type DailyRow struct {
 // ExportDeliveries hands over the deliveries behind a tenant's usage of `[fromMS, toMS)`, in the order of their records
 // on Kafka: of every event of which any delivery starts then or is live then (R12) all of them, as far as the
 // positions go.
-func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toMS int64, positions []aggregate.Position, rules aggregate.Rules, each func(DeliveryRow) error) error {
+func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toMS int64, positions []aggregate.Position,
+	rules aggregate.Rules, each func(DeliveryRow) error) error {
 	q := newQuery(ctx)
 	q.parameters["tenant"] = tenant
 	q.parameter("from_ms", fromMS)
@@ -82,7 +83,8 @@ func (s *Store) ExportDeliveries(ctx context.Context, tenant string, fromMS, toM
 		var d DeliveryRow
 		var start, end int64
 		var quantity decimal.Decimal
-		if err := rows.Scan(&d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS, &d.Source, &d.ID, &d.Revision, &d.Voided, &d.Type, &d.TimeMS, &start, &end,
+		if err := rows.Scan(&d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS, &d.Source, &d.ID, &d.Revision, &d.Voided,
+			&d.Type, &d.TimeMS, &start, &end,
 			&d.Agent, &d.EntryPoint, &d.Channel, &quantity, &d.Subscription, &d.Class); err != nil {
 			return err
 		}
@@ -109,7 +111,8 @@ func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.D
 	q := newQuery(ctx)
 	q.parameters["tenant"], q.parameters["from"], q.parameters["to"] = tenant, from.String(), to.String()
 	return s.rows(q, `
-		SELECT date, meter, subscription, toInt64(peak), peak_ms, toInt64(events), milliseconds, units, toInt64(finalizeAggregation(agents))
+		SELECT date, meter, subscription, toInt64(peak), peak_ms, toInt64(events), milliseconds, units,
+			toInt64(finalizeAggregation(agents))
 		FROM v_usage_daily
 		WHERE tenant = {tenant:String} AND date >= toDate32({from:String}) AND date < toDate32({to:String})
 		ORDER BY date, meter, subscription`, func(rows driver.Rows) error {
@@ -117,7 +120,8 @@ func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.D
 		var date time.Time
 		var peakMS int64
 		var units decimal.Decimal
-		if err := rows.Scan(&date, &d.Meter, &d.Subscription, &d.Peak, &peakMS, &d.Events, &d.Milliseconds, &units, &d.Agents); err != nil {
+		if err := rows.Scan(&date, &d.Meter, &d.Subscription, &d.Peak, &peakMS, &d.Events, &d.Milliseconds, &units,
+			&d.Agents); err != nil {
 			return err
 		}
 		d.Date = int32(civil.DateOfTime(date))

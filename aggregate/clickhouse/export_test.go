@@ -33,8 +33,8 @@ func EachOfStage(ctx context.Context, conn driver.Conn, in aggregate.Inputs, que
 // Comment finds comments in SQL.
 var Comment = comment
 
-// Printed returns the statements that record which events are on several days and that compute the figures of the inputs,
-// with all that goes along written into them.
+// Printed returns the statements that record which events are on several days and that compute the figures of the
+// inputs, with all that goes along written into them.
 func Printed(in aggregate.Inputs) (statements []string, err error) {
 	q := newQuery(context.Background()).inputs(in)
 	if q.err != nil {

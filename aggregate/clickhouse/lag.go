@@ -36,6 +36,9 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 		SELECT toInt64(min(since_ms)), count() FROM (
 			SELECT toUnixTimestamp64Milli(written_at) AS since_ms FROM ingest_batches WHERE `+strings.Join(unseen, " OR ")+`
 			UNION ALL
-			SELECT arrived_ms FROM registry_log WHERE offset >= ? AND accepted AND command IN ('put_tenant', 'change_telephony'))`, append(values, pass.RegistryOffset)...).Scan(&sinceMS, &n)
+			SELECT arrived_ms FROM registry_log
+			WHERE offset >= ? AND accepted AND command IN ('put_tenant', 'change_telephony'))`, append(values,
+		pass.RegistryOffset)...).
+		Scan(&sinceMS, &n)
 	return sinceMS, n > 0, err
 }

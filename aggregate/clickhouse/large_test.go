@@ -17,8 +17,9 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestLargeDay: a date of one tenant, which no query can be cut below, is computed, proved and previewed in bounded memory.
-// APPORTION_LARGE_DAY=20000000 APPORTION_LARGE_MEMORY=4294967296 is a day of twenty million deliveries on a small server.
+// TestLargeDay: a date of one tenant, which no query can be cut below, is computed, proved and previewed in bounded
+// memory. APPORTION_LARGE_DAY=20000000 APPORTION_LARGE_MEMORY=4294967296 is a day of twenty million deliveries on a
+// small server.
 func TestLargeDay(t *testing.T) {
 	servicetest.Heavy(t, "it aggregates a day of many deliveries")
 	t.Parallel()
@@ -83,8 +84,8 @@ func withoutNotes(b aggregate.Balance) aggregate.Balance {
 
 var largeDay = civil.NewDate(2026, 10, 14)
 
-// fillDay makes sessions of one date of acme, four of each agent, a fifth of them in the IVR, and a fiftieth of them with a
-// second revision.
+// fillDay makes sessions of one date of acme, four of each agent, a fifth of them in the IVR, and a fiftieth of them
+// with a second revision.
 func fillDay(t *testing.T, conn driver.Conn, n int) {
 	t.Helper()
 	if err := conn.Exec(ch.Context(t.Context(), ch.WithParameters(ch.Parameters{"n": fmt.Sprint(n), "from": fmt.Sprint(civil.UTC.Start(largeDay))})), `

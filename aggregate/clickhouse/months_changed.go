@@ -10,10 +10,12 @@ import (
 	"apportion/schemas/civil"
 )
 
-// MonthsChangedSince returns the months of each tenant that have a day that is current by a pass after the given one, with the number
-// of the last such pass.
-func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error) {
-	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Month]uint64, error) {
+// MonthsChangedSince returns the months of each tenant that have a day whose current figures are of a pass after the
+// given one, with the number of the last such pass.
+func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (
+	map[string]map[civil.Month]uint64, error) {
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (
+		map[string]map[civil.Month]uint64, error) {
 		q := newQuery(ctx)
 		wanted := q.table("wanted", "tenant", "String")
 		for _, t := range tenants {

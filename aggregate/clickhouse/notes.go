@@ -19,10 +19,12 @@ import (
 func (s *Store) Noted(ctx context.Context, in aggregate.Inputs, after []aggregate.Position) ([]aggregate.Noted, error) {
 	arrived := "true"
 	if after != nil {
-		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(after, in.Bound.Positions) + `)`
+		arrived = `cityHash64(tenant, source, id) IN (SELECT identity FROM usage_events
+			WHERE tenant IN (SELECT tenant FROM tenants) AND ` + within(after, in.Bound.Positions) + `)`
 	}
 	all, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.Noted, err error) {
-		err = q.each(shard, `WITH `+q.over(attributed, in.Bound)+"\n"+fill(text("findings"), "$arrived", arrived, "$most", mostNames),
+		findings := fill(text("findings"), "$arrived", arrived, "$most", mostNames)
+		err = q.each(shard, `WITH `+q.over(attributed, in.Bound)+"\n"+findings,
 			func(rows driver.Rows) error {
 				var n aggregate.Noted
 				var pairs [][]any
@@ -50,9 +52,10 @@ func eventNames(sources, ids []string) (names []aggregate.EventName) {
 	return names
 }
 
-// AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days are
-// those that the peaks lie on.
-func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) ([]aggregate.AtPeak, error) {
+// AtPeaks finds what is live at the peaks that somebody should look at (R24), of those alone that have any; the days
+// are those that the peaks lie on.
+func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggregate.PeakAt) (
+	[]aggregate.AtPeak, error) {
 	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meter_number
 	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
@@ -87,7 +90,8 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 		}
 		dates := map[string][]civil.Date{}
 		err := q.each(shard, `SELECT tenant, date FROM v_usage_current
-			WHERE tenant IN (SELECT tenant FROM wanted) AND subscription = '' AND (unallocated > 0 OR toInt32(date) >= {from:Int32} AND accepted > 0)
+			WHERE tenant IN (SELECT tenant FROM wanted) AND subscription = ''
+				AND (unallocated > 0 OR toInt32(date) >= {from:Int32} AND accepted > 0)
 			GROUP BY tenant, date ORDER BY tenant, date`, func(rows driver.Rows) error {
 			var tenant string
 			var date time.Time
@@ -114,7 +118,8 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 // UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order (R22).
 func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (tenants []string, err error) {
-		err = newQuery(ctx).each(shard, `SELECT DISTINCT tenant FROM v_usage_current WHERE unknown_tenant > 0 ORDER BY tenant`, func(rows driver.Rows) error {
+		const unknown = `SELECT DISTINCT tenant FROM v_usage_current WHERE unknown_tenant > 0 ORDER BY tenant`
+		err = newQuery(ctx).each(shard, unknown, func(rows driver.Rows) error {
 			var tenant string
 			err := rows.Scan(&tenant)
 			tenants = append(tenants, tenant)
@@ -126,10 +131,12 @@ func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 }
 
 // Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
-// accepted delivery each refused one, in the order of events and places; of the others how many events there are, and the
-// first of them (R24).
-func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused, others []aggregate.Noted, err error) {
-	_, err = onShards(ctx, s, func(context.Context, driver.Conn) (struct{}, error) { return struct{}{}, nil }) // the replicas catch up
+// accepted delivery each refused one, in the order of events and places; of the others how many events there are, and
+// the first of them (R24).
+func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (
+	corrections []aggregate.Refused, others []aggregate.Noted, err error) {
+	// The replicas catch up.
+	_, err = onShards(ctx, s, func(context.Context, driver.Conn) (struct{}, error) { return struct{}{}, nil })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,13 +146,15 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 		for _, t := range tenants {
 			wanted(t)
 		}
-		return q.each(s.conn, fill(text("refused"), "$refused_within", within(after, upTo), "$accepted_within", within(nil, upTo))+"\n"+sql, row)
+		refused := fill(text("refused"), "$refused_within", within(after, upTo), "$accepted_within", within(nil, upTo))
+		return q.each(s.conn, refused+"\n"+sql, row)
 	}
 	err = ask(text("refused_corrections"), func(rows driver.Rows) error {
 		var r aggregate.Refused
 		var payload string
 		var names, values []string
-		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.TimeRevision, &r.Topic, &r.Partition, &r.Offset, (*string)(&r.Code), &r.Field, &payload, &names, &values); err != nil {
+		if err := rows.Scan(&r.Tenant, &r.Source, &r.ID, &r.Revision, &r.TimeMS, &r.TimeRevision,
+			&r.Topic, &r.Partition, &r.Offset, (*string)(&r.Code), &r.Field, &payload, &names, &values); err != nil {
 			return err
 		}
 		r.Value = []byte(payload)

@@ -11,8 +11,8 @@ import (
 	"apportion/schemas/tables/tablestest"
 )
 
-// TestRefused: refused deliveries behind some positions, each once, with what was accepted of their events; those of events
-// without an accepted one are counted (R24).
+// TestRefused: refused deliveries behind some positions, each once, with what was accepted of their events; those of
+// events without an accepted one are counted (R24).
 func TestRefused(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)

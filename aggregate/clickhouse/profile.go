@@ -52,7 +52,9 @@ func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
 	lasts := day.ToMS - day.FromMS
 	for from := int64(0); from < lasts; from += aggregate.ProfileStep {
 		most := int64(-1)
-		end := sort.Search(len(changes), func(i int) bool { return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, lasts) })
+		end := sort.Search(len(changes), func(i int) bool {
+			return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, lasts)
+		})
 		for i, c := range changes[:end] {
 			if most < 0 && int64(c) >= 2*(from+1) {
 				most = live // before anything changes, but not before the changes of the first instant are complete
@@ -62,7 +64,8 @@ func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
 				most = max(most, live)
 			}
 		}
-		points, changes = append(points, aggregate.ProfilePoint{AtMS: day.FromMS + from, Live: max(most, live)}), changes[end:]
+		points = append(points, aggregate.ProfilePoint{AtMS: day.FromMS + from, Live: max(most, live)})
+		changes = changes[end:]
 	}
 	return points
 }

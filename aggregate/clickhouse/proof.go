@@ -19,13 +19,15 @@ import (
 // with nil, of all, and says what is wrong with the tables that are derived from them: in the order of tenant and date,
 // those dates alone that have any. What it counts it takes from usage_events alone, with no SQL of what works days out,
 // so a fault of either shows (R22).
-func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass, timelines aggregate.Timelines) ([]aggregate.Proof, error) {
+func (s *Store) Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass,
+	timelines aggregate.Timelines) ([]aggregate.Proof, error) {
 	rules, err := pass.ParsedRules()
 	if err != nil {
 		return nil, err
 	}
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) ([]aggregate.Proof, error) {
-		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, rules: rules, timelines: timelines, proofs: map[tenantDay]*aggregate.Proof{}}
+		p := prover{shard: shard, tenants: tenants, from: from, to: to, pass: pass, rules: rules,
+			timelines: timelines, proofs: map[tenantDay]*aggregate.Proof{}}
 		return p.prove(ctx)
 	})
 	all := slices.Concat(parts...)
@@ -101,11 +103,12 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	for _, t := range p.tenants {
 		chosen(t)
 	}
-	return q, strings.NewReplacer("$of", of, "$known", known(aggregate.ReadBound{Positions: p.pass.Positions, ArrivedBy: aggregate.EndOfTime})).Replace(sql)
+	bound := aggregate.ReadBound{Positions: p.pass.Positions, ArrivedBy: aggregate.EndOfTime}
+	return q, fill(sql, "$of", of, "$known", known(bound))
 }
 
-// What is counted of a date of a tenant, where `at` is the date of UTC times atDay, and of how many instants at which a date
-// begins anywhere lie before on it: with these, there are whole dates of every zone.
+// What is counted of a date of a tenant, where `at` is the date of UTC times atDay, and of how many instants at which a
+// date begins anywhere lie before on it: with these, there are whole dates of every zone.
 const (
 	allRows    = iota // rows, and when the last session of these ends
 	rows              // of identities with several rows: the rows,
@@ -128,8 +131,9 @@ func counting(cuts []int64) string {
 		}
 		sql = strings.ReplaceAll(sql, "$at("+instant+")", at+")")
 	}
-	for name, n := range map[string]int{"allRows": allRows, "rows": rows, "records": records, "winners": winners, "identities": identities,
-		"unnoted": unnoted, "lastingOn": lastingOn, "day": atDay} {
+	for name, n := range map[string]int{"allRows": allRows, "rows": rows, "records": records, "winners": winners,
+		"identities": identities,
+		"unnoted":    unnoted, "lastingOn": lastingOn, "day": atDay} {
 		sql = strings.ReplaceAll(sql, "$"+name, fmt.Sprint(n))
 	}
 	return sql
@@ -204,7 +208,8 @@ func (p *prover) cuts(ctx context.Context) ([]int64, error) {
 		zones[tenant.Zone] = true
 	}
 	found := map[int64]bool{0: true}
-	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(occurred_ms, 86400000)) FROM usage_events WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64}`)
+	q, sql := p.query(ctx, `SELECT DISTINCT toInt64(intDiv(occurred_ms, 86400000)) FROM usage_events
+		WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64}`)
 	err := q.each(p.shard, sql, func(rows driver.Rows) error {
 		var utc int64
 		if err := rows.Scan(&utc); err != nil {
@@ -228,7 +233,8 @@ func (p *prover) days(ctx context.Context, onDates map[tenantDay]int64) error {
 	suspects := map[string]bool{}
 	has := map[tenantDay]int64{}
 	look := func(count, and string) error {
-		q, sql := p.query(ctx, `SELECT tenant, toInt64(day), toInt64(`+count+`) FROM event_days WHERE $of AND day >= {from:Int64} AND day < {to:Int64}`+and+` GROUP BY tenant, day`)
+		q, sql := p.query(ctx, `SELECT tenant, toInt64(day), toInt64(`+count+`) FROM event_days
+			WHERE $of AND day >= {from:Int64} AND day < {to:Int64}`+and+` GROUP BY tenant, day`)
 		add := q.table("suspects", "tenant", "String")
 		for tenant := range suspects {
 			add(tenant)
@@ -283,11 +289,14 @@ func (p *prover) current(ctx context.Context, lasting map[tenantDay]bool) error 
 			p.fault(tenant, date, "no figures are current, and those of pass %d were: usage_days has lost rows", copied)
 		case pass == 0:
 		case pass < copied:
-			p.fault(tenant, date, "the figures of pass %d are current, and those of pass %d were: usage_days has lost rows", pass, copied)
+			p.fault(tenant, date, "the figures of pass %d are current, and those of pass %d were: usage_days has lost rows",
+				pass, copied)
 		case pass > copied:
-			p.fault(tenant, date, "the figures of pass %d are current, and usage_days_copy does not have them: it has lost rows", pass)
+			p.fault(tenant, date, "the figures of pass %d are current, and usage_days_copy does not have them: it has lost rows",
+				pass)
 		case pass > p.pass.Pass:
-			p.fault(tenant, date, "the figures of pass %d are current, and the last pass that was finished is %d: it is under way, or usage_passes has lost rows", pass, p.pass.Pass)
+			p.fault(tenant, date, "the figures of pass %d are current, and the last pass that was finished is %d: "+
+				"it is under way, or usage_passes has lost rows", pass, p.pass.Pass)
 		}
 		switch {
 		case pass == 0 || right:

@@ -69,14 +69,16 @@ const until = `multiIf(start_ms < 0, occurred_ms, end_ms < 0, start_ms + {open_m
 const (
 	inRange = `tenant IN (SELECT tenant FROM tenants) AND occurred_ms >= {lo:Int64} AND occurred_ms < {to:Int64}
 			AND (occurred_ms >= {from:Int64} OR identity IN (SELECT identity FROM reaching))`
-	reachingRange = `tenant IN (SELECT tenant FROM tenants) AND occurred_ms >= {lo:Int64} AND occurred_ms < {from:Int64} AND ` + until + ` > {first:Int64}`
+	reachingRange = `tenant IN (SELECT tenant FROM tenants) AND occurred_ms >= {lo:Int64} AND occurred_ms < {from:Int64}
+			AND ` + until + ` > {first:Int64}`
 )
 
 // inDates and reachingDates are the same where the days are scattered: of the dates that are listed, and of those that
 // end on another date than they begin.
 const (
 	inDates = `((tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates)
-			OR (tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates_before) AND identity IN (SELECT identity FROM reaching))`
+			OR (tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates_before)
+				AND identity IN (SELECT identity FROM reaching))`
 	reachingDates = `(tenant, intDiv(occurred_ms, 86400000)) IN (SELECT tenant, day FROM dates_before)
 			AND intDiv(` + until + `, 86400000) > intDiv(occurred_ms, 86400000)`
 )

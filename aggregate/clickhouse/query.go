@@ -77,7 +77,8 @@ func (q *query) inputs(in aggregate.Inputs) *query {
 
 // timelines adds what the registry says of the tenants, keys in byte order so that equal registries give equal queries,
 // and returns what gives a subscription its number; 0 is none.
-func (q *query) timelines(tenants []string, timelines aggregate.Timelines) (number func(tenant, subscription string) uint64) {
+func (q *query) timelines(tenants []string, timelines aggregate.Timelines) (
+	number func(tenant, subscription string) uint64) {
 	numbers := map[[2]string]uint64{} // by tenant and id
 	name := q.table("names", "number", "UInt64", "subscription", "String")
 	number = func(tenant, subscription string) uint64 {
@@ -89,9 +90,12 @@ func (q *query) timelines(tenants []string, timelines aggregate.Timelines) (numb
 		return numbers[key]
 	}
 	read := q.table("tenants", "tenant", "String", "of", "UInt32")
-	subscription := q.table("subscriptions", "of", "UInt32", "subscription", "String", "number", "UInt64", "from_ms", "Int64", "active", "Bool")
-	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64", "number", "UInt64", "premium", "Bool")
-	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String", "from_ms", "Int64", "quantity", "Int64")
+	subscription := q.table("subscriptions", "of", "UInt32", "subscription", "String", "number", "UInt64",
+		"from_ms", "Int64", "active", "Bool")
+	mapping := q.table("mappings", "of", "UInt32", "is_ivr", "UInt8", "name", "String", "from_ms", "Int64",
+		"number", "UInt64", "premium", "Bool")
+	entitlement := q.table("entitlements", "tenant", "String", "subscription", "String", "meter", "String",
+		"from_ms", "Int64", "quantity", "Int64")
 	for i, id := range tenants {
 		of := uint32(i + 1)
 		read(id, of)
@@ -135,12 +139,13 @@ type calendar struct {
 	read, before []tenantDay
 }
 
-// calendar adds the dates of the tenants: the wanted ones, and those before on which a session that reaches into one can
-// have begun.
+// calendar adds the dates of the tenants: the wanted ones, and those before on which a session that reaches into one
+// can have begun.
 func (q *query) calendar(tenants []string, byTenant map[string][]aggregate.Day, timelines aggregate.Timelines,
 	number func(tenant, subscription string) uint64, reach int64) calendar {
 	c := calendar{reach: reach, begin: math.MaxInt64}
-	add := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64",
+	add := q.table("calendar", "tenant", "String", "of", "UInt32", "day", "UInt32", "date", "Date32",
+		"from_ms", "Int64", "to_ms", "Int64",
 		"wanted", "Bool", "unknown_tenant", "Bool", "payer", "UInt64")
 	dayNumber := uint32(0)
 	for i, id := range tenants {
@@ -163,7 +168,8 @@ func (q *query) calendar(tenants []string, byTenant map[string][]aggregate.Day, 
 				if d.ToMS-d.FromMS >= 1<<27 && q.err == nil {
 					q.err = fmt.Errorf("%s of %s is longer than the 37 hours that a date can have", d.Date, id)
 				}
-				add(id, uint32(i+1), dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, !known, number(id, tenant.Primary.At(d.FromMS)))
+				add(id, uint32(i+1), dayNumber, d.Date.Time(), d.FromMS, d.ToMS, isWanted, !known,
+					number(id, tenant.Primary.At(d.FromMS)))
 				dayNumber++
 			}
 			// A session that runs on after the last day must not run into the first of the next stretch. No day has
@@ -171,7 +177,8 @@ func (q *query) calendar(tenants []string, byTenant map[string][]aggregate.Day, 
 			dayNumber += uint32(reach/(22*3600_000)) + 10
 		}
 	}
-	if q.scattered = 2*int64(len(c.read)) < int64(len(tenants))*((floorDay(c.end+day-1)-floorDay(c.begin))/day); q.scattered {
+	all := int64(len(tenants)) * ((floorDay(c.end+day-1) - floorDay(c.begin)) / day)
+	if q.scattered = 2*int64(len(c.read)) < all; q.scattered {
 		for name, dates := range map[string][]tenantDay{"dates": c.read, "dates_before": c.before} {
 			add := q.table(name, "tenant", "String", "day", "Int64")
 			for _, d := range dates {

@@ -29,7 +29,8 @@ func (s *Store) Refill(ctx context.Context, tenants []string) error {
 // Highest returns the highest number of a pass that any day is current by.
 func (s *Store) Highest(ctx context.Context) (uint64, error) {
 	of, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (n uint64, err error) {
-		err = shard.QueryRow(ctx, `SELECT greatest((SELECT max(pass) FROM usage_days), (SELECT max(pass) FROM usage_days_copy))`).Scan(&n)
+		err = shard.QueryRow(ctx, `SELECT greatest((SELECT max(pass) FROM usage_days),
+			(SELECT max(pass) FROM usage_days_copy))`).Scan(&n)
 		return n, err
 	})
 	if err != nil {

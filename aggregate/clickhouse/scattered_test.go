@@ -36,7 +36,8 @@ func two() aggregate.Snapshot {
 	return s
 }
 
-// TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends it.
+// TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends
+// it.
 func TestScatteredDates(t *testing.T) {
 	t.Parallel()
 	conn := tablestest.Open(t)

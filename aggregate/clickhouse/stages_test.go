@@ -142,8 +142,8 @@ func stage(t *testing.T, conn driver.Conn, in aggregate.Inputs, name string) str
 }
 
 // readRegistry reads what the registry says of acme, a line each: `days FROM TO`, `zone NAME`, `primary S`, `active S`,
-// `agent NAME S CLASS`, `entry-point NAME S` and `entitled S METER N`, `-` for the tenant as a whole. All hold at all times,
-// or for a line that ends in `until DATE` before that.
+// `agent NAME S CLASS`, `entry-point NAME S` and `entitled S METER N`, `-` for the tenant as a whole. All hold at all
+// times, or for a line that ends in `until DATE` before that.
 func readRegistry(t *testing.T, text string, in *aggregate.Inputs) {
 	t.Helper()
 	tenant := timeline.Tenant{Zone: civil.UTC, Active: map[string]timeline.Line[bool]{}, Agents: map[string]timeline.Line[timeline.Mapping]{},
@@ -264,8 +264,8 @@ func readDeliveries(t *testing.T, text string) (deliveries []schemas.Event) {
 	return deliveries
 }
 
-// TestPrintedQuery: what `make sql` prints, with the tables and deliveries that it makes, runs as it stands. On the 14th
-// 26 agents are live at once.
+// TestPrintedQuery: what `make sql` prints, with the tables and deliveries that it makes, runs as it stands. On the
+// 14th 26 agents are live at once.
 func TestPrintedQuery(t *testing.T) {
 	zone, err := civil.LoadZone("Europe/Stockholm")
 	if err != nil {

@@ -53,7 +53,8 @@ func NewClusterStore(conn driver.Conn, shards func(context.Context) ([]driver.Co
 }
 
 // onShards does something on every shard at once, and returns what it came to on each.
-func onShards[T any](ctx context.Context, s *Store, do func(ctx context.Context, shard driver.Conn) (T, error)) ([]T, error) {
+func onShards[T any](ctx context.Context, s *Store,
+	do func(ctx context.Context, shard driver.Conn) (T, error)) ([]T, error) {
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return nil, err
@@ -96,7 +97,8 @@ func (s *Store) catchUp(ctx context.Context, shard driver.Conn) error {
 	}
 	var tables []string
 	if err := shard.QueryRow(ctx, `SELECT groupArray(name) FROM system.tables
-		WHERE database = currentDatabase() AND engine LIKE 'Replicated%' AND (name LIKE 'usage%' OR name LIKE 'event%')`).Scan(&tables); err != nil {
+		WHERE database = currentDatabase() AND engine LIKE 'Replicated%'
+			AND (name LIKE 'usage%' OR name LIKE 'event%')`).Scan(&tables); err != nil {
 		return err
 	}
 	for _, table := range tables {
@@ -126,7 +128,8 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 		var offsets []int64
 		var behind, reasons []string
 		var rules string
-		if err := rows.Scan(&pass.Pass, &pass.Attempt, &pass.RegistryOffset, &rules, &pass.TZVersion, &topics, &partitions, &offsets, &behind, &reasons); err != nil {
+		if err := rows.Scan(&pass.Pass, &pass.Attempt, &pass.RegistryOffset, &rules, &pass.TZVersion,
+			&topics, &partitions, &offsets, &behind, &reasons); err != nil {
 			return aggregate.Pass{}, err
 		}
 		pass.Rules = json.RawMessage(rules)
@@ -134,7 +137,8 @@ func (s *Store) LastPass(ctx context.Context) (aggregate.Pass, error) {
 			pass.Behind = append(pass.Behind, aggregate.Behind{Tenant: behind[i], Reason: reasons[i]})
 		}
 		for i := range topics {
-			pass.Positions = append(pass.Positions, aggregate.Position{Topic: topics[i], Partition: partitions[i], LastOffset: offsets[i]})
+			pass.Positions = append(pass.Positions, aggregate.Position{
+				Topic: topics[i], Partition: partitions[i], LastOffset: offsets[i]})
 		}
 	}
 	if err := rows.Err(); err != nil || pass.Pass > 0 {
@@ -164,7 +168,8 @@ func (s *Store) Positions(ctx context.Context) ([]aggregate.Position, error) {
 }
 
 // Recompute writes the usage and the balance of the days, and makes them current.
-func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day, timelines aggregate.Timelines, rules aggregate.Rules) error {
+func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, days []aggregate.Day,
+	timelines aggregate.Timelines, rules aggregate.Rules) error {
 	shards, err := s.shards(ctx)
 	if err != nil {
 		return err
@@ -179,7 +184,8 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 		}
 	}
 	if len(known) > 0 {
-		q := newQuery(ctx).inputs(aggregate.Inputs{Days: known, Bound: bound, Timelines: timelines, Rules: rules, NowMS: aggregate.EndOfTime})
+		q := newQuery(ctx).inputs(aggregate.Inputs{
+			Days: known, Bound: bound, Timelines: timelines, Rules: rules, NowMS: aggregate.EndOfTime})
 		stamp(q, pass)
 		if err := q.exec(shards[shard], `INSERT INTO usage_daily (`+figureColumns+`, pass, attempt)
 			WITH `+q.dailyOf(bound)+` SELECT `+figureColumns+`, {pass:UInt64}, {attempt:UUID} FROM daily`); err != nil {
@@ -197,7 +203,8 @@ func (s *Store) Recompute(ctx context.Context, shard int, pass aggregate.Pass, d
 	for _, d := range days {
 		add(d.Tenant, d.Date.Time())
 	}
-	return q.exec(shards[shard], "INSERT INTO usage_days (tenant, date, pass, attempt, row_count, checksum)\n"+text("days"))
+	return q.exec(shards[shard], `INSERT INTO usage_days (tenant, date, pass, attempt, row_count, checksum)
+		`+text("days"))
 }
 
 // stamp gives a query the parameters of a pass that it writes figures of.
@@ -207,7 +214,8 @@ func stamp(q *query, pass aggregate.Pass) {
 }
 
 // countUnknown counts the deliveries of months of tenants that the registry does not know (R22).
-func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, bound aggregate.ReadBound, pass aggregate.Pass) error {
+func countUnknown(ctx context.Context, shard driver.Conn, months []aggregate.Day, bound aggregate.ReadBound,
+	pass aggregate.Pass) error {
 	q := newQuery(ctx)
 	stamp(q, pass)
 	add := q.table("months", "tenant", "String", "date", "Date32", "from_ms", "Int64", "to_ms", "Int64")
@@ -241,7 +249,8 @@ func fault(err error) error {
 
 // figureColumns are those of daily and usage_daily alike.
 const figureColumns = `tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents,
-	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions, unknown_subscription, conflicts, begins_ms, changes`
+	accepted, duplicate, superseded, voided, unallocated, unknown_tenant, unmapped, open_sessions,
+	unknown_subscription, conflicts, begins_ms, changes`
 
 // Finish records the pass, and clears away figures that are no longer current once they are most of what there is.
 func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
@@ -253,12 +262,14 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 	for i, b := range pass.Behind {
 		behind[i] = []any{b.Tenant, b.Reason}
 	}
-	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes (pass, attempt, registry_offset, positions, rules, tz_version, behind)`)
+	batch, err := s.conn.PrepareBatch(ctx, `INSERT INTO usage_passes
+		(pass, attempt, registry_offset, positions, rules, tz_version, behind)`)
 	if err != nil {
 		return err
 	}
 	defer batch.Close()
-	if err := batch.Append(pass.Pass, pass.Attempt, pass.RegistryOffset, positions, string(pass.Rules), pass.TZVersion, behind); err != nil {
+	if err := batch.Append(pass.Pass, pass.Attempt, pass.RegistryOffset, positions, string(pass.Rules),
+		pass.TZVersion, behind); err != nil {
 		return err
 	}
 	if err := batch.Send(); err != nil {
@@ -274,7 +285,8 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 // it any more, and a pass that is still under way with such a number has lost the day already.
 func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, current uint64
-	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).Scan(&rows, &current); err != nil {
+	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).
+		Scan(&rows, &current); err != nil {
 		return err
 	}
 	if rows <= 2*current+spare {
@@ -288,7 +300,8 @@ func drop(ctx context.Context, shard driver.Conn) error {
 		// ClickHouse keeps the statement with the database before each table, so an alias must be no database's name.
 		if err := shard.Exec(ctx, `DELETE FROM `+table+` WHERE (tenant, date, pass) IN (
 			SELECT tenant, date, pass FROM `+table+`
-			INNER JOIN (SELECT tenant, date, max(pass) AS newest FROM usage_days GROUP BY tenant, date) AS "current days" USING (tenant, date)
+			INNER JOIN (SELECT tenant, date, max(pass) AS newest FROM usage_days GROUP BY tenant, date) AS "current days"
+			USING (tenant, date)
 			WHERE pass < newest)`); err != nil {
 			return fmt.Errorf("clearing %s: %w", table, err)
 		}
@@ -316,7 +329,8 @@ func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date)
 	})
 }
 
-// Compute computes the figures of the days from the deliveries within the bound, and keeps nothing of them: what a preview needs, and what may be asked of a registry that does not stand (yet).
+// Compute computes the figures of the days from the deliveries within the bound, and keeps nothing of them:
+// what a preview needs, and what may be asked of a registry that is only considered.
 func (s *Store) Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error) {
 	last, err := s.LastPass(ctx)
 	if err != nil {
@@ -351,7 +365,8 @@ func onPieces[T any](ctx context.Context, s *Store, in aggregate.Inputs,
 	return slices.Concat(parts...), err
 }
 
-func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs, do func(q *query) error) error {
+func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs,
+	do func(q *query) error) error {
 	pieces, err := prepare(ctx, shard, last, in)
 	if err != nil {
 		return err
@@ -365,7 +380,8 @@ func eachPiece(ctx context.Context, shard driver.Conn, last aggregate.Pass, in a
 }
 
 // figures returns the figures that are added on every shard, those of each tenant together as one shard has them.
-func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error) (*aggregate.Figures, error) {
+func (s *Store) figures(ctx context.Context,
+	add func(ctx context.Context, shard driver.Conn, f *aggregate.Figures) error) (*aggregate.Figures, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (*aggregate.Figures, error) {
 		f := &aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
 		return f, add(ctx, shard, f)
@@ -385,7 +401,8 @@ func (s *Store) figures(ctx context.Context, add func(ctx context.Context, shard
 
 // prepare cuts days into pieces for a query each. Ingest may be ahead of the last pass, so it also records the dates
 // of deliveries.
-func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs) (pieces []aggregate.Inputs, err error) {
+func prepare(ctx context.Context, shard driver.Conn, last aggregate.Pass, in aggregate.Inputs) (
+	pieces []aggregate.Inputs, err error) {
 	if err := noteSeveralDays(ctx, shard, last.Positions, in.Bound.Positions); err != nil {
 		return nil, err
 	}
@@ -435,8 +452,10 @@ func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) er
 		var dated bool
 		var date time.Time
 		var peak, events, agents uint64
-		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds, &u.Units, &agents,
-			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped, &b.OpenSessions, &b.UnknownSubscription,
+		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds,
+			&u.Units, &agents,
+			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped, &b.OpenSessions,
+			&b.UnknownSubscription,
 			&b.Conflicts); err != nil {
 			return err
 		}

@@ -285,7 +285,8 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, in)))
 }
 
-// TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says (R24).
+// TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says
+// (R24).
 func TestNotesAgreeWithReference(t *testing.T) {
 	draws(servicetest.Draws(4, 8))
 	defer draws(usual())

@@ -1,5 +1,5 @@
--- Where the usage goes (R9, R10, R11): `attributed` has the rows of `resolved` with the day and subscription of each, and
--- what is to be reported of it (R24), as aggregate.notes has it.
+-- Where the usage goes (R9, R10, R11): `attributed` has the rows of `resolved` with the day and subscription of each,
+-- and what is to be reported of it (R24), as aggregate.notes has it.
     (SELECT (groupArray(tenant), groupArray(of)) FROM tenants) AS numbers_of_tenants,
     (
         SELECT arraySort(groupUniqArray(channel)) FROM usage_events
@@ -8,10 +8,12 @@
     arrayConcat([''], channels) AS channel_names,
     arrayMap(n -> toUInt16(n + CONNECT - 1), arrayEnumerate(channel_names)) AS channel_meters,
     looked_up AS (
-        SELECT c.day AS day, c.to_ms AS day_ends, c.wanted AS wanted, c.unknown_tenant AS unknown_tenant, c.payer AS payer,
+        SELECT c.day AS day, c.to_ms AS day_ends, c.wanted AS wanted, c.unknown_tenant AS unknown_tenant,
+            c.payer AS payer,
             m.number AS mapped, m.premium AS premium,
             e.subscription != '' AND s.number = 0 AS names_unknown, s.active AS own, s.number AS named, e.name AS name,
-            e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr, e.type = 'agent.session' AS is_agent,
+            e.type = 'connect.usage' AS is_connect, e.type = 'ivr.session' AS is_ivr,
+            e.type = 'agent.session' AS is_agent,
             e.wins AND NOT e.voided AND NOT c.unknown_tenant AS is_usage,
             e.wins AS wins, e.voided AS voided, e.conflict AS conflict, e.deliveries AS deliveries, e.class AS class,
             e.channel AS channel, e.quantity AS quantity, e.start_ms AS start_ms, e.end_ms AS end_ms,

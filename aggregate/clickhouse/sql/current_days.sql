@@ -1,5 +1,5 @@
--- The current days and what usage_daily has of them, beside what was written with each, and beside their copy. $of stands
--- for the tenants that are asked for.
+-- The current days and what usage_daily has of them, beside what was written with each, and beside their copy. $of
+-- stands for the tenants that are asked for.
 WITH
     days AS (
         SELECT tenant, date, max((pass, attempt)) AS newest, argMax((d.row_count, d.checksum), (pass, attempt)) AS told
@@ -10,7 +10,8 @@ WITH
 SELECT tenant, toInt64(dateDiff('day', toDate32('1970-01-01'), date)), max(pass) AS pass, max(copied) AS copied,
     max(told.1), max(row_count), max(told) = (max(row_count), max(checksum))
 FROM (
-    SELECT tenant, date, newest.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS row_count, toUInt64(0) AS checksum
+    SELECT tenant, date, newest.1 AS pass, toUInt64(0) AS copied, told, toUInt64(0) AS row_count,
+        toUInt64(0) AS checksum
     FROM days
     UNION ALL
     SELECT tenant, date, 0, max(c.pass), (0, 0), 0, 0

@@ -1,6 +1,6 @@
--- The figures of the wanted days: `daily` has a row for each meter, of the tenant as a whole (an empty subscription) and
--- of each subscription. The balance (R22) is on the rows of the whole; what counts for nothing is on a row without a
--- meter.
+-- The figures of the wanted days: `daily` has a row for each meter, of the tenant as a whole (an empty subscription)
+-- and of each subscription. The balance (R22) is on the rows of the whole; what counts for nothing is on a row without
+-- a meter.
 --
 -- Grouping by agent and day takes most of the time, and there each state of each group costs: so an event on a day is
 -- packed into one number of 128 bits, a word and what is beside it:
@@ -46,8 +46,8 @@
             if(NOT counts OR is_connect, 0, ends_ms) AS to_ms
         FROM attributed
     ),
-    -- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut at
-    -- their midnights.
+    -- Every event on every wanted day that it touches: the one it starts on, and those that a session is live on, cut
+    -- at their midnights.
     pieces AS (
         SELECT c.day AS day, e.meter AS meter, e.who AS who,
             if(e.later = 0, e.from_ms, c.from_ms) AS live_from, least(e.to_ms, c.to_ms) AS live_to,
@@ -80,14 +80,15 @@
     -- The same of the whole (scope 0) and of each subscription.
     by_scope AS (
         SELECT day, meter, who, scope, besides, if(scope = 0, noted, []) AS noted, if(scope = 0, copies, []) AS copies,
-            if(scope = 0 OR meter >= CONNECT, words, arrayFilter((w, b) -> subscription_of(b) = scope, words, besides)) AS of_scope
+            if(scope = 0 OR meter >= CONNECT, words,
+                arrayFilter((w, b) -> subscription_of(b) = scope, words, besides)) AS of_scope
         FROM by_who
         ARRAY JOIN multiIf(meter = NO_METER, [toUInt64(0)], meter >= CONNECT, [toUInt64(0), toUInt64(who)],
             arrayConcat([toUInt64(0)], arrayDistinct(arrayMap(b -> subscription_of(b), besides)))) AS scope
     ),
-    -- When `who` begins to be live, as twice the instant, and ends to be, as twice the instant and one. An agent is live
-    -- from the first of sessions that overlap or touch to the last; so in edges starts sort before ends, and the depth
-    -- falls to 0 only where the last of them ends (R13).
+    -- When `who` begins to be live, as twice the instant, and ends to be, as twice the instant and one. An agent is
+    -- live from the first of sessions that overlap or touch to the last; so in edges starts sort before ends, and the
+    -- depth falls to 0 only where the last of them ends (R13).
     spans AS (
         SELECT day, meter, who, scope, besides, noted, copies, of_scope,
             arrayFilter(w -> meter < CONNECT AND is_live(w), of_scope) AS lived,
@@ -96,14 +97,16 @@
         FROM by_scope
     ),
     with_edges AS (
-        SELECT *, arraySort(arrayConcat(arrayMap(f -> toUInt32(2 * f), froms), arrayMap(t -> toUInt32(2 * t + 1), tos))) AS edges
+        SELECT *,
+            arraySort(arrayConcat(arrayMap(f -> toUInt32(2 * f), froms), arrayMap(t -> toUInt32(2 * t + 1), tos))) AS edges
         FROM spans
     ),
     -- `changes` are the edges that count, as usage_daily has them: there ends sort before starts.
     with_changes AS (
         SELECT day, meter, who, scope, noted, copies,
             arrayMap(e -> bitXor(e, 1), if(meter = IVR_PORT, edges,
-                arrayFilter((e, depth) -> depth = 1 - e % 2, edges, arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges))))) AS changes,
+                arrayFilter((e, depth) -> depth = 1 - e % 2, edges,
+                    arrayCumSum(arrayMap(e -> if(e % 2 = 0, 1, -1), edges))))) AS changes,
             arrayCount(w -> has_flag(w, STARTS), of_scope) AS starts,
             toInt64(arraySum(tos) - arraySum(froms)) AS milliseconds,
             if(meter >= CONNECT, arraySum(arrayMap(b -> quantity_of(b), besides)), toDecimal128(0, 6)) AS micros
@@ -129,8 +132,8 @@
         FROM with_changes AS s
         GROUP BY day, meter, scope
     ),
-    -- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the earliest
-    -- instant that attains it. A day without anybody live has no changes: both come out as 0.
+    -- Ends sort before starts of the same instant, so the running count first reaches its greatest value at the
+    -- earliest instant that attains it. A day without anybody live has no changes: both come out as 0.
     with_concurrency AS (
         SELECT *, arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS concurrency FROM summed
     ),
@@ -140,10 +143,12 @@
     ),
     daily AS (
         SELECT c.tenant AS tenant, c.date AS date,
-            multiIf(d.meter = NO_METER, '', d.meter = AGENT_STANDARD, 'agent_standard', d.meter = AGENT_PREMIUM, 'agent_premium',
+            multiIf(d.meter = NO_METER, '', d.meter = AGENT_STANDARD, 'agent_standard',
+                d.meter = AGENT_PREMIUM, 'agent_premium',
                 d.meter = IVR_PORT, 'ivr_port', concat('connect.', channel_names[d.meter - CONNECT + 1])) AS meter,
             n.subscription AS subscription, e.quantity AS entitled,
-            d.peak AS peak, if(d.peak = 0, 0, c.from_ms + d.peak_at) AS peak_ms, c.from_ms AS begins_ms, d.changes AS changes,
+            d.peak AS peak, if(d.peak = 0, 0, c.from_ms + d.peak_at) AS peak_ms, c.from_ms AS begins_ms,
+            d.changes AS changes,
             d.events AS events, d.milliseconds AS milliseconds, d.units AS units, d.agents AS agents,
             d.accepted AS accepted, d.duplicate AS duplicate, d.superseded AS superseded, d.voided AS voided,
             d.unallocated AS unallocated, d.unknown_tenant AS unknown_tenant, d.unmapped AS unmapped,

@@ -1,5 +1,6 @@
--- What is live at the peaks that somebody should look at (R24): agents whose ids differ only in case or outer spaces, and
--- sessions that have no end, of which the first $most are named. peaks(tenant, meter, peak_ms) has the number of the meter.
+-- What is live at the peaks that somebody should look at (R24): agents whose ids differ only in case or outer spaces,
+-- and sessions that have no end, of which the first $most are named. peaks(tenant, meter, peak_ms) has the number of
+-- the meter.
     live AS (
         SELECT a.tenant AS tenant, p.meter AS meter, p.peak_ms AS peak_ms, a.is_agent AS is_agent, a.agent AS agent,
             a.source AS source, a.id AS id, a.is_open AS open,

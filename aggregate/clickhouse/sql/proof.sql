@@ -1,9 +1,9 @@
--- The deliveries and events of dates, counted from the deliveries as stored: what the figures are compared with (R22). It
--- shares nothing with daily.sql, so that a fault of either shows.
+-- The deliveries and events of dates, counted from the deliveries as stored: what the figures are compared with (R22).
+-- It shares nothing with daily.sql, so that a fault of either shows.
 --
 -- An identity with one row is one event with one delivery: it is enough to count them. Of the others, which are few,
--- deliveries are counted by topic, partition and offset, since a row that came twice may not be merged yet, and the winner
--- says on which date the event is, wherever its deliveries are.
+-- deliveries are counted by topic, partition and offset, since a row that came twice may not be merged yet, and the
+-- winner says on which date the event is, wherever its deliveries are.
 --
 -- What is counted has a number, of which proof.go has the constants: $allRows and so on. `at` is the date of UTC times
 -- $day, and of how many instants at which a date begins anywhere lie before on it: with these, there are whole dates of
@@ -16,7 +16,8 @@ FROM usage_events
 WHERE $of AND occurred_ms >= {lo:Int64} AND occurred_ms < {hi:Int64} AND $known
 GROUP BY tenant, at
 UNION ALL
-SELECT toUInt8(entry.1) AS what, tenant, entry.2 AS at, toInt64(if(what = $identities, uniqExact(identity), count())) AS n, 0
+SELECT toUInt8(entry.1) AS what, tenant, entry.2 AS at,
+    toInt64(if(what = $identities, uniqExact(identity), count())) AS n, 0
 FROM (
     SELECT tenant, any(e.identity) AS identity,
         argMax(e.occurred_ms, (e.revision, e.time_ms, e.content)) AS won,
@@ -34,7 +35,8 @@ FROM (
     WHERE $of AND e.identity IN (SELECT arrayJoin(repeated)) AND $known
     GROUP BY tenant, source, id
 )
-WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (SELECT tenant, identity, day FROM events_on_several_days)
+WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (
+    SELECT tenant, identity, day FROM events_on_several_days)
 GROUP BY tenant, entry
 UNION ALL
 SELECT toUInt8($lastingOn), tenant, toUInt32(0), 0, max($until)

@@ -2,7 +2,8 @@
 -- stand for the offsets of either. One that was inserted again, or decided again, is the row that came last.
 WITH
     refused AS (
-        SELECT tenant, source, id, topic, partition, offset, code, field, payload, headers, cityHash64(tenant, source, id) AS identity
+        SELECT tenant, source, id, topic, partition, offset, code, field, payload, headers,
+            cityHash64(tenant, source, id) AS identity
         FROM rejected FINAL
         WHERE tenant IN (SELECT tenant FROM wanted) AND source != '' AND id != '' AND $refused_within
     ),

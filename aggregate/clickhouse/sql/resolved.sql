@@ -2,8 +2,8 @@
 -- touch the wanted days, with how many deliveries brought it, and whether it wins.
 --
 -- Nearly every event is on one date in UTC, so reading whole dates finds all of its deliveries; and nearly every one of
--- these has a single delivery, which wins. The few others are in `repeated`: those with more than one row, also where it
--- is one delivery in rows that are not merged yet (R23), and those that are on more than one date, which
+-- these has a single delivery, which wins. The few others are in `repeated`: those with more than one row, also where
+-- it is one delivery in rows that are not merged yet (R23), and those that are on more than one date, which
 -- events_on_several_days has, and which are read wherever they are.
 --
 -- $in_range stands for which deliveries are read, $reaching for those of sessions that reach into the first day from
@@ -12,7 +12,10 @@
         SELECT identity FROM usage_events
         WHERE $reaching
     ),
-    on_several_days AS (SELECT tenant, identity, day FROM events_on_several_days WHERE tenant IN (SELECT tenant FROM tenants)),
+    on_several_days AS (
+        SELECT tenant, identity, day FROM events_on_several_days
+        WHERE tenant IN (SELECT tenant FROM tenants)
+    ),
     (
         SELECT groupArray(identity) FROM (
             SELECT identity FROM (SELECT identity FROM usage_events WHERE $in_range) GROUP BY identity HAVING count() > 1
