@@ -16,8 +16,7 @@ import (
 // DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that are
 // on each.
 func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string,
-	rules aggregate.Rules) (
-	[]map[string]map[civil.Date]int64, error) {
+	rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
 		return dirtyDays(ctx, shard, after, upTo, tenants, rules)
 	})
@@ -40,39 +39,12 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if len(of) == 0 {
 		return nil, nil
 	}
+	dates := dates{}
 	q := newQuery(ctx)
 	q.parameter("open_ms", openMS(rules))
-	whole := q.table("whole", "tenant", "String")
-	for _, t := range tenants {
-		whole(t)
-	}
-	dates := map[string]map[civil.Date]int64{}
-	mark := func(tenant string, date, deliveries int64) {
-		if dates[tenant] == nil {
-			dates[tenant] = map[civil.Date]int64{}
-		}
-		dates[tenant][civil.Date(date)] += deliveries
-	}
-	err := q.each(shard, fill(text("dirty_days"), "$known", within(nil, upTo), "$dirty", strings.Join(of, " OR ")),
-		func(rows driver.Rows) error {
-			var tenant string
-			var first, last, deliveries int64
-			if err := rows.Scan(&tenant, &first, &last, &deliveries); err != nil {
-				return err
-			}
-			// A session that lasts longer than any that is accepted can only be one whose row is damaged, which is said
-			// when its first day is computed.
-			if first < 0 || last-first > schemas.MaxSessionMS/day+1 || last > math.MaxInt32 {
-				first = min(max(first, 0), math.MaxInt32)
-				last = first
-			}
-			for date := first; date <= last; date++ {
-				mark(tenant, date, 0)
-			}
-			mark(tenant, first, deliveries)
-			return nil
-		})
-	if err != nil {
+	q.tenants("whole", tenants)
+	query := fill(text("dirty_days"), "$known", within(nil, upTo), "$dirty", strings.Join(of, " OR "))
+	if err := q.each(shard, query, dates.markSessions); err != nil {
 		return nil, err
 	}
 	// Under other rules sessions may have run on into days that they no longer touch, and a date of UTC has a part of the
@@ -89,12 +61,40 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 		func(rows driver.Rows) error {
 			var tenant string
 			var date int64
-			if err := rows.Scan(&tenant, &date); err != nil {
-				return err
-			}
-			mark(tenant, date, 0)
-			return nil
+			err := rows.Scan(&tenant, &date)
+			dates.mark(tenant, date, 0)
+			return err
 		})
+}
+
+// dates are dates of UTC by tenant, with the number of deliveries that are on each.
+type dates map[string]map[civil.Date]int64
+
+func (d dates) mark(tenant string, date, deliveries int64) {
+	if d[tenant] == nil {
+		d[tenant] = map[civil.Date]int64{}
+	}
+	d[tenant][civil.Date(date)] += deliveries
+}
+
+// markSessions marks the dates of sessions that begin on one date and end on another.
+func (d dates) markSessions(rows driver.Rows) error {
+	var tenant string
+	var first, last, deliveries int64
+	if err := rows.Scan(&tenant, &first, &last, &deliveries); err != nil {
+		return err
+	}
+	// A session that lasts longer than any that is accepted can only be one whose row is damaged, which is said when its
+	// first day is computed.
+	if first < 0 || last-first > schemas.MaxSessionMS/day+1 || last > math.MaxInt32 {
+		first = min(max(first, 0), math.MaxInt32)
+		last = first
+	}
+	for date := first; date <= last; date++ {
+		d.mark(tenant, date, 0)
+	}
+	d.mark(tenant, first, deliveries)
+	return nil
 }
 
 // noteSeveralDays records which events of new deliveries are on more than one date in UTC. Rows that come twice change

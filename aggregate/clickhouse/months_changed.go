@@ -17,10 +17,7 @@ func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after 
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (
 		map[string]map[civil.Month]uint64, error) {
 		q := newQuery(ctx)
-		wanted := q.table("wanted", "tenant", "String")
-		for _, t := range tenants {
-			wanted(t)
-		}
+		q.tenants("wanted", tenants)
 		q.parameters["after"] = fmt.Sprint(after)
 		changed := map[string]map[civil.Month]uint64{}
 		return changed, q.each(shard, `

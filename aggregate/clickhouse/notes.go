@@ -84,10 +84,7 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string][]civil.Date, error) {
 		q := newQuery(ctx)
 		q.parameter("from", int64(from))
-		wanted := q.table("wanted", "tenant", "String")
-		for _, t := range tenants {
-			wanted(t)
-		}
+		q.tenants("wanted", tenants)
 		dates := map[string][]civil.Date{}
 		err := q.each(shard, `SELECT tenant, date FROM v_usage_current
 			WHERE tenant IN (SELECT tenant FROM wanted) AND subscription = ''
@@ -142,10 +139,7 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 	}
 	ask := func(sql string, row func(driver.Rows) error) error {
 		q := newQuery(ctx)
-		wanted := q.table("wanted", "tenant", "String")
-		for _, t := range tenants {
-			wanted(t)
-		}
+		q.tenants("wanted", tenants)
 		refused := fill(text("refused"), "$refused_within", within(after, upTo), "$accepted_within", within(nil, upTo))
 		return q.each(s.conn, refused+"\n"+sql, row)
 	}

@@ -96,12 +96,9 @@ func (p *prover) query(ctx context.Context, sql string) (*query, string) {
 	q.parameter("open_ms", openMS(p.rules))
 	q.parameter("reach", max(schemas.MaxSessionMS, openMS(p.rules)))
 	of := "true"
-	chosen := q.table("chosen", "tenant", "String")
+	q.tenants("chosen", p.tenants)
 	if p.tenants != nil {
 		of = `tenant IN (SELECT tenant FROM chosen)`
-	}
-	for _, t := range p.tenants {
-		chosen(t)
 	}
 	bound := aggregate.ReadBound{Positions: p.pass.Positions, ArrivedBy: aggregate.EndOfTime}
 	return q, fill(sql, "$of", of, "$known", known(bound))

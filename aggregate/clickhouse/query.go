@@ -53,6 +53,14 @@ func (q *query) table(name string, namesAndTypes ...string) func(values ...any) 
 	}
 }
 
+// tenants declares an external table of tenants.
+func (q *query) tenants(name string, tenants []string) {
+	add := q.table(name, "tenant", "String")
+	for _, t := range tenants {
+		add(t)
+	}
+}
+
 // inputs adds all that daily reads besides the deliveries. The days of a tenant are in order.
 func (q *query) inputs(in aggregate.Inputs) *query {
 	byTenant := map[string][]aggregate.Day{}

@@ -13,12 +13,9 @@ func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
 		q := newQuery(ctx)
 		of := ""
-		wanted := q.table("wanted", "tenant", "String")
+		q.tenants("wanted", tenants)
 		if tenants != nil {
 			of = ` WHERE tenant IN (SELECT tenant FROM wanted)`
-		}
-		for _, t := range tenants {
-			wanted(t)
 		}
 		return struct{}{}, q.exec(shard, `INSERT INTO event_days (tenant, identity, day)
 			SELECT tenant, identity, toInt32(intDiv(occurred_ms, 86400000)) FROM usage_events`+of)

@@ -321,10 +321,7 @@ func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date)
 		q := newQuery(ctx)
 		q.parameter("from", int64(from))
 		q.parameter("to", int64(to))
-		wanted := q.table("wanted", "tenant", "String")
-		for _, t := range tenants {
-			wanted(t)
-		}
+		q.tenants("wanted", tenants)
 		return q.figures(shard, `daily AS (SELECT * FROM v_usage_current`+where+`)`, f)
 	})
 }
