@@ -39,21 +39,26 @@ type Rules struct {
 func DefaultRules() Rules { return Rules{OpenSessionHours: 24, IVRPortFactor: 2} }
 
 // JSON returns the rules as they are stored: equal rules are equal bytes.
-func (r Rules) JSON() json.RawMessage {
-	stored, err := json.Marshal(r)
+func (r Rules) JSON() json.RawMessage { return StoreRules(r) }
+
+// ParseRules reads what [Rules.JSON] returns.
+func ParseRules(stored json.RawMessage) (Rules, error) { return LoadRules[Rules](stored) }
+
+// StoreRules returns rules, which are numbers alone, as they are stored.
+func StoreRules[R any](rules R) json.RawMessage {
+	stored, err := json.Marshal(rules)
 	if err != nil {
-		panic(err) // numbers alone
+		panic(err)
 	}
 	return stored
 }
 
-// ParseRules reads what [Rules.JSON] returns.
-func ParseRules(stored json.RawMessage) (Rules, error) {
-	var r Rules
+// LoadRules reads what [StoreRules] returns. Rules that this release does not know are those of a later one.
+func LoadRules[R any](stored json.RawMessage) (rules R, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(stored))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&r); err != nil {
-		return Rules{}, fmt.Errorf("the rules %s are not of this release: %w", stored, err)
+	if err := decoder.Decode(&rules); err != nil {
+		return *new(R), fmt.Errorf("the rules %s are those of another release: %w", stored, err)
 	}
-	return r, nil
+	return rules, nil
 }

@@ -1,7 +1,6 @@
 package billing
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -39,24 +38,10 @@ func DefaultRules() Rules {
 }
 
 // JSON returns the rules as they are recorded: equal rules are equal bytes, and others re-rate what is issued (R21).
-func (r Rules) JSON() json.RawMessage {
-	stored, err := json.Marshal(r)
-	if err != nil {
-		panic(err) // numbers alone
-	}
-	return stored
-}
+func (r Rules) JSON() json.RawMessage { return aggregate.StoreRules(r) }
 
 // ParseRules reads what [Rules.JSON] returns. Rules that this release does not know are those of a later one.
-func ParseRules(stored json.RawMessage) (Rules, error) {
-	var r Rules
-	decoder := json.NewDecoder(bytes.NewReader(stored))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&r); err != nil {
-		return Rules{}, fmt.Errorf("the rules %s are those of another release: %w", stored, err)
-	}
-	return r, nil
-}
+func ParseRules(stored json.RawMessage) (Rules, error) { return aggregate.LoadRules[Rules](stored) }
 
 // Stop is why a tenant's period cannot be issued. It stops that tenant's period alone.
 type Stop struct {
