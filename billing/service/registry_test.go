@@ -1,0 +1,137 @@
+package service_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"apportion/billing/registry"
+	"apportion/billing/service"
+	"apportion/ingest/kafka"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// raceLog is a command log on which somebody else is a moment faster.
+type raceLog struct {
+	memoryLog
+	first [][]byte // what stands before the next append
+}
+
+func (l *raceLog) Append(_ context.Context, records ...kafka.LogRecord) (int64, error) {
+	l.values = append(l.values, l.first...)
+	l.first = nil
+	for _, r := range records {
+		l.values = append(l.values, r.Value)
+	}
+	return int64(len(l.values)) - 1, nil
+}
+
+func (l *raceLog) Same(context.Context, int64, []byte) error { return nil }
+
+// kept are verdicts in memory.
+type kept struct {
+	service.Verdicts
+	decided []registry.Decided
+}
+
+func (k *kept) Last(context.Context) (int64, []byte, error) {
+	if len(k.decided) == 0 {
+		return -1, nil, nil
+	}
+	last := k.decided[len(k.decided)-1]
+	return last.Offset, last.Payload, nil
+}
+
+func (k *kept) Append(_ context.Context, decided []registry.Decided) error {
+	k.decided = append(k.decided, decided...)
+	return nil
+}
+
+const document = `tenants: [{id: acme, name: Acme, timeZone: UTC, telephony: vpop, subscriptions: [
+	{id: Sub1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
+	 terms: [{from: 2024-01-01, to: 2029-01-01}], versions: [{from: 2024-01-01}]}]}]`
+
+// TestGive: commands are given in somebody's name and recorded once; those that would be refused are not given, and one
+// that somebody else was faster with says so.
+func TestGive(t *testing.T) {
+	log, verdicts := &raceLog{}, &kept{}
+	now := time.Date(2026, 10, 14, 8, 0, 0, 0, time.UTC)
+	r := service.NewRegistry(log, verdicts, func() time.Time { return now })
+	anna := registry.Actor{Type: "user", ID: "anna"}
+	doc, problems := registry.Parse("", []byte(document))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	outcomes, err := r.Apply(t.Context(), anna, doc)
+	if err != nil || len(outcomes) != 1 || !outcomes[0].Accepted || *outcomes[0].Offset != 0 || outcomes[0].Changes[0] != "+ tenant acme" {
+		t.Fatalf("%+v, %v", outcomes, err)
+	}
+	if c := verdicts.decided[0].Command; c.By != anna || c.TimeMS != now.UnixMilli() {
+		t.Errorf("the command is %+v's, given at %d", c.By, c.TimeMS)
+	}
+	if outcomes, err := r.Apply(t.Context(), anna, doc); err != nil || len(outcomes) != 0 || len(log.values) != 1 {
+		t.Errorf("the same document again: %+v, %v, %d commands", outcomes, err, len(log.values))
+	}
+
+	// Refused at once: nothing is given.
+	if outcomes, err := r.ChangeTelephony(t.Context(), anna, "nobody", "vpop", "why"); err != nil || outcomes[0].Accepted ||
+		outcomes[0].Refusals[0].Code != schemas.UnknownTenant || len(log.values) != 1 {
+		t.Errorf("%+v, %v", outcomes, err)
+	}
+
+	// Somebody holds the period between the look and the command.
+	october := civil.NewMonth(2026, 10)
+	hold := registry.Command{ID: "h", Source: "other", TenantID: "acme", Command: registry.HoldPeriod, Period: october, Reason: "mine"}
+	faster, err := json.Marshal(hold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.first = [][]byte{faster}
+	outcomes, err = r.Hold(t.Context(), anna, registry.HoldPeriod, registry.Hold{Tenant: "acme", Period: october, Reason: "hers"})
+	if err != nil || outcomes[0].Accepted || outcomes[0].Refusals[0].Code != schemas.AlreadyHeld || *outcomes[0].Offset != 2 {
+		t.Errorf("%+v, %v", outcomes[0], err)
+	}
+	offsets := []int64{}
+	for _, d := range verdicts.decided {
+		offsets = append(offsets, d.Offset)
+	}
+	if !slices.Equal(offsets, []int64{0, 1, 2}) {
+		t.Errorf("recorded are the verdicts at %v", offsets)
+	}
+	state, err := r.CatchUp(t.Context())
+	if err != nil || state.Holds()[0].Reason != "mine" {
+		t.Errorf("%+v, %v", state.Holds(), err)
+	}
+}
+
+// TestRecordsWhatOthersLeft: commands whose verdicts nobody recorded, because whoever gave them was killed, are recorded by
+// whoever comes next, and no other.
+func TestRecordsWhatOthersLeft(t *testing.T) {
+	log, verdicts := &raceLog{}, &kept{}
+	first := service.NewRegistry(log, verdicts, time.Now)
+	doc, _ := registry.Parse("", []byte(document))
+	if _, err := first.Apply(t.Context(), registry.Actor{}, doc); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := json.Marshal(registry.Command{ID: "h", Source: "killed", TenantID: "acme", Command: registry.HoldPeriod,
+		Period: civil.NewMonth(2026, 10), Reason: "why"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.values = append(log.values, hold)
+	second := service.NewRegistry(log, verdicts, time.Now)
+	for range 2 {
+		if _, err := second.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Record(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(verdicts.decided) != 2 || verdicts.decided[1].Offset != 1 || !verdicts.decided[1].Verdict.Accepted {
+		t.Errorf("recorded: %+v", verdicts.decided)
+	}
+}
