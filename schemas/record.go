@@ -39,5 +39,13 @@ func (r RecordID) Compare(s RecordID) int {
 // TopicPartition identifies a partition of a topic on Kafka.
 type TopicPartition struct {
 	Topic     string // prefix included
-	Partition int32
+	Partition int
+}
+
+// String returns it as TOPIC/PARTITION.
+func (p TopicPartition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
+// Compare orders partitions by topic and number.
+func (p TopicPartition) Compare(q TopicPartition) int {
+	return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.Partition, q.Partition))
 }

@@ -27,7 +27,7 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 	narrow := q.narrowed(bound, wanted)
 	last := map[schemas.TopicPartition]int64{}
 	for _, p := range bound.Positions {
-		last[schemas.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset
+		last[schemas.TopicPartition{Topic: p.Topic, Partition: int(p.Partition)}] = p.LastOffset
 	}
 	var event []aggregate.Delivery
 	same := intern{}
@@ -45,7 +45,7 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 			&d.Quantity, &d.Subscription, &d.Class, &d.Topic, &d.Partition, &d.Offset, &d.ArrivedMS); err != nil {
 			return err
 		}
-		if end, known := last[schemas.TopicPartition{Topic: d.Topic, Partition: d.Partition}]; !known || d.Offset > end {
+		if end, known := last[schemas.TopicPartition{Topic: d.Topic, Partition: int(d.Partition)}]; !known || d.Offset > end {
 			return nil
 		}
 		if n := len(event); n > 0 && event[n-1].RecordID == d.RecordID {

@@ -17,7 +17,7 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 	}
 	next := map[schemas.TopicPartition]int64{}
 	for _, p := range pass.Positions {
-		next[schemas.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.LastOffset + 1
+		next[schemas.TopicPartition{Topic: p.Topic, Partition: int(p.Partition)}] = p.LastOffset + 1
 	}
 	ledger, err := s.Positions(ctx)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 	// The end of the ledger and what the pass has seen go along as constants: an index finds what lies between.
 	unseen, values := []string{"false"}, []any{}
 	for _, p := range ledger {
-		if seen := next[schemas.TopicPartition{Topic: p.Topic, Partition: p.Partition}]; p.LastOffset >= seen {
+		if seen := next[schemas.TopicPartition{Topic: p.Topic, Partition: int(p.Partition)}]; p.LastOffset >= seen {
 			unseen = append(unseen, "(topic = ? AND partition = ? AND last_offset >= ?)")
 			values = append(values, p.Topic, p.Partition, seen)
 		}

@@ -4,7 +4,6 @@
 package kafka
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,21 +15,12 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
+	"apportion/schemas"
 	"apportion/schemas/retry"
 )
 
 // TopicPartition is one partition of a topic; the topic's prefix is included.
-type TopicPartition struct {
-	Topic     string
-	Partition int
-}
-
-func (p TopicPartition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
-
-// Compare orders partitions by topic and number.
-func (p TopicPartition) Compare(q TopicPartition) int {
-	return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.Partition, q.Partition))
-}
+type TopicPartition = schemas.TopicPartition
 
 // Bounds are the offsets that a partition has: [First, End). Kafka has deleted those before First. Records of
 // transactions still open lie beyond End.
