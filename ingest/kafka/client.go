@@ -87,7 +87,7 @@ func (c *Client) Partitions(ctx context.Context, topics ...string) ([]TopicParti
 			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Error)
 		}
 		for _, p := range t.Partitions {
-			partitions = append(partitions, TopicPartition{t.Name, p.ID})
+			partitions = append(partitions, TopicPartition{Topic: t.Name, Partition: p.ID})
 		}
 	}
 	return partitions, nil
@@ -120,7 +120,7 @@ func (c *Client) Bounds(ctx context.Context, partitions ...TopicPartition) (map[
 			if p.Error != nil {
 				return nil, fmt.Errorf("offsets of %s/%d: %w", topic, p.Partition, p.Error)
 			}
-			all[TopicPartition{topic, p.Partition}] = Bounds{p.FirstOffset, p.LastOffset}
+			all[TopicPartition{Topic: topic, Partition: p.Partition}] = Bounds{p.FirstOffset, p.LastOffset}
 		}
 	}
 	if len(all) < len(partitions) {

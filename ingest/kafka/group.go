@@ -58,7 +58,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	next := &Generation{gen: gen}
 	for topic, assigned := range gen.Assignments {
 		for _, a := range assigned {
-			next.Partitions = append(next.Partitions, TopicPartition{topic, a.ID})
+			next.Partitions = append(next.Partitions, TopicPartition{Topic: topic, Partition: a.ID})
 		}
 	}
 	return next, nil

@@ -18,7 +18,7 @@ type Log struct {
 }
 
 // NewLog returns the log that a topic is.
-func (c *Client) NewLog(topic string) *Log { return &Log{c, TopicPartition{topic, 0}} }
+func (c *Client) NewLog(topic string) *Log { return &Log{c, TopicPartition{Topic: topic, Partition: 0}} }
 
 // ErrStop, returned by the callback of Read or Tail, ends the reading
 // before the record that it was called for, without an error.

@@ -86,7 +86,7 @@ func (c *Client) Send(ctx context.Context, topic string, messages []Message) (to
 				mine[n] = messages[i]
 			}
 			for request := range requests(mine) {
-				_, err := c.Produce(ctx, TopicPartition{topic, partition}, request)
+				_, err := c.Produce(ctx, TopicPartition{Topic: topic, Partition: partition}, request)
 				switch {
 				case errors.Is(err, kafkago.MessageSizeTooLarge) && len(request) == 1:
 					refused <- indexes[0]

@@ -103,7 +103,7 @@ func TestBatchThatInflatesTooFar(t *testing.T) {
 	if err := to.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r := Records{partition: TopicPartition{"usage.agent.v1", 3}, left: packed.Bytes()}
+	r := Records{partition: TopicPartition{Topic: "usage.agent.v1", Partition: 3}, left: packed.Bytes()}
 	defer r.Close()
 	err := r.inflate(compress.Gzip)
 	if !retry.IsPermanent(err) || !strings.Contains(err.Error(), "usage.agent.v1/3 inflates to more than 134217728 bytes") {
