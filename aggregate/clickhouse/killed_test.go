@@ -45,6 +45,7 @@ func (m mortal) PrepareBatch(ctx context.Context, query string, opts ...driver.P
 // TestKilledPasses kills passes before each of their statements, again and again, and lets others run at the same time.
 // Whatever is left behind, every day shows its old figures or its new ones, whole; in the end the new ones.
 func TestKilledPasses(t *testing.T) {
+	servicetest.Heavy(t, "it kills passes at every statement")
 	draws(servicetest.Draws(6, 25)) // of which each is killed some twenty times
 	defer draws(usual())
 	conn := tablestest.Open(t)

@@ -76,7 +76,7 @@ var changedFields = [][2]string{
 // registered later (R20).
 func TestIssuedFilesStay(t *testing.T) {
 	servicetest.Heavy(t, "it writes files some hundred times")
-	t.Parallel()
+	// Not beside other tests: one of the settings is the time zone data, which the whole process uses.
 	s := sharedServers(t).scenario(t)
 	dir := t.TempDir()
 	write := func(name, text string) string {
