@@ -22,6 +22,7 @@ import (
 // TestLedgerIsReadByItsHeads: what a batch, a pass and a balance ask reads a row a partition of each part, however
 // many entries there are.
 func TestLedgerIsReadByItsHeads(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnv(t, 1)
 	ledgerOf(e, 3_000_000)
 	s := storeOf(e.conn)
@@ -61,6 +62,7 @@ func TestLedgerIsReadByItsHeads(t *testing.T) {
 
 // TestLedgerThatIsAlwaysAhead has something else write to the ledger whatever a consumer is about to enter.
 func TestLedgerThatIsAlwaysAhead(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Parallel() // most of it is waiting
 	e := newEnv(t, 1)
 	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(100)...)...)
@@ -118,6 +120,7 @@ func TestPauseOfFences(t *testing.T) {
 // TestMergesOfTheLedger: batches of a run become one row, and the balance, the holes and the overlaps stay what they
 // were, on a server and over a cluster.
 func TestMergesOfTheLedger(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Run("server", func(t *testing.T) {
 		e := newEnv(t, 1)
 		mergesOfTheLedger(t, e.conn, e.conn)

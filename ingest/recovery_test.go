@@ -42,6 +42,7 @@ func mixed() []string {
 func TestBatchesDoNotMatter(t *testing.T) { eachKafka(t, testBatchesDoNotMatter) }
 
 func testBatchesDoNotMatter(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 2)
 	e.Publish(mixed()...)
 	var want []string
@@ -70,6 +71,7 @@ func testBatchesDoNotMatter(t *testing.T, broker string) {
 func TestManyMonthsInOneBatch(t *testing.T) { eachKafka(t, testManyMonthsInOneBatch) }
 
 func testManyMonthsInOneBatch(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 1)
 	var lines []string
 	for year := range 10 {
@@ -108,6 +110,7 @@ func (f failing) Exec(ctx context.Context, query string, args ...any) error {
 // TestCrashBetweenInsertAndLedger ends an Ingester at every step of a batch in
 // turn, and has another one go on.
 func TestCrashBetweenInsertAndLedger(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	eachKafka(t, testCrashBetweenInsertAndLedger)
 }
 
@@ -143,6 +146,7 @@ func testCrashBetweenInsertAndLedger(t *testing.T, broker string) {
 }
 
 func TestClickHouseGoesAwayAndComesBack(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	eachKafka(t, testClickHouseGoesAwayAndComesBack)
 }
 
@@ -184,6 +188,7 @@ func testClickHouseGoesAwayAndComesBack(t *testing.T, broker string) {
 }
 
 func TestKafkaGoesAwayAndComesBack(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	t.Parallel() // most of it is waiting
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
@@ -256,6 +261,7 @@ func TestStopsWhileItsServicesAreAway(t *testing.T) {
 // TestStopsWhileClickHouseHangs has a server that keeps its connections and
 // says nothing, from before the start or from the middle of a batch on.
 func TestStopsWhileClickHouseHangs(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	for _, hangsAt := range []string{"the start", "an insert"} {
 		t.Run(hangsAt, func(t *testing.T) {
 			t.Parallel()
@@ -297,6 +303,7 @@ func TestStopsWhileClickHouseHangs(t *testing.T) {
 func TestTwoIngestersShare(t *testing.T) { eachKafka(t, testTwoIngestersShare) }
 
 func testTwoIngestersShare(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 4)
 	cfg := e.config()
 	cfg.UntilCaughtUp, cfg.BatchAge = false, 10*time.Millisecond
@@ -382,6 +389,7 @@ func testEveryCompression(t *testing.T, broker string) {
 func TestTransactions(t *testing.T) { eachKafka(t, testTransactions) }
 
 func testTransactions(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 1)
 	client, err := kgo.NewClient(kgo.SeedBrokers(e.Broker), kgo.TransactionalID(e.Prefix), kgo.DefaultProduceTopic(e.Prefix+schemas.TopicAgent))
 	if err != nil {
@@ -451,6 +459,7 @@ func testAbortedAtTheEnd(t *testing.T, broker string) {
 
 // TestPartitionAdded has a topic gain a partition while an Ingester runs, which takes it in without a restart.
 func TestPartitionAdded(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Parallel() // most of it is waiting
 	eachKafka(t, testPartitionAdded)
 }
@@ -477,6 +486,7 @@ func testPartitionAdded(t *testing.T, broker string) {
 func TestRetentionOvertakes(t *testing.T) { eachKafka(t, testRetentionOvertakes) }
 
 func testRetentionOvertakes(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 1)
 	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.ingest(e.config(), e.deps())
@@ -529,6 +539,7 @@ func testNotMigrated(t *testing.T, broker string) {
 func TestFenced(t *testing.T) { eachKafka(t, testFenced) }
 
 func testFenced(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 1)
 	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	cfg := e.config()
@@ -558,6 +569,7 @@ func testFenced(t *testing.T, broker string) {
 // TestLedgerRefusesWhatItHas has a consumer that was halted between its last
 // sign of life and its entry, while another one went on.
 func TestLedgerRefusesWhatItHas(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnv(t, 1)
 	s := storeOf(e.conn)
 	p, q := partition("usage.agent.v1", 0), partition("usage.agent.v1", 1)
@@ -598,6 +610,7 @@ func (e *env) evict(group string) {
 func TestCaughtUpWhileMoreArrives(t *testing.T) { eachKafka(t, testCaughtUpWhileMoreArrives) }
 
 func testCaughtUpWhileMoreArrives(t *testing.T, broker string) {
+	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 2)
 	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(10)...)...)
 	e.Produce(schemas.TopicAgent, 1, messagesOf(sessions(10)...)...)
@@ -639,6 +652,7 @@ func (c *cut) Read(p []byte) (int, error) {
 // TestConnectionsBreakAnywhere cuts every connection, at first after a few bytes and then after ever more, so that
 // some are cut in the midst of a batch, and of a record.
 func TestConnectionsBreakAnywhere(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	t.Parallel() // most of it is waiting
 	eachKafka(t, testConnectionsBreakAnywhere)
 }
@@ -670,6 +684,7 @@ func testConnectionsBreakAnywhere(t *testing.T, broker string) {
 // TestCompaction has offsets that no longer exist, in the midst of a partition. Usage topics are not to be compacted,
 // but where somebody does, what is left is taken in.
 func TestCompaction(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Parallel()
 	e := newEnvOn(t, servicetest.ApacheKafka(t), 1)
 	alter := kmsg.NewPtrIncrementalAlterConfigsRequest()
@@ -712,6 +727,7 @@ func TestCompaction(t *testing.T) {
 
 // TestDiskIsFull has ClickHouse refuse inserts without space, into each of the tables in turn.
 func TestDiskIsFull(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	t.Parallel()
 	e := newEnv(t, 1)
 	for i, table := range []string{"usage_events", "rejected", "ingest_batches"} {

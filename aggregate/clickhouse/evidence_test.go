@@ -11,6 +11,7 @@ import (
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
 	"apportion/billing"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
@@ -19,6 +20,7 @@ import (
 // TestEventsAreWhole: every event that is wanted comes with all its deliveries of the bound, each once, wherever they
 // lie in time; deliveries that came later do not come, and do not stand in for others.
 func TestEventsAreWhole(t *testing.T) {
+	servicetest.Heavy(t, "it takes hundreds of queries")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)

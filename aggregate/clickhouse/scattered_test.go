@@ -11,6 +11,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
@@ -39,6 +40,7 @@ func two() aggregate.Snapshot {
 // TestScatteredDates: usage on thousands of dates out of the blue takes a few queries and a few parts, whoever sends
 // it.
 func TestScatteredDates(t *testing.T) {
+	servicetest.Heavy(t, "it inserts thousands of deliveries")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
@@ -128,6 +130,7 @@ func (c counting) Recompute(ctx context.Context, shard int, pass aggregate.Pass,
 
 // TestDamagedRow: a row that no event can have leaves its tenant behind, and the others become current.
 func TestDamagedRow(t *testing.T) {
+	servicetest.Heavy(t, "it inserts thousands of deliveries")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)

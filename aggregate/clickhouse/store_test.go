@@ -27,6 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse() // the number of draws depends on -short
 	draws(usual())
 	servicetest.Main(m)
 }
@@ -39,7 +40,12 @@ func draws(n int) {
 }
 
 // usual is how many draws there are of what is drawn on one server.
-func usual() int { return servicetest.Draws(10, 25) }
+func usual() int {
+	if testing.Short() {
+		return 2
+	}
+	return servicetest.Draws(10, 25)
+}
 
 // failer is a test, or one draw of a property.
 type failer interface {
@@ -200,6 +206,7 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 // TestClusterAgreesWithReference: the same where the tenants are on two shards, a and b on one and the unknown one on
 // the other.
 func TestClusterAgreesWithReference(t *testing.T) {
+	servicetest.Heavy(t, "it takes hundreds of queries")
 	draws(servicetest.Draws(4, 8)) // on two servers
 	defer draws(usual())
 	conn, shards := tablestest.OpenCluster(t)
@@ -288,6 +295,7 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 // TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says
 // (R24).
 func TestNotesAgreeWithReference(t *testing.T) {
+	servicetest.Heavy(t, "it takes hundreds of queries")
 	draws(servicetest.Draws(4, 8))
 	defer draws(usual())
 	conn := tablestest.Open(t)
@@ -408,6 +416,7 @@ func refresh(t *rapid.T, store *clickhouse.Store, w world, rules aggregate.Rules
 // TestSupersededFiguresAreCleared: a day that is computed again and again keeps its figures, and not many more. The
 // database has a name that an alias in the statement once had, which then could not be kept.
 func TestSupersededFiguresAreCleared(t *testing.T) {
+	servicetest.Heavy(t, "it takes hundreds of queries")
 	t.Parallel()
 	conn := tablestest.OpenIn(t, servicetest.DatabaseCalled(t, "d"), "d")
 	store := clickhouse.NewStoreWithSpare(conn, 0)
@@ -483,6 +492,7 @@ func compare(t *rapid.T, what string, got, want []string) {
 
 // TestScatteredDaysAgreeWithReference: the same where dirty days are years apart, so that a query reads listed dates.
 func TestScatteredDaysAgreeWithReference(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
@@ -527,6 +537,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 
 // TestEventsOfAnyDates: usage of 10,000 random dates makes one pass of few queries, and few parts.
 func TestEventsOfAnyDates(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)

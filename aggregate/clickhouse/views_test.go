@@ -13,6 +13,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/tables/tablestest"
 	"apportion/schemas/timeline"
@@ -21,6 +22,7 @@ import (
 // TestViewsAgreeWithReference: whatever the deliveries and the clocks, the views for analysts show what plain Go
 // makes of them.
 func TestViewsAgreeWithReference(t *testing.T) {
+	servicetest.Heavy(t, "it takes hundreds of queries")
 	t.Parallel()
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)

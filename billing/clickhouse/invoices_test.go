@@ -19,6 +19,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/clickhouse"
 	"apportion/billing/registry"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
 )
@@ -444,6 +445,7 @@ const document = `tenants:
 // return the same invoices, and what came in late is adjusted once: in the end what has been issued of every period
 // is what was used in it.
 func TestIssuesAtOnce(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	tenants := []string{"acme", "beta", "gamma"}
 	w := newWorld(t, tenants...)
 	u := &usage{tenant: tenants, units: 100}

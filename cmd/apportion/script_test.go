@@ -86,6 +86,7 @@ func TestScripts(t *testing.T) {
 // TestServiceScripts runs the program against servers that the scripts share, each with topics, a database and a
 // consumer group of its own.
 func TestServiceScripts(t *testing.T) {
+	servicetest.Heavy(t, "it runs the program some hundred times")
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
 	cache, err := os.UserCacheDir() // scripts have no home, where the embedded ClickHouse is kept
 	if err != nil {

@@ -134,6 +134,7 @@ func TestInterruptAtTheTerminalIsNotTheServers(t *testing.T) {
 // TestClickHouseIsStartedAgain does everything to a server that ends it, while a client goes on inserting
 // batches and repeats those that failed.
 func TestClickHouseIsStartedAgain(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	log := &servicetest.Log{}
 	c := startClickHouse(t, embedded.Options{Data: t.TempDir(), Log: slog.New(slog.NewTextHandler(log, nil))})
 	conn := connect(t, c.Addr, "default")
@@ -506,6 +507,7 @@ func startHelper(t *testing.T, data string) (cmd *exec.Cmd, kafka, clickHouse st
 
 // A client that is killed under a query has its connection reset, at which the library would abort.
 func TestClientsThatAreKilled(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	c, err := embedded.StartClickHouse(t.Context(), embedded.Options{Data: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

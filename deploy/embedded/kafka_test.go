@@ -81,6 +81,7 @@ func TestKafkaKeepsRecordsAndOffsets(t *testing.T) {
 }
 
 func TestEverythingKilled(t *testing.T) {
+	servicetest.Heavy(t, "servers end in it, and come back")
 	data := t.TempDir()
 	helper, broker, clickHouse := startHelper(t, data)
 	createTopic(t, broker, "events")

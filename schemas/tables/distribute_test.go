@@ -13,6 +13,7 @@ import (
 
 // A table over the shards that is right is left alone; another is replaced, without being away for whoever reads.
 func TestTablesOverShards(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	addr, database := servicetest.Cluster(t)
 	open := func(addr, database string) *sql.DB {
 		return ch.OpenDB(&ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database}, Settings: tables.Settings()})

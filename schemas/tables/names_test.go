@@ -19,6 +19,7 @@ var lastAlias = regexp.MustCompile(`(?m) AS (\w+)$`)
 // ClickHouse keeps a view with the database before each table. Where a view calls what it selects from by the name of
 // the database, that is looked for in there. Quoted names have a space, which no database may have.
 func TestDatabaseCalledAsAnAlias(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
 	names := map[string]bool{"days": true} // which one was once
 	files, err := filepath.Glob("*.sql")
 	if err != nil {
