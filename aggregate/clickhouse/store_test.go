@@ -19,6 +19,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -27,7 +28,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse() // the number of draws depends on -short
+	embedded.RunChild() // which has other flags
+	flag.Parse()        // the number of draws depends on -short
 	draws(usual())
 	servicetest.Main(m)
 }
