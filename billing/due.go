@@ -36,7 +36,7 @@ func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first 
 	due := map[civil.Month][]string{}
 	since := map[string]civil.Month{} // the first period that a tenant was issued
 	for i := range issued {
-		if from, any := since[i.Tenant]; !any || i.Period < from {
+		if from, known := since[i.Tenant]; !known || i.Period < from {
 			since[i.Tenant] = i.Period
 		}
 	}
@@ -45,11 +45,11 @@ func DuePeriods(tenants []*registry.Tenant, issued map[TenantPeriod]bool, first 
 		if err != nil {
 			return nil, err
 		}
-		from, any := since[t.ID]
-		if active := t.FirstActive(zone); active != civil.NoDate && (!any || active.Month() < from) {
-			from, any = active.Month(), true
+		from, known := since[t.ID]
+		if active := t.FirstActive(zone); active != civil.NoDate && (!known || active.Month() < from) {
+			from, known = active.Month(), true
 		}
-		if !any {
+		if !known {
 			continue
 		}
 		for period := max(from, first); nowMS >= graceEnd(zone, period, rules); period = period.Next() {

@@ -46,13 +46,13 @@ func validChannel(s string) bool {
 	return true
 }
 
-// parseWhole reads decimal digits alone, up to max.
-func parseWhole(s string, max int64) (n int64, ok bool) {
+// parseWhole reads decimal digits alone, up to limit.
+func parseWhole(s string, limit int64) (n int64, ok bool) {
 	for i := range len(s) {
 		if !isDigit(s[i]) {
 			return 0, false
 		}
-		if n = n*10 + int64(s[i]-'0'); n > max {
+		if n = n*10 + int64(s[i]-'0'); n > limit {
 			return 0, false
 		}
 	}

@@ -361,7 +361,7 @@ func sameContent(a, b string) (bool, error) {
 			return false, nil
 		}
 		for _, err := range []error{errX, errY} {
-			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				return false, err
 			}
 		}

@@ -43,8 +43,8 @@ func (c *connections) failpoint(step string) {
 
 // close closes what is open.
 func (c *connections) close() (err error) {
-	for _, close := range c.closers {
-		err = errors.Join(err, close())
+	for _, closer := range c.closers {
+		err = errors.Join(err, closer())
 	}
 	return err
 }

@@ -18,7 +18,9 @@ type Log struct {
 }
 
 // NewLog returns the log that a topic is.
-func (c *Client) NewLog(topic string) *Log { return &Log{c, TopicPartition{Topic: topic, Partition: 0}} }
+func (c *Client) NewLog(topic string) *Log {
+	return &Log{c, TopicPartition{Topic: topic, Partition: 0}}
+}
 
 // ErrStop, returned by the callback of Read or Tail, ends the reading
 // before the record that it was called for, without an error.
@@ -169,7 +171,7 @@ func (l *Log) same(ctx context.Context, had readRecord) error {
 		return found
 	})
 	switch {
-	case err != nil && err != found:
+	case err != nil && !errors.Is(err, found):
 		return err
 	case !same:
 		return other("at offset %d it has another record now", had.offset)

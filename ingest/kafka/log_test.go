@@ -77,7 +77,7 @@ func testLog(t *testing.T, broker string) {
 		}
 		return nil
 	})
-	if err != broken || next != 2 {
+	if !errors.Is(err, broken) || next != 2 {
 		t.Errorf("a broken callback gives %d, %v", next, err)
 	}
 }

@@ -32,7 +32,7 @@ func IsPermanent(err error) bool { return errors.As(err, new(permanentError)) }
 
 // unmarked returns an error without its mark: a caller may retry for longer, or for other reasons.
 func unmarked(err error) error {
-	if p, ok := err.(permanentError); ok {
+	if p, ok := err.(permanentError); ok { //nolint:errorlint // a mark within another error is not a mark of this one
 		return p.error
 	}
 	return err

@@ -40,7 +40,7 @@ func TestSupervisorRun(t *testing.T) {
 	usage := errors.New("not so")
 	s := Supervisor{
 		Log:       slog.New(slog.NewTextHandler(&logged, nil)),
-		Permanent: func(err error) bool { return err == usage },
+		Permanent: func(err error) bool { return errors.Is(err, usage) },
 	}
 	runs := 0
 	err := s.Run(t.Context(), "part", func(context.Context) error {
