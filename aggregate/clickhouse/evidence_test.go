@@ -25,7 +25,7 @@ func TestEventsAreWhole(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		w := drawWorld(t)
 		drawn := rapid.SliceOfN(rapid.Custom(w.drawEvent), 1, 60)
 		known, later := drawn.Draw(t, "known"), drawn.Draw(t, "later")

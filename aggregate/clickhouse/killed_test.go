@@ -50,7 +50,7 @@ func TestKilledPasses(t *testing.T) {
 	defer draws(usual())
 	conn := tablestest.Open(t)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		w := drawWorld(t)
 		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 1, 40).Draw(t, "deliveries")
 		cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")

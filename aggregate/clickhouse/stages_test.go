@@ -75,7 +75,7 @@ func TestStages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			clear(t, conn)
+			truncate(t, conn)
 			in := aggregate.Inputs{Rules: aggregate.DefaultRules(), NowMS: aggregate.EndOfTime,
 				Bound: aggregate.ReadBound{Positions: []aggregate.Position{{Topic: "usage", LastOffset: 1 << 40}}, ArrivedBy: aggregate.EndOfTime}}
 			for i, f := range script.Files {

@@ -276,14 +276,14 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 		return err
 	}
 	_, err = onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
-		return struct{}{}, clear(ctx, shard, s.spare)
+		return struct{}{}, clearSuperseded(ctx, shard, s.spare)
 	})
 	return err
 }
 
-// clear deletes what lower passes have left behind of days that a higher one has made current. Nobody reads
+// clearSuperseded deletes what lower passes have left behind of days that a higher one has made current. Nobody reads
 // it any more, and a pass that is still under way with such a number has lost the day already.
-func clear(ctx context.Context, shard driver.Conn, spare uint64) error {
+func clearSuperseded(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, current uint64
 	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).
 		Scan(&rows, &current); err != nil {

@@ -81,7 +81,7 @@ func insert(t failer, conn driver.Conn, first int64, deliveries []schemas.Event)
 	}
 }
 
-func clear(t failer, shards ...driver.Conn) {
+func truncate(t failer, shards ...driver.Conn) {
 	t.Helper()
 	for _, shard := range shards {
 		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_days_copy", "usage_passes", "event_days", "events_on_several_days"} {
@@ -200,7 +200,7 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		check(t, conn, store)
 	})
 }
@@ -218,7 +218,7 @@ func TestClusterAgreesWithReference(t *testing.T) {
 		seen[i] = map[string]uint64{}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, shards...)
+		truncate(t, shards...)
 		check(t, conn, store)
 		for i, shard := range shards {
 			for _, table := range []string{"usage_events", "usage_daily", "usage_days", "event_days", "usage_passes"} {
@@ -303,7 +303,7 @@ func TestNotesAgreeWithReference(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		checkNotes(t, conn, store)
 	})
 }
@@ -499,7 +499,7 @@ func TestScatteredDaysAgreeWithReference(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		w := drawWorld(t)
 		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 1, 40).Draw(t, "deliveries")
 		for i := range deliveries {

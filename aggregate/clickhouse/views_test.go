@@ -27,7 +27,7 @@ func TestViewsAgreeWithReference(t *testing.T) {
 	conn := tablestest.Open(t)
 	store := clickhouse.NewStore(conn)
 	rapid.Check(t, func(t *rapid.T) {
-		clear(t, conn)
+		truncate(t, conn)
 		w := drawWorld(t)
 		pools := w.entitle(t)
 		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 30, 60).Draw(t, "deliveries")
