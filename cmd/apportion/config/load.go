@@ -225,16 +225,17 @@ func (l *loader) readFile(file string) error {
 	if root != nil && !strict.Null(root) {
 		l.section(r, file, "", root)
 	}
-	for _, p := range r.Problems {
-		switch {
-		case p.Code == schemas.MalformedDocument:
-			return fmt.Errorf("%s: %s", file, p.Message)
-		case p.Path != "":
-			return fmt.Errorf("%s:%d: %s: %s", file, p.Line, p.Path, p.Message)
-		}
+	if len(r.Problems) == 0 {
+		return nil
+	}
+	switch p := r.Problems[0]; {
+	case p.Code == schemas.MalformedDocument:
+		return fmt.Errorf("%s: %s", file, p.Message)
+	case p.Path != "":
+		return fmt.Errorf("%s:%d: %s: %s", file, p.Line, p.Path, p.Message)
+	default:
 		return fmt.Errorf("%s:%d: %s", file, p.Line, p.Message)
 	}
-	return nil
 }
 
 // section takes over the keys that the file has below one; an empty section or value leaves what was there.
