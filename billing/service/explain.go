@@ -90,37 +90,58 @@ func (s *Invoices) findInvoice(ctx context.Context, ask ExplainRequest, basis *B
 	if err != nil {
 		return nil, nil, err
 	}
-	tenant, err := payerOf(state, ask.Invoice)
+	found, err := s.lookUp(ctx, state, ask.Invoice)
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err := billing.Issues(state, tenant.ID)
+	if found.issue == nil {
+		return s.findDraft(ctx, ask, state, found.tenant, found.chain, basis)
+	}
+	if found.invoice == nil {
+		return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period, "%s of %s is issued, and %s has no invoice in it; those it has: %s",
+			ask.Invoice.Period, found.tenant.ID, ask.Invoice.Subscription, idsOf(found.invoices))
+	}
+	explainer, err := s.explainerOf(*found.issue)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, issue := range chain {
-		if issue.Period != ask.Invoice.Period {
-			continue
-		}
-		invoices, err := billing.IssuedInvoices(ctx, s.Lines, []billing.Issue{issue})
-		if err != nil {
-			return nil, nil, err
-		}
-		for i, invoice := range invoices[issue.ID] {
-			if invoice.ID == ask.Invoice.String() {
-				explainer, err := s.explainerOf(issue)
-				if err != nil {
-					return nil, nil, err
-				}
-				explainer.Chain = chain
-				*basis = Basis{Issued: true, Basis: issue.Basis.Basis}
-				return explainer, &invoices[issue.ID][i], nil
-			}
-		}
-		return nil, nil, errorf(schemas.NoInvoice, issue.Period, "%s of %s is issued, and %s has no invoice in it; those it has: %s",
-			issue.Period, tenant.ID, ask.Invoice.Subscription, idsOf(invoices[issue.ID]))
+	explainer.Chain = found.chain
+	*basis = Basis{Issued: true, Basis: found.issue.Basis.Basis}
+	return explainer, found.invoice, nil
+}
+
+// lookedUp is what there is of an invoice that is asked for by its id.
+type lookedUp struct {
+	tenant *registry.Tenant // as it stands now
+	chain  []billing.Issue  // of the tenant
+	// issue is that of the period, nil where it is not issued; then there are no invoices either.
+	issue    *billing.Issue
+	invoices []billing.Invoice
+	invoice  *billing.Invoice // nil where the issue has none for the subscription
+}
+
+// lookUp looks for an invoice among what is issued.
+func (s *Invoices) lookUp(ctx context.Context, state registry.State, id billing.InvoiceName) (found lookedUp, err error) {
+	if found.tenant, err = payerOf(state, id); err != nil {
+		return found, err
 	}
-	return s.findDraft(ctx, ask, state, tenant, chain, basis)
+	if found.chain, err = billing.Issues(state, found.tenant.ID); err != nil {
+		return found, err
+	}
+	at := slices.IndexFunc(found.chain, func(i billing.Issue) bool { return i.Period == id.Period })
+	if at < 0 {
+		return found, nil
+	}
+	found.issue = &found.chain[at]
+	invoices, err := billing.IssuedInvoices(ctx, s.Lines, []billing.Issue{*found.issue})
+	if err != nil {
+		return found, err
+	}
+	found.invoices = invoices[found.issue.ID]
+	if n := slices.IndexFunc(found.invoices, func(i billing.Invoice) bool { return i.ID == id.String() }); n >= 0 {
+		found.invoice = &found.invoices[n]
+	}
+	return found, nil
 }
 
 // payerOf returns the tenant whose subscription an invoice is sent to.
@@ -176,11 +197,8 @@ func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state regi
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	biller, err := s.reader(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	biller.State, biller.Usage, biller.Progress = state, billing.Pinned(s.Usage, positions), nil
+	biller := s.billerOn(state, registry.Actor{})
+	biller.Usage, biller.Progress = billing.Pinned(s.Usage, positions), nil
 	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)
 	if err != nil {
 		return nil, nil, err
@@ -219,28 +237,17 @@ func (s *Invoices) FindIssued(ctx context.Context, id billing.InvoiceName) (of I
 	if err != nil {
 		return of, err
 	}
-	of.ID = id
-	if of.Tenant, err = payerOf(state, id); err != nil {
-		return of, err
-	}
-	chain, err := billing.Issues(state, of.Tenant.ID)
+	found, err := s.lookUp(ctx, state, id)
 	if err != nil {
 		return of, err
 	}
-	issued := slices.DeleteFunc(chain, func(i billing.Issue) bool { return i.Period != id.Period })
-	invoices, err := billing.IssuedInvoices(ctx, s.Lines, issued)
-	if err != nil {
+	if found.invoice == nil {
+		return of, errorf(schemas.NotIssued, id.Period, "invoice %s is not issued", id)
+	}
+	of = IssuedInvoice{ID: id, Tenant: found.tenant, Issue: *found.issue}
+	if of.Rules, err = billing.ParseRules(of.Issue.Rules); err != nil {
 		return of, err
 	}
-	for _, issue := range issued {
-		if slices.ContainsFunc(invoices[issue.ID], func(i billing.Invoice) bool { return i.ID == id.String() }) {
-			of.Issue = issue
-			if of.Rules, err = billing.ParseRules(issue.Rules); err != nil {
-				return of, err
-			}
-			of.Zone, err = civil.ReadZone(of.Tenant.TimeZone, issue.Zone)
-			return of, err
-		}
-	}
-	return of, errorf(schemas.NotIssued, id.Period, "invoice %s is not issued", id)
+	of.Zone, err = civil.ReadZone(of.Tenant.TimeZone, of.Issue.Zone)
+	return of, err
 }

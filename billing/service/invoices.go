@@ -68,10 +68,15 @@ func NewInvoices(deps InvoiceDeps) *Invoices { return &Invoices{deps} }
 // biller returns what bills on the registry as it stands now, in somebody's name.
 func (s *Invoices) biller(ctx context.Context, by registry.Actor) (*billing.Biller, error) {
 	state, err := s.Registry.CatchUp(ctx)
+	return s.billerOn(state, by), err
+}
+
+// billerOn returns the same on a state of the registry that has been read.
+func (s *Invoices) billerOn(state registry.State, by registry.Actor) *billing.Biller {
 	return &billing.Biller{
 		State: state, Rules: s.Rules, Seller: s.Seller, ItemCodes: s.ItemCodes, Usage: s.Usage, Lines: s.Lines,
 		Refresh: aggregate.Refresher(s.Usage, s.Rules.Rules), Log: claims{s.Registry, by}, Progress: s.Progress,
-	}, err
+	}
 }
 
 // reader bills for those who only look; what is claimed in its name is a fault.

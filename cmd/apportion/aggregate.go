@@ -122,7 +122,7 @@ func (a *app) newAggregator(s *services, m *metrics) *aggregate.Worker {
 	cfg := aggregate.DefaultConfig()
 	cfg.Rules = a.billingRules().Rules
 	return aggregate.New(cfg, aggregate.Deps{
-		Store: a.usage(s.conn),
+		Store: s.invoices.Usage,
 		Follow: func(ctx context.Context, changed func(aggregate.Snapshot)) error {
 			return service.Follow(ctx, s.log, s.verdicts, func(state registry.State, _ []registry.Decided) error {
 				snapshot, err := billing.Snapshot(state, a.billingRules())

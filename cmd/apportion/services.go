@@ -88,22 +88,13 @@ func (a *app) lazily(what string) func(done, total int) {
 	}
 }
 
-// readRegistry returns the registry for those who only read it, and need no ClickHouse.
-func (a *app) readRegistry() (*service.Registry, error) {
-	client, err := a.kafka()
-	if err != nil {
-		return nil, err
-	}
-	return service.NewRegistry(client.NewLog(a.topic(schemas.TopicRegistry)), nil, a.now), nil
-}
-
-// loadRegistry returns the registry as it stands.
+// loadRegistry returns the registry as it stands, for those who only read it: they need no ClickHouse.
 func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
-	r, err := a.readRegistry()
+	client, err := a.kafka()
 	if err != nil {
 		return registry.State{}, err
 	}
-	return r.CatchUp(ctx)
+	return service.NewRegistry(client.NewLog(a.topic(schemas.TopicRegistry)), nil, a.now).CatchUp(ctx)
 }
 
 // person is who runs this program by hand.
