@@ -272,7 +272,7 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestPictureBehindAnOverage: the date of the peak, in the tenant's zone, with the peak in it and the pool of that date.
+// TestPictureBehindAnOverage: the date of the peak, in the tenant's zone, with the peak in it and the date's pool.
 func TestPictureBehindAnOverage(t *testing.T) {
 	s := newStoryOf(t, `tenants:
 - id: acme

@@ -356,8 +356,8 @@ func tell(t *testing.T, r *rapid.T, steps []step, only string) ([]billing.Invoic
 	return issued, s.ledger.state
 }
 
-// TestNothingIsChargedTwiceOrLost: in whatever order periods are issued, deliveries arrive and the registry changes, all
-// that is issued for a period, adjustments included, is in the end what a first issue that knew everything would
+// TestNothingIsChargedTwiceOrLost: in whatever order periods are issued, deliveries arrive and the registry changes,
+// all that is issued for a period, adjustments included, is in the end what a first issue that knew everything would
 // have charged, for each subscription, kind and meter (R21). Neither the order of deliveries that arrive together nor
 // repeats matter, and no tenant's invoices depend on another's (R23).
 func TestNothingIsChargedTwiceOrLost(t *testing.T) {

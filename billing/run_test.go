@@ -261,8 +261,8 @@ func TestRegistryThatChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// TestIssueGoesOnByALaterRegistry: another process's pass by a later registry will do for whom that one has not changed; the
-// others are billed again by what has become of them, and of their holds, since.
+// TestIssueGoesOnByALaterRegistry: another process's pass by a later registry will do for whom that one has not
+// changed; the others are billed again by what has become of them, and of their holds, since.
 func TestIssueGoesOnByALaterRegistry(t *testing.T) {
 	b, usage, ledger := newBiller(t, threeTenants, messages)
 	passes := 0

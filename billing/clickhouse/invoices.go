@@ -24,8 +24,8 @@ type Lines struct {
 	Failpoint func(step string)
 }
 
-// First connects to the database that has the rows of the tables which are not spread over a cluster: rows can be deleted
-// there alone.
+// First connects to the database that has the rows of the tables which are not spread over a cluster: rows can be
+// deleted there alone.
 type First func(ctx context.Context) (driver.Conn, error)
 
 // NewLines returns the lines over a connection whose database has been migrated.

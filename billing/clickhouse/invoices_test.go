@@ -220,8 +220,8 @@ func TestLinesAreKeptWhole(t *testing.T) {
 	}
 }
 
-// TestIssuedLinesThatChange: lost, doubled, altered and restored lines are found by the hash on the log, stop their tenant
-// alone, and are as they were once the rows are back (R20, R22).
+// TestIssuedLinesThatChange: lost, doubled, altered and restored lines are found by the hash on the log, stop their
+// tenant alone, and are as they were once the rows are back (R20, R22).
 func TestIssuedLinesThatChange(t *testing.T) {
 	w := newWorld(t, "acme", "beta")
 	u := &usage{tenant: []string{"acme", "beta"}, units: 100}

@@ -1,6 +1,6 @@
 // Package clickhouse keeps in ClickHouse what billing and the registry come to: the verdicts on registry commands, and
-// what they issued, as the log of commands has it, and the lines of what was issued. Usage itself is read through aggregate/clickhouse; from here the API and people read what
-// became of it.
+// what they issued, as the log of commands has it, and the lines of what was issued. Usage itself is read through
+// aggregate/clickhouse; from here the API and people read what became of it.
 package clickhouse
 
 import (
@@ -170,8 +170,8 @@ func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]registry.IssuedHash, 
 	return all, rows.Err()
 }
 
-// Rebuild makes both tables what the commands come to, which must be all there are: it writes them all, and deletes issues
-// that they do not have.
+// Rebuild makes both tables what the commands come to, which must be all there are: it writes them all, and deletes
+// issues that they do not have.
 func (l *RegistryLog) Rebuild(ctx context.Context, commands []registry.Decided) error {
 	if err := l.Append(ctx, commands); err != nil {
 		return err

@@ -114,7 +114,8 @@ func buyer(change func(b *registry.BillTo)) *registry.BillTo {
 	return b
 }
 
-// history gives the buyer of the reference taxes by date (R26); the samples are of October, and correct August and September.
+// history gives the buyer of the reference taxes by date (R26); the samples are of October, and correct August and
+// September.
 func history(entries ...registry.Tax) *registry.BillTo {
 	return buyer(func(b *registry.BillTo) { b.Tax = entries; entries[0].From = civil.NoDate })
 }

@@ -34,8 +34,8 @@ func (l *memoryLog) Read(_ context.Context, from int64, visit kafka.LogVisitor) 
 	return int64(len(l.values)), nil
 }
 
-// BenchmarkPreview previews one tenant of ten thousand, each with ten subscriptions and a hundred licences: a million. The
-// registry has been read.
+// BenchmarkPreview previews one tenant of ten thousand, each with ten subscriptions and a hundred licences: a million.
+// The registry has been read.
 func BenchmarkPreview(b *testing.B) {
 	const tenants = 10_000
 	log := &memoryLog{}

@@ -9,8 +9,8 @@ import (
 	"apportion/billing/registry"
 )
 
-// Document is the plan that gets to a document from what stands: one command for each tenant that differs, all or nothing
-// per tenant. timeMS is when the commands are given, in UTC epoch milliseconds.
+// Document is the plan that gets to a document from what stands: one command for each tenant that differs, all or
+// nothing per tenant. timeMS is when the commands are given, in UTC epoch milliseconds.
 func Document(doc *registry.Document, timeMS int64) Plan {
 	return func(state registry.State) []*Outcome {
 		_, outcomes := DryRunDocument(state, doc, timeMS)

@@ -123,7 +123,8 @@ type IssueRequest struct {
 	Wait time.Duration
 }
 
-// Check returns an error of the code [schemas.AsOfFuture] if the request is as of an instant later than now, and that is not allowed.
+// Check returns an error of the code [schemas.AsOfFuture] if the request is as of an instant later than now, and that
+// is not allowed.
 func (r IssueRequest) Check(now time.Time) error {
 	if r.AllowFuture || r.NowMS <= now.UnixMilli() {
 		return nil
@@ -133,7 +134,7 @@ func (r IssueRequest) Check(now time.Time) error {
 		schemas.AsOfFuture, civil.FormatMillis(r.NowMS), now.UTC().Format(time.RFC3339))
 }
 
-// Issue issues a period to tenants whose grace is over, in somebody's name, and returns all that is issued of them (R20).
+// Issue issues a period to tenants whose grace is over, in somebody's name, and returns all that they are issued (R20).
 func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueRequest) (*billing.Run, error) {
 	if err := ask.Check(s.Clock()); err != nil {
 		return nil, err
@@ -251,8 +252,8 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 	return draft, nil
 }
 
-// WhatIf compares a period as it stands with the same under a document that is not applied, and says what would become of
-// the commands that get there.
+// WhatIf compares a period as it stands with the same under a document that is not applied, and says what would become
+// of the commands that get there.
 func (s *Invoices) WhatIf(ctx context.Context, ask PreviewRequest, doc *registry.Document) (*billing.Comparison, []*Outcome, error) {
 	biller, err := s.reader(ctx)
 	if err != nil {

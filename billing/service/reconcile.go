@@ -119,8 +119,8 @@ func (r *Reconciliation) tenant(id string) int {
 	return at
 }
 
-// Reconcile returns the balance of a period, followed to its invoices, with what a person should look at (R22, R24). The
-// daily figures are brought up to date first.
+// Reconcile returns the balance of a period, followed to its invoices, with what a person should look at (R22, R24).
+// The daily figures are brought up to date first.
 func (s *Invoices) Reconcile(ctx context.Context, period civil.Month) (*Reconciliation, error) {
 	report, err := s.Aggregate(ctx, nil)
 	if other := (kafka.OtherLogError{}); errors.As(err, &other) {
@@ -248,7 +248,8 @@ func (s *Invoices) partitions(ctx context.Context, state registry.State) ([]Part
 }
 
 // followToInvoices says of every tenant what of its units is on invoices (R22). What is issued must be the total of the
-// deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment (R21).
+// deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment
+// (R21).
 func (s *Invoices) followToInvoices(ctx context.Context, r *Reconciliation, period civil.Month) error {
 	chains, err := s.issuesKept(ctx, r)
 	if err != nil {
@@ -317,7 +318,7 @@ func (s *Invoices) issuesSince(ctx context.Context, r *Reconciliation, chains ma
 	return issues, nil
 }
 
-// issuesKept returns what is issued of each tenant, as the registry's log has it, and says where issued_periods differs.
+// issuesKept returns what is issued of each tenant by the registry's log, and says where issued_periods differs.
 func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[string][]billing.Issue, error) {
 	state, err := s.Registry.CatchUp(ctx)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package service has what people and programs ask of Apportion, one call each: change and read the registry, preview,
-// issue and explain invoices, reconcile, replay what was refused, and issue on schedule. It takes usage, lines and verdicts
-// from the stores that it is given, commands from their topic and what ingest knows from its ledger, and returns values:
-// how these are shown, on a terminal, in JSON or on a page, is the caller's.
+// issue and explain invoices, reconcile, replay what was refused, and issue on schedule. It takes usage, lines and
+// verdicts from the stores that it is given, commands from their topic and what ingest knows from its ledger, and
+// returns values: how these are shown, on a terminal, in JSON or on a page, is the caller's.
 package service
 
 import (
@@ -25,8 +25,8 @@ type CommandLog interface {
 	Read(ctx context.Context, from int64, visit kafka.LogVisitor) (next int64, err error)
 	// Tail is Read that goes on with what is added, until ctx is done, which is no error.
 	Tail(ctx context.Context, from int64, visit kafka.LogVisitor) (next int64, err error)
-	// Append adds records in order, each keyed by its tenant, and returns the offset of the last. When an answer of Kafka is
-	// lost, some may be there twice.
+	// Append adds records in order, each keyed by its tenant, and returns the offset of the last. When an answer of Kafka
+	// is lost, some may be there twice.
 	Append(ctx context.Context, records ...kafka.LogRecord) (last int64, err error)
 	// Same makes sure that the topic still has a value at an offset.
 	Same(ctx context.Context, offset int64, value []byte) error
@@ -64,8 +64,8 @@ type Registry struct {
 	begun      bool
 }
 
-// NewRegistry returns the registry on its log. Verdicts may be nil for those who only read: then nobody can tell whether the
-// topic was recreated.
+// NewRegistry returns the registry on its log. Verdicts may be nil for those who only read: then nobody can tell
+// whether the topic was recreated.
 func NewRegistry(log CommandLog, verdicts Verdicts, clock Clock) *Registry {
 	return &Registry{log: log, verdicts: verdicts, clock: clock}
 }
@@ -222,8 +222,8 @@ func (r *Registry) Apply(ctx context.Context, by registry.Actor, doc *registry.D
 	return r.Give(ctx, by, Document(doc, r.clock().UnixMilli()))
 }
 
-// Hold keeps a tenant's period from being issued until it is released, or releases it, in somebody's name (R20). Command is
-// [registry.HoldPeriod] or [registry.ReleasePeriod].
+// Hold keeps a tenant's period from being issued until it is released, or releases it, in somebody's name (R20).
+// Command is [registry.HoldPeriod] or [registry.ReleasePeriod].
 func (r *Registry) Hold(ctx context.Context, by registry.Actor, command string, hold registry.Hold) ([]*Outcome, error) {
 	return r.Give(ctx, by, single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/billing", TenantID: hold.Tenant,
@@ -239,8 +239,8 @@ func (r *Registry) ChangeTelephony(ctx context.Context, by registry.Actor, tenan
 	}))
 }
 
-// Give gives the commands of a plan, on what stands now, in somebody's name, and returns what became of them. Those that
-// would be refused are not given: a verdict is for good, and the same command may be right once something else is.
+// Give gives the commands of a plan, on what stands now, in somebody's name, and returns what became of them. Those
+// that would be refused are not given: a verdict is for good, and the same command may be right once something else is.
 func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*Outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -323,7 +323,7 @@ func (c claims) Claim(ctx context.Context, commands []registry.Command) (registr
 
 var _ billing.Log = claims{}
 
-// Rebuild writes the verdicts again from the topic, deletes those that it does not have, and returns how many there are.
+// Rebuild writes the verdicts again from the topic, deletes those that it lacks, and returns how many there are.
 func (r *Registry) Rebuild(ctx context.Context) (commands int, err error) {
 	if _, err := checkSame(ctx, r.log, r.verdicts); err != nil {
 		return 0, err
@@ -341,8 +341,8 @@ func (r *Registry) Rebuild(ctx context.Context) (commands int, err error) {
 	return len(all), r.verdicts.Rebuild(ctx, all)
 }
 
-// Restore appends to the topic the commands that only the verdicts have: its end, or all of it where it was recreated. Each
-// gets the offset that it had, and with it everything that was decided by it. Nobody else may write meanwhile.
+// Restore appends to the topic the commands that only the verdicts have: its end, or all of it where it was recreated.
+// Each gets the offset that it had, and with it everything that was decided by it. Nobody else may write meanwhile.
 func (r *Registry) Restore(ctx context.Context) (written int, err error) {
 	kept, err := r.verdicts.Commands(ctx)
 	if err != nil {
@@ -375,9 +375,9 @@ func (r *Registry) Restore(ctx context.Context) (written int, err error) {
 	return len(records), err
 }
 
-// Follow catches up and then goes on with what is added to the topic, until ctx is done. Each is called once it has caught
-// up, and after every command from then on, with the registry as it then stands and the commands since the last call that
-// nobody had recorded when it began. It keeps no history.
+// Follow catches up and then goes on with what is added to the topic, until ctx is done. Each is called once it has
+// caught up, and after every command from then on, with the registry as it then stands and the commands since the last
+// call that nobody had recorded when it began. It keeps no history.
 func Follow(ctx context.Context, log CommandLog, verdicts Verdicts, each func(registry.State, []registry.Decided) error) error {
 	last, err := checkSame(ctx, log, verdicts)
 	if err != nil {

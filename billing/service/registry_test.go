@@ -107,8 +107,8 @@ func TestGive(t *testing.T) {
 	}
 }
 
-// TestRecordsWhatOthersLeft: commands whose verdicts nobody recorded, because whoever gave them was killed, are recorded by
-// whoever comes next, and no other.
+// TestRecordsWhatOthersLeft: commands whose verdicts nobody recorded, because whoever gave them was killed, are
+// recorded by whoever comes next, and no other.
 func TestRecordsWhatOthersLeft(t *testing.T) {
 	log, verdicts := &raceLog{}, &kept{}
 	first := service.NewRegistry(log, verdicts, time.Now)

@@ -65,9 +65,9 @@ const (
 // fit into one query.
 const replayPage = 100
 
-// Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are chosen
-// before the first is published: those that come back, because an older version still takes deliveries in, are none of
-// them.
+// Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are
+// chosen before the first is published: those that come back, because an older version still takes deliveries in, are
+// none of them.
 func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, limit int, dryRun bool) (*Replay, error) {
 	records, err := r.choose(ctx, filter, limit)
 	if err != nil {

@@ -73,8 +73,8 @@ func NewScheduler(cfg SchedulerConfig, deps SchedulerDeps) *Scheduler {
 	return &Scheduler{cfg, deps, map[civil.Month]int{}}
 }
 
-// Run fires at once, for whatever was missed, and then by the timetable, until ctx is done. A firing that fails ends it:
-// Run again repeats what it was for.
+// Run fires at once, for whatever was missed, and then by the timetable, until ctx is done. A firing that fails ends
+// it: Run again repeats what it was for.
 func (s *Scheduler) Run(ctx context.Context) error {
 	for {
 		firing := Firing{}
@@ -104,8 +104,8 @@ func (s *Scheduler) wait(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// fire issues what is due now, the oldest period first, and writes the files of the periods that have changed. Whatever it
-// finds done is left alone, so it can fail anywhere and be repeated; two that fire at once issue once.
+// fire issues what is due now, the oldest period first, and writes the files of the periods that have changed. Whatever
+// it finds done is left alone, so it can fail anywhere and be repeated; two that fire at once issue once.
 func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 	invoices := s.deps.Invoices
 	now := invoices.Clock().UnixMilli()

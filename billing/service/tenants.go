@@ -25,8 +25,8 @@ type TenantAt struct {
 	Document      *registry.Tenant `json:"document,omitempty"`
 }
 
-// NewTenantAt returns what a state of the registry says of one of its tenants at an instant, in UTC epoch milliseconds; the
-// document is left out.
+// NewTenantAt returns what a state of the registry says of one of its tenants at an instant, in UTC epoch milliseconds;
+// the document is left out.
 func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billing.Rules) (*TenantAt, error) {
 	zone, err := civil.LoadZone(t.TimeZone)
 	if err != nil {
@@ -56,8 +56,8 @@ type AccessLoss struct {
 	registry.AccessLoss
 }
 
-// LosingAccess returns the users who lose access on a date, which begins in each tenant's zone (R7), in the order of tenant
-// and user.
+// LosingAccess returns the users who lose access on a date, which begins in each tenant's zone (R7), in the order of
+// tenant and user.
 func LosingAccess(state registry.State, date civil.Date) []AccessLoss {
 	losses := []AccessLoss{}
 	for _, t := range state.Tenants() {

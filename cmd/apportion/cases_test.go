@@ -150,8 +150,8 @@ func issueDemo(t *testing.T, data, period, out string) {
 	}
 }
 
-// onlyKnown reports whether what a program said at its end is that files are left out that a tenant cannot have, or that
-// bills are known to lack something (R24), and nothing else.
+// onlyKnown reports whether what a program said at its end is that files are left out that a tenant cannot have, or
+// that bills are known to lack something (R24), and nothing else.
 func onlyKnown(stderr string) bool {
 	_, said, ok := strings.Cut(stderr, "\napportion: ")
 	for line := range strings.Lines(said) {

@@ -328,7 +328,8 @@ func (c *connections) migrateCluster(ctx context.Context, options *clickhouse.Op
 	})
 }
 
-// first connects to the database that has the rows of the tables which are not spread over the cluster, if there is one.
+// first connects to the database that has the rows of the tables which are not spread over the cluster, if there is
+// one.
 func (c *connections) first(conn driver.Conn) stores.First {
 	return func(ctx context.Context) (driver.Conn, error) {
 		if c.cfg.ClickHouse.Cluster == "" {

@@ -60,8 +60,8 @@ func (s *scenario) fails(args ...string) (said string) {
 	return out.String()
 }
 
-// TestFullDisk: while Kafka, ClickHouse or the files have no room, commands wait or say so; once there is, they go on as if
-// nothing had been, and nothing that was acknowledged is lost.
+// TestFullDisk: while Kafka, ClickHouse or the files have no room, commands wait or say so; once there is, they go on
+// as if nothing had been, and nothing that was acknowledged is lost.
 func TestFullDisk(t *testing.T) {
 	servicetest.Heavy(t, "it fills the disks of servers of its own")
 	t.Parallel()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// ending says when a command is ended: when it sends ClickHouse its nth message, or is answered to it. Where it is killed,
-// the one or the other is lost.
+// ending says when a command is ended: when it sends ClickHouse its nth message, or is answered to it. Where it is
+// killed, the one or the other is lost.
 type ending struct {
 	nth      int64
 	answered bool
@@ -127,8 +127,8 @@ func pass(from, to net.Conn, before func() bool) {
 	}
 }
 
-// TestCommandsKilled ends commands by SIGKILL and by SIGTERM wherever they write to ClickHouse: the same command again ends
-// as it would have.
+// TestCommandsKilled ends commands by SIGKILL and by SIGTERM wherever they write to ClickHouse: the same command again
+// ends as it would have.
 func TestCommandsKilled(t *testing.T) {
 	servicetest.Heavy(t, "it kills programs for a while")
 	t.Parallel()

@@ -167,8 +167,9 @@ func TestIssueKilled(t *testing.T) {
 	t.Logf("%d points, %d lines issued, %d left behind", len(points), lines, written-lines)
 }
 
-// TestIssuersAtOnce has several programs issue periods of the same tenants at once, some of which are killed around their
-// claims. Each period is issued once, everybody writes the same files of it, and the tenant's issues are one chain (R20).
+// TestIssuersAtOnce has several programs issue periods of the same tenants at once, some of which are killed around
+// their claims. Each period is issued once, everybody writes the same files of it, and the tenant's issues are one
+// chain (R20).
 func TestIssuersAtOnce(t *testing.T) {
 	servicetest.Heavy(t, "it kills programs for a while")
 	t.Parallel()

@@ -49,8 +49,8 @@ const lostUsage = `{"specversion":"1.0","id":"a1","source":"/x","type":"connect.
 {"specversion":"1.0","id":"b1","source":"/x","type":"connect.usage","time":"2026-10-15T10:00:00Z","tenantid":"beta","data":{"channel":"sms","quantity":5}}
 `
 
-// TestLost loses, doubles, alters and restores rows and parts of each table that figures are based on. Reconcile finds all
-// that makes a difference, names where, and exits 3; it stops the tenant's issue, and nobody else's; and rebuilding
+// TestLost loses, doubles, alters and restores rows and parts of each table that figures are based on. Reconcile finds
+// all that makes a difference, names where, and exits 3; it stops the tenant's issue, and nobody else's; and rebuilding
 // fixes what is derived (R22).
 func TestLost(t *testing.T) {
 	servicetest.Heavy(t, "it looks for every loss in a hundred ways")

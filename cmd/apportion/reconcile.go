@@ -151,8 +151,8 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 	}
 }
 
-// writeMeterBalances writes what was counted by meter and where it went on, sessions and units apart, and checks for the
-// reader that both together are all that counted.
+// writeMeterBalances writes what was counted by meter and where it went on, sessions and units apart, and checks for
+// the reader that both together are all that counted.
 func writeMeterBalances(w io.Writer, r *service.Reconciliation) {
 	meters := map[string]billing.MeterBalance{}
 	var sessions, events int64

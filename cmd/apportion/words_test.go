@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// words are not used, since the glossary has another for what they mean. A file may have one all the same where it quotes
-// the rules or says something else by it.
+// words are not used, since the glossary has another for what they mean. A file may have one all the same where it
+// quotes the rules or says something else by it.
 var words = []struct {
 	not *regexp.Regexp
 	use string

@@ -2,8 +2,8 @@
 // which they begin in a tenant's time zone (R1, R3, R17).
 //
 // Its zones come from the IANA data that is embedded here or that a process was started with, never from what the
-// machine happens to have, so that the same events give the same lines everywhere (R23); [Edition] names it. Everything above this package asks it
-// for instants and never does calendar arithmetic of its own.
+// machine happens to have, so that the same events give the same lines everywhere (R23); [Edition] names it. Everything
+// above this package asks it for instants and never does calendar arithmetic of its own.
 package civil
 
 import (

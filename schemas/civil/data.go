@@ -73,9 +73,9 @@ func ReadZip(content []byte) (*Data, error) {
 	return ReadData(archive)
 }
 
-// ReadData reads the data of a directory such as /usr/share/zoneinfo: what is beside the zone UTC and below. The edition
-// is that of its tzdata.zi or +VERSION. Other files than zones are left out, and so are the machine's own zone and the
-// copies of all zones that count leap seconds (right) or repeat the others (posix).
+// ReadData reads the data of a directory such as /usr/share/zoneinfo: what is beside the zone UTC and below. The
+// edition is that of its tzdata.zi or +VERSION. Other files than zones are left out, and so are the machine's own zone
+// and the copies of all zones that count leap seconds (right) or repeat the others (posix).
 func ReadData(root fs.FS) (*Data, error) {
 	d := &Data{files: map[string][]byte{}, loaded: map[string]*Zone{}}
 	top := ""

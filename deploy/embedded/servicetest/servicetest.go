@@ -1,6 +1,5 @@
-// Package servicetest gives tests a real Kafka, embedded or Apache's, and a real ClickHouse, shared by all tests of a test
-// binary and started when the first one asks. Data lives in a directory of the binary's own, removed
-// when it ends.
+// Package servicetest gives tests a real Kafka, embedded or Apache's, and a real ClickHouse, shared by all tests of a
+// test binary and started when the first one asks. Data lives in a directory of the binary's own, removed when it ends.
 //
 // A test binary that uses it has
 //
