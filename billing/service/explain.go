@@ -62,7 +62,8 @@ func (s *Invoices) Explain(ctx context.Context, ask ExplainRequest) (*Explained,
 	}
 	at := slices.IndexFunc(invoice.Lines, func(l billing.Line) bool { return l.No == ask.Line })
 	if at < 0 {
-		return nil, errorf(schemas.NoLine, ask.Invoice.Period, "%s has no line %d: its lines are 1 to %d", ask.Invoice, ask.Line, len(invoice.Lines))
+		return nil, errorf(schemas.NoLine, ask.Invoice.Period, "%s has no line %d: its lines are 1 to %d",
+			ask.Invoice, ask.Line, len(invoice.Lines))
 	}
 	line := invoice.Lines[at]
 	if result.Explanation, err = explainer.Explain(ctx, *invoice, line); err != nil {
@@ -85,7 +86,9 @@ func (s *Invoices) Explain(ctx context.Context, ask ExplainRequest) (*Explained,
 }
 
 // findInvoice finds an invoice, and returns it with what explains it.
-func (s *Invoices) findInvoice(ctx context.Context, ask ExplainRequest, basis *Basis) (*billing.Explainer, *billing.Invoice, error) {
+func (s *Invoices) findInvoice(
+	ctx context.Context, ask ExplainRequest, basis *Basis,
+) (*billing.Explainer, *billing.Invoice, error) {
 	state, err := s.Registry.CatchUp(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -98,7 +101,8 @@ func (s *Invoices) findInvoice(ctx context.Context, ask ExplainRequest, basis *B
 		return s.findDraft(ctx, ask, state, found.tenant, found.chain, basis)
 	}
 	if found.invoice == nil {
-		return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period, "%s of %s is issued, and %s has no invoice in it; those it has: %s",
+		return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
+			"%s of %s is issued, and %s has no invoice in it; those it has: %s",
 			ask.Invoice.Period, found.tenant.ID, ask.Invoice.Subscription, idsOf(found.invoices))
 	}
 	explainer, err := s.explainerOf(*found.issue)
@@ -121,7 +125,9 @@ type lookedUp struct {
 }
 
 // lookUp looks for an invoice among what is issued.
-func (s *Invoices) lookUp(ctx context.Context, state registry.State, id billing.InvoiceName) (found lookedUp, err error) {
+func (s *Invoices) lookUp(
+	ctx context.Context, state registry.State, id billing.InvoiceName,
+) (found lookedUp, err error) {
 	if found.tenant, err = payerOf(state, id); err != nil {
 		return found, err
 	}
@@ -149,7 +155,8 @@ func payerOf(state registry.State, id billing.InvoiceName) (*registry.Tenant, er
 	if tenant := state.Owner(id.Subscription); tenant != nil {
 		return tenant, nil
 	}
-	return nil, errorf(schemas.NoInvoice, id.Period, "there is no invoice %s: no tenant has a subscription %s", id, id.Subscription)
+	return nil, errorf(schemas.NoInvoice, id.Period, "there is no invoice %s: no tenant has a subscription %s",
+		id, id.Subscription)
 }
 
 func idsOf(invoices []billing.Invoice) string {
@@ -171,12 +178,14 @@ func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) 
 	}
 	tenant := state.Tenant(issue.Tenant)
 	if tenant == nil {
-		return nil, fmt.Errorf("the registry before offset %d, which %s of %s is based on, has no such tenant: restore the command topic",
+		return nil, fmt.Errorf(
+			"the registry before offset %d, which %s of %s is based on, has no such tenant: restore the command topic",
 			issue.RegistryOffset, issue.Period, issue.Tenant)
 	}
 	rules, err := billing.ParseRules(issue.Rules)
 	if err != nil {
-		return nil, fmt.Errorf("%s of %s is issued by rules that this program does not know: %w; use the release that issued it, or a later one",
+		return nil, fmt.Errorf("%s of %s is issued by rules that this program does not know: %w; "+
+			"use the release that issued it, or a later one",
 			issue.Period, issue.Tenant, err)
 	}
 	zone, err := civil.ReadZone(tenant.TimeZone, issue.Zone)
@@ -191,8 +200,10 @@ func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) 
 }
 
 // findDraft previews the period of one tenant, and returns the invoice with what explains it.
-func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
-	basis *Basis) (*billing.Explainer, *billing.Invoice, error) {
+func (s *Invoices) findDraft(
+	ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
+	basis *Basis,
+) (*billing.Explainer, *billing.Invoice, error) {
 	positions, err := s.Usage.Positions(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the ledger: %w", err)
@@ -218,7 +229,8 @@ func (s *Invoices) findDraft(ctx context.Context, ask ExplainRequest, state regi
 			return explainer, &run.Invoices[i], nil
 		}
 	}
-	return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period, "there is no invoice %s: %s of %s is not issued, and a preview gives: %s",
+	return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
+		"there is no invoice %s: %s of %s is not issued, and a preview gives: %s",
 		ask.Invoice, ask.Invoice.Period, tenant.ID, idsOf(run.Invoices))
 }
 

@@ -239,7 +239,8 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 		if state, err = s.Registry.KnownAt(ctx, *ask.KnownAtMS); err != nil {
 			return nil, err
 		}
-		draft.Run, err = biller.View(ctx, ask.Period, ask.Tenants, billing.View{State: state, NowMS: ask.NowMS, KnownAtMS: ask.KnownAtMS})
+		view := billing.View{State: state, NowMS: ask.NowMS, KnownAtMS: ask.KnownAtMS}
+		draft.Run, err = biller.View(ctx, ask.Period, ask.Tenants, view)
 	}
 	if err != nil {
 		return nil, err
@@ -254,7 +255,9 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 
 // WhatIf compares a period as it stands with the same under a document that is not applied, and says what would become
 // of the commands that get there.
-func (s *Invoices) WhatIf(ctx context.Context, ask PreviewRequest, doc *registry.Document) (*billing.Comparison, []*Outcome, error) {
+func (s *Invoices) WhatIf(
+	ctx context.Context, ask PreviewRequest, doc *registry.Document,
+) (*billing.Comparison, []*Outcome, error) {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -273,7 +276,9 @@ func (s *Invoices) WhatIf(ctx context.Context, ask PreviewRequest, doc *registry
 }
 
 // Diff compares a period as it was known at two instants, in UTC epoch milliseconds.
-func (s *Invoices) Diff(ctx context.Context, period civil.Month, tenants []string, fromMS, toMS int64) (*billing.Comparison, error) {
+func (s *Invoices) Diff(
+	ctx context.Context, period civil.Month, tenants []string, fromMS, toMS int64,
+) (*billing.Comparison, error) {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
@@ -290,7 +295,9 @@ func (s *Invoices) Diff(ctx context.Context, period civil.Month, tenants []strin
 }
 
 // DiffZones compares a period as it stands by the time zone data in use with the same by other data.
-func (s *Invoices) DiffZones(ctx context.Context, period civil.Month, tenants []string, zones *civil.Data) (*billing.Comparison, error) {
+func (s *Invoices) DiffZones(
+	ctx context.Context, period civil.Month, tenants []string, zones *civil.Data,
+) (*billing.Comparison, error) {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
@@ -311,7 +318,9 @@ func (s *Invoices) Aggregate(ctx context.Context, show func(done, total int)) (a
 }
 
 // Rebuild computes daily figures again, whatever stands: of tenants, none for all, and a period, nil for all.
-func (s *Invoices) Rebuild(ctx context.Context, tenants []string, period *civil.Month, show func(done, total int)) (aggregate.Report, error) {
+func (s *Invoices) Rebuild(
+	ctx context.Context, tenants []string, period *civil.Month, show func(done, total int),
+) (aggregate.Report, error) {
 	snapshot, err := s.snapshot(ctx)
 	if err != nil {
 		return aggregate.Report{}, err

@@ -44,7 +44,9 @@ func (s *Invoices) Holes(ctx context.Context) (*Holes, error) {
 }
 
 // AcceptHole accepts, in somebody's name, that offsets will never be taken in; they must lie in an open hole.
-func (s *Invoices) AcceptHole(ctx context.Context, by registry.Actor, hole registry.Hole, reason string) ([]*Outcome, error) {
+func (s *Invoices) AcceptHole(
+	ctx context.Context, by registry.Actor, hole registry.Hole, reason string,
+) ([]*Outcome, error) {
 	holes, err := s.Holes(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +54,8 @@ func (s *Invoices) AcceptHole(ctx context.Context, by registry.Actor, hole regis
 	if !slices.ContainsFunc(holes.Open, func(h OpenHole) bool {
 		return h.Topic == hole.Topic && h.Partition == int(hole.Partition) && h.First <= hole.First && hole.Last <= h.Last
 	}) {
-		return nil, errorf(schemas.NoHole, 0, "the ledger has no open hole %s/%d with the offsets %d-%d", hole.Topic, hole.Partition, hole.First, hole.Last)
+		return nil, errorf(schemas.NoHole, 0, "the ledger has no open hole %s/%d with the offsets %d-%d",
+			hole.Topic, hole.Partition, hole.First, hole.Last)
 	}
 	return s.Registry.Give(ctx, by, single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/ledger",

@@ -70,8 +70,13 @@ type TenantBalance struct {
 }
 
 func newReconciliation() *Reconciliation {
-	return &Reconciliation{Partitions: []PartitionBalance{}, AcceptedHoles: []registry.AcceptedHole{}, Tenants: []TenantBalance{},
-		Rejected: map[schemas.Code]uint64{}, Findings: []billing.Finding{}}
+	return &Reconciliation{
+		Partitions:    []PartitionBalance{},
+		AcceptedHoles: []registry.AcceptedHole{},
+		Tenants:       []TenantBalance{},
+		Rejected:      map[schemas.Code]uint64{},
+		Findings:      []billing.Finding{},
+	}
 }
 
 // Differences counts what does not balance.
@@ -112,7 +117,8 @@ func (r *Reconciliation) differ(tenant, difference string) {
 
 // tenant returns the index of a tenant, which is added where it has none.
 func (r *Reconciliation) tenant(id string) int {
-	at, found := slices.BinarySearchFunc(r.Tenants, id, func(t TenantBalance, id string) int { return strings.Compare(t.Tenant, id) })
+	byID := func(t TenantBalance, id string) int { return strings.Compare(t.Tenant, id) }
+	at, found := slices.BinarySearchFunc(r.Tenants, id, byID)
 	if !found {
 		r.Tenants = slices.Insert(r.Tenants, at, TenantBalance{Tenant: id})
 	}
@@ -176,7 +182,9 @@ func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconcili
 	for _, tenant := range slices.Sorted(maps.Keys(usage)) {
 		u := usage[tenant]
 		r.Total = r.Total.Add(u.Balance)
-		r.Tenants = append(r.Tenants, TenantBalance{Tenant: tenant, Balance: u.Balance, Usage: u.MeterBalances(), Differences: differences[tenant]})
+		r.Tenants = append(r.Tenants, TenantBalance{
+			Tenant: tenant, Balance: u.Balance, Usage: u.MeterBalances(), Differences: differences[tenant],
+		})
 	}
 	r.Rejected, err = s.Ledger.CountRejected(ctx)
 	return r, err
@@ -184,7 +192,9 @@ func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconcili
 
 // proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
 // not prove. Passes go on meanwhile: where something differs it is looked at again, until no pass came in between.
-func (s *Invoices) proved(ctx context.Context, state registry.State, from, to civil.Date) (*aggregate.Figures, aggregate.Pass, error) {
+func (s *Invoices) proved(
+	ctx context.Context, state registry.State, from, to civil.Date,
+) (*aggregate.Figures, aggregate.Pass, error) {
 	snapshot, err := billing.Snapshot(state, s.Rules)
 	if err != nil {
 		return nil, aggregate.Pass{}, err
@@ -284,7 +294,8 @@ func (s *Invoices) followToInvoices(ctx context.Context, r *Reconciliation, peri
 		slices.Sort(meters)
 		for _, meter := range slices.Compact(meters) {
 			if !invoiced[meter].Equal(counted[meter]) {
-				t.Differences = append(t.Differences, fmt.Sprintf("%s: %s units of %s are on invoices, but the deliveries that pass %d was based on total %s",
+				t.Differences = append(t.Differences, fmt.Sprintf(
+					"%s: %s units of %s are on invoices, but the deliveries that pass %d was based on total %s",
 					period, invoiced[meter], meter, latest.Pass, counted[meter]))
 			}
 		}
@@ -294,7 +305,9 @@ func (s *Invoices) followToInvoices(ctx context.Context, r *Reconciliation, peri
 
 // issuesSince returns the issue of the period and those after it, of the tenants that have one, with their invoices. It
 // says where the stored lines are not what was issued.
-func (s *Invoices) issuesSince(ctx context.Context, r *Reconciliation, chains map[string][]billing.Issue, period civil.Month) (map[string][]billing.Issue, error) {
+func (s *Invoices) issuesSince(
+	ctx context.Context, r *Reconciliation, chains map[string][]billing.Issue, period civil.Month,
+) (map[string][]billing.Issue, error) {
 	issues := map[string][]billing.Issue{}
 	var all []billing.Issue
 	for tenant, chain := range chains {
@@ -342,8 +355,11 @@ func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[strin
 	seen := map[string]bool{}
 	for _, row := range rows {
 		chain := chains[row.Tenant]
-		if row.Seq < 1 || row.Seq > len(chain) || chain[row.Seq-1].Hash != row.Hash || chain[row.Seq-1].Period.String() != row.Period {
-			differ(row.Tenant, fmt.Sprintf("issued_periods has %s as issue %d, which the registry's log has not", row.Period, row.Seq))
+		known := 1 <= row.Seq && row.Seq <= len(chain) &&
+			chain[row.Seq-1].Hash == row.Hash && chain[row.Seq-1].Period.String() == row.Period
+		if !known {
+			differ(row.Tenant, fmt.Sprintf("issued_periods has %s as issue %d, which the registry's log has not",
+				row.Period, row.Seq))
 		}
 		seen[row.Hash] = true
 	}
@@ -377,7 +393,9 @@ func (t *TenantBalance) takeInvoiced(invoiced map[string]decimal.Decimal) (chang
 }
 
 // countedBy computes the units of a tenant's period by meter, from what an issue was based on.
-func (s *Invoices) countedBy(ctx context.Context, issue billing.Issue, period civil.Month) (map[string]decimal.Decimal, error) {
+func (s *Invoices) countedBy(
+	ctx context.Context, issue billing.Issue, period civil.Month,
+) (map[string]decimal.Decimal, error) {
 	explainer, err := s.explainerOf(issue)
 	if err != nil {
 		return nil, err
@@ -392,7 +410,8 @@ func (s *Invoices) countedBy(ctx context.Context, issue billing.Issue, period ci
 	}
 	days := aggregate.Days(issue.Tenant, snapshot.Timelines.Zone(issue.Tenant), period.First(), period.Next().First())
 	figures, err := s.Usage.Compute(ctx, aggregate.Inputs{
-		Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines, Rules: explainer.Rules.Rules, NowMS: explainer.NowMS,
+		Days: days, Bound: explainer.Bound, Timelines: snapshot.Timelines,
+		Rules: explainer.Rules.Rules, NowMS: explainer.NowMS,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("computing what %s of %s was based on: %w", period, issue.Tenant, err)

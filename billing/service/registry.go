@@ -98,7 +98,8 @@ func (r *Registry) catchUp(ctx context.Context) (registry.State, error) {
 		page = page[:0]
 	}
 	next, err := r.log.Read(ctx, r.next, func(offset, arrivedMS int64, value []byte) error {
-		if page = append(page, registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value}); len(page) == pageRecords {
+		page = append(page, registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value})
+		if len(page) == pageRecords {
 			take()
 		}
 		return nil
@@ -196,7 +197,10 @@ type Outcome struct {
 // DryRun returns what would stand after a command, and what would become of it.
 func DryRun(state registry.State, c registry.Command) (registry.State, *Outcome) {
 	next, verdict := state.Apply(state.Offset()+1, c)
-	o := &Outcome{Tenant: c.TenantID, Command: c.Command, Accepted: verdict.Accepted, Refusals: verdict.Refusals, command: c}
+	o := &Outcome{
+		Tenant: c.TenantID, Command: c.Command, command: c,
+		Accepted: verdict.Accepted, Refusals: verdict.Refusals,
+	}
 	if !o.Accepted {
 		return next, o
 	}
@@ -224,7 +228,9 @@ func (r *Registry) Apply(ctx context.Context, by registry.Actor, doc *registry.D
 
 // Hold keeps a tenant's period from being issued until it is released, or releases it, in somebody's name (R20).
 // Command is [registry.HoldPeriod] or [registry.ReleasePeriod].
-func (r *Registry) Hold(ctx context.Context, by registry.Actor, command string, hold registry.Hold) ([]*Outcome, error) {
+func (r *Registry) Hold(
+	ctx context.Context, by registry.Actor, command string, hold registry.Hold,
+) ([]*Outcome, error) {
 	return r.Give(ctx, by, single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/billing", TenantID: hold.Tenant,
 		Command: command, Period: hold.Period, Reason: hold.Reason,
@@ -232,7 +238,9 @@ func (r *Registry) Hold(ctx context.Context, by registry.Actor, command string, 
 }
 
 // ChangeTelephony changes the telephony option of all of a tenant's subscriptions at once, in somebody's name (R6).
-func (r *Registry) ChangeTelephony(ctx context.Context, by registry.Actor, tenant, option, reason string) ([]*Outcome, error) {
+func (r *Registry) ChangeTelephony(
+	ctx context.Context, by registry.Actor, tenant, option, reason string,
+) ([]*Outcome, error) {
 	return r.Give(ctx, by, single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/registry", TenantID: tenant,
 		Command: registry.ChangeTelephony, Telephony: option, Reason: reason,
@@ -350,7 +358,8 @@ func (r *Registry) Restore(ctx context.Context) (written int, err error) {
 	}
 	for n, c := range kept {
 		if c.Offset != int64(n) {
-			return 0, fmt.Errorf("registry_log has no command %d, so none after it would get its offset; restore the table from a backup first", n)
+			return 0, fmt.Errorf("registry_log has no command %d, so none after it would get its offset; "+
+				"restore the table from a backup first", n)
 		}
 	}
 	next, err := r.log.Read(ctx, 0, func(offset, _ int64, value []byte) error {
@@ -378,7 +387,9 @@ func (r *Registry) Restore(ctx context.Context) (written int, err error) {
 // Follow catches up and then goes on with what is added to the topic, until ctx is done. Each is called once it has
 // caught up, and after every command from then on, with the registry as it then stands and the commands since the last
 // call that nobody had recorded when it began. It keeps no history.
-func Follow(ctx context.Context, log CommandLog, verdicts Verdicts, each func(registry.State, []registry.Decided) error) error {
+func Follow(
+	ctx context.Context, log CommandLog, verdicts Verdicts, each func(registry.State, []registry.Decided) error,
+) error {
 	last, err := checkSame(ctx, log, verdicts)
 	if err != nil {
 		return err

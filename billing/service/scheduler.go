@@ -158,7 +158,9 @@ func lastChanged(r *Registry) civil.Month {
 }
 
 // issue issues one period, and says what came of it.
-func (s *Scheduler) issue(ctx context.Context, biller *billing.Biller, due billing.DuePeriod, now int64, firing *Firing) error {
+func (s *Scheduler) issue(
+	ctx context.Context, biller *billing.Biller, due billing.DuePeriod, now int64, firing *Firing,
+) error {
 	run, err := biller.Issue(ctx, due.Period, due.Tenants, now)
 	if err != nil {
 		return err

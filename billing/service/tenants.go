@@ -35,7 +35,8 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 	date := zone.DateOf(ms)
 	at := &TenantAt{
 		Tenant: t.ID, Name: t.Name, TimeZone: t.TimeZone, Telephony: t.Telephony, Offset: state.Base(t.ID),
-		At: civil.FormatMillis(ms), Date: date, Subscriptions: len(t.Subscriptions), Active: []string{}, Entitlement: map[string]int64{},
+		At: civil.FormatMillis(ms), Date: date, Subscriptions: len(t.Subscriptions),
+		Active: []string{}, Entitlement: map[string]int64{},
 	}
 	for _, s := range t.ActiveOn(date) {
 		at.Active = append(at.Active, s.ID)
