@@ -118,6 +118,10 @@ var refusals = []kafkago.Error{
 	kafkago.PolicyViolation,
 }
 
+// compression is the one codec that all Kafka clients read by themselves: kafkajs has no other, and kafka-python needs a
+// library more for Snappy. Others read the dead letters and the registry's commands.
+const compression = kafkago.Gzip
+
 // Produce writes messages to a partition as one batch, all or none, and returns
 // the offset of the first.
 func (c *Client) Produce(ctx context.Context, p TopicPartition, messages []Message) (first int64, err error) {
@@ -133,7 +137,7 @@ func (c *Client) Produce(ctx context.Context, p TopicPartition, messages []Messa
 			Topic:        p.Topic,
 			Partition:    p.Partition,
 			RequiredAcks: kafkago.RequireAll,
-			Compression:  kafkago.Snappy,
+			Compression:  compression,
 			Records:      kafkago.NewRecordReader(records...),
 		})
 		if err == nil {
