@@ -51,7 +51,7 @@ type Command struct {
 type Verdict struct {
 	Offset    int64     `json:"offset"` // of the command's first delivery
 	CommandID string    `json:"commandId,omitempty"`
-	Tenant    string    `json:"tenant,omitempty"`
+	Tenant    string    `json:"tenantId,omitempty"`
 	Accepted  bool      `json:"accepted"`
 	Refusals  []Refusal `json:"refusals,omitempty"` // none when accepted
 }

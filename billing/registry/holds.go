@@ -17,7 +17,7 @@ import (
 // command log and so have its one order; they are no part of the tenant's document, whose version ([State.Base])
 // they leave alone.
 type Hold struct {
-	Tenant string      `json:"tenant"`
+	Tenant string      `json:"tenantId"`
 	Period civil.Month `json:"period"`
 	Reason string      `json:"reason"`
 	// Offset is that of the command that holds it.

@@ -61,7 +61,7 @@ type PartitionBalance struct {
 
 // TenantBalance is the balance of a tenant.
 type TenantBalance struct {
-	Tenant string `json:"tenant"`
+	Tenant string `json:"tenantId"`
 	aggregate.Balance
 	// Usage is what was counted by meter, and Issued says whether the period of the tenant is.
 	Usage       []billing.MeterBalance `json:"usage"`

@@ -181,7 +181,7 @@ func record(ctx context.Context, verdicts Verdicts, decided []registry.Decided) 
 
 // Outcome is what became of a command, or would.
 type Outcome struct {
-	Tenant   string             `json:"tenant"`
+	Tenant   string             `json:"tenantId"`
 	Command  string             `json:"command"`
 	Accepted bool               `json:"accepted"`
 	Offset   *int64             `json:"offset,omitempty"`  // on the command topic, once it is there

@@ -47,7 +47,7 @@ type Replay struct {
 type Replayed struct {
 	schemas.RecordID
 	// The identity, each part empty where it cannot be read.
-	Tenant  string `json:"tenant"`
+	Tenant  string `json:"tenantId"`
 	Source  string `json:"source"`
 	ID      string `json:"id"`
 	Outcome string `json:"outcome"`

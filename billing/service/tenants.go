@@ -11,7 +11,7 @@ import (
 
 // TenantAt is what the registry says of a tenant at an instant.
 type TenantAt struct {
-	Tenant        string           `json:"tenant"`
+	Tenant        string           `json:"tenantId"`
 	Name          string           `json:"name"`
 	TimeZone      string           `json:"timeZone"`
 	Telephony     string           `json:"telephony"`
@@ -53,7 +53,7 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 
 // AccessLoss is a user of a tenant who loses access.
 type AccessLoss struct {
-	Tenant string `json:"tenant"`
+	Tenant string `json:"tenantId"`
 	registry.AccessLoss
 }
 

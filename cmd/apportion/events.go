@@ -48,7 +48,7 @@ type refusedLine struct {
 	Value   string       `json:"value"`
 	Message string       `json:"message"`
 	Advice  string       `json:"advice"`
-	Tenant  string       `json:"tenant"`
+	Tenant  string       `json:"tenantId"`
 	Source  string       `json:"source"`
 	ID      string       `json:"id"`
 	text    string

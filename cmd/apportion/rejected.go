@@ -148,7 +148,7 @@ type rejectedEntry struct {
 	Topic     string       `json:"topic"`
 	Partition int32        `json:"partition"`
 	Offset    int64        `json:"offset"`
-	Tenant    string       `json:"tenant"` // the identity, each empty where it could not be read
+	Tenant    string       `json:"tenantId"` // the identity, each empty where it could not be read
 	Source    string       `json:"source"`
 	ID        string       `json:"id"`
 	Code      schemas.Code `json:"code"`
@@ -210,7 +210,7 @@ func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) e
 	}
 	type count struct {
 		Code       schemas.Code `json:"code"`
-		Tenant     string       `json:"tenant"` // empty where it could not be read
+		Tenant     string       `json:"tenantId"` // empty where it could not be read
 		Deliveries uint64       `json:"deliveries"`
 		First      string       `json:"first"` // when the first and the last arrived on Kafka
 		Last       string       `json:"last"`
