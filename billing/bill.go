@@ -291,12 +291,7 @@ func (b *bill) connects() {
 // its payer (R16).
 func (b *bill) overages() {
 	for _, meter := range schemas.PooledMeters {
-		var o overage
-		if b.byDistinctAgents(meter) {
-			o = b.overageOfAgents(meter)
-		} else {
-			o = b.overageAtPeak(meter)
-		}
+		o := b.overageOf(meter)
 		if o.quantity <= 0 {
 			continue
 		}
@@ -304,49 +299,90 @@ func (b *bill) overages() {
 		price := b.price(o.payer, version, version.Prices.Overage, Overage, meter)
 		b.add(o.payer, Line{
 			Kind: Overage, Meter: meter, Quantity: decimal.NewFromInt(o.quantity), UnitPrice: decimal.NewNullDecimal(price),
-			From: b.period.First(), To: b.period.Next().First(), PeakMS: o.peakMS, Entitled: o.entitled, Note: o.note,
+			From: b.period.First(), To: b.period.Next().First(), PeakMS: o.peakMS, Entitled: o.entitled, Note: o.note(),
 		}, 1, 1)
 	}
 }
 
+// demand is what the tenant as a whole used of a meter, to be held against its pool (R15): distinct agents over the
+// period, or the peaks of the bill's dates.
+type demand struct {
+	distinctAgents bool
+	agents         int64
+	peaks          []aggregate.Usage
+}
+
+func (b *bill) demand(meter string) demand {
+	if b.byDistinctAgents(meter) {
+		return demand{distinctAgents: true, agents: b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]}
+	}
+	d := demand{peaks: make([]aggregate.Usage, len(b.dates))}
+	for _, u := range b.days(meter, "") {
+		if at, found := slices.BinarySearch(b.dates, u.Date); found {
+			d.peaks[at] = u
+		}
+	}
+	return d
+}
+
+// entitlements returns the tenant's entitlement to a meter on each of the bill's dates (R14).
+func (b *bill) entitlements(meter string) []int64 {
+	entitled := make([]int64, len(b.dates))
+	for i, date := range b.dates {
+		entitled[i] = b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor)
+	}
+	return entitled
+}
+
 // overage is how much, who pays it, and the date whose version prices it.
 type overage struct {
-	quantity int64
-	entitled int64
-	payer    *registry.Subscription
-	date     civil.Date
-	peakMS   int64
-	note     string
+	quantity       int64
+	used, entitled int64
+	payer          *registry.Subscription
+	date           civil.Date
+	peakMS         int64
+	distinctAgents bool
+}
+
+func (o overage) note() string {
+	if o.distinctAgents {
+		return fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", o.used, o.entitled)
+	}
+	return fmt.Sprintf("R15: %d live at once, %d entitled", o.used, o.entitled)
+}
+
+// overageOf is the overage of a meter in the period.
+func (b *bill) overageOf(meter string) overage { return b.overage(b.demand(meter), b.entitlements(meter)) }
+
+// overage holds a demand against what the tenant is entitled to on each date.
+func (b *bill) overage(d demand, entitled []int64) overage {
+	if d.distinctAgents {
+		return b.overageOfAgents(d.agents, entitled)
+	}
+	return b.overageAtPeak(d.peaks, entitled)
 }
 
 // overageAtPeak is the greatest excess of concurrency over entitlement at any instant with a primary. Entitlement
 // and primary change only at midnight (R3), so within a date the greatest excess is where the date's peak is.
-func (b *bill) overageAtPeak(meter string) overage {
+func (b *bill) overageAtPeak(peaks []aggregate.Usage, entitled []int64) overage {
 	var o overage
-	days := b.days(meter, "")
-	for i, date := range b.dates {
-		at := slices.IndexFunc(days, func(u aggregate.Usage) bool { return u.Date == date })
-		if at < 0 || b.primary[i] == nil {
-			continue
-		}
-		peak, entitled := days[at].Peak, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor)
-		if peak-entitled > o.quantity {
-			o = overage{peak - entitled, entitled, b.primary[i], date, days[at].PeakMS,
-				fmt.Sprintf("R15: %d live at once, %d entitled", peak, entitled)}
+	for i, u := range peaks {
+		if b.primary[i] != nil && u.Peak-entitled[i] > o.quantity {
+			o = overage{quantity: u.Peak - entitled[i], used: u.Peak, entitled: entitled[i],
+				payer: b.primary[i], date: b.dates[i], peakMS: u.PeakMS}
 		}
 	}
 	return o
 }
 
 // overageOfAgents is the excess of a named tenant's distinct agents over the greatest entitlement of the period.
-func (b *bill) overageOfAgents(meter string) overage {
-	var entitled int64
-	for _, date := range b.dates {
-		entitled = max(entitled, b.tenant.Entitlement(date, meter, b.rules.IVRPortFactor))
+func (b *bill) overageOfAgents(agents int64, entitled []int64) overage {
+	var most int64
+	for _, e := range entitled {
+		most = max(most, e)
 	}
-	agents := b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]
-	return overage{agents - entitled, entitled, b.closing, b.closed, NoInstant,
-		fmt.Sprintf("R15: %d distinct agents, %d entitled at the most", agents, entitled)}
+	return overage{quantity: agents - most, used: agents, entitled: most,
+		payer: b.closing, date: b.closed, peakMS: NoInstant, distinctAgents: true}
 }
 
 // invoices makes an invoice for each subscription that has a line.

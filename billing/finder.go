@@ -220,7 +220,7 @@ func (f *finder) openPeaks(ctx context.Context, open map[string][]aggregate.AtPe
 		var count int64
 		var events []aggregate.EventName
 		for _, at := range open[t.ID] {
-			if l := charged[at.PeakAt]; bill.overageAtPeak(at.Meter).quantity < l.Quantity.IntPart() {
+			if l := charged[at.PeakAt]; bill.overageOf(at.Meter).quantity < l.Quantity.IntPart() {
 				count, events = count+at.Open, append(events, at.OpenEvents...)
 			}
 		}
