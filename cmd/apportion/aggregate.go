@@ -65,7 +65,8 @@ or restored from elsewhere. Figures that were right come out the same.`,
 	}
 	cmd.Flags().BoolVar(&untilCaughtUp, "until-caught-up", false, "bring the figures up to date once")
 	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "compute figures again, whatever stands for them")
-	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "with --rebuild: those of this tenant alone; can be given more than once")
+	cmd.Flags().StringArrayVar(&tenants, "tenant", nil,
+		"with --rebuild: those of this tenant alone; can be given more than once")
 	cmd.Flags().StringVar(&period, "period", "", "with --rebuild: those of this period alone, such as 2026-10")
 	return cmd
 }
@@ -147,7 +148,10 @@ func (a *app) newAggregator(s *services, m *metrics) *aggregate.Worker {
 // billingRules returns the configured numbers of the billing rules.
 func (a *app) billingRules() billing.Rules {
 	return billing.Rules{
-		Rules:     aggregate.Rules{OpenSessionHours: a.cfg.Rules.OpenSessionHours, IVRPortFactor: int64(a.cfg.Rules.IVRPortFactor)},
+		Rules: aggregate.Rules{
+			OpenSessionHours: a.cfg.Rules.OpenSessionHours,
+			IVRPortFactor:    int64(a.cfg.Rules.IVRPortFactor),
+		},
 		GraceDays: a.cfg.Rules.GraceDays,
 	}
 }

@@ -55,7 +55,10 @@ type billFlags struct {
 
 // billCommand returns a command with the flags of both. Now is the clock, unless the command has a default of its
 // own for it.
-func (a *app) billCommand(cmd *cobra.Command, flags *billFlags, now func() (time.Time, error), bill func(ctx context.Context, flags billFlags) error) *cobra.Command {
+func (a *app) billCommand(
+	cmd *cobra.Command, flags *billFlags, now func() (time.Time, error),
+	bill func(ctx context.Context, flags billFlags) error,
+) *cobra.Command {
 	var period, asOf string
 	cmd.Args = cobra.NoArgs
 	cmd.RunE = a.command(func(ctx context.Context, _ []string) (err error) {
@@ -85,7 +88,8 @@ func periodFlag(cmd *cobra.Command, period *string) {
 }
 
 func asOfFlag(cmd *cobra.Command, asOf *string) {
-	cmd.Flags().StringVar(asOf, "as-of", "", "the `instant` that counts as now (R12, R20), in RFC 3339 (default: the clock)")
+	cmd.Flags().StringVar(asOf, "as-of", "",
+		"the `instant` that counts as now (R12, R20), in RFC 3339 (default: the clock)")
 }
 
 func parsePeriod(s string) (civil.Month, error) {
@@ -129,7 +133,8 @@ the period to DIR/PERIOD/, whole or not at all.`,
   apportion bill issue --config data/apportion.yaml --period 2026-10 --tenant acme --json`,
 	}, &flags, a.clockNow, func(ctx context.Context, flags billFlags) error {
 		if err := flags.issueRequest().Check(a.now()); err != nil {
-			return usagef("%w; look at it with `apportion bill preview`, or give --allow-future, for tests and demonstrations", err)
+			return usagef("%w; look at it with `apportion bill preview`, or give --allow-future, "+
+				"for tests and demonstrations", err)
 		}
 		s, err := a.services(ctx)
 		if err != nil {
@@ -141,13 +146,18 @@ the period to DIR/PERIOD/, whole or not at all.`,
 		}
 		return a.printRun(run, leftOut)
 	})
-	cmd.Flags().DurationVar(&flags.wait, "wait", 10*time.Second, "how `long` ingest may stand still before what it has not read stops all; 0: do not wait")
-	cmd.Flags().BoolVar(&flags.allowFuture, "allow-future", false, "issue as of an instant later than the clock, for tests and demonstrations (R20)")
+	cmd.Flags().DurationVar(&flags.wait, "wait", 10*time.Second,
+		"how `long` ingest may stand still before what it has not read stops all; 0: do not wait")
+	cmd.Flags().BoolVar(&flags.allowFuture, "allow-future", false,
+		"issue as of an instant later than the clock, for tests and demonstrations (R20)")
 	return cmd
 }
 
 func (f billFlags) issueRequest() service.IssueRequest {
-	return service.IssueRequest{Period: f.period, Tenants: f.tenants, NowMS: f.asOf, AllowFuture: f.allowFuture, Wait: f.wait}
+	return service.IssueRequest{
+		Period: f.period, Tenants: f.tenants,
+		NowMS: f.asOf, AllowFuture: f.allowFuture, Wait: f.wait,
+	}
 }
 
 // issue issues a period, and writes the files of all that is issued of it.
@@ -177,7 +187,8 @@ func (a *app) exportIssued(ctx context.Context, s *services, flags billFlags) (*
 		return nil, nil, err
 	}
 	if len(all.Stopped) > 0 {
-		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n", plural(len(all.Stopped), "tenant", "tenants"), flags.period)
+		fmt.Fprintf(a.stderr, "no files written: %s of %s cannot be shown as they were issued\n",
+			plural(len(all.Stopped), "tenant", "tenants"), flags.period)
 		return all, nil, nil
 	}
 	if len(all.Accounts) == 0 {
@@ -244,7 +255,8 @@ func leftOutFinding(leftOut []*export.Refusal) error {
 	if len(leftOut) == 0 {
 		return nil
 	}
-	return findings("not all files could be written: " + plural(len(leftOut), "is", "are") + " left out, as said above and in " + export.ManifestName)
+	return findings("not all files could be written: " + plural(len(leftOut), "is", "are") +
+		" left out, as said above and in " + export.ManifestName)
 }
 
 // invoicesOf returns the invoices of a run as they are written in JSON.
@@ -265,8 +277,7 @@ func (a *app) printRun(run *billing.Run, leftOut []*export.Refusal) error {
 		Stopped  []*billing.Stop       `json:"stopped"`
 		LeftOut  []*export.Refusal     `json:"leftOut"`
 		Findings []billing.Finding     `json:"findings"`
-	}{run.Period, run.Draft, invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, leftOut...),
-		append([]billing.Finding{}, run.Findings...)}
+	}{run.Period, run.Draft, invoicesOf(run), orEmpty(run.Stopped), orEmpty(leftOut), orEmpty(run.Findings)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
@@ -284,7 +295,8 @@ func lacking(run *billing.Run) error {
 	if len(tenants) == 0 {
 		return nil
 	}
-	return findings("done, with findings (R24): the bills of " + plural(len(tenants), "tenant", "tenants") + " are known to lack something, as listed above")
+	return findings("done, with findings (R24): the bills of " + plural(len(tenants), "tenant", "tenants") +
+		" are known to lack something, as listed above")
 }
 
 // stopped returns the finding that some tenants could not be billed, if there are any.
@@ -292,7 +304,8 @@ func stopped(run *billing.Run) error {
 	if len(run.Stopped) == 0 {
 		return nil
 	}
-	return findings("not all tenants could be billed: " + plural(len(run.Stopped), "is", "are") + " stopped, as listed above")
+	return findings("not all tenants could be billed: " + plural(len(run.Stopped), "is", "are") +
+		" stopped, as listed above")
 }
 
 // writeFindings writes findings for people, a line each.
@@ -327,7 +340,8 @@ func writeInvoices(w io.Writer, run *billing.Run) {
 			fmt.Fprintf(w, "%s  %s, subscription %s, %s%s\n\n", i.ID, i.Tenant, i.Subscription, i.Period, what)
 			var rows [][]string
 			for _, l := range i.Lines {
-				rows = append(rows, []string{strconv.Itoa(l.No), string(l.Kind), l.Meter, l.Quantity.String(), l.Unit, l.Price(), i.Money(l.Amount), l.PeakAt(), l.Note})
+				rows = append(rows, []string{strconv.Itoa(l.No), string(l.Kind), l.Meter, l.Quantity.String(), l.Unit,
+					l.Price(), i.Money(l.Amount), l.PeakAt(), l.Note})
 			}
 			sum := func(what, amount string) {
 				rows = append(rows, []string{"", what, "", "", "", i.Currency, amount, "", ""})
@@ -337,7 +351,8 @@ func writeInvoices(w io.Writer, run *billing.Run) {
 				sum("tax", i.Money(tax))
 				sum("gross", i.Money(gross))
 			}
-			writeTable(w, []string{"LINE", "KIND", "METER", "QUANTITY", "UNIT", "PRICE", "AMOUNT", "PEAK AT", "NOTE"}, rows, 1, 4, 6, 7)
+			writeTable(w, []string{"LINE", "KIND", "METER", "QUANTITY", "UNIT", "PRICE", "AMOUNT", "PEAK AT", "NOTE"},
+				rows, 1, 4, 6, 7)
 			fmt.Fprintln(w)
 		}
 	} else {

@@ -28,8 +28,10 @@ With --zone-data it compares what is known now by the time zone data in use with
 that of the file (see time.zoneData): what a newer edition moves to another day or month.
 
 Nothing is stored. The exit code is 3 if anything differs.`,
-		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z
-  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json
+		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10 ` +
+			`--from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z
+  apportion bill diff --config data/apportion.yaml --period 2026-10 ` +
+			`--from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json
   apportion bill diff --config data/apportion.yaml --period 2026-11 --zone-data tzdata-2026.6-py2.py3-none-any.whl`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
@@ -77,7 +79,8 @@ func (a *app) billDiff(ctx context.Context, period civil.Month, tenants []string
 		To     string      `json:"to"`
 		comparisonJSON
 	}{period, civil.FormatMillis(from), civil.FormatMillis(to), resultOf(compared)}
-	return a.printDiff(compared, result, fmt.Sprintf("%s, as known at %s and at %s", period, result.From, result.To), "at "+result.From, "at "+result.To)
+	title := fmt.Sprintf("%s, as known at %s and at %s", period, result.From, result.To)
+	return a.printDiff(compared, result, title, "at "+result.From, "at "+result.To)
 }
 
 // billDiffZones compares a period by the time zone data in use with the same by other data.
@@ -100,7 +103,8 @@ func (a *app) billDiffZones(ctx context.Context, period civil.Month, tenants []s
 		To     string      `json:"toZoneData"`
 		comparisonJSON
 	}{period, civil.Edition(), other.Edition, resultOf(compared)}
-	return a.printDiff(compared, result, fmt.Sprintf("%s, by the time zone data %s and by %s", period, result.From, result.To), "by "+result.From, "by "+result.To)
+	title := fmt.Sprintf("%s, by the time zone data %s and by %s", period, result.From, result.To)
+	return a.printDiff(compared, result, title, "by "+result.From, "by "+result.To)
 }
 
 // printDiff says what differs, under a title; were and are name the two sides.
@@ -132,8 +136,8 @@ type comparisonJSON struct {
 }
 
 func resultOf(c *billing.Comparison) comparisonJSON {
-	result := comparisonJSON{Changes: append([]billing.Change{}, c.Changes...), Tenants: append([]billing.Total{}, c.Tenants...), Totals: append([]billing.Total{}, c.Totals...)}
-	result.Stopped.Before, result.Stopped.After = append([]*billing.Stop{}, c.Before...), append([]*billing.Stop{}, c.After...)
+	result := comparisonJSON{Changes: orEmpty(c.Changes), Tenants: orEmpty(c.Tenants), Totals: orEmpty(c.Totals)}
+	result.Stopped.Before, result.Stopped.After = orEmpty(c.Before), orEmpty(c.After)
 	return result
 }
 
@@ -158,7 +162,8 @@ func writeChanges(w io.Writer, changes []billing.Change) {
 			c.Quantity.Before.String(), c.Quantity.After.String(), signed(c.Quantity.Difference(), decimal.Decimal.String),
 			money(c.Amount.Before), money(c.Amount.After), signed(c.Amount.Difference(), money), c.Currency})
 	}
-	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "QUANTITY", "AFTER", "DIFFERENCE", "AMOUNT", "AFTER", "DIFFERENCE", ""}, rows, 5, 6, 7, 8, 9, 10)
+	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "QUANTITY", "AFTER", "DIFFERENCE",
+		"AMOUNT", "AFTER", "DIFFERENCE", ""}, rows, 5, 6, 7, 8, 9, 10)
 	fmt.Fprintln(w)
 }
 
@@ -171,7 +176,8 @@ func writeTotals(w io.Writer, totals []billing.Total, before, after string) {
 		if name == "" {
 			name = "net total"
 		}
-		rows = append(rows, []string{name, money(t.Amount.Before), money(t.Amount.After), signed(t.Amount.Difference(), money), t.Currency})
+		rows = append(rows, []string{name, money(t.Amount.Before), money(t.Amount.After),
+			signed(t.Amount.Difference(), money), t.Currency})
 	}
 	if len(rows) > 0 {
 		writeTable(w, []string{"TENANT", before, after, "DIFFERENCE", ""}, rows, 2, 3, 4)

@@ -22,7 +22,8 @@ released, and both report it as held, with the reason. Drafts are made as usual.
 command on registry.commands.v1, so every process sees it, and registry_log keeps the reason.
 
 It counts for whatever begins to issue after it. A period that is issued already stays so.`,
-		Example: `  apportion bill hold --config data/apportion.yaml --period 2026-10 --tenant acme --reason "disputed, case 4711"`,
+		Example: `  apportion bill hold --config data/apportion.yaml --period 2026-10 --tenant acme ` +
+			`--reason "disputed, case 4711"`,
 	})
 }
 

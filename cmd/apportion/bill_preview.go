@@ -59,8 +59,11 @@ is not applied. Commands that would be refused are listed, and the exit code is 
 		}
 		return a.printRun(run, leftOut)
 	})
-	cmd.Flags().StringVar(&knownAt, "as-known-at", "", "the `instant` by which deliveries and changes to the registry had to be on Kafka to count, in RFC 3339 (default: all count)")
-	cmd.Flags().StringVar(&flags.registry, "registry", "", "bill as if this registry document, a `file` of YAML or JSON or - for standard input, had been applied")
+	cmd.Flags().StringVar(&knownAt, "as-known-at", "",
+		"the `instant` by which deliveries and changes to the registry had to be on Kafka to count, in RFC 3339 "+
+			"(default: all count)")
+	cmd.Flags().StringVar(&flags.registry, "registry", "",
+		"bill as if this registry document, a `file` of YAML or JSON or - for standard input, had been applied")
 	cmd.MarkFlagFilename("registry", "yaml", "yml", "json")
 	cmd.MarkFlagsMutuallyExclusive("registry", "out")
 	return cmd
@@ -106,7 +109,7 @@ func (a *app) whatIf(ctx context.Context, flags billFlags) error {
 		Period   civil.Month        `json:"period"`
 		Commands []*service.Outcome `json:"commands"`
 		comparisonJSON
-	}{flags.period, append([]*service.Outcome{}, outcomes...), resultOf(compared)}
+	}{flags.period, orEmpty(outcomes), resultOf(compared)}
 	if err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
 		fmt.Fprintf(w, "\n%s, its totals at present, and as they would be\n\n", flags.period)

@@ -158,7 +158,8 @@ func (c *connections) checkDatabase(ctx context.Context, options clickhouse.Opti
 	db := clickhouse.OpenDB(&options)
 	defer db.Close()
 	var n uint64
-	if err := db.QueryRowContext(ctx, "SELECT count() FROM system.databases WHERE name = ?", database).Scan(&n); err != nil {
+	const databases = "SELECT count() FROM system.databases WHERE name = ?"
+	if err := db.QueryRowContext(ctx, databases, database).Scan(&n); err != nil {
 		return c.connectError(err)
 	}
 	if n == 0 {
@@ -184,17 +185,21 @@ func (c *connections) connectError(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &refused) && (refused.Code == readonlyProfile || refused.Code == settingConstrained):
-		return retry.Permanent(fmt.Errorf("ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
-			"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another", c.cfg.ClickHouse.User, err))
+		return retry.Permanent(fmt.Errorf(
+			"ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
+				"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another",
+			c.cfg.ClickHouse.User, err))
 	case errors.As(err, &refused):
 		return err
 	}
-	return fmt.Errorf("ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
+	return fmt.Errorf(
+		"ClickHouse at %s does not answer: %w; check clickhouse.addr, or start it with `apportion dev --data DIR`",
 		strings.Join(c.cfg.ClickHouse.Addr, ", "), err)
 }
 
 func notConfigured(server, key string) error {
-	return usagef("no %s configured: start `apportion dev --data DIR` and pass --config DIR/apportion.yaml, or set %s", server, key)
+	return usagef("no %s configured: start `apportion dev --data DIR` and pass --config DIR/apportion.yaml, or set %s",
+		server, key)
 }
 
 // clusterSettings are for connections to the database of a cluster. An insert is done once most replicas of each
@@ -289,7 +294,8 @@ func (c *connections) checkShard(ctx context.Context, node tables.Node, options 
 	var comment string
 	err := db.QueryRowContext(ctx, `SELECT comment FROM system.databases WHERE name = ?`, database).Scan(&comment)
 	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%s has no database %s; `apportion migrate` creates it on every node of the cluster", node.Addr, database)
+		return fmt.Errorf("%s has no database %s; `apportion migrate` creates it on every node of the cluster",
+			node.Addr, database)
 	}
 	if err != nil {
 		return fmt.Errorf("asking %s, %s: %w", node.Addr, node.Layout, err)
@@ -308,10 +314,12 @@ func (c *connections) checkCluster(ctx context.Context, db *sql.DB) error {
 	case err != nil || !there || over == configured:
 		return err
 	case over == "":
-		return usagef("clickhouse.cluster is %s, but the tables of the database %s are of one server; leave it out, or choose another clickhouse.database",
+		return usagef("clickhouse.cluster is %s, but the tables of the database %s are of one server; "+
+			"leave it out, or choose another clickhouse.database",
 			configured, c.cfg.ClickHouse.Database)
 	default:
-		return usagef("the tables of the database %s are over the cluster %s; set clickhouse.cluster to it", c.cfg.ClickHouse.Database, over)
+		return usagef("the tables of the database %s are over the cluster %s; set clickhouse.cluster to it",
+			c.cfg.ClickHouse.Database, over)
 	}
 }
 
@@ -321,11 +329,12 @@ func (c *connections) migrateCluster(ctx context.Context, options *clickhouse.Op
 	if err != nil {
 		return nil, err
 	}
-	return tables.MigrateCluster(ctx, c.cfg.ClickHouse.Cluster, options.Auth.Database, nodes, func(addr, database string) *sql.DB {
+	open := func(addr, database string) *sql.DB {
 		of := *options
 		of.Addr, of.Auth.Database = []string{addr}, database
 		return clickhouse.OpenDB(&of)
-	})
+	}
+	return tables.MigrateCluster(ctx, c.cfg.ClickHouse.Cluster, options.Auth.Database, nodes, open)
 }
 
 // first connects to the database that has the rows of the tables which are not spread over the cluster, if there is

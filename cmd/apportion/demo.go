@@ -12,6 +12,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/export"
+	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
@@ -50,10 +51,13 @@ again; without it they are gone at the end. While the grace of the period is not
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error { return a.demo(ctx, flags) }),
 	}
-	cmd.Flags().StringVar(&flags.registry, "registry", "", "registry document, a `file` of YAML or JSON (default: the shipped one)")
-	cmd.Flags().StringArrayVar(&flags.events, "events", nil, "deliveries, a `file` with one CloudEvent a line, .gz or not; can be repeated (default: the shipped month)")
+	cmd.Flags().StringVar(&flags.registry, "registry", "",
+		"registry document, a `file` of YAML or JSON (default: the shipped one)")
+	cmd.Flags().StringArrayVar(&flags.events, "events", nil,
+		"deliveries, a `file` with one CloudEvent a line, .gz or not; can be repeated (default: the shipped month)")
 	cmd.Flags().StringVar(&flags.period, "period", "", "the `month` billed, such as 2026-10 (default: the shipped one's)")
-	cmd.Flags().StringVar(&flags.asOf, "as-of", "", "the `instant` that counts as now, in RFC 3339 (default: a year after the end of the period)")
+	cmd.Flags().StringVar(&flags.asOf, "as-of", "",
+		"the `instant` that counts as now, in RFC 3339 (default: a year after the end of the period)")
 	cmd.Flags().StringVar(&flags.out, "out", "out", "write the invoice files below this `directory`")
 	cmd.Flags().StringVar(&flags.data, "data", "", "keep topics and tables in this `directory`")
 	for _, name := range []string{"out", "data"} {
@@ -64,23 +68,7 @@ again; without it they are gone at the end. While the grace of the period is not
 
 // demo is the pipeline, a step after the other.
 func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
-	if (flags.registry == "") != (len(flags.events) == 0) {
-		return usagef("--registry and --events go together: deliveries mean nothing without the tenants they are of")
-	}
-	if flags.period == "" {
-		if flags.registry != "" {
-			return usagef("--period is needed with a registry and events of one's own, such as --period 2026-10")
-		}
-		flags.period = monthPeriod
-	}
-	period, err := parsePeriod(flags.period)
-	if err != nil {
-		return err
-	}
-	yearAfter := func() time.Time {
-		return time.UnixMilli(civil.UTC.Start(period.Next().First())).UTC().AddDate(1, 0, 0)
-	}
-	asOf, err := parseAsOf(flags.asOf, yearAfter)
+	period, asOf, err := flags.billed()
 	if err != nil {
 		return err
 	}
@@ -93,26 +81,13 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	if flags.data == "" {
-		flags.data = filepath.Join(scratch, "data")
-	}
-	shipped := flags.registry == ""
-	if shipped {
-		if flags.registry, flags.events, err = unpackMonth(scratch); err != nil {
-			return err
-		}
-	}
-	doc, problems, err := a.readDocument(flags.registry)
+	in, err := a.demoInput(flags, scratch)
 	if err != nil {
 		return err
 	}
-	if len(problems) > 0 {
-		return errors.Join(a.printFindings(found(problems), nil),
-			fmt.Errorf("%s cannot be applied: put right what is listed above", flags.registry))
-	}
 
 	a.step("start Kafka and ClickHouse")
-	servers, err := a.startServers(ctx, flags.data)
+	servers, err := a.startServers(ctx, in.data)
 	if err != nil {
 		return err
 	}
@@ -126,26 +101,14 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	outcomes, err := s.registry.Apply(ctx, person(), doc)
-	if err != nil {
+	var d demonstration
+	if d.outcomes, err = s.registry.Apply(ctx, person(), in.doc); err != nil {
 		return err
 	}
-	refused := 0
-	for _, o := range outcomes {
-		for _, r := range o.Refusals {
-			fmt.Fprintf(a.stderr, "refused: %s\n", refusalText(r, o.Tenant))
-		}
-		if !o.Accepted {
-			refused++
-		}
-	}
-	for _, warning := range service.Warnings(doc, outcomes) {
-		a.log.Debug("warning of the registry", "warning", warning.String())
-	}
+	a.showProblems(in.doc, d.outcomes)
 
 	a.step("publish the deliveries")
-	sent, err := a.publish(ctx, flags.events, 0)
-	if err != nil {
+	if d.sent, err = a.publish(ctx, in.events, 0); err != nil {
 		return err
 	}
 
@@ -161,16 +124,91 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 
 	a.step("reconcile")
 	// All of the deliveries, not those of the period alone, so that each can be seen to be somewhere.
-	balance, err := s.invoices.Balance(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(9999, 12, 31)+2)
+	d.balance, err = s.invoices.Balance(ctx, civil.NewDate(1970, 1, 1)-1, civil.NewDate(9999, 12, 31)+2)
 	if err != nil {
 		return err
 	}
 
-	run, leftOut, err := a.demoBill(ctx, s, billFlags{period: period, asOf: asOf, out: flags.out, allowFuture: true})
-	if err != nil {
+	bill := billFlags{period: period, asOf: asOf, out: in.out, allowFuture: true}
+	if d.run, d.leftOut, err = a.demoBill(ctx, s, bill); err != nil {
 		return err
 	}
+	return a.printDemo(in, d)
+}
 
+// billed returns the period that is billed, and the instant that counts as now.
+func (f demoFlags) billed() (period civil.Month, asOf int64, err error) {
+	if (f.registry == "") != (len(f.events) == 0) {
+		return period, 0, usagef("--registry and --events go together: " +
+			"deliveries mean nothing without the tenants they are of")
+	}
+	if f.period == "" {
+		if f.registry != "" {
+			return period, 0, usagef("--period is needed with a registry and events of one's own, such as --period 2026-10")
+		}
+		f.period = monthPeriod
+	}
+	if period, err = parsePeriod(f.period); err != nil {
+		return period, 0, err
+	}
+	asOf, err = parseAsOf(f.asOf, func() time.Time {
+		return time.UnixMilli(civil.UTC.Start(period.Next().First())).UTC().AddDate(1, 0, 0)
+	})
+	return period, asOf, err
+}
+
+// demoInput is what a demo runs on: the flags, with what is shipped or scratch where they name nothing.
+type demoInput struct {
+	demoFlags
+	doc           *registry.Document
+	shipped, kept bool // the events are those of the shipped month; the data stays
+}
+
+func (a *app) demoInput(flags demoFlags, scratch string) (in demoInput, err error) {
+	in = demoInput{demoFlags: flags, shipped: flags.registry == "", kept: flags.data != ""}
+	if !in.kept {
+		in.data = filepath.Join(scratch, "data")
+	}
+	if in.shipped {
+		if in.registry, in.events, err = unpackMonth(scratch); err != nil {
+			return in, err
+		}
+	}
+	var problems []registry.Problem
+	if in.doc, problems, err = a.readDocument(in.registry); err != nil {
+		return in, err
+	}
+	if len(problems) > 0 {
+		return in, errors.Join(a.printFindings(found(problems), nil),
+			fmt.Errorf("%s cannot be applied: put right what is listed above", in.registry))
+	}
+	return in, nil
+}
+
+// showProblems says which commands are refused and why, and logs what else is wrong with the document.
+func (a *app) showProblems(doc *registry.Document, outcomes []*service.Outcome) {
+	for _, o := range outcomes {
+		for _, r := range o.Refusals {
+			fmt.Fprintf(a.stderr, "refused: %s\n", refusalText(r, o.Tenant))
+		}
+	}
+	for _, warning := range service.Warnings(doc, outcomes) {
+		a.log.Debug("warning of the registry", "warning", warning.String())
+	}
+}
+
+// demonstration is what a demo did.
+type demonstration struct {
+	outcomes []*service.Outcome
+	sent     published
+	balance  *service.Reconciliation
+	run      *billing.Run
+	leftOut  []*export.Refusal
+}
+
+// printDemo prints what a demo did, and returns what somebody should look at.
+func (a *app) printDemo(in demoInput, d demonstration) error {
+	refused := refusedOf(d.outcomes)
 	result := struct {
 		Period    civil.Month             `json:"period"`
 		Draft     bool                    `json:"draft"`
@@ -182,23 +220,23 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 		Stopped   []*billing.Stop         `json:"stopped"`
 		LeftOut   []*export.Refusal       `json:"leftOut"`
 		Findings  []billing.Finding       `json:"findings"`
-	}{period, run.Draft, filepath.Join(flags.out, export.Name(run)), sent.Deliveries, refused, balance,
-		invoicesOf(run), append([]*billing.Stop{}, run.Stopped...), append([]*export.Refusal{}, leftOut...),
-		append([]billing.Finding{}, run.Findings...)}
+	}{d.run.Period, d.run.Draft, filepath.Join(in.out, export.Name(d.run)), d.sent.Deliveries, refused, d.balance,
+		invoicesOf(d.run), orEmpty(d.run.Stopped), orEmpty(d.leftOut), orEmpty(d.run.Findings)}
 	if err := a.print(result, func(w io.Writer) {
-		writeInvoices(w, run)
-		summarize(w, balance)
+		writeInvoices(w, d.run)
+		summarize(w, d.balance)
 		fmt.Fprintf(w, "\nThe lines are in %s.\n", filepath.Join(result.Files, "lines.csv"))
-		if shipped {
+		if in.shipped {
 			fmt.Fprintln(w, "README.md explains this month line by line, and docs/tutorial.md leads to a first one of your own.")
 		}
-		if flags.data != filepath.Join(scratch, "data") {
-			fmt.Fprintf(w, "The usage tables can be queried: apportion dev --data %s serves them.\n", flags.data)
+		if in.kept {
+			fmt.Fprintf(w, "The usage tables can be queried: apportion dev --data %s serves them.\n", in.data)
 		}
 	}); err != nil {
 		return err
 	}
-	return errors.Join(refusedFinding(refused, len(outcomes)), sent.finding(), unbalanced(balance), stopped(run), leftOutFinding(leftOut), lacking(run))
+	return errors.Join(refusedFinding(refused, len(d.outcomes)), d.sent.finding(), unbalanced(d.balance),
+		stopped(d.run), leftOutFinding(d.leftOut), lacking(d.run))
 }
 
 // demoBill issues the period, or drafts it for all while the grace of any tenant goes on.

@@ -94,7 +94,8 @@ func writeConfig(file string, cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	content := append([]byte("# Written by `apportion dev` at every start; change settings with APPORTION_… variables or --set.\n"), body...)
+	const head = "# Written by `apportion dev` at every start; change settings with APPORTION_… variables or --set.\n"
+	content := append([]byte(head), body...)
 	temporary := file + ".tmp"
 	if err := os.WriteFile(temporary, content, 0o600); err != nil {
 		return err

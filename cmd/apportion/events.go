@@ -82,13 +82,16 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 		}
 	})
 	if err == nil && len(result.Refused) > 0 {
-		err = findings(fmt.Sprintf("%d of %d deliveries would be refused: put right what is listed above", len(result.Refused), result.Deliveries))
+		err = findings(fmt.Sprintf("%d of %d deliveries would be refused: put right what is listed above",
+			len(result.Refused), result.Deliveries))
 	}
 	return err
 }
 
 // checkFile checks the deliveries of one file.
-func (a *app) checkFile(ctx context.Context, file string, refused func(line int64, why *schemas.Rejection)) (deliveries int64, err error) {
+func (a *app) checkFile(
+	ctx context.Context, file string, refused func(line int64, why *schemas.Rejection),
+) (deliveries int64, err error) {
 	if file == "-" {
 		return kafka.Check(ctx, a.stdin, refused)
 	}

@@ -101,7 +101,9 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 }
 
 // newIngester returns what takes deliveries in. It calls progress after each batch.
-func (a *app) newIngester(conn driver.Conn, client *kafka.Client, untilCaughtUp bool, m *metrics, progress func(ingest.Progress)) *ingest.Ingester {
+func (a *app) newIngester(
+	conn driver.Conn, client *kafka.Client, untilCaughtUp bool, m *metrics, progress func(ingest.Progress),
+) *ingest.Ingester {
 	cfg := ingest.DefaultConfig()
 	cfg.TopicPrefix, cfg.Group = a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp

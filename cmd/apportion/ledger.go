@@ -46,7 +46,8 @@ and those that are accepted, with the reason. The exit code is 3 while one is op
 			if err := a.print(result, func(w io.Writer) {
 				var rows [][]string
 				row := func(state, topic string, partition int, first, last int64, reason string) {
-					rows = append(rows, []string{state, topic, strconv.Itoa(partition), ingest.OffsetRange{First: first, Last: last}.String(), reason})
+					offsets := ingest.OffsetRange{First: first, Last: last}
+					rows = append(rows, []string{state, topic, strconv.Itoa(partition), offsets.String(), reason})
 				}
 				for _, h := range result.Open {
 					row("open", h.Topic, h.Partition, h.First, h.Last, "")
@@ -63,7 +64,8 @@ and those that are accepted, with the reason. The exit code is 3 while one is op
 				return err
 			}
 			if open := len(result.Open); open > 0 {
-				return findings(plural(open, "hole is", "holes are") + " open (R22): have what was in them published again, and accept them")
+				return findings(plural(open, "hole is", "holes are") +
+					" open (R22): have what was in them published again, and accept them")
 			}
 			return nil
 		}),
@@ -80,7 +82,8 @@ func newLedgerAcceptCommand(a *app) *cobra.Command {
 the reason. It must be open as it is given, see "ledger holes". Have its deliveries published
 again before; what is published again has offsets of its own. The acceptance is a command on
 registry.commands.v1, and final.`,
-		Example: `  apportion ledger accept --config data/apportion.yaml --topic usage.connect.v1 --partition 0 --offsets 0-199 --reason "published again, case 4711"`,
+		Example: `  apportion ledger accept --config data/apportion.yaml --topic usage.connect.v1 --partition 0 ` +
+			`--offsets 0-199 --reason "published again, case 4711"`,
 		Args:    cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			r, err := parseOffsets(offsets)

@@ -87,8 +87,10 @@ period, differences).`,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "read settings from this YAML `file` (default: APPORTION_CONFIG)")
-	flags.StringArrayVar(&a.set, "set", nil, "set a `key=value` of the configuration, such as kafka.group=billing; can be repeated")
-	flags.StringVar(&a.logLevel, "log-level", "", "log from this `level` on: debug, info, warn or error (default: log.level)")
+	flags.StringArrayVar(&a.set, "set", nil,
+		"set a `key=value` of the configuration, such as kafka.group=billing; can be repeated")
+	flags.StringVar(&a.logLevel, "log-level", "",
+		"log from this `level` on: debug, info, warn or error (default: log.level)")
 	flags.BoolVar(&a.json, "json", false, "print the result as JSON")
 
 	root.AddCommand(

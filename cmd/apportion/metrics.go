@@ -42,60 +42,69 @@ type metrics struct {
 func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		deliveries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "apportion_deliveries_total", Help: "Deliveries that this process took in, by topic and outcome (accepted, rejected).",
-		}, []string{"topic", "outcome"}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "apportion_rejected_total", Help: "Deliveries that this process refused, by topic and code of the event contract.",
-		}, []string{"topic", "code"}),
-		batches: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "apportion_batch_deliveries", Help: "Deliveries in a batch.",
-			Buckets: prometheus.ExponentialBuckets(1, 4, 10),
-		}, []string{"topic"}),
-		inserting: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "apportion_insert_seconds", Help: "Time that ClickHouse took to take the deliveries of a batch, attempts that failed included.",
-			Buckets: prometheus.ExponentialBuckets(0.005, 2, 14),
-		}, []string{"topic"}),
-		lastProgress: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "apportion_last_progress_timestamp_seconds", Help: "When this process last finished a batch of a partition.",
-		}, []string{"topic", "partition"}),
+		deliveries: counters("apportion_deliveries_total",
+			"Deliveries that this process took in, by topic and outcome (accepted, rejected).", "topic", "outcome"),
+		rejected: counters("apportion_rejected_total",
+			"Deliveries that this process refused, by topic and code of the event contract.", "topic", "code"),
+		batches: histograms("apportion_batch_deliveries", "Deliveries in a batch.",
+			prometheus.ExponentialBuckets(1, 4, 10), "topic"),
+		inserting: histograms("apportion_insert_seconds",
+			"Time that ClickHouse took to take the deliveries of a batch, attempts that failed included.",
+			prometheus.ExponentialBuckets(0.005, 2, 14), "topic"),
+		lastProgress: gauges("apportion_last_progress_timestamp_seconds",
+			"When this process last finished a batch of a partition.", "topic", "partition"),
 
-		dirtyDays: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_dirty_days", Help: "Tenant days that this process's pass of aggregation has still to compute; 0 between passes.",
-		}),
+		dirtyDays: gauge("apportion_dirty_days",
+			"Tenant days that this process's pass of aggregation has still to compute; 0 between passes."),
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "apportion_pass_seconds", Help: "Time that this process's passes of aggregation took, those that had no day to compute left out.",
+			Name:    "apportion_pass_seconds",
+			Help:    "Time that this process's passes of aggregation took, those that had no day to compute left out.",
 			Buckets: prometheus.ExponentialBuckets(0.02, 2, 14),
 		}),
-		passFailures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "apportion_passes_failed_total", Help: "Passes of aggregation that failed in this process; each is made again.",
-		}),
-		tenantsBehind: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_tenants_behind", Help: "Tenants whose days the last pass of aggregation could not compute; they are not issued.",
-		}),
+		passFailures: counter("apportion_passes_failed_total",
+			"Passes of aggregation that failed in this process; each is made again."),
+		tenantsBehind: gauge("apportion_tenants_behind",
+			"Tenants whose days the last pass of aggregation could not compute; they are not issued."),
 
-		clockDifference: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_clock_difference_seconds", Help: "How far this process's clock is ahead of ClickHouse's, as of the schedule's last firing; negative when it is behind.",
-		}),
-		lastIssue: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "apportion_last_issue_run_timestamp_seconds", Help: "When this process's schedule last issued what was due, were it nothing.",
-		}),
-		issueFailures: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "apportion_issue_runs_failed_total", Help: "Firings of this process's schedule that failed; each is tried again.",
-		}),
-		issuedPeriods: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "apportion_issued_periods_total", Help: "Periods of tenants that this process's schedule issued.",
-		}),
-		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "apportion_stopped_periods", Help: "Periods of tenants that are due and were stopped when this process's schedule last fired, by code (held, missing_price, unbalanced).",
-		}, []string{"code"}),
-		findings: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "apportion_findings", Help: "Tenants whose last issue has a finding, as of the schedule's last firing, by code; of unknown_tenant, tenants that the registry lacks.",
-		}, []string{"code"}),
+		clockDifference: gauge("apportion_clock_difference_seconds",
+			"How far this process's clock is ahead of ClickHouse's, as of the schedule's last firing; "+
+				"negative when it is behind."),
+		lastIssue: gauge("apportion_last_issue_run_timestamp_seconds",
+			"When this process's schedule last issued what was due, were it nothing."),
+		issueFailures: counter("apportion_issue_runs_failed_total",
+			"Firings of this process's schedule that failed; each is tried again."),
+		issuedPeriods: counter("apportion_issued_periods_total",
+			"Periods of tenants that this process's schedule issued."),
+		stopped: gauges("apportion_stopped_periods",
+			"Periods of tenants that are due and were stopped when this process's schedule last fired, "+
+				"by code (held, missing_price, unbalanced).", "code"),
+		findings: gauges("apportion_findings",
+			"Tenants whose last issue has a finding, as of the schedule's last firing, by code; "+
+				"of unknown_tenant, tenants that the registry lacks.", "code"),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress, zoneDataAge{},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func gauge(name, help string) prometheus.Gauge {
+	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+func histograms(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
 // zoneDataAge collects how old the time zone data in use is; data that does not say is left out.
@@ -109,7 +118,8 @@ func (zoneDataAge) Describe(ch chan<- *prometheus.Desc) { ch <- zoneDataAgeDesc 
 
 func (zoneDataAge) Collect(ch chan<- prometheus.Metric) {
 	if data := civil.InUse(); !data.Date.IsZero() {
-		ch <- prometheus.MustNewConstMetric(zoneDataAgeDesc, prometheus.GaugeValue, float64(int(time.Since(data.Date).Hours()/24)), data.Edition)
+		days := int(time.Since(data.Date).Hours() / 24)
+		ch <- prometheus.MustNewConstMetric(zoneDataAgeDesc, prometheus.GaugeValue, float64(days), data.Edition)
 	}
 }
 
@@ -150,9 +160,12 @@ type lag struct{ monitor *ingest.Monitor }
 
 var (
 	lagDesc = prometheus.NewDesc("apportion_lag_offsets",
-		"Offsets of a partition that no process of the group has taken in yet, as of the last look.", []string{"topic", "partition"}, nil)
+		"Offsets of a partition that no process of the group has taken in yet, as of the last look.",
+		[]string{"topic", "partition"}, nil)
 	retainedDesc = prometheus.NewDesc("apportion_ledger_retained_offsets",
-		"Offsets by which the ledger is past the first one that Kafka has of a partition, as of the last look; below 0 Kafka has deleted what was not taken in.", []string{"topic", "partition"}, nil)
+		"Offsets by which the ledger is past the first one that Kafka has of a partition, as of the last look; "+
+			"below 0 Kafka has deleted what was not taken in.",
+		[]string{"topic", "partition"}, nil)
 )
 
 // Describe and Collect make a lag a prometheus.Collector.
@@ -163,8 +176,12 @@ func (l lag) Describe(ch chan<- *prometheus.Desc) {
 
 func (l lag) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range l.monitor.Observations() {
-		ch <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(p.Lag), p.Topic, strconv.Itoa(p.Partition))
-		ch <- prometheus.MustNewConstMetric(retainedDesc, prometheus.GaugeValue, float64(p.Retained), p.Topic, strconv.Itoa(p.Partition))
+		gauge := func(desc *prometheus.Desc, offsets int64) {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(offsets),
+				p.Topic, strconv.Itoa(p.Partition))
+		}
+		gauge(lagDesc, p.Lag)
+		gauge(retainedDesc, p.Retained)
 	}
 }
 
@@ -176,7 +193,9 @@ type aggregationLag struct {
 }
 
 var aggregationLagDesc = prometheus.NewDesc("apportion_aggregation_lag_seconds",
-	"Age of the oldest change that the daily usage is not based on yet, from when it was taken in: of a batch of deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. 0 when all are current.", nil, nil)
+	"Age of the oldest change that the daily usage is not based on yet, from when it was taken in: of a batch of "+
+		"deliveries, from its entry in the ledger; of a registry command, from its arrival on Kafka. "+
+		"0 when all are current.", nil, nil)
 
 // Describe and Collect make it a prometheus.Collector.
 func (u aggregationLag) Describe(ch chan<- *prometheus.Desc) { ch <- aggregationLagDesc }

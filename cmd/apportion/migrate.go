@@ -34,59 +34,10 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
   APPORTION_KAFKA_BROKERS=kafka:9092 APPORTION_CLICKHOUSE_ADDR=clickhouse:9000 apportion migrate
   apportion migrate --config apportion.yaml --cluster metering`,
 		Args: cobra.NoArgs,
-		RunE: a.command(func(ctx context.Context, _ []string) error {
-			applied, err := a.migrate(ctx)
-			if err != nil {
-				return err
-			}
-			client, err := a.kafka()
-			if err != nil {
-				return err
-			}
-			faults, unseen, err := client.CheckTopics(ctx, a.topics())
-			if err != nil {
-				return err
-			}
-			for _, what := range unseen {
-				a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
-			}
-			result := struct {
-				Database string             `json:"database"`
-				Cluster  string             `json:"cluster,omitempty"`
-				Applied  []string           `json:"applied"`
-				Topics   []kafka.TopicFault `json:"topics"`
-				Unseen   []string           `json:"unseen"`
-			}{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, append([]string{}, applied...),
-				append([]kafka.TopicFault{}, faults...), append([]string{}, unseen...)}
-			err = a.print(result, func(w io.Writer) {
-				for _, name := range applied {
-					fmt.Fprintln(w, "applied", name)
-				}
-				of := ""
-				if result.Cluster != "" {
-					of = " of every node of the cluster " + result.Cluster
-				}
-				for _, fault := range faults {
-					commands := ""
-					if fault.Config == "partitions" {
-						commands = refill
-					}
-					fmt.Fprintf(w, "%v%s\n", fault, commands)
-				}
-				what := "topics and tables"
-				if len(faults) > 0 {
-					what = "tables"
-				}
-				fmt.Fprintf(w, "%s are up to date, in database %s%s\n", what, result.Database, of)
-			})
-			if err == nil && len(faults) > 0 {
-				err = findings("deliveries or registry commands can be lost: " + plural(len(faults), "configuration of a topic is", "configurations of topics are") +
-					" not as needed, as listed above")
-			}
-			return err
-		}),
+		RunE: a.command(func(ctx context.Context, _ []string) error { return a.migrateCommand(ctx) }),
 	}
-	cmd.Flags().StringVar(&cluster, "cluster", "", "create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
+	cmd.Flags().StringVar(&cluster, "cluster", "",
+		"create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
 	cmd.PreRun = func(*cobra.Command, []string) {
 		if cluster != "" {
 			a.set = append(a.set, "clickhouse.cluster="+cluster)
@@ -95,10 +46,73 @@ tables over the cluster by the same names. The other commands need clickhouse.cl
 	return cmd
 }
 
+// migrateCommand migrates, checks the topics, and says what it did and what is still to be done.
+func (a *app) migrateCommand(ctx context.Context) error {
+	applied, err := a.migrate(ctx)
+	if err != nil {
+		return err
+	}
+	client, err := a.kafka()
+	if err != nil {
+		return err
+	}
+	faults, unseen, err := client.CheckTopics(ctx, a.topics())
+	if err != nil {
+		return err
+	}
+	for _, what := range unseen {
+		a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
+	}
+	result := migration{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster,
+		orEmpty(applied), orEmpty(faults), orEmpty(unseen)}
+	err = a.print(result, func(w io.Writer) { writeMigration(w, result) })
+	if err == nil && len(faults) > 0 {
+		err = findings("deliveries or registry commands can be lost: " +
+			plural(len(faults), "configuration of a topic is", "configurations of topics are") +
+			" not as needed, as listed above")
+	}
+	return err
+}
+
+// migration is what was migrated, and what the topics lack.
+type migration struct {
+	Database string             `json:"database"`
+	Cluster  string             `json:"cluster,omitempty"`
+	Applied  []string           `json:"applied"`
+	Topics   []kafka.TopicFault `json:"topics"`
+	Unseen   []string           `json:"unseen"`
+}
+
+// writeMigration writes what was migrated for people.
+func writeMigration(w io.Writer, m migration) {
+	for _, name := range m.Applied {
+		fmt.Fprintln(w, "applied", name)
+	}
+	for _, fault := range m.Topics {
+		commands := ""
+		if fault.Config == "partitions" {
+			commands = refill
+		}
+		fmt.Fprintf(w, "%v%s\n", fault, commands)
+	}
+	what := "topics and tables"
+	if len(m.Topics) > 0 {
+		what = "tables"
+	}
+	of := ""
+	if m.Cluster != "" {
+		of = " of every node of the cluster " + m.Cluster
+	}
+	fmt.Fprintf(w, "%s are up to date, in database %s%s\n", what, m.Database, of)
+}
+
 // topics returns the topics as they are to be.
 func (a *app) topics() kafka.Topics {
 	k := a.cfg.Kafka
-	return kafka.Topics{Prefix: k.TopicPrefix, Partitions: k.Partitions, Retention: time.Duration(k.RetentionDays) * 24 * time.Hour}
+	return kafka.Topics{
+		Prefix: k.TopicPrefix, Partitions: k.Partitions,
+		Retention: time.Duration(k.RetentionDays) * 24 * time.Hour,
+	}
 }
 
 // migrate creates the topics, the database and the tables that are not there, and returns the names of the files

@@ -71,6 +71,14 @@ func cells(values []string) table.Row {
 	return row
 }
 
+// orEmpty returns a list that JSON shows as [] where it is nil.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
 // progress shows on stderr how far a long step has come: a bar on a terminal, elsewhere a line every ten
 // seconds and one at the end.
 type progress struct {

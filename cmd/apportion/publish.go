@@ -36,7 +36,8 @@ Publishing a file again does no harm: deliveries that are repeated count once (R
 			return a.publishCommand(ctx, files, perSecond)
 		}),
 	}
-	cmd.Flags().IntVar(&perSecond, "rate", 0, "publish this `number` of deliveries a second, for a steady load (default: as fast as it goes)")
+	cmd.Flags().IntVar(&perSecond, "rate", 0,
+		"publish this `number` of deliveries a second, for a steady load (default: as fast as it goes)")
 	return cmd
 }
 
@@ -71,7 +72,9 @@ func (p published) finding() error {
 	if len(p.LeftOut) == 0 {
 		return nil
 	}
-	return findings(fmt.Sprintf("%d lines are too large for a Kafka record and were left out; have them sent again, smaller", len(p.LeftOut)))
+	return findings(fmt.Sprintf(
+		"%d lines are too large for a Kafka record and were left out; have them sent again, smaller",
+		len(p.LeftOut)))
 }
 
 // publish writes the deliveries in the files to their topics, so many a second or, with 0, as fast as it goes.
@@ -100,7 +103,9 @@ func (a *app) publish(ctx context.Context, files []string, perSecond int) (publi
 		}
 		progress.set(result.Deliveries)
 		if err != nil {
-			return result, fmt.Errorf("publishing %s: %w; %d deliveries were published, and it does no harm to publish them again", file, err, result.Deliveries)
+			return result, fmt.Errorf(
+				"publishing %s: %w; %d deliveries were published, and it does no harm to publish them again",
+				file, err, result.Deliveries)
 		}
 	}
 	progress.end()

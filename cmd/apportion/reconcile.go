@@ -90,7 +90,8 @@ func summarize(w io.Writer, r *service.Reconciliation) {
 	}
 	t := r.Total
 	fmt.Fprintf(w, "%d deliveries read: %d accepted, %d rejected.\n", read, t.Accepted, rejected)
-	fmt.Fprintf(w, "Accepted: %d counted, %d duplicate, %d superseded, %d voided, %d unallocated, %d held for an unknown tenant (R8, R10, R22).\n",
+	fmt.Fprintf(w, "Accepted: %d counted, %d duplicate, %d superseded, %d voided, %d unallocated, "+
+		"%d held for an unknown tenant (R8, R10, R22).\n",
 		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.UnknownTenant)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
@@ -110,10 +111,12 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 		return number(*n)
 	}
 	for _, p := range r.Partitions {
-		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead), number(int64(p.Read)), number(int64(p.Skipped)), number(int64(p.Accepted)), number(int64(p.Rejected))})
+		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead),
+			number(int64(p.Read)), number(int64(p.Skipped)), number(int64(p.Accepted)), number(int64(p.Rejected))})
 		differences = append(differences, p.Differences...)
 	}
-	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "SKIPPED", "ACCEPTED", "REJECTED"}, rows, 2, 3, 4, 5, 6, 7, 8)
+	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "SKIPPED", "ACCEPTED", "REJECTED"},
+		rows, 2, 3, 4, 5, 6, 7, 8)
 	fmt.Fprintln(w)
 	rows = nil
 	row := func(tenant string, b aggregate.Balance) []string {
@@ -139,7 +142,9 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 	}
 	writeFindings(w, r.Findings)
 	for _, h := range r.AcceptedHoles {
-		fmt.Fprintf(w, "accepted hole: %s/%d: the offsets %s: %s (command %d)\n", h.Topic, h.Partition, ingest.OffsetRange{First: h.First, Last: h.Last}, h.Reason, h.Offset)
+		offsets := ingest.OffsetRange{First: h.First, Last: h.Last}
+		fmt.Fprintf(w, "accepted hole: %s/%d: the offsets %s: %s (command %d)\n",
+			h.Topic, h.Partition, offsets, h.Reason, h.Offset)
 	}
 	for _, p := range r.Partitions {
 		if p.NotRead != nil && *p.NotRead > 0 {
@@ -171,18 +176,23 @@ func writeMeterBalances(w io.Writer, r *service.Reconciliation) {
 	for _, meter := range slices.Sorted(maps.Keys(meters)) {
 		c := meters[meter]
 		if c.IsConnect() {
-			ofUnits = append(ofUnits, []string{meter, number(c.Events), c.Units.String(), c.UnitsOnSubscriptions.String(), c.Invoiced.String(), c.NotIssued.String(), c.Since.String()})
+			ofUnits = append(ofUnits, []string{meter, number(c.Events), c.Units.String(), c.UnitsOnSubscriptions.String(),
+				c.Invoiced.String(), c.NotIssued.String(), c.Since.String()})
 		} else {
-			ofSessions = append(ofSessions, []string{meter, number(c.Events), number(c.OnSubscriptions), number(c.Milliseconds), number(c.MillisecondsOnSubscriptions)})
+			ofSessions = append(ofSessions, []string{meter, number(c.Events), number(c.OnSubscriptions),
+				number(c.Milliseconds), number(c.MillisecondsOnSubscriptions)})
 		}
 	}
-	fmt.Fprintf(w, "\nCounted: %d = %s + %s.\n\n", r.Total.Counted, plural(int(sessions), "session", "sessions"), plural(int(events), "Connect event", "Connect events"))
+	fmt.Fprintf(w, "\nCounted: %d = %s + %s.\n\n", r.Total.Counted,
+		plural(int(sessions), "session", "sessions"), plural(int(events), "Connect event", "Connect events"))
 	if len(ofSessions) > 0 {
-		writeTable(w, []string{"METER", "SESSIONS", "ON SUBSCRIPTIONS", "MILLISECONDS", "ON SUBSCRIPTIONS"}, ofSessions, 2, 3, 4, 5)
+		writeTable(w, []string{"METER", "SESSIONS", "ON SUBSCRIPTIONS", "MILLISECONDS", "ON SUBSCRIPTIONS"},
+			ofSessions, 2, 3, 4, 5)
 		fmt.Fprintln(w)
 	}
 	if len(ofUnits) > 0 {
-		writeTable(w, []string{"METER", "EVENTS", "UNITS", "ON SUBSCRIPTIONS", "ON INVOICES", "NOT ISSUED", "SINCE THE ISSUE"}, ofUnits, 2, 3, 4, 5, 6, 7)
+		writeTable(w, []string{"METER", "EVENTS", "UNITS", "ON SUBSCRIPTIONS", "ON INVOICES", "NOT ISSUED",
+			"SINCE THE ISSUE"}, ofUnits, 2, 3, 4, 5, 6, 7)
 		fmt.Fprintln(w)
 	}
 }

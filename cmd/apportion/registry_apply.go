@@ -59,7 +59,8 @@ that takes the place of another without a date (R26).`,
 }
 
 func documentFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVarP(file, "file", "f", "", "the registry document, a `file` of YAML or JSON, or - for standard input")
+	cmd.Flags().StringVarP(file, "file", "f", "",
+		"the registry document, a `file` of YAML or JSON, or - for standard input")
 	cmd.MarkFlagRequired("file")
 	cmd.MarkFlagFilename("file", "yaml", "yml", "json")
 }
@@ -115,7 +116,7 @@ func (a *app) printOutcomes(outcomes []*service.Outcome, warnings []registry.War
 	result := struct {
 		Commands []*service.Outcome `json:"commands"`
 		Warnings []registry.Warning `json:"warnings"`
-	}{append([]*service.Outcome{}, outcomes...), warnings}
+	}{orEmpty(outcomes), warnings}
 	err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
 		for _, warning := range warnings {
@@ -219,7 +220,7 @@ func (a *app) printFindings(all []finding, missing []registry.Warning) error {
 	result := struct {
 		Findings []finding          `json:"findings"`
 		Warnings []registry.Warning `json:"warnings"`
-	}{append([]finding{}, all...), append([]registry.Warning{}, missing...)}
+	}{orEmpty(all), orEmpty(missing)}
 	return a.print(result, func(w io.Writer) {
 		for _, f := range all {
 			if f.Line > 0 {

@@ -73,7 +73,8 @@ func (a *app) registryShow(ctx context.Context, args []string, at string) error 
 			return err
 		}
 		result = append(result, f)
-		rows = append(rows, []string{f.Tenant, f.Name, f.TimeZone, f.Telephony, f.Primary, fmt.Sprintf("%d of %d", len(f.Active), f.Subscriptions)})
+		rows = append(rows, []string{f.Tenant, f.Name, f.TimeZone, f.Telephony, f.Primary,
+			fmt.Sprintf("%d of %d", len(f.Active), f.Subscriptions)})
 	}
 	return a.print(result, func(w io.Writer) {
 		writeTable(w, []string{"TENANT", "NAME", "ZONE", "TELEPHONY", "PRIMARY", "ACTIVE"}, rows)
@@ -91,12 +92,14 @@ func (a *app) showTenant(state registry.State, id string, ms int64) error {
 	}
 	f.Document = t
 	return a.print(f, func(w io.Writer) {
-		fmt.Fprintf(w, "%s, %s\n%s in %s, telephony %s, %d users mapped\n\n", t.ID, t.Name, f.At, t.TimeZone, t.Telephony, countUsers(t))
+		fmt.Fprintf(w, "%s, %s\n%s in %s, telephony %s, %d users mapped\n\n",
+			t.ID, t.Name, f.At, t.TimeZone, t.Telephony, countUsers(t))
 		var rows [][]string
 		for i := range t.Subscriptions {
 			rows = append(rows, rowOf(f, &t.Subscriptions[i]))
 		}
-		writeTable(w, []string{"SUBSCRIPTION", "NAME", "STATE", "MODEL", "PLAN", "DEPLOYMENT", "BILLING", "TERMS", "COMMITMENTS"}, rows)
+		writeTable(w, []string{"SUBSCRIPTION", "NAME", "STATE", "MODEL", "PLAN", "DEPLOYMENT", "BILLING", "TERMS",
+			"COMMITMENTS"}, rows)
 		fmt.Fprintf(w, "\nentitled to %s\n", meters(f.Entitlement))
 	})
 }
@@ -128,7 +131,8 @@ func rowOf(f *service.TenantAt, s *registry.Subscription) []string {
 	if v := s.VersionOn(f.Date); v != nil {
 		commitments = meters(v.Commitments)
 	}
-	return []string{s.ID, s.Name, state, s.LicenceModel, s.Plan, s.Deployment, s.Billing + " " + s.Currency, strings.Join(terms, ", "), commitments}
+	return []string{s.ID, s.Name, state, s.LicenceModel, s.Plan, s.Deployment, s.Billing + " " + s.Currency,
+		strings.Join(terms, ", "), commitments}
 }
 
 // meters lists counts by meter, in byte order.

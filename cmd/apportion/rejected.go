@@ -42,8 +42,10 @@ type rejectedFlags struct {
 func (f *rejectedFlags) register(cmd *cobra.Command, limit int) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.codes, "code", nil, "only those refused for this `code`; can be repeated")
-	flags.StringArrayVar(&f.topics, "topic", nil, "only those of this `topic`, with or without the prefix; can be repeated")
-	flags.StringArrayVar(&f.tenants, "tenant", nil, "only those of this `tenant`, '' where it could not be read; can be repeated")
+	flags.StringArrayVar(&f.topics, "topic", nil,
+		"only those of this `topic`, with or without the prefix; can be repeated")
+	flags.StringArrayVar(&f.tenants, "tenant", nil,
+		"only those of this `tenant`, '' where it could not be read; can be repeated")
 	flags.StringVar(&f.since, "since", "", "only those that arrived at this `instant` or later, RFC 3339")
 	flags.StringVar(&f.until, "until", "", "only those that arrived before this `instant`, RFC 3339")
 	flags.IntVar(&f.limit, "limit", limit, "only the newest `N`; 0 means all")
@@ -87,8 +89,10 @@ func (a *app) filter(f rejectedFlags) (filter ingest.RejectedFilter, err error) 
 	}
 	for _, topic := range f.topics {
 		name := a.rejectedTopic(topic)
-		if contract, ok := strings.CutPrefix(name, a.cfg.Kafka.TopicPrefix); !ok || !slices.Contains(usageTopics(), contract) {
-			return filter, usagef("--topic: %q is none of %s%s", topic, strings.Join(usageTopics(), ", "), typo.Hint(topic, usageTopics()))
+		contract, ok := strings.CutPrefix(name, a.cfg.Kafka.TopicPrefix)
+		if !ok || !slices.Contains(usageTopics(), contract) {
+			return filter, usagef("--topic: %q is none of %s%s",
+				topic, strings.Join(usageTopics(), ", "), typo.Hint(topic, usageTopics()))
 		}
 		filter.Topics = append(filter.Topics, name)
 	}
@@ -195,7 +199,8 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 			fmt.Fprint(w, noneRejected)
 			return
 		}
-		writeTable(w, []string{"TIME", "TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "CODE", "FIELD", "VALUE", "DETAIL"}, rows)
+		writeTable(w, []string{"TIME", "TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "CODE", "FIELD", "VALUE", "DETAIL"},
+			rows)
 	})
 }
 

@@ -82,7 +82,8 @@ func writeReplay(w io.Writer, r *service.Replay) {
 		rows[i] = []string{record.String(), escape(d.Tenant), event(d.Source, d.ID), outcome, shorten(d.Reason, 100)}
 	}
 	writeTable(w, []string{"TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "OUTCOME", "REASON"}, rows)
-	fmt.Fprintf(w, "\n%s: %d; accepted already: %d; would be refused again: %d\n", published, r.Replayed, r.Accepted, r.Refused)
+	fmt.Fprintf(w, "\n%s: %d; accepted already: %d; would be refused again: %d\n",
+		published, r.Replayed, r.Accepted, r.Refused)
 }
 
 // refusedAgain returns the finding that deliveries cannot be replayed, if any cannot.

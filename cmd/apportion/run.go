@@ -47,7 +47,8 @@ trying again cannot fix it. Killing it loses and doubles nothing.`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error { return a.run(ctx, parts) }),
 	}
-	cmd.Flags().StringArrayVar(&parts, "part", nil, "run only this `part`: "+strings.Join(runParts, ", ")+"; can be repeated")
+	cmd.Flags().StringArrayVar(&parts, "part", nil,
+		"run only this `part`: "+strings.Join(runParts, ", ")+"; can be repeated")
 	cmd.RegisterFlagCompletionFunc("part", cobra.FixedCompletions(runParts, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -56,7 +57,8 @@ trying again cannot fix it. Killing it loses and doubles nothing.`,
 func (a *app) run(ctx context.Context, parts []string) error {
 	for _, part := range parts {
 		if !slices.Contains(runParts, part) {
-			return usagef("--part %s: there is no such part%s; it is one of %s", part, typo.Hint(part, runParts), strings.Join(runParts, ", "))
+			return usagef("--part %s: there is no such part%s; it is one of %s",
+				part, typo.Hint(part, runParts), strings.Join(runParts, ", "))
 		}
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }

@@ -11,7 +11,8 @@ import (
 func (a *app) newScheduler(s *services, m *metrics) (*service.Scheduler, error) {
 	set := a.cfg.Schedule
 	if set.From == "" {
-		return nil, usagef("schedule.from is not set: give the first period that the schedule is to issue, such as 2026-10 (those before it are left to `apportion bill issue`), " +
+		return nil, usagef("schedule.from is not set: give the first period that the schedule is to issue, such as 2026-10 " +
+			"(those before it are left to `apportion bill issue`), " +
 			"or leave the schedule out with --part ingest --part registry --part aggregate --part http")
 	}
 	cfg := service.DefaultSchedulerConfig()

@@ -63,7 +63,10 @@ func (a *app) serveHealth(listen string, conn driver.Conn, m *metrics) (stop fun
 	monitor := ingest.NewMonitor(client, conn, a.cfg.Kafka.TopicPrefix, a.log)
 	m.registry.MustRegister(lag{monitor}, aggregationLag{a.usage(conn), a.log})
 	unready := func() []string { return append(monitor.Unready(), a.parts.Failing(time.Now())...) }
-	server := &http.Server{Handler: healthHandler(unready, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler:           healthHandler(unready, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})),
+		ReadHeaderTimeout: 5 * time.Second,
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go monitor.Run(ctx)
 	go func() {

@@ -48,7 +48,10 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &services{conn: conn, kafka: client, log: client.NewLog(a.topic(schemas.TopicRegistry)), verdicts: a.verdicts(conn)}
+	s := &services{
+		conn: conn, kafka: client,
+		log: client.NewLog(a.topic(schemas.TopicRegistry)), verdicts: a.verdicts(conn),
+	}
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
 	s.registry.Failpoint = a.failpoint
 	s.invoices = service.NewInvoices(service.InvoiceDeps{

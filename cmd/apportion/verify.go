@@ -67,7 +67,7 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 		Files       int                 `json:"files"`
 		Totals      []export.Total      `json:"totals"`
 		Differences []export.Difference `json:"differences"`
-	}{dir, manifest.Period, manifest.Draft, against, len(manifest.Files), manifest.Totals, append([]export.Difference{}, found...)}
+	}{dir, manifest.Period, manifest.Draft, against, len(manifest.Files), manifest.Totals, orEmpty(found)}
 	if err := a.print(result, func(w io.Writer) {
 		for _, d := range found {
 			fmt.Fprintln(w, "difference:", d)
@@ -83,7 +83,8 @@ func (a *app) verify(ctx context.Context, dir string, offline bool) error {
 		return err
 	}
 	if len(found) > 0 {
-		return findings(fmt.Sprintf("%s does not agree with %s: %s, as listed above; write the files again with `apportion bill`",
+		return findings(fmt.Sprintf(
+			"%s does not agree with %s: %s, as listed above; write the files again with `apportion bill`",
 			dir, against, plural(len(found), "difference", "differences")))
 	}
 	return nil
