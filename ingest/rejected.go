@@ -1,8 +1,11 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,6 +48,8 @@ type RejectedFilter struct {
 	// epoch milliseconds.
 	SinceMS, UntilMS int64
 	Records          []schemas.RecordID
+	// Open leaves out those that an accepted delivery answers.
+	Open bool
 }
 
 // where returns the filter as a condition of SQL, and its arguments.
@@ -96,12 +101,79 @@ func (d DeadLetters) List(ctx context.Context, f RejectedFilter, limit int) ([]D
 	where, args := f.where()
 	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id
 		FROM rejected FINAL WHERE ` + where + ` ORDER BY arrived_ms DESC, topic, partition, offset DESC`
-	if limit > 0 {
+	if limit > 0 && !f.Open {
 		query += " LIMIT " + strconv.Itoa(limit)
 	}
-	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
+	letters, err := collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
 		return l, rows.Scan(l.reason()...)
 	}, query, args...)
+	if err != nil || !f.Open {
+		return letters, err
+	}
+	answered, err := d.answered(ctx, f)
+	letters = slices.DeleteFunc(letters, func(l DeadLetter) bool { return answered[l.RecordID] })
+	if limit > 0 {
+		letters = letters[:min(limit, len(letters))]
+	}
+	return letters, err
+}
+
+// answered returns those of the dead letters that an accepted delivery answers.
+func (d DeadLetters) answered(ctx context.Context, f RejectedFilter) (map[schemas.RecordID]bool, error) {
+	where, args := f.where()
+	where += " AND source != '' AND id != ''"
+	records, err := collect(ctx, d.ClickHouse, func(rows driver.Rows) (r schemas.RecordID, err error) {
+		return r, rows.Scan(&r.Topic, &r.Partition, &r.Offset)
+	}, `SELECT topic, partition, offset FROM rejected FINAL WHERE `+where+` AND (tenant, source, id) IN (
+			SELECT tenant, source, id FROM usage_events WHERE identity IN (
+				SELECT cityHash64(tenant, source, id) FROM rejected FINAL WHERE `+where+`))
+		ORDER BY topic, partition, offset`, append(args, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	answered := make(map[schemas.RecordID]bool)
+	for page := range slices.Chunk(records, LetterPage) {
+		letters, err := d.Read(ctx, page, math.MaxInt32) // one that is too large has a revision, too
+		if err != nil {
+			return nil, err
+		}
+		answers, err := d.Answers(ctx, letters)
+		if err != nil {
+			return nil, err
+		}
+		for i := range letters {
+			answered[letters[i].RecordID] = answers[i] != nil
+		}
+	}
+	return answered, nil
+}
+
+// LetterPage is how many dead letters are looked at together: few enough for their identities to fit into one
+// query.
+const LetterPage = 100
+
+// Answers returns, for each of some dead letters that have their values, an accepted delivery that answers it, or nil.
+func (d DeadLetters) Answers(ctx context.Context, letters []DeadLetter) ([]*Acceptance, error) {
+	var ids []Identity
+	for i := range letters {
+		if id, ok := letters[i].Identity(); ok {
+			ids = append(ids, id)
+		}
+	}
+	accepted, err := d.Accepted(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[Identity][]Acceptance)
+	for _, a := range accepted {
+		of[a.Identity] = append(of[a.Identity], a)
+	}
+	answers := make([]*Acceptance, len(letters))
+	for i := range letters {
+		id, _ := letters[i].Identity()
+		answers[i] = letters[i].Answer(of[id])
+	}
+	return answers, nil
 }
 
 // reason returns where to put the columns that say what was refused and why.
@@ -144,11 +216,41 @@ type RejectedCount struct {
 // Count counts the dead letters that the filter chooses by code and
 // tenant, the most first.
 func (d DeadLetters) Count(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
+	if f.Open {
+		letters, err := d.List(ctx, f, 0)
+		return countLetters(letters), err
+	}
 	where, args := f.where()
 	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (n RejectedCount, err error) {
 		return n, rows.Scan((*string)(&n.Code), &n.Tenant, &n.Deliveries, &n.FirstMS, &n.LastMS)
 	}, `SELECT code, tenant, count() AS deliveries, min(arrived_ms), max(arrived_ms)
 		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant ORDER BY deliveries DESC, code, tenant`, args...)
+}
+
+// countLetters is Count of letters that are at hand, the latest first.
+func countLetters(letters []DeadLetter) []RejectedCount {
+	type kind struct {
+		code   schemas.Code
+		tenant string
+	}
+	counts := make(map[kind]*RejectedCount)
+	for i := range letters {
+		l := &letters[i]
+		k := kind{l.Why.Code, l.Why.Tenant}
+		if counts[k] == nil {
+			counts[k] = &RejectedCount{Code: k.code, Tenant: k.tenant, LastMS: l.ArrivedMS}
+		}
+		counts[k].Deliveries++
+		counts[k].FirstMS = l.ArrivedMS
+	}
+	var all []RejectedCount
+	for _, n := range counts {
+		all = append(all, *n)
+	}
+	slices.SortFunc(all, func(x, y RejectedCount) int {
+		return cmp.Or(cmp.Compare(y.Deliveries, x.Deliveries), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Tenant, y.Tenant))
+	})
+	return all
 }
 
 // Acceptance is a delivery that was accepted.
@@ -157,6 +259,7 @@ type Acceptance struct {
 	schemas.RecordID
 	// ArrivedMS is its Kafka timestamp in UTC epoch milliseconds.
 	ArrivedMS int64
+	TimeMS    int64 // of the event, in UTC epoch milliseconds
 	Revision  int32
 	Voided    bool
 }
@@ -167,6 +270,28 @@ func (a *Acceptance) After(l *DeadLetter) bool {
 		return a.Offset > l.Offset
 	}
 	return a.ArrivedMS > l.ArrivedMS
+}
+
+// Answer returns one of the accepted deliveries of its event that answers the letter, or nil: it has a revision as high
+// or, where the letter's cannot be read, a time as late (R24). A first delivery does not answer what came after it at the
+// same time, and may correct it.
+func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
+	if len(accepted) == 0 {
+		return nil
+	}
+	var decoder schemas.Decoder
+	const anyTopic = 0 // what is read here does not depend on it
+	o := decoder.Order(anyTopic, l.Headers, l.Value)
+	for i := range accepted {
+		a := &accepted[i]
+		later := a.Revision > 0 || a.After(l)
+		if o.HasRevision && a.Revision >= o.Revision ||
+			!o.HasRevision && o.HasTime && (a.TimeMS > o.TimeMS || a.TimeMS == o.TimeMS && later) ||
+			!o.HasRevision && !o.HasTime && a.After(l) {
+			return a
+		}
+	}
+	return nil
 }
 
 // Accepted returns the deliveries of some events that were accepted, newest
@@ -181,8 +306,8 @@ func (d DeadLetters) Accepted(ctx context.Context, ids ...Identity) ([]Acceptanc
 	}
 	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (a Acceptance, err error) {
 		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset,
-			&a.ArrivedMS, &a.Revision, &a.Voided)
-	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, revision, voided
+			&a.ArrivedMS, &a.TimeMS, &a.Revision, &a.Voided)
+	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, time_ms, revision, voided
 		FROM usage_events WHERE (tenant, source, id) IN (?)
 		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
 }

@@ -210,6 +210,68 @@ func testAccepted(t *testing.T, broker string) {
 	}
 }
 
+// A letter is answered by a revision as high or, where it has none that can be read, by a time as late (R24).
+func TestAnswer(t *testing.T) {
+	const noon = 1_791_979_200_000 // 2026-10-14T12:00:00Z
+	letter := func(revision string) DeadLetter {
+		value := `{"specversion":"1.0","id":"s-1","source":"/test","type":"agent.session","time":"2026-10-14T12:00:00Z",` +
+			`"tenantid":"acme","data":{"agentId":"a","startTime":0,"revision":` + revision + `}}`
+		return DeadLetter{RecordID: recordID("usage.agent.v1", 0, 5), Value: []byte(value)}
+	}
+	at := func(offset int64, revision int32, timeMS int64) []Acceptance {
+		return []Acceptance{{RecordID: recordID("usage.agent.v1", 0, offset), Revision: revision, TimeMS: timeMS}}
+	}
+	for _, c := range []struct {
+		name     string
+		letter   DeadLetter
+		accepted []Acceptance
+		want     bool
+	}{
+		{"nothing was accepted", letter("0"), nil, false},
+		{"sent again as it was meant", letter("0"), at(9, 0, noon), true},
+		{"a correction, and what it corrects", letter("1"), at(4, 0, noon), false},
+		{"a correction, and what it corrects once more", letter("1"), at(9, 0, noon), false},
+		{"a correction that was sent again", letter("1"), at(9, 1, noon), true},
+		{"a later one that came first", letter("1"), at(4, 2, noon), true},
+		{"no revision to be read, and what it may correct", letter(`"1"`), at(4, 0, noon), false},
+		{"no revision to be read, and sent again", letter(`"1"`), at(9, 0, noon), true},
+		{"no revision to be read, and one of before was sent again", letter(`"1"`), at(9, 0, noon-1), false},
+		{"no revision to be read, and a later time", letter(`"1"`), at(4, 0, noon+1), true},
+	} {
+		if got := c.letter.Answer(c.accepted) != nil; got != c.want {
+			t.Errorf("%s: answered is %v", c.name, got)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) { eachKafka(t, testOpen) }
+
+func testOpen(t *testing.T, broker string) {
+	e := newEnvOn(t, broker, 1)
+	refused := func(id string, revision int) string {
+		return strings.Replace(session("acme", id, revision), `"data":{`, `"data":{"licenceClass":"Premium",`, 1)
+	}
+	e.Publish(
+		refused("mended", 0), session("acme", "mended", 0), // 0
+		refused("new", 0),                                        // 2
+		session("acme", "corrected", 0), refused("corrected", 1), // 4
+		"no event", // 5
+	)
+	e.ingest(e.config(), e.deps())
+	open := RejectedFilter{Open: true}
+	if got, want := strings.Join(e.rejected(open, 0), " "), "usage.agent.v1/0/2 usage.agent.v1/0/4 usage.agent.v1/0/5"; got != want {
+		t.Errorf("open are %s, want %s", got, want)
+	}
+	if got := e.rejected(open, 2); len(got) != 2 {
+		t.Errorf("of three that are open a limit of two leaves %q", got)
+	}
+	open.Tenants = []string{"acme"}
+	counts, err := e.deadLetters().Count(t.Context(), open)
+	if err != nil || len(counts) != 1 || counts[0].Deliveries != 2 || counts[0].FirstMS > counts[0].LastMS || counts[0].FirstMS < epoch {
+		t.Errorf("counted as %+v, %v", counts, err)
+	}
+}
+
 // What is replayed is what the sender sent, at offsets of its own, in its old order.
 func TestReplay(t *testing.T) { eachKafka(t, testReplay) }
 

@@ -16,8 +16,8 @@ type DeadLetters interface {
 	List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error)
 	// Read returns those of the records, with their values up to so many bytes, in the order of the records.
 	Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]ingest.DeadLetter, error)
-	// Accepted returns the deliveries of events that were accepted.
-	Accepted(ctx context.Context, events ...ingest.Identity) ([]ingest.Acceptance, error)
+	// Answers returns, for each of some that have their values, an accepted delivery that answers it, or nil.
+	Answers(ctx context.Context, letters []ingest.DeadLetter) ([]*ingest.Acceptance, error)
 	// Publish publishes them again, each to its own topic.
 	Publish(ctx context.Context, letters []ingest.DeadLetter) error
 }
@@ -57,7 +57,7 @@ type Replayed struct {
 // What becomes of a dead letter.
 const (
 	LetterReplayed = "replayed"
-	LetterAccepted = "accepted" // the event is, at this revision
+	LetterAccepted = "accepted" // the event is, at this revision or a later one
 	LetterRefused  = "refused"  // and would be again
 )
 
@@ -74,7 +74,7 @@ func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, lim
 		return nil, err
 	}
 	result := &Replay{DryRun: dryRun, Deliveries: []Replayed{}}
-	for page := range slices.Chunk(records, replayPage) {
+	for page := range slices.Chunk(records, ingest.LetterPage) {
 		// One byte more than there may be is enough to refuse a value for its size.
 		letters, err := r.letters.Read(ctx, page, schemas.MaxValueBytes+1)
 		if err != nil {
@@ -108,6 +108,7 @@ func (r *Rejected) choose(ctx context.Context, filter ingest.RejectedFilter, lim
 			filter.Topics = append(filter.Topics, topic)
 		}
 	}
+	filter.Open = len(filter.Records) == 0
 	letters, err := r.letters.List(ctx, filter, limit)
 	if err != nil {
 		return nil, err
@@ -128,8 +129,6 @@ func (r *Rejected) choose(ctx context.Context, filter ingest.RejectedFilter, lim
 // decide says what is to become of each dead letter.
 func (r *Rejected) decide(ctx context.Context, letters []ingest.DeadLetter) ([]Replayed, error) {
 	decided := make([]Replayed, len(letters))
-	revisions := make([]int32, len(letters))
-	var ids []ingest.Identity
 	var decoder schemas.Decoder
 	for i := range letters {
 		l, d := &letters[i], &decided[i]
@@ -137,35 +136,23 @@ func (r *Rejected) decide(ctx context.Context, letters []ingest.DeadLetter) ([]R
 		var e schemas.Event
 		if why := decoder.Decode(r.types[l.Topic], l.Headers, l.Value, &e); why != nil {
 			d.Outcome, d.Reason = LetterRefused, why.Error()
-			d.Tenant, d.Source, d.ID = why.Tenant, why.Source, why.ID
-			continue
+			l.Why = *why
+		} else {
+			l.Why = schemas.Rejection{Tenant: e.Tenant, Source: e.Source, ID: e.ID}
 		}
-		d.Tenant, d.Source, d.ID, revisions[i] = e.Tenant, e.Source, e.ID, e.Revision
-		ids = append(ids, d.identity())
+		d.Tenant, d.Source, d.ID = l.Why.Tenant, l.Why.Source, l.Why.ID
 	}
-	accepted, err := r.letters.Accepted(ctx, ids...)
+	answers, err := r.letters.Answers(ctx, letters)
 	if err != nil {
 		return nil, err
 	}
-	type delivery struct {
-		ingest.Identity
-		revision int32
-	}
-	taken := make(map[delivery]schemas.RecordID)
-	for _, a := range accepted {
-		taken[delivery{a.Identity, a.Revision}] = a.RecordID
-	}
-	for i := range decided {
-		d := &decided[i]
-		if at, ok := taken[delivery{d.identity(), revisions[i]}]; ok && d.Outcome == LetterReplayed {
-			d.Outcome, d.Reason = LetterAccepted, fmt.Sprintf("revision %d of it has been accepted, at %s", revisions[i], at)
+	for i, a := range answers {
+		if a != nil {
+			decided[i].Outcome = LetterAccepted
+			decided[i].Reason = fmt.Sprintf("revision %d of it has been accepted, at %s", a.Revision, a.RecordID)
 		}
 	}
 	return decided, nil
-}
-
-func (d *Replayed) identity() ingest.Identity {
-	return ingest.Identity{Tenant: d.Tenant, Source: d.Source, ID: d.ID}
 }
 
 func (r *Replay) add(decided []Replayed) {

@@ -118,15 +118,20 @@ func (a *app) filter(f rejectedFlags) (filter ingest.RejectedFilter, err error) 
 
 func newRejectedListCommand(a *app) *cobra.Command {
 	var flags rejectedFlags
-	var summary bool
+	var summary, open bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List refused deliveries, or count them by code and tenant",
 		Long: `Lists refused deliveries, newest first: where each lies on Kafka, whose it is as far as that
 could be read, and why it was refused. TIME is when it arrived on Kafka. With --summary they
-are counted by code and tenant instead. With --json nothing is shortened.`,
+are counted by code and tenant instead. With --json nothing is shortened.
+
+With --open those are left out whose event has been accepted as they were meant to change it: at
+a revision as high or, where the refused one's cannot be read, with a time as late (R24). One
+whose tenant, source or id cannot be read stays open.`,
 		Example: `  apportion rejected list --config data/apportion.yaml --summary
-  apportion rejected list --config data/apportion.yaml --code invalid_field --tenant acme
+  apportion rejected list --config data/apportion.yaml --open --tenant acme
+  apportion rejected list --config data/apportion.yaml --code invalid_field
   apportion rejected list --config data/apportion.yaml --since 2026-10-14T00:00:00Z --json`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
@@ -134,6 +139,7 @@ are counted by code and tenant instead. With --json nothing is shortened.`,
 			if err != nil {
 				return err
 			}
+			filter.Open = open
 			if summary {
 				return a.countRejected(ctx, filter)
 			}
@@ -142,6 +148,7 @@ are counted by code and tenant instead. With --json nothing is shortened.`,
 	}
 	flags.register(cmd, 50)
 	cmd.Flags().BoolVar(&summary, "summary", false, "count them by code and tenant")
+	cmd.Flags().BoolVar(&open, "open", false, "leave out those whose event has been accepted since")
 	cmd.MarkFlagsMutuallyExclusive("summary", "limit")
 	return cmd
 }

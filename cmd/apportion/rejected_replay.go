@@ -21,11 +21,12 @@ func newRejectedReplayCommand(a *app) *cobra.Command {
 		Short: "Publish refused deliveries again that would now be accepted",
 		Long: `Publishes refused deliveries again, each to its own topic with the key, headers and payload
 that it came with: after an upgrade that reads what an older version refused. Without records
-or filters it looks at all of them.
+or filters it looks at all that are open, as "rejected list --open" lists them. One that is
+answered by an accepted delivery of its event is left alone: it would be a duplicate, a conflict,
+or superseded (R8).
 
 Each is decoded first. One that would be refused again is reported and not published, and the
-exit code is then 3: the sender must fix it. One whose event has been accepted at the same
-revision, since or before, is left alone: it would be a duplicate or a conflict (R8).
+exit code is then 3: the sender must fix it.
 
 What is published is a delivery of its own at a new offset; the refused one stays where it
 was, as history. Replaying twice before ingest has taken the first in publishes duplicates,

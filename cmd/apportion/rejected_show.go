@@ -57,12 +57,12 @@ func (a *app) parseRecordID(s string) (schemas.RecordID, error) {
 // rejectedLetter is a refused delivery whole.
 type rejectedLetter struct {
 	rejectedEntry
-	Advice        string           `json:"advice"`
-	AcceptedSince bool             `json:"acceptedSince"`
-	Accepted      []acceptedEntry  `json:"accepted"` // deliveries of the event, newest first
-	Key           blob             `json:"key"`
-	Headers       []rejectedHeader `json:"headers"`
-	Payload       blob             `json:"payload"`
+	Advice   string           `json:"advice"`
+	Open     bool             `json:"open"`     // no accepted delivery answers it
+	Accepted []acceptedEntry  `json:"accepted"` // deliveries of the event, newest first
+	Key      blob             `json:"key"`
+	Headers  []rejectedHeader `json:"headers"`
+	Payload  blob             `json:"payload"`
 }
 
 type acceptedEntry struct {
@@ -117,11 +117,10 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 		}
 	}
 	result := rejectedLetter{
-		rejectedEntry: newRejectedEntry(l), Advice: l.Why.Code.Advice(),
+		rejectedEntry: newRejectedEntry(l), Advice: l.Why.Code.Advice(), Open: l.Answer(accepted) == nil,
 		Accepted: []acceptedEntry{}, Key: l.Key, Headers: []rejectedHeader{}, Payload: l.Value,
 	}
 	for _, d := range accepted {
-		result.AcceptedSince = result.AcceptedSince || d.After(l)
 		result.Accepted = append(result.Accepted,
 			acceptedEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset, d.Revision, d.Voided})
 	}
@@ -162,10 +161,10 @@ func (r *rejectedLetter) acceptance(l *ingest.DeadLetter) string {
 	switch {
 	case !known:
 		return "unknown: its tenant, source or id could not be read"
-	case r.AcceptedSince:
-		return "yes, the event has been accepted since"
+	case len(r.Accepted) > 0 && !r.Open:
+		return "yes, an accepted delivery of the event answers it"
 	case len(r.Accepted) > 0:
-		return "not since; what was accepted before still counts, and this delivery would have corrected it"
+		return "no; what has been accepted of the event counts, and this delivery would have corrected it"
 	}
 	return "no, nothing of the event has been accepted"
 }

@@ -115,10 +115,10 @@ func TestAcceptance(t *testing.T) {
 		of     *ingest.DeadLetter
 		want   string
 	}{
-		{rejectedLetter{}, new(ingest.DeadLetter), "unknown"},
-		{rejectedLetter{}, l, "no, nothing"},
-		{rejectedLetter{Accepted: make([]acceptedEntry, 1)}, l, "not since"},
-		{rejectedLetter{Accepted: make([]acceptedEntry, 1), AcceptedSince: true}, l, "yes"},
+		{rejectedLetter{Open: true}, new(ingest.DeadLetter), "unknown"},
+		{rejectedLetter{Open: true}, l, "no, nothing"},
+		{rejectedLetter{Accepted: make([]acceptedEntry, 1), Open: true}, l, "no; what"},
+		{rejectedLetter{Accepted: make([]acceptedEntry, 1)}, l, "yes"},
 	} {
 		if got := test.letter.acceptance(test.of); !strings.HasPrefix(got, test.want) {
 			t.Errorf("%q, want %s…", got, test.want)
