@@ -203,10 +203,13 @@ func (d *Decoder) scanText(in scope) (malformed string) {
 	case !ok:
 		return d.faultText()
 	case in == ofData && v.kind == kindNull: // absent data
+		d.fields[fieldData] = v
 	case v.kind != kindObject:
 		return "the value is not a JSON object"
 	case d.repeated != nil:
 		return fmt.Sprintf("the member %q is repeated", printable(d.repeated))
+	case in == ofData:
+		d.fields[fieldData] = v
 	}
 	return ""
 }

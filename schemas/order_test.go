@@ -24,6 +24,7 @@ func TestOrderOfARefusedDelivery(t *testing.T) {
 		{event(`7`), nil, Order{0, false, time, true}},
 		{`{"specversion":"1.0","id":"a","source":"/t","type":"connect.usage","time":"now","tenantid":"acme","data":{"revision":2}}`, nil, Order{2, true, 0, false}},
 		{`{"channel":"sms","quantity":-1,"revision":4}`, binary, Order{4, true, time, true}},
+		{`{"channel":"sms","quantity":-1}`, binary, Order{0, true, time, true}},
 		{``, binary, Order{0, false, time, true}},
 		{event(`{"channel":"sms","quantity":1,"revision":5}`), nil, Order{5, true, time, true}},
 	} {
