@@ -130,7 +130,7 @@ func (d *Decoder) Decode(topic Type, headers []Header, value []byte, e *Event) *
 	}
 	r := d.event(topic, e)
 	if r != nil {
-		if cause := d.cause(r, mode, value); cause != "" {
+		if cause := d.cause(r, mode, headers, value); cause != "" {
 			r.Message = cause + "; " + r.Message
 		}
 	}
@@ -200,10 +200,16 @@ func (d *Decoder) scanText(in scope) (malformed string) {
 	}
 	v, ok := d.scan(in)
 	switch {
+	case !ok && len(d.src) == 0:
+		return "the value is null or empty, as in a tombstone; to take an event back send it with voided true"
 	case !ok:
 		return d.faultText()
 	case in == ofData && v.kind == kindNull: // absent data
 		d.fields[fieldData] = v
+	case v.kind == kindNull:
+		return "the value is null"
+	case v.kind == kindArray:
+		return "the value is an array, and each event is a record of its own"
 	case v.kind != kindObject:
 		return "the value is not a JSON object"
 	case d.repeated != nil:
@@ -453,6 +459,12 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 	const must = `must be the string "1.0"`
 	if !d.fields[fieldSpecversion].absent() {
 		return d.reject(NotCloudEvents, fieldSpecversion, must+"; send CloudEvents 1.0")
+	}
+	if m != binaryMode {
+		if sent := memberMeantAs(fieldSpecversion, d.src); sent != "" {
+			return d.reject(NotCloudEvents, fieldSpecversion,
+				fmt.Sprintf("the event has %q, which seems to be meant; %s; spell it specversion", sent, must))
+		}
 	}
 	attributes, mediaType := false, ""
 	for _, h := range headers {
