@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 
 	"apportion/ingest/kafka"
 )
@@ -27,7 +28,8 @@ type PartitionBalance struct {
 	kafka.TopicPartition
 	// Offsets is what the ledger spans. Holes are the parts of it that no batch
 	// has, from the offset 0 on and up to the first one that Kafka has, Overlaps
-	// those that several have.
+	// those that several have, but for what two consumers entered at one instant:
+	// each of them is right, and all sums have its offsets once.
 	Offsets         OffsetRange
 	Holes, Overlaps []OffsetRange
 	// Accepted holes are no difference any more.
@@ -146,25 +148,31 @@ const maxTears = 1000
 
 // locateTears names the holes and overlaps of a partition that has some. Where rows of
 // one run were merged after one between them was deleted, or was entered twice,
-// the whole of what they span is named.
+// the whole of what they span is named. What two consumers entered is counted once.
 func (b *PartitionBalance) locateTears(ctx context.Context, conn driver.Conn) error {
 	rows, err := conn.Query(ctx, `
-		SELECT first_offset, last_offset, next, within FROM (
+		SELECT first_offset, last_offset, next, within, raced FROM (
 			SELECT first_offset, last_offset, toInt64(covered) - (last_offset - first_offset + 1) AS within,
-				max(last_offset + 1) OVER (ORDER BY first_offset, last_offset
-					ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS next
-			FROM ingest_batches WHERE topic = {topic:String} AND partition = {partition:Int32})
+				max(last_offset + 1) OVER before AS next,
+				argMax(run, last_offset) OVER before AS other,
+				max(last_offset + 1) OVER (PARTITION BY run ORDER BY first_offset, last_offset
+					ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS own_next,
+				run != toUUID({none:String}) AND other != toUUID({none:String}) AND own_next <= first_offset AS raced
+			FROM ingest_batches WHERE topic = {topic:String} AND partition = {partition:Int32}
+			WINDOW before AS (ORDER BY first_offset, last_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
 		WHERE within != 0 OR first_offset != if(first_offset = {first:Int64} AND next = 0, first_offset, next)
 		ORDER BY first_offset, last_offset LIMIT {most:UInt32}`,
-		named(b.TopicPartition, "first", b.Offsets.First, "most", maxTears)...)
+		named(b.TopicPartition, "first", b.Offsets.First, "most", maxTears, "none", uuid.Nil)...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	var twice []OffsetRange
 	for rows.Next() {
 		var r OffsetRange
 		var next, within int64
-		if err := rows.Scan(&r.First, &r.Last, &next, &within); err != nil {
+		var raced bool
+		if err := rows.Scan(&r.First, &r.Last, &next, &within, &raced); err != nil {
 			return err
 		}
 		switch {
@@ -176,10 +184,44 @@ func (b *PartitionBalance) locateTears(ctx context.Context, conn driver.Conn) er
 		if r.First > next && r.First > b.Offsets.First {
 			b.Holes = append(b.Holes, OffsetRange{next, r.First - 1})
 		} else if r.First < next {
-			b.Overlaps = append(b.Overlaps, OffsetRange{r.First, min(r.Last, next-1)})
+			overlaps := &b.Overlaps
+			if raced {
+				overlaps = &twice
+			}
+			*overlaps = append(*overlaps, OffsetRange{r.First, min(r.Last, next-1)})
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, r := range twice {
+		if err := b.countOnce(ctx, conn, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countOnce takes offsets that two entries have out of the sums of one of them. An entry of the ledger has no
+// counts of a part of it, so what the tables have of the offsets is taken out. That hides nothing: where they
+// lack a delivery of these offsets, the sums exceed what the tables have by it twice.
+func (b *PartitionBalance) countOnce(ctx context.Context, conn driver.Conn, r OffsetRange) error {
+	of := `WHERE topic = {topic:String} AND partition = {partition:Int32}
+		AND offset BETWEEN {first:Int64} AND {last:Int64}`
+	var accepted, rejected uint64
+	err := conn.QueryRow(ctx, `
+		SELECT (SELECT uniqExact(offset) FROM usage_events `+of+`), (SELECT uniqExact(offset) FROM rejected `+of+`)`,
+		named(b.TopicPartition, "first", r.First, "last", r.Last)...).Scan(&accepted, &rejected)
+	for _, sum := range []struct {
+		of   *uint64
+		less uint64
+	}{
+		{&b.Accepted, accepted}, {&b.Rejected, rejected}, {&b.Read, accepted + rejected},
+		{&b.Skipped, uint64(r.Last-r.First+1) - min(accepted+rejected, uint64(r.Last-r.First+1))},
+	} {
+		*sum.of -= min(*sum.of, sum.less)
+	}
+	return err
 }
 
 // accept takes what is accepted out of the holes.

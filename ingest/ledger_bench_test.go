@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // ledgerOf fills the ledger with entries of 12 partitions of 60 offsets each, as a trickle leaves them.
@@ -43,7 +45,7 @@ func benchmarkLedger(b *testing.B, entries int) {
 		},
 		"enter": func(ctx context.Context) error {
 			next += 60
-			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: next - 60, last: next - 1, read: 60, accepted: 60}})
+			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: next - 60, last: next - 1, read: 60, accepted: 60}}, uuid.New())
 		},
 		"balance": func(ctx context.Context) error {
 			_, err := Balance(ctx, e.conn, nil)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
@@ -39,7 +40,7 @@ func TestLedgerIsReadByItsHeads(t *testing.T) {
 			return err
 		}},
 		{"enter", func(ctx context.Context) error {
-			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: 15_000_000, last: 15_000_000, read: 1, accepted: 1}})
+			return s.enter(ctx, []ledgerRow{{TopicPartition: p, first: 15_000_000, last: 15_000_000, read: 1, accepted: 1}}, uuid.New())
 		}},
 		{"ledger", func(ctx context.Context) error {
 			all, err := ledger(ctx, e.conn)
@@ -205,11 +206,11 @@ func mergesOfTheLedger(t *testing.T, conn, owner driver.Conn) {
 	// The next batch goes on where the row ends, and a batch of before is refused.
 	s := storeOf(conn)
 	p := partition("whole", 0)
-	if err := s.enter(t.Context(), []ledgerRow{{p, 15, 19, 5, 5, 0, 0}}); err != nil {
+	if err := s.enter(t.Context(), []ledgerRow{{p, 15, 19, 5, 5, 0, 0}}, uuid.New()); err != nil {
 		t.Error(err)
 	}
 	for _, r := range []ledgerRow{{p, 10, 17, 5, 5, 0, 0}, {p, 10, 24, 5, 5, 0, 10}} {
-		if err := s.enter(t.Context(), []ledgerRow{r}); !errors.As(err, new(refusedEntry)) {
+		if err := s.enter(t.Context(), []ledgerRow{r}, uuid.New()); !errors.As(err, new(refusedEntry)) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}

@@ -25,9 +25,12 @@ func (b *PartitionBalance) locate(ctx context.Context, conn driver.Conn) error {
 		return err
 	}
 	for _, batch := range batches {
-		lost, both, err := b.search(ctx, conn, batch)
+		lost, both, whole, err := b.search(ctx, conn, batch)
 		if err != nil {
 			return err
+		}
+		if whole {
+			continue
 		}
 		for _, found := range []struct {
 			ranges []OffsetRange
@@ -60,10 +63,17 @@ func list(ranges []OffsetRange) string {
 	return strings.Join(words, ", ")
 }
 
+// suspect is a batch of the ledger that the tables may have other numbers of rows of.
+type suspect struct {
+	OffsetRange
+	accepted, rejected uint64
+}
+
 // suspects returns the first batches of the ledger of which the tables have
-// other numbers of rows, in order, and how many such there are.
+// other numbers of rows, in order, and how many such there are. Of offsets that
+// several batches have, one of these is taken to have all.
 func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (
-	batches []OffsetRange, n uint64, err error) {
+	batches []suspect, n uint64, err error) {
 	stored := func(table string) string {
 		return `(SELECT b.first_offset AS first_offset, uniqExact(t.offset) AS n
 			FROM (SELECT topic, partition, offset FROM ` + table + `
@@ -76,7 +86,7 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (
 		WITH batches AS (
 			SELECT topic, partition, first_offset, last_offset, accepted, rejected FROM ingest_batches FINAL
 			WHERE topic = {topic:String} AND partition = {partition:Int32})
-		SELECT batches.first_offset AS first, batches.last_offset, count() OVER ()
+		SELECT batches.first_offset AS first, batches.last_offset, batches.accepted, batches.rejected, count() OVER ()
 		FROM batches
 		LEFT JOIN `+stored("usage_events")+` AS e ON batches.first_offset = e.first_offset
 		LEFT JOIN `+stored("rejected")+` AS r ON batches.first_offset = r.first_offset
@@ -87,22 +97,22 @@ func (b *PartitionBalance) suspects(ctx context.Context, conn driver.Conn) (
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var r OffsetRange
-		if err := rows.Scan(&r.First, &r.Last, &n); err != nil {
+		var s suspect
+		if err := rows.Scan(&s.First, &s.Last, &s.accepted, &s.rejected, &n); err != nil {
 			return nil, 0, err
 		}
-		batches = append(batches, r)
+		batches = append(batches, s)
 	}
 	return batches, n, rows.Err()
 }
 
 // search returns the offsets of a batch that no table has, and those that both
-// have. Offsets that Kafka skips, as it does where transactions end, are among
-// the first.
-func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch OffsetRange) (
-	lost, both []OffsetRange, err error) {
+// have; whole, whether the tables have as many as the batch. Offsets that Kafka
+// skips, as it does where transactions end, are among the first.
+func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch suspect) (
+	lost, both []OffsetRange, whole bool, err error) {
 	rows, err := conn.Query(ctx, `
-		SELECT offset, count() FROM (
+		SELECT offset, countIf(of = 'usage_events'), countIf(of = 'rejected') FROM (
 			SELECT DISTINCT offset, 'usage_events' AS of FROM usage_events
 			WHERE topic = {topic:String} AND partition = {partition:Int32}
 				AND offset BETWEEN {first:Int64} AND {last:Int64}
@@ -113,16 +123,19 @@ func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch O
 		GROUP BY offset ORDER BY offset`,
 		named(b.TopicPartition, "first", batch.First, "last", batch.Last)...)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	defer rows.Close()
 	next := batch.First
+	var accepted, rejected uint64
 	for rows.Next() {
 		var offset int64
-		var tables uint64
-		if err := rows.Scan(&offset, &tables); err != nil {
-			return nil, nil, err
+		var inEvents, inRejected uint64
+		if err := rows.Scan(&offset, &inEvents, &inRejected); err != nil {
+			return nil, nil, false, err
 		}
+		accepted, rejected = accepted+inEvents, rejected+inRejected
+		tables := inEvents + inRejected
 		if offset > next {
 			lost = append(lost, OffsetRange{next, offset - 1})
 		}
@@ -136,5 +149,5 @@ func (b *PartitionBalance) search(ctx context.Context, conn driver.Conn, batch O
 	if next <= batch.Last {
 		lost = append(lost, OffsetRange{next, batch.Last})
 	}
-	return lost, both, rows.Err()
+	return lost, both, accepted == batch.accepted && rejected == batch.rejected, rows.Err()
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -574,17 +575,20 @@ func TestLedgerRefusesWhatItHas(t *testing.T) {
 	s := storeOf(e.conn)
 	p, q := partition("usage.agent.v1", 0), partition("usage.agent.v1", 1)
 	entries := []ledgerRow{{p, 0, 9, 10, 10, 0, 0}, {q, 5, 9, 5, 4, 1, 5}}
+	var tried []uuid.UUID
 	for attempt := range 2 {
-		if err := s.enter(t.Context(), entries); err != nil {
+		run := uuid.New()
+		if err := s.enter(t.Context(), entries, run, tried...); err != nil {
 			t.Errorf("attempt %d: %v", attempt, err)
 		}
+		tried = append(tried, run)
 	}
 	for _, late := range []ledgerRow{{p, 0, 19, 20, 20, 0, 0}, {p, 3, 9, 7, 7, 0, 3}, {p, 0, 4, 5, 5, 0, 0}} {
-		if err := s.enter(t.Context(), []ledgerRow{late}); !errors.Is(err, errFenced) {
+		if err := s.enter(t.Context(), []ledgerRow{late}, uuid.New()); !errors.Is(err, errFenced) {
 			t.Errorf("%v: %v", late, err)
 		}
 	}
-	if err := s.enter(t.Context(), []ledgerRow{{p, 10, 10, 1, 1, 0, 10}}); err != nil {
+	if err := s.enter(t.Context(), []ledgerRow{{p, 10, 10, 1, 1, 0, 10}}, uuid.New()); err != nil {
 		t.Error(err)
 	}
 	got := e.rows("SELECT partition, first_offset, last_offset, read, accepted, rejected FROM ingest_batches FINAL ORDER BY ALL")

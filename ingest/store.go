@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
 
 	"apportion/ingest/kafka"
 	"apportion/schemas/retry"
@@ -143,21 +144,24 @@ func (s store) insert(ctx context.Context, table string, columns []column) error
 // enter writes rows of the ledger, at most one of each partition. One that does
 // not come after everything that the ledger has of its partition is not written:
 // then it is a refusedEntry, unless it is there already, from an attempt whose
-// answer was lost.
-func (s store) enter(ctx context.Context, entries []ledgerRow) error {
+// answer was lost. The look and the write are not one step: another consumer, or
+// an attempt given up that ClickHouse is still at, may write the same offsets in
+// between. Balance counts those once, as long as their runs differ. So every
+// attempt has a run of its own; tried has those of the attempts before it.
+func (s store) enter(ctx context.Context, entries []ledgerRow, run uuid.UUID, tried ...uuid.UUID) error {
 	var topics []string
 	var partitions []int32
-	var first, last, runs []int64
+	var first, last, runOffsets []int64
 	var read, accepted, rejected []uint64
 	for _, e := range entries {
 		topics, partitions = append(topics, e.Topic), append(partitions, int32(e.Partition))
-		first, last, runs = append(first, e.first), append(last, e.last), append(runs, e.runOffset)
+		first, last, runOffsets = append(first, e.first), append(last, e.last), append(runOffsets, e.runOffset)
 		read = append(read, uint64(e.read))
 		accepted, rejected = append(accepted, uint64(e.accepted)), append(rejected, uint64(e.rejected))
 	}
 	err := s.conn.Exec(ctx, `INSERT INTO ingest_batches
-			(topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset)
-		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset FROM (
+			(topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset, run)
+		SELECT topic, partition, first_offset, last_offset, read, accepted, rejected, run_offset, toUUID(?) FROM (
 			SELECT toString(e.1) AS topic, toInt32(e.2) AS partition, toInt64(e.3) AS first_offset, toInt64(e.4) AS last_offset,
 				e.5 AS read, e.6 AS accepted, e.7 AS rejected, toInt64(e.8) AS run_offset
 			FROM (SELECT arrayJoin(arrayZip(?, ?, ?, ?, ?, ?, ?, ?)) AS e)) AS entries
@@ -165,16 +169,21 @@ func (s store) enter(ctx context.Context, entries []ledgerRow) error {
 			SELECT toString(topic) AS topic, partition, last_offset + 1 AS next FROM v_ingest_partitions
 			WHERE topic IN (?)) AS ledger
 		USING (topic, partition)
-		WHERE next <= first_offset`, topics, partitions, first, last, read, accepted, rejected, runs, topics)
+		WHERE next <= first_offset`,
+		run.String(), topics, partitions, first, last, read, accepted, rejected, runOffsets, topics)
 	if err != nil {
 		return insertError("ingest_batches", err)
 	}
 	// Spelled out, they are found by the key.
 	var keys []string
 	var values []any
+	runs := []string{run.String()}
+	for _, t := range tried {
+		runs = append(runs, t.String())
+	}
 	for _, e := range entries {
-		keys = append(keys, "topic = ? AND partition = ? AND run_offset = ? AND last_offset = ?")
-		values = append(values, e.Topic, int32(e.Partition), e.runOffset, e.last)
+		keys = append(keys, "topic = ? AND partition = ? AND run_offset = ? AND run IN (?) AND last_offset = ?")
+		values = append(values, e.Topic, int32(e.Partition), e.runOffset, runs, e.last)
 	}
 	var entered uint64
 	err = s.conn.QueryRow(ctx, `SELECT uniqExact(topic, partition) FROM ingest_batches WHERE `+strings.Join(keys, " OR "),

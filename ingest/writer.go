@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/retry"
@@ -20,6 +22,7 @@ import (
 type writer struct {
 	*Ingester
 	gen   *kafka.Generation
+	id    uuid.UUID   // of its run, in the ledger
 	ready chan *batch // sealed, to be written
 
 	// filling is held for reading while a buffer of the open batch is being
@@ -37,7 +40,7 @@ type writer struct {
 const writers = 2
 
 func newWriter(in *Ingester, gen *kafka.Generation) *writer {
-	w := &writer{Ingester: in, gen: gen, ready: make(chan *batch)}
+	w := &writer{Ingester: in, gen: gen, id: uuid.New(), ready: make(chan *batch)}
 	entered := make(chan struct{})
 	close(entered)
 	w.open = newBatch(gen.Partitions, entered)
@@ -138,13 +141,14 @@ func (w *writer) run(ctx context.Context) error {
 // in which they were filled, since a consumer resumes after the last offset that
 // is in it.
 //
-// Two consumers in the ledger at once would count deliveries twice. So right
-// before the entry the broker is asked for a commit of where the batch began,
-// which is what it has already: it refuses one that comes from a generation that
-// is over. A process that is halted after that and goes on much later is refused
-// by the ledger itself. The entry is not given up half-way when the generation
-// ends, because the next consumer could then not know whether it was made; the
-// group waits for this function before it lets go of the partitions.
+// Right before the entry the broker is asked for a commit of where the batch
+// began, which is what it has already: it refuses one that comes from a generation
+// that is over. A process that is halted after that and goes on much later is
+// refused by the ledger itself, unless another one enters the same offsets at the
+// same instant: then the ledger has them from both, and the balance counts them
+// once. The entry is not given up half-way when the generation ends, because the
+// next consumer could then not know whether it was made; the group waits for this
+// function before it lets go of the partitions.
 func (w *writer) write(ctx context.Context, b *batch) error {
 	began := time.Now()
 	if b.accepted() > 0 {
@@ -171,6 +175,7 @@ func (w *writer) write(ctx context.Context, b *batch) error {
 	case <-b.before:
 	}
 	entries := b.entries()
+	run, tried := w.id, []uuid.UUID{}
 	err := w.store.do(ctx, func(ctx context.Context) error {
 		if err := w.commit(entries, func(e ledgerRow) int64 { return e.first }); err != nil {
 			return retry.Permanent(errors.Join(errFenced, err))
@@ -181,7 +186,8 @@ func (w *writer) write(ctx context.Context, b *batch) error {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		return w.store.enter(ctx, entries)
+		defer func() { run, tried = uuid.New(), append(tried, run) }() // for the next attempt
+		return w.store.enter(ctx, entries, run, tried...)
 	})
 	if err != nil {
 		return err

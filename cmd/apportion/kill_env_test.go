@@ -289,34 +289,6 @@ func (s *scenario) getsOn(by uint64, living ...*servicetest.Process) {
 	})
 }
 
-// getsOnEverywhere waits until more deliveries of every partition are in the ledger.
-func (s *scenario) getsOnEverywhere(living ...*servicetest.Process) {
-	s.t.Helper()
-	var begin map[string]int64
-	servicetest.Until(s.t, "more deliveries of every partition are in", func() bool {
-		s.t.Helper()
-		for _, p := range living {
-			p.Runs()
-		}
-		now := make(map[string]int64)
-		err := s.db.QueryRow(s.t.Context(), `SELECT CAST((groupArray(name), groupArray(end)), 'Map(String, Int64)') FROM (
-			SELECT concat(topic, '/', toString(partition)) AS name, max(last_offset) + 1 AS end FROM ingest_batches GROUP BY topic, partition)`).Scan(&now)
-		if err != nil {
-			return false
-		}
-		if begin == nil {
-			begin = now
-		}
-		further := 0
-		for partition, end := range now {
-			if end > begin[partition] {
-				further++
-			}
-		}
-		return further == partitions*len(schemas.Types)
-	})
-}
-
 // mostBehind is how many deliveries are published before they are taken in.
 const mostBehind = 150
 

@@ -3,7 +3,8 @@
 -- The ledger: which offsets of a partition have been taken in, and what became of them. A consumer resumes
 -- from here, and R22 balances against it. It stays small by itself: batches that one consumer entered in the same
 -- minute, without a hole between them, become one row when ClickHouse merges parts, and every column adds up. Batches
--- after a hole are rows of their own, so that the hole stays visible. What all positions and sums need
+-- after a hole are rows of their own, so that the hole stays visible; so are those of two consumers that entered the
+-- same offsets at one instant, which is no fault (R22). What all positions and sums need
 -- is a projection: a row a partition in each part, written with it and lost with it, so it never says
 -- anything else than the rows.
 CREATE TABLE IF NOT EXISTS ingest_batches
@@ -16,6 +17,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
     accepted     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to usage_events',
     rejected     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to rejected',
     run_offset   Int64 DEFAULT first_offset COMMENT 'offset where the consumer began that entered this and, without a hole, all until here',
+    run          UUID COMMENT 'that consumer, from when it was given the partition: two may enter the same offsets at one instant, one does not enter them twice',
     written_at   SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3) COMMENT 'when the last of the batches was done',
     minute       DateTime('UTC') MATERIALIZED toStartOfMinute(written_at) COMMENT 'the minute of it',
     covered      SimpleAggregateFunction(sum, UInt64) MATERIALIZED last_offset - first_offset + 1 COMMENT 'offsets of all batches together',
@@ -27,7 +29,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
         GROUP BY topic, partition)
 )
 ENGINE = AggregatingMergeTree
-ORDER BY (topic, partition, run_offset, minute)
+ORDER BY (topic, partition, run_offset, run, minute)
 SETTINGS deduplicate_merge_projection_mode = 'rebuild', lightweight_mutation_projection_mode = 'rebuild',
     fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the ledger of what ingest has taken in (R22); a consumer resumes from here';
@@ -42,7 +44,7 @@ CREATE OR REPLACE VIEW v_ingest_partitions
     accepted     UInt64 COMMENT 'deliveries that went to usage_events',
     rejected     UInt64 COMMENT 'deliveries that went to rejected',
     covered      UInt64 COMMENT 'offsets of all batches together',
-    unbroken     Bool COMMENT 'the batches cover each offset from the first to the last once'
+    unbroken     Bool COMMENT 'the batches cover each offset from the first to the last once; if not, apportion reconcile says whether the partition balances'
 )
 AS SELECT
     topic,
