@@ -352,7 +352,9 @@ func (o overage) note() string {
 }
 
 // overageOf is the overage of a meter in the period.
-func (b *bill) overageOf(meter string) overage { return b.overage(b.demand(meter), b.entitlements(meter)) }
+func (b *bill) overageOf(meter string) overage {
+	return b.overage(b.demand(meter), b.entitlements(meter))
+}
 
 // overage holds a demand against what the tenant is entitled to on each date.
 func (b *bill) overage(d demand, entitled []int64) overage {

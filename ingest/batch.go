@@ -334,7 +334,8 @@ func (b *batch) rejected() (all []refused) {
 func (b *batch) entries() (all []ledgerRow) {
 	for i := range b.buffers {
 		if p := &b.buffers[i]; p.first < p.next {
-			all = append(all, ledgerRow{p.TopicPartition, p.first, p.next - 1, p.read(), p.accepted, len(p.rejected), p.runOffset})
+			all = append(all, ledgerRow{p.TopicPartition, p.first, p.next - 1,
+				p.read(), p.accepted, len(p.rejected), p.runOffset})
 		}
 	}
 	return all

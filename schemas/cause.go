@@ -150,7 +150,8 @@ func (d *Decoder) invalidCause(f field) string {
 	case f == fieldVoided && v.kind == kindString && (text == "true" || text == "false"):
 		return "is in quotes: write " + text + " without"
 	case f == fieldQuantity && strings.HasPrefix(text, "-"):
-		return "takes nothing back: to correct an event send it whole with a higher revision and the quantity that is right, or with voided true"
+		return "takes nothing back: to correct an event send it whole with a higher revision " +
+			"and the quantity that is right, or with voided true"
 	case f == fieldTime && v.kind == kindNumber && digits && whole >= minNumberMS:
 		return "is a number, which only startTime and endTime may be: as milliseconds it would be " +
 			time.UnixMilli(whole).UTC().Format(time.RFC3339Nano)

@@ -499,7 +499,9 @@ func (d *Decoder) notCloudEvents(m mode, headers []Header) *Rejection {
 	case attributes && m == binaryMode:
 		message = must + " in the header ce_specversion, as ce_ headers mean that the attributes are there; send " + send
 	case mediaType != "" && m != wholeValue:
-		message = fmt.Sprintf("is neither in the value nor in ce_ headers, and content-type %q says nothing of CloudEvents; send %s", mediaType, send)
+		message = fmt.Sprintf(
+			"is neither in the value nor in ce_ headers, and content-type %q says nothing of CloudEvents; send %s",
+			mediaType, send)
 	}
 	return d.reject(NotCloudEvents, fieldSpecversion, message)
 }

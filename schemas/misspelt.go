@@ -47,7 +47,8 @@ func (d *Decoder) misspellingOf(f field) (sent []byte) {
 
 func (d *Decoder) misspeltAs(f field, sent []byte) *Rejection {
 	r := d.reject(MisspeltField, f, fmt.Sprintf(
-		"data has this member and no %[1]s, which seems to be meant; spell it %[1]s and send the event again, or leave it out",
+		"data has this member and no %[1]s, which seems to be meant; "+
+			"spell it %[1]s and send the event again, or leave it out",
 		fieldNames[f]))
 	r.Value = `"` + printable(sent) + `"`
 	return r

@@ -75,8 +75,9 @@ func (s *Lines) Delete(ctx context.Context, issues []billing.Issue) error {
 }
 
 func (s *Lines) write(ctx context.Context, issues []billing.Issue) error {
-	lines, err := s.conn.PrepareBatch(sequential(ctx), `INSERT INTO invoice_lines (tenant, subscription, period, issue, invoice, line_no, kind, meter,
-		quantity, unit, unit_price, amount, currency, from_date, to_date, days, peak_ms, entitled, pool, corrects, corrects_kind, note)`)
+	lines, err := s.conn.PrepareBatch(sequential(ctx), `
+		INSERT INTO invoice_lines (tenant, subscription, period, issue, invoice, line_no, kind, meter, quantity, unit,
+			unit_price, amount, currency, from_date, to_date, days, peak_ms, entitled, pool, corrects, corrects_kind, note)`)
 	if err != nil {
 		return err
 	}
@@ -91,8 +92,9 @@ func (s *Lines) write(ctx context.Context, issues []billing.Issue) error {
 				for n, p := range l.Pool {
 					pool[n] = []any{int64(p.AtMS), p.Live, p.Entitled}
 				}
-				if err := lines.Append(i.Tenant, i.Subscription, i.Period.String(), issue.ID, i.ID, uint32(l.No), string(l.Kind), l.Meter,
-					l.Quantity, l.Unit, price(l), l.Amount, i.Currency, l.From.Time(), l.To.Time(), uint32(l.Days), l.PeakMS, l.Entitled, pool,
+				if err := lines.Append(i.Tenant, i.Subscription, i.Period.String(), issue.ID, i.ID,
+					uint32(l.No), string(l.Kind), l.Meter, l.Quantity, l.Unit, price(l), l.Amount, i.Currency,
+					l.From.Time(), l.To.Time(), uint32(l.Days), l.PeakMS, l.Entitled, pool,
 					l.Corrects, string(l.CorrectsKind), l.Note); err != nil {
 					return err
 				}
@@ -126,7 +128,8 @@ func price(l billing.Line) *decimal.Decimal {
 
 // wanted returns the issues as an external table, in the order of the key of invoice_lines.
 func wanted(issues []billing.Issue) (*ext.Table, error) {
-	table, err := ext.NewTable("wanted", ext.Column("period", "String"), ext.Column("tenant", "String"), ext.Column("issue", "UUID"))
+	table, err := ext.NewTable("wanted",
+		ext.Column("period", "String"), ext.Column("tenant", "String"), ext.Column("issue", "UUID"))
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +166,9 @@ func (s *Lines) Invoices(ctx context.Context, issues []billing.Issue) (map[uuid.
 // eachLine reads the lines of the issues wanted, in the order of subscriptions and their numbers.
 func (s *Lines) eachLine(ctx context.Context, line func(issue uuid.UUID, of billing.Invoice, l billing.Line)) error {
 	rows, err := s.conn.Query(ctx, `
-		SELECT issue, tenant, subscription, period, invoice, line_no, kind, meter, quantity, unit, unit_price, amount, currency, from_date, to_date,
-			days, peak_ms, entitled, arrayMap(p -> p.1, pool), arrayMap(p -> p.2, pool), arrayMap(p -> p.3, pool), corrects, corrects_kind, note
+		SELECT issue, tenant, subscription, period, invoice, line_no, kind, meter, quantity, unit, unit_price, amount,
+			currency, from_date, to_date, days, peak_ms, entitled,
+			arrayMap(p -> p.1, pool), arrayMap(p -> p.2, pool), arrayMap(p -> p.3, pool), corrects, corrects_kind, note
 		FROM invoice_lines WHERE (period, tenant, issue) IN (SELECT period, tenant, issue FROM wanted)
 		ORDER BY subscription, line_no`)
 	if err != nil {
@@ -180,8 +184,9 @@ func (s *Lines) eachLine(ctx context.Context, line func(issue uuid.UUID, of bill
 		var unitPrice *decimal.Decimal
 		var from, to time.Time
 		var at, live, entitled []int64
-		if err := rows.Scan(&issue, &of.Tenant, &of.Subscription, &period, &of.ID, &no, &kind, &l.Meter, &l.Quantity, &l.Unit, &unitPrice, &l.Amount, &of.Currency,
-			&from, &to, &days, &l.PeakMS, &l.Entitled, &at, &live, &entitled, &l.Corrects, &correctsKind, &l.Note); err != nil {
+		if err := rows.Scan(&issue, &of.Tenant, &of.Subscription, &period, &of.ID, &no, &kind, &l.Meter, &l.Quantity,
+			&l.Unit, &unitPrice, &l.Amount, &of.Currency, &from, &to, &days, &l.PeakMS, &l.Entitled,
+			&at, &live, &entitled, &l.Corrects, &correctsKind, &l.Note); err != nil {
 			return err
 		}
 		if of.Period, err = civil.ParseMonth(period); err != nil {

@@ -89,9 +89,11 @@ func (l *RegistryLog) failpoint(step string) {
 }
 
 func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Decided) error {
-	batch, err := l.conn.PrepareBatch(ctx, `INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset, tenant_version,
-		issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version, accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant,
-		unmapped, open_sessions, unknown_subscription, conflicts)`)
+	batch, err := l.conn.PrepareBatch(ctx, `
+		INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset,
+			tenant_version, issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version,
+			accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant,
+			unmapped, open_sessions, unknown_subscription, conflicts)`)
 	if err != nil {
 		return err
 	}
@@ -109,8 +111,9 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Deci
 			positions[n] = []any{p.Topic, p.Partition, p.LastOffset}
 		}
 		b := i.Balance
-		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(i.Lines), i.LinesHash, i.Hash, i.Previous, c.Verdict.Offset, i.Base,
-			i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass, positions, string(i.Rules), i.TZVersion}
+		row := []any{i.Tenant, uint32(i.Seq), i.Period.String(), i.ID, uint64(i.Lines), i.LinesHash, i.Hash, i.Previous,
+			c.Verdict.Offset, i.Base, i.By.String(), time.UnixMilli(i.AtMS), i.Date.Time(), i.RegistryOffset, i.Pass,
+			positions, string(i.Rules), i.TZVersion}
 		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
 			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
 			row = append(row, uint64(n))
@@ -131,8 +134,9 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Deci
 }
 
 func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []registry.Decided) error {
-	batch, err := l.conn.PrepareBatch(ctx,
-		`INSERT INTO registry_log (offset, arrived_ms, tenant, source, command_id, command, given_by, accepted, refusals, payload)`)
+	batch, err := l.conn.PrepareBatch(ctx, `
+		INSERT INTO registry_log (offset, arrived_ms, tenant, source, command_id, command, given_by, accepted, refusals,
+			payload)`)
 	if err != nil {
 		return err
 	}
@@ -142,8 +146,8 @@ func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []registry.De
 		for i, r := range c.Verdict.Refusals {
 			refusals[i] = []any{string(r.Code), r.Field, r.Value, r.Message}
 		}
-		if err := batch.Append(c.Offset, c.ArrivedMS, c.Command.TenantID, c.Command.Source, c.Command.ID, c.Command.Command, c.Command.By.String(),
-			c.Verdict.Accepted, refusals, string(c.Payload)); err != nil {
+		if err := batch.Append(c.Offset, c.ArrivedMS, c.Command.TenantID, c.Command.Source, c.Command.ID,
+			c.Command.Command, c.Command.By.String(), c.Verdict.Accepted, refusals, string(c.Payload)); err != nil {
 			return fmt.Errorf("at offset %d: %w", c.Offset, err)
 		}
 	}
@@ -152,7 +156,8 @@ func (l *RegistryLog) appendVerdicts(ctx context.Context, commands []registry.De
 
 // IssuedHashes returns what issued_periods has: of each row the place in a tenant's chain, and the hash.
 func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]registry.IssuedHash, error) {
-	rows, err := l.conn.Query(ctx, `SELECT tenant, seq, period, hash FROM issued_periods FINAL ORDER BY tenant, seq, issue`)
+	rows, err := l.conn.Query(ctx, `
+		SELECT tenant, seq, period, hash FROM issued_periods FINAL ORDER BY tenant, seq, issue`)
 	if err != nil {
 		return nil, fmt.Errorf("reading issued_periods: %w", err)
 	}

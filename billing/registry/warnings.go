@@ -70,12 +70,15 @@ func changedIDs(t *Tenant) []Warning {
 	return warnings
 }
 
+const monthName = `(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*`
+
 var (
 	// sameNumber is a number that is shown as it was written: a spreadsheet keeps 15 digits, and no zeros before others.
 	sameNumber = regexp.MustCompile(`^(0|[1-9][0-9]{0,10})$`)
 	// readsOtherwise is any other number, a date of numbers, or one of the English name of a month.
-	readsOtherwise = regexp.MustCompile(`(?i)^([0-9]+|[0-9]*\.?[0-9]+(e[-+]?[0-9]+)?|[0-9]+\.(e[-+]?[0-9]+)?|[0-9]{1,4}[-.][0-9]{1,2}([-.][0-9]{1,4})?|` +
-		`(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*[-. ]?[0-9]{1,4}|[0-9]{1,2}[-. ]?(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*|true|false)$`)
+	readsOtherwise = regexp.MustCompile(`(?i)^([0-9]+|[0-9]*\.?[0-9]+(e[-+]?[0-9]+)?|[0-9]+\.(e[-+]?[0-9]+)?|` +
+		`[0-9]{1,4}[-.][0-9]{1,2}([-.][0-9]{1,4})?|` +
+		monthName + `[-. ]?[0-9]{1,4}|[0-9]{1,2}[-. ]?` + monthName + `|true|false)$`)
 )
 
 // missingPrices returns the prices that a tenant's invoices may need and lack (R19): the overage of every

@@ -84,7 +84,7 @@ again before; what is published again has offsets of its own. The acceptance is 
 registry.commands.v1, and final.`,
 		Example: `  apportion ledger accept --config data/apportion.yaml --topic usage.connect.v1 --partition 0 ` +
 			`--offsets 0-199 --reason "published again, case 4711"`,
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			r, err := parseOffsets(offsets)
 			if err != nil {

@@ -36,7 +36,8 @@ const (
 // serveQuery opens both listeners and then reads standard input, on which nothing ever comes, to its
 // end. That end is how ClickHouse learns that it is to stop: it comes with Stop, and by the kernel's
 // hand when this process dies in whatever way, on every platform.
-const serveQuery = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT count() FROM file('-', 'LineAsString', 'line String')"
+const serveQuery = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; " +
+	"SELECT count() FROM file('-', 'LineAsString', 'line String')"
 
 // ClickHouse is a running ClickHouse server in a child process.
 //
@@ -186,7 +187,8 @@ func findProgram(ctx context.Context, o Options) (program, error) {
 		return program{}, err
 	}
 	if !childReady.Load() {
-		return program{}, errors.New("embedded.RunChild is not called first thing in main (in a test binary: servicetest.Main in TestMain)")
+		return program{}, errors.New("embedded.RunChild is not called first thing in main " +
+			"(in a test binary: servicetest.Main in TestMain)")
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -229,7 +231,8 @@ func startServer(ctx context.Context, o Options, p program, data string) (*serve
 		s, err := tryServer(ctx, o, p, data)
 		switch {
 		case err == nil:
-			o.Log.Debug("ClickHouse started", "server", "clickhouse", "pid", s.cmd.Process.Pid, "addr", loopback(s.port), "program", p.path)
+			o.Log.Debug("ClickHouse started", "server", "clickhouse",
+				"pid", s.cmd.Process.Pid, "addr", loopback(s.port), "program", p.path)
 			return s, nil
 		case errors.Is(err, errPortTaken) && (o.ClickHousePort == 0 || o.HTTPPort == 0) && attempt < 5:
 			// Somebody else was faster at a port that was free: take another.
@@ -337,7 +340,8 @@ func (s *server) ready(ctx context.Context, instance string) error {
 		select {
 		case <-s.exited:
 			if text := s.output.String(); strings.Contains(text, "Address already in use") {
-				return fmt.Errorf("%w: %s or %s is in use by another process: choose another or 0 for any", errPortTaken, loopback(s.port), loopback(s.httpPort))
+				return fmt.Errorf("%w: %s or %s is in use by another process: choose another or 0 for any",
+					errPortTaken, loopback(s.port), loopback(s.httpPort))
 			} else if strings.Contains(text, "Cannot lock file") {
 				return fmt.Errorf("%w: %s", errDataTaken, text)
 			}

@@ -76,10 +76,13 @@ func ours(paths ...string) error {
 		const byOthers = 0o022
 		stat, known := info.Sys().(*syscall.Stat_t)
 		if known && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-			return fmt.Errorf("%s belongs to user %d, who could have ClickHouse run anything: let APPORTION_CACHE name a directory of your own", path, stat.Uid)
+			return fmt.Errorf("%s belongs to user %d, who could have ClickHouse run anything: "+
+				"let APPORTION_CACHE name a directory of your own", path, stat.Uid)
 		}
 		if info.Mode().Perm()&byOthers != 0 && (!info.IsDir() || info.Mode()&fs.ModeSticky == 0) {
-			return fmt.Errorf("others may write %s (%v), and so have ClickHouse run anything: remove it if it may have been changed, chmod go-w it if not, or let APPORTION_CACHE name a directory of your own", path, info.Mode())
+			return fmt.Errorf("others may write %s (%v), and so have ClickHouse run anything: "+
+				"remove it if it may have been changed, chmod go-w it if not, "+
+				"or let APPORTION_CACHE name a directory of your own", path, info.Mode())
 		}
 	}
 	return nil
@@ -101,7 +104,8 @@ func CacheDir() (string, error) {
 func artifactFor(platform string) (artifact, error) {
 	a, ok := artifacts[platform]
 	if !ok {
-		return a, fmt.Errorf("no embedded ClickHouse for %s: install %s, or set clickhouse.addr to a server", platform, neededClickHouse)
+		return a, fmt.Errorf("no embedded ClickHouse for %s: install %s, or set clickhouse.addr to a server",
+			platform, neededClickHouse)
 	}
 	return a, nil
 }
@@ -139,7 +143,8 @@ func present(path string) bool {
 func (a artifact) fetch(ctx context.Context, path string, progress io.Writer) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return fmt.Errorf("npm is not installed: install Node.js with npm, or %s, or set clickhouse.addr to a server", neededClickHouse)
+		return fmt.Errorf("npm is not installed: install Node.js with npm, or %s, or set clickhouse.addr to a server",
+			neededClickHouse)
 	}
 	abandoned, err := filepath.Glob(filepath.Join(filepath.Dir(path), "fetch-*"))
 	if err != nil {
@@ -238,7 +243,8 @@ func (a artifact) verify(tarball string) error {
 		return err
 	}
 	if got := "sha512-" + base64.StdEncoding.EncodeToString(hash.Sum(nil)); got != a.integrity {
-		return fmt.Errorf("the tarball is not the one that is pinned: its integrity is %s, expected %s; check the registry that npm uses", got, a.integrity)
+		return fmt.Errorf("the tarball is not the one that is pinned: its integrity is %s, expected %s; "+
+			"check the registry that npm uses", got, a.integrity)
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ type relay struct {
 func listen(port int, log *slog.Logger) (*relay, error) {
 	listener, err := net.Listen("tcp", loopback(port))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s is in use by another process: choose another or 0 for any (%w)", errPortTaken, loopback(port), err)
+		return nil, fmt.Errorf("%w: %s is in use by another process: choose another or 0 for any (%w)",
+			errPortTaken, loopback(port), err)
 	}
 	return &relay{listener, log}, nil
 }

@@ -118,8 +118,8 @@ var refusals = []kafkago.Error{
 	kafkago.PolicyViolation,
 }
 
-// compression is the one codec that all Kafka clients read by themselves: kafkajs has no other, and kafka-python needs a
-// library more for Snappy. Others read the dead letters and the registry's commands.
+// compression is the one codec that all Kafka clients read by themselves: kafkajs has no other, and kafka-python needs
+// a library more for Snappy. Others read the dead letters and the registry's commands.
 const compression = kafkago.Gzip
 
 // Produce writes messages to a partition as one batch, all or none, and returns

@@ -80,15 +80,19 @@ func ReadData(root fs.FS) (*Data, error) {
 	d := &Data{files: map[string][]byte{}, loaded: map[string]*Zone{}}
 	top := ""
 	if err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Name() == "UTC" && path.Base(path.Dir(name)) != "Etc" && (top == "" || len(path.Dir(name)) < len(top)) {
-			top = path.Dir(name)
+		if err != nil || entry.Name() != "UTC" {
+			return err
 		}
-		return err
+		if dir := path.Dir(name); path.Base(dir) != "Etc" && (top == "" || len(dir) < len(top)) {
+			top = dir
+		}
+		return nil
 	}); err != nil {
 		return nil, err
 	}
 	if top == "" {
-		return nil, errors.New("it has no zone UTC: give a zip file or a directory of compiled zones, such as /usr/share/zoneinfo")
+		return nil, errors.New("it has no zone UTC: " +
+			"give a zip file or a directory of compiled zones, such as /usr/share/zoneinfo")
 	}
 	below, err := fs.Sub(root, top)
 	if err != nil {
@@ -154,7 +158,11 @@ func (d *Data) digest() string {
 
 // Only returns data of an edition that has one zone.
 func Only(edition string, zone *Zone) *Data {
-	return &Data{Edition: edition, files: map[string][]byte{zone.name: zone.data}, loaded: map[string]*Zone{zone.name: zone}}
+	return &Data{
+		Edition: edition,
+		files:   map[string][]byte{zone.name: zone.data},
+		loaded:  map[string]*Zone{zone.name: zone},
+	}
 }
 
 // Names returns the names of the zones, in byte order.
@@ -181,7 +189,8 @@ func (d *Data) Load(name string) (*Zone, error) {
 	}
 	content := d.files[name]
 	if content == nil {
-		return nil, fmt.Errorf("%w: %q is not an IANA name of edition %s, such as Europe/Stockholm", ErrUnknownZone, name, d.Edition)
+		return nil, fmt.Errorf("%w: %q is not an IANA name of edition %s, such as Europe/Stockholm",
+			ErrUnknownZone, name, d.Edition)
 	}
 	z, err := ReadZone(name, content)
 	if err != nil {

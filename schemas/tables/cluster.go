@@ -49,7 +49,8 @@ type Node struct {
 
 // Nodes returns the nodes of a cluster as a server of it knows them, by shard and replica.
 func Nodes(ctx context.Context, db *sql.DB, cluster string) ([]Node, error) {
-	rows, err := db.QueryContext(ctx, `SELECT host_name, port, shard_num, shard_weight, internal_replication FROM system.clusters
+	rows, err := db.QueryContext(ctx, `
+		SELECT host_name, port, shard_num, shard_weight, internal_replication FROM system.clusters
 		WHERE cluster = ? ORDER BY shard_num, replica_num`, cluster)
 	if err != nil {
 		return nil, err
@@ -77,14 +78,16 @@ func Nodes(ctx context.Context, db *sql.DB, cluster string) ([]Node, error) {
 		return nil, fmt.Errorf("ClickHouse knows no cluster %s; define it in remote_servers of every node", cluster)
 	}
 	if len(nodes) > len(weights) && slices.Contains(replicating, false) {
-		return nil, fmt.Errorf("the cluster %s has replicas, so every shard of it in remote_servers needs <internal_replication>true</internal_replication>", cluster)
+		return nil, fmt.Errorf("the cluster %s has replicas, so every shard of it in remote_servers needs "+
+			"<internal_replication>true</internal_replication>", cluster)
 	}
 	var all []string
 	for _, shard := range slices.Sorted(maps.Keys(weights)) {
 		all = append(all, weights[shard])
 	}
 	for i := range nodes {
-		nodes[i].Layout = fmt.Sprintf("shard %d of %d, of the weights %s", nodes[i].Shard, len(weights), strings.Join(all, ", "))
+		nodes[i].Layout = fmt.Sprintf("shard %d of %d, of the weights %s",
+			nodes[i].Shard, len(weights), strings.Join(all, ", "))
 	}
 	return nodes, nil
 }
@@ -103,7 +106,9 @@ func Over(ctx context.Context, db *sql.DB, database string) (cluster string, the
 // MigrateCluster does on every node of a cluster what Migrate does on one server, and returns the names of the
 // files that it applied on any. The connections that open returns may be to a database, or to none. It needs no
 // ON CLUSTER: a node that is added is simply brought up to date, and one that is away does not keep the others from it.
-func MigrateCluster(ctx context.Context, cluster, database string, nodes []Node, open func(addr, database string) *sql.DB) ([]string, error) {
+func MigrateCluster(
+	ctx context.Context, cluster, database string, nodes []Node, open func(addr, database string) *sql.DB,
+) ([]string, error) {
 	applied := map[string]bool{}
 	var failed error
 	onEach := func(do func(node Node, open func(database string) *sql.DB) error) {
@@ -146,7 +151,8 @@ func MigrateCluster(ctx context.Context, cluster, database string, nodes []Node,
 
 // hasKeeper tells a server that can replicate.
 func hasKeeper(ctx context.Context, db *sql.DB) (has bool, err error) {
-	return has, db.QueryRowContext(ctx, `SELECT count() > 0 FROM system.tables WHERE database = 'system' AND name = 'zookeeper'`).Scan(&has)
+	return has, db.QueryRowContext(ctx, `
+		SELECT count() > 0 FROM system.tables WHERE database = 'system' AND name = 'zookeeper'`).Scan(&has)
 }
 
 // createDatabases creates both databases of a node. It refuses what is there already and is not the cluster's: the
@@ -156,7 +162,9 @@ func createDatabases(ctx context.Context, db *sql.DB, cluster, database string, 
 	if over, there, err := Over(ctx, db, database); err != nil {
 		return err
 	} else if there && over != cluster {
-		return fmt.Errorf("the database %s has tables that are not over the cluster %s; choose another for clickhouse.database", database, cluster)
+		return fmt.Errorf("the database %s has tables that are not over the cluster %s; "+
+			"choose another for clickhouse.database",
+			database, cluster)
 	}
 	shard := ShardDatabase(database)
 	for _, statement := range []string{
@@ -169,7 +177,8 @@ func createDatabases(ctx context.Context, db *sql.DB, cluster, database string, 
 		}
 	}
 	var comment string
-	if err := db.QueryRowContext(ctx, `SELECT comment FROM system.databases WHERE name = ?`, shard).Scan(&comment); err != nil {
+	const comments = `SELECT comment FROM system.databases WHERE name = ?`
+	if err := db.QueryRowContext(ctx, comments, shard).Scan(&comment); err != nil {
 		return err
 	}
 	return node.CheckLayout(comment)
@@ -181,7 +190,8 @@ func (n Node) CheckLayout(comment string) error {
 	if comment == n.Layout {
 		return nil
 	}
-	return fmt.Errorf("%s is %s now, and its tables were created as %q: tenants would have rows on two shards; put the cluster back as it was, or take everything in again into another clickhouse.database",
+	return fmt.Errorf("%s is %s now, and its tables were created as %q: tenants would have rows on two shards; "+
+		"put the cluster back as it was, or take everything in again into another clickhouse.database",
 		n.Addr, n.Layout, comment)
 }
 

@@ -87,7 +87,8 @@ func newApache(dir string) (*Apache, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(apacheProperties, ports[0], ports[1], ports[2], apacheUser, apachePassword, filepath.Join(dir, "data"))
+	config := fmt.Sprintf(apacheProperties, ports[0], ports[1], ports[2],
+		apacheUser, apachePassword, filepath.Join(dir, "data"))
 	if err := os.WriteFile(a.config(), []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -65,7 +65,10 @@ func startCluster() (servers clusterServers, err error) {
 	config := fmt.Sprintf("<remote_servers><%[1]s>%[2]s</%[1]s></remote_servers>", ClusterName, shards.String())
 	for i, port := range ports {
 		s, err := embedded.StartClickHouse(context.Background(), embedded.Options{
-			Data: filepath.Join(dir, "shard"+strconv.Itoa(i+1)), ClickHousePort: port, ClickHouseConfig: config, Progress: os.Stderr,
+			Data:             filepath.Join(dir, "shard"+strconv.Itoa(i+1)),
+			ClickHousePort:   port,
+			ClickHouseConfig: config,
+			Progress:         os.Stderr,
 		})
 		if err != nil {
 			return nil, errors.Join(err, servers.stop())

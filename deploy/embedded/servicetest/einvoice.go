@@ -27,8 +27,9 @@ func EInvoice(t testing.TB, files ...string) []Finding {
 	if err := os.WriteFile(program, einvoiceProgram, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "java", append([]string{"-XX:TieredStopAtLevel=1", "-Xmx1g", "-XX:+UseSerialGC",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "*"), program}, files...)...)
+	args := append([]string{"-XX:TieredStopAtLevel=1", "-Xmx1g", "-XX:+UseSerialGC",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "*"), program}, files...)
+	cmd := exec.CommandContext(t.Context(), "java", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
