@@ -38,10 +38,15 @@ func (a Account) DueDate() civil.Date {
 	if a.Tenant == nil || a.Tenant.BillTo == nil {
 		return civil.NoDate
 	}
-	if days := a.Tenant.BillTo.TermsDays; days != nil {
-		return a.IssueDate.Add(int(*days))
+	return a.IssueDate.Add(a.TermsDays())
+}
+
+// TermsDays is how many days there are to pay: the buyer's terms, or else the seller's.
+func (a Account) TermsDays() int {
+	if a.Tenant != nil && a.Tenant.BillTo != nil && a.Tenant.BillTo.TermsDays != nil {
+		return int(*a.Tenant.BillTo.TermsDays)
 	}
-	return a.IssueDate.Add(a.Seller.TermsDays)
+	return a.Seller.TermsDays
 }
 
 // SubscriptionName is the name of the invoiced department, or its id where it has none.

@@ -86,6 +86,8 @@ func writeFiles(f *Folder, run *billing.Run) ([]*Refusal, error) {
 		{"invoices.json", func(w io.Writer) error { return InvoicesJSON(w, run) }},
 		{"invoices.xlsx", func(w io.Writer) error { return InvoicesXLSX(w, run) }},
 		{"focus.csv", func(w io.Writer) error { return FocusCSV(w, run) }},
+		{invoiceDetailCSV, func(w io.Writer) error { return InvoiceDetailCSV(w, run) }},
+		{billingPeriodCSV, func(w io.Writer) error { return BillingPeriodCSV(w, run) }},
 	}
 	for _, i := range run.Invoices {
 		for _, format := range perInvoice {
@@ -114,6 +116,7 @@ func writeFiles(f *Folder, run *billing.Run) ([]*Refusal, error) {
 	for _, format := range perInvoice {
 		f.removeEmpty(format.folder)
 	}
+	f.removeEmpty("focus-1.4")
 	manifest := newManifest(run, f.Files(), refusals)
 	return refusals, f.Write(ManifestName, manifest.write)
 }

@@ -41,7 +41,7 @@ func write(t *testing.T, dir string, run *billing.Run) string {
 }
 
 // all is what the directory of a period has.
-var all = []string{"focus.csv", "invoices.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json", "pdf", "ubl"}
+var all = []string{"focus-1.4", "focus.csv", "invoices.csv", "invoices.json", "invoices.xlsx", "lines.csv", "manifest.json", "pdf", "ubl"}
 
 // entries returns the names in a directory, those that are hidden too.
 func entries(t *testing.T, dir string) []string {

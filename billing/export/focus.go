@@ -40,12 +40,8 @@ const monthPlaces = 12
 // FocusCSV writes focus.csv: every line of the invoices as a charge of FOCUS 1.2. Without the seller's name, which
 // FOCUS needs, the error is a *Refusal.
 func FocusCSV(w io.Writer, run *billing.Run) error {
-	for _, i := range run.Invoices {
-		if strings.TrimSpace(run.Accounts[i.Tenant].Seller.Name) != "" {
-			continue
-		}
-		return &Refusal{File: "focus.csv", Code: schemas.MissingSeller, Field: "seller.name",
-			Message: "is not there, and FOCUS needs it", Advice: schemas.MissingSeller.Advice()}
+	if err := needIssuer(run, "focus.csv"); err != nil {
+		return err
 	}
 	out := csv.NewWriter(w)
 	if err := out.Write(focusColumns); err != nil {
@@ -54,9 +50,7 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 	for _, i := range run.Invoices {
 		account := run.Accounts[i.Tenant]
 		issuer := guard(account.Seller.Name)
-		start := func(d civil.Date) string {
-			return time.UnixMilli(account.Zone.Start(d)).UTC().Format("2006-01-02T15:04:05Z")
-		}
+		start := func(d civil.Date) string { return startOf(account, d) }
 		for _, l := range i.Lines {
 			c := chargeOf(i, l)
 			if err := out.Write([]string{
@@ -68,7 +62,7 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 				start(i.Period.First()),
 				chargeCategory,
 				c.class,
-				guard(strings.Join([]string{string(l.Kind), l.Meter + ":", l.NoteIn(run.Draft)}, " ")),
+				describe(l, run.Draft),
 				c.frequency,
 				start(l.To),
 				start(l.From),
@@ -100,6 +94,27 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// needIssuer returns a *Refusal of a file of FOCUS where an invoice has no seller's name.
+func needIssuer(run *billing.Run, file string) error {
+	for _, i := range run.Invoices {
+		if strings.TrimSpace(run.Accounts[i.Tenant].Seller.Name) == "" {
+			return &Refusal{File: file, Code: schemas.MissingSeller, Field: "seller.name",
+				Message: "is not there, and FOCUS needs it", Advice: schemas.MissingSeller.Advice()}
+		}
+	}
+	return nil
+}
+
+// startOf is the instant at which a date begins in the zone of a tenant.
+func startOf(account billing.Account, d civil.Date) string {
+	return time.UnixMilli(account.Zone.Start(d)).UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// describe says what a line is, in words.
+func describe(l billing.Line, draft bool) string {
+	return guard(strings.Join([]string{string(l.Kind), l.Meter + ":", l.NoteIn(draft)}, " "))
 }
 
 // charge is what FOCUS asks of a line beyond what the line itself has. The price times the quantity is the cost, to

@@ -40,7 +40,7 @@ func TestManifest(t *testing.T) {
 	if got := m.Basis[0].Positions; len(got) != 3 || got[0] != (aggregate.Position{Topic: "usage.agent.v1", Partition: 0, LastOffset: 40}) {
 		t.Errorf("the ledger is %v", got)
 	}
-	if len(m.Files) != 5+2*5 {
+	if len(m.Files) != 7+2*5 {
 		t.Errorf("%d files", len(m.Files))
 	}
 	for _, f := range m.Files {
@@ -60,7 +60,7 @@ func TestManifestSchema(t *testing.T) {
 	run := monthRun()
 	run.Accounts["acme"].Tenant.BillTo = nil
 	dir, refusals, err := Write(t.TempDir(), sentBy(run, billing.Seller{}))
-	if err != nil || len(refusals) != 5 {
+	if err != nil || len(refusals) != 7 {
 		t.Fatalf("%v, %v", refusals, err)
 	}
 	whole := read(t, filepath.Join(dir, ManifestName))
@@ -117,7 +117,7 @@ func TestLeftOutForAll(t *testing.T) {
 		a.Tenant.BillTo = nil
 	}
 	made, refusals, err := Write(t.TempDir(), sentBy(run, billing.Seller{}))
-	if err != nil || len(refusals) != 11 {
+	if err != nil || len(refusals) != 13 {
 		t.Fatalf("%d refusals, %v", len(refusals), err)
 	}
 	if got := refusals[0].Error(); !strings.HasPrefix(got, "focus.csv left out: missing_seller: seller.name is not there") {

@@ -128,7 +128,7 @@ func TestIssuedFilesStay(t *testing.T) {
 		for _, period := range periods {
 			s.apportion(append([]string{"bill", "export", "--period", period, "--out", out}, flags...)...)
 			civil.Use(nil)
-			for _, name := range []string{"lines.csv", "invoices.csv", "invoices.json", "invoices.xlsx", "focus.csv", "manifest.json", "pdf/INV-Northwind1-" + strings.Replace(period, "-", "", 1) + ".pdf", "ubl/INV-Northwind1-" + strings.Replace(period, "-", "", 1) + ".xml"} {
+			for _, name := range []string{"lines.csv", "invoices.csv", "invoices.json", "invoices.xlsx", "focus.csv", "focus-1.4/invoice_detail.csv", "focus-1.4/billing_period.csv", "manifest.json", "pdf/INV-Northwind1-" + strings.Replace(period, "-", "", 1) + ".pdf", "ubl/INV-Northwind1-" + strings.Replace(period, "-", "", 1) + ".xml"} {
 				content, err := os.ReadFile(filepath.Join(out, period, filepath.FromSlash(name)))
 				if err != nil {
 					t.Fatal(err)
