@@ -308,7 +308,7 @@ func TestPrintedQuery(t *testing.T) {
 		}
 	}
 	var peak uint64
-	if err := conn.QueryRow(t.Context(), `SELECT max("max(peak)") FROM (`+statements[last]+`) WHERE meter = 'agent_standard'`).Scan(&peak); err != nil || peak != 26 {
+	if err := conn.QueryRow(t.Context(), `SELECT max(peak) FROM (`+statements[last]+`) WHERE meter = 'agent_standard'`).Scan(&peak); err != nil || peak != 26 {
 		t.Errorf("the peak is %d, %v; want 26", peak, err)
 	}
 }

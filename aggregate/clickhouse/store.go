@@ -446,33 +446,30 @@ func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) er
 	return q.each(conn, `WITH `+daily+"\n"+text("figures"), func(rows driver.Rows) error {
 		var u aggregate.Usage
 		var b aggregate.Balance
-		var dated bool
 		var date time.Time
-		var peak, events, agents uint64
-		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &dated, &date, &peak, &u.PeakMS, &events, &u.Milliseconds,
-			&u.Units, &agents,
-			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped, &b.OpenSessions,
-			&b.UnknownSubscription,
-			&b.Conflicts); err != nil {
+		var peak, events, agents, agentsOverAll uint64
+		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &date, &peak, &u.PeakMS, &events, &u.Milliseconds,
+			&u.Units, &agents, &agentsOverAll,
+			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped,
+			&b.OpenSessions, &b.UnknownSubscription, &b.Conflicts); err != nil {
 			return err
 		}
 		u.Date, u.Peak, u.Events, u.Agents = civil.DateOfTime(date), int64(peak), int64(events), int64(agents)
-		switch {
-		case !dated && u.Meter != "":
-			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = u.Agents
-		case dated && u.Meter != "":
+		if u.Meter != "" {
+			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = int64(agentsOverAll)
 			f.Usage = append(f.Usage, u)
 		}
-		if dated && u.Subscription == "" {
+		if u.Subscription == "" {
 			b.Counted = u.Events
 		}
 		// A date that sessions only run on into has no deliveries of its own.
-		if dated && b != (aggregate.Balance{}) {
-			if last := len(f.Balances) - 1; last >= 0 && f.Balances[last].Tenant == u.Tenant && f.Balances[last].Date == u.Date {
-				f.Balances[last].Balance = f.Balances[last].Add(b)
-			} else {
-				f.Balances = append(f.Balances, aggregate.DayBalance{Tenant: u.Tenant, Date: u.Date, Balance: b})
-			}
+		if b == (aggregate.Balance{}) {
+			return nil
+		}
+		if last := len(f.Balances) - 1; last >= 0 && f.Balances[last].Tenant == u.Tenant && f.Balances[last].Date == u.Date {
+			f.Balances[last].Balance = f.Balances[last].Add(b)
+		} else {
+			f.Balances = append(f.Balances, aggregate.DayBalance{Tenant: u.Tenant, Date: u.Date, Balance: b})
 		}
 		return nil
 	})
