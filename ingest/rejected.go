@@ -304,12 +304,16 @@ func (d DeadLetters) Accepted(ctx context.Context, ids ...Identity) ([]Acceptanc
 	for i, id := range ids {
 		keys[i] = clickhouse.GroupSet{Value: []any{id.Tenant, id.Source, id.ID}}
 	}
-	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (a Acceptance, err error) {
-		return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset,
-			&a.ArrivedMS, &a.TimeMS, &a.Revision, &a.Voided)
-	}, `SELECT tenant, source, id, topic, partition, offset, arrived_ms, time_ms, revision, voided
-		FROM usage_events WHERE (tenant, source, id) IN (?)
+	return collect(ctx, d.ClickHouse, scanAcceptance, acceptances+` FROM usage_events WHERE (tenant, source, id) IN (?)
 		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
+}
+
+// acceptances begins a query that scanAcceptance reads the rows of.
+const acceptances = `SELECT tenant, source, id, topic, partition, offset, arrived_ms, time_ms, revision, voided`
+
+func scanAcceptance(rows driver.Rows) (a Acceptance, err error) {
+	return a, rows.Scan(&a.Tenant, &a.Source, &a.ID, &a.Topic, &a.Partition, &a.Offset,
+		&a.ArrivedMS, &a.TimeMS, &a.Revision, &a.Voided)
 }
 
 // Publish writes dead letters to their topics again, with the key, value and

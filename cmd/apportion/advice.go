@@ -50,7 +50,12 @@ func stopText(s *billing.Stop) string {
 }
 
 // findingText says a finding in one line, and what to run.
-func findingText(f billing.Finding) string { return withCommand(f.String(), f.Code) }
+func findingText(f billing.Finding) string {
+	if f.Code == schemas.UnknownTenant {
+		return f.String() + " (" + unknownTenantsCommand + ")"
+	}
+	return withCommand(f.String(), f.Code)
+}
 
 // refusalText says in one line why a command of a tenant is refused, and what to run.
 func refusalText(r registry.Refusal, tenant string) string {

@@ -118,7 +118,7 @@ func (a *app) filter(f rejectedFlags) (filter ingest.RejectedFilter, err error) 
 
 func newRejectedListCommand(a *app) *cobra.Command {
 	var flags rejectedFlags
-	var summary, open bool
+	var summary, open, unknown bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List refused deliveries, or count them by code and tenant",
@@ -128,10 +128,16 @@ are counted by code and tenant instead. With --json nothing is shortened.
 
 With --open those are left out whose event has been accepted as they were meant to change it: at
 a revision as high or, where the refused one's cannot be read, with a time as late (R24). One
-whose tenant, source or id cannot be read stays open.`,
+whose tenant, source or id cannot be read stays open.
+
+With --unknown-tenant it lists what was not refused and counts for nobody all the same: deliveries
+of tenants that the registry does not have, with ids of those that it has and that may be meant.
+They count once their tenant is in the registry (R10); where the id is wrong, the source has to
+send the events again.`,
 		Example: `  apportion rejected list --config data/apportion.yaml --summary
   apportion rejected list --config data/apportion.yaml --open --tenant acme
   apportion rejected list --config data/apportion.yaml --code invalid_field
+  apportion rejected list --config data/apportion.yaml --unknown-tenant --summary
   apportion rejected list --config data/apportion.yaml --since 2026-10-14T00:00:00Z --json`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
@@ -140,6 +146,9 @@ whose tenant, source or id cannot be read stays open.`,
 				return err
 			}
 			filter.Open = open
+			if unknown {
+				return a.listUnknownTenants(ctx, filter, flags.limit, summary)
+			}
 			if summary {
 				return a.countRejected(ctx, filter)
 			}
@@ -149,7 +158,10 @@ whose tenant, source or id cannot be read stays open.`,
 	flags.register(cmd, 50)
 	cmd.Flags().BoolVar(&summary, "summary", false, "count them by code and tenant")
 	cmd.Flags().BoolVar(&open, "open", false, "leave out those whose event has been accepted since")
+	cmd.Flags().BoolVar(&unknown, "unknown-tenant", false, "instead, accepted ones of tenants that the registry lacks")
 	cmd.MarkFlagsMutuallyExclusive("summary", "limit")
+	cmd.MarkFlagsMutuallyExclusive("unknown-tenant", "open")
+	cmd.MarkFlagsMutuallyExclusive("unknown-tenant", "code")
 	return cmd
 }
 
@@ -181,17 +193,15 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 	if err != nil {
 		return err
 	}
-	ask := limit
-	if limit > 0 {
-		ask++ // to know whether there are more
-	}
-	letters, err := ingest.DeadLetters{ClickHouse: conn}.List(ctx, filter, ask)
+	letters, err := ingest.DeadLetters{ClickHouse: conn}.List(ctx, filter, more(limit))
 	if err != nil {
 		return err
 	}
-	if limit > 0 && len(letters) > limit {
-		letters = letters[:limit]
-		fmt.Fprintf(a.stderr, "only the newest %d are listed; give --limit 0 for all, or --summary to count them\n", limit)
+	letters = newest(a, letters, limit)
+	if len(letters) == 0 {
+		if err := a.hintUnknownTenants(ctx, filter.Tenants); err != nil {
+			return err
+		}
 	}
 	result := make([]rejectedEntry, len(letters))
 	rows := make([][]string, len(letters))
@@ -211,6 +221,23 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 	})
 }
 
+// more is one more than the limit, where there is one: to know whether there are more.
+func more(limit int) int {
+	if limit > 0 {
+		limit++
+	}
+	return limit
+}
+
+// newest cuts what was asked for by more to the limit, and says so.
+func newest[T any](a *app, all []T, limit int) []T {
+	if limit == 0 || len(all) <= limit {
+		return all
+	}
+	fmt.Fprintf(a.stderr, "only the newest %d are listed; give --limit 0 for all, or --summary to count them\n", limit)
+	return all[:limit]
+}
+
 func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) error {
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
@@ -219,6 +246,11 @@ func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) e
 	counts, err := ingest.DeadLetters{ClickHouse: conn}.Count(ctx, filter)
 	if err != nil {
 		return err
+	}
+	if len(counts) == 0 {
+		if err := a.hintUnknownTenants(ctx, filter.Tenants); err != nil {
+			return err
+		}
 	}
 	type count struct {
 		Code       schemas.Code `json:"code"`

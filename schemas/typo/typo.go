@@ -4,6 +4,7 @@
 package typo
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,16 +13,24 @@ import (
 // Hint names the known word nearest to an unknown one, as "; did you mean terms?", or says nothing where none is
 // near enough to be meant. Upper and lower case are the same to it.
 func Hint(name string, known []string) string {
-	best, distance := "", max(2, len(name)/3)+1
-	for _, k := range slices.Sorted(slices.Values(known)) {
-		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
-	}
-	if best == "" {
+	near := Near(name, known, 1)
+	if len(near) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s?", best)
+	return fmt.Sprintf("; did you mean %s?", near[0])
+}
+
+// Near returns the known words that an unknown one may be meant as, the nearest first and at most so many.
+func Near(name string, known []string, most int) (near []string) {
+	distances := map[string]int{}
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d <= max(2, len(name)/3) {
+			distances[k] = d
+			near = append(near, k)
+		}
+	}
+	slices.SortFunc(near, func(x, y string) int { return cmp.Or(cmp.Compare(distances[x], distances[y]), cmp.Compare(x, y)) })
+	return near[:min(most, len(near))]
 }
 
 // editDistance is the number of bytes to insert, delete or replace to make b of a.

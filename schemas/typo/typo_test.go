@@ -1,6 +1,7 @@
 package typo_test
 
 import (
+	"slices"
 	"testing"
 
 	"apportion/schemas/typo"
@@ -24,5 +25,18 @@ func TestHint(t *testing.T) {
 	}
 	if got := typo.Hint("terms", nil); got != "" {
 		t.Errorf("Hint with nothing known = %q", got)
+	}
+}
+
+func TestNear(t *testing.T) {
+	known := []string{"globex", "ACME", "acme-eu", "acne", "acme2"}
+	for name, want := range map[string][]string{
+		"acmee":  {"ACME", "acme2", "acme-eu"},
+		"acme-e": {"acme-eu", "ACME", "acme2"},
+		"nobody": nil,
+	} {
+		if got := typo.Near(name, known, 3); !slices.Equal(got, want) {
+			t.Errorf("near %q are %q, want %q", name, got, want)
+		}
 	}
 }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"apportion/billing/registry"
+	"apportion/ingest"
+	"apportion/schemas/civil"
+	"apportion/schemas/typo"
+)
+
+// unknownTenantsCommand shows what waits for a tenant.
+const unknownTenantsCommand = "`apportion rejected list --unknown-tenant`"
+
+// unknownTenantEntry is a delivery of a tenant that the registry does not have.
+type unknownTenantEntry struct {
+	Time      string   `json:"time"` // when it arrived on Kafka
+	Topic     string   `json:"topic"`
+	Partition int32    `json:"partition"`
+	Offset    int64    `json:"offset"`
+	Tenant    string   `json:"tenantId"`
+	Source    string   `json:"source"`
+	ID        string   `json:"id"`
+	Near      []string `json:"near"` // tenants that the registry has, the nearest first
+}
+
+// unknownTenantCount is how many there are of one tenant.
+type unknownTenantCount struct {
+	Tenant     string   `json:"tenantId"`
+	Deliveries uint64   `json:"deliveries"`
+	First      string   `json:"first"` // when the first and the last arrived on Kafka
+	Last       string   `json:"last"`
+	Near       []string `json:"near"`
+}
+
+const noneUnknown = "no delivery of a tenant that the registry does not have is chosen\n"
+
+func (a *app) listUnknownTenants(ctx context.Context, filter ingest.RejectedFilter, limit int, summary bool) error {
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := a.clickhouse(ctx)
+	if err != nil {
+		return err
+	}
+	waiting := ingest.UnknownTenants{ClickHouse: conn, Known: tenantIDs(state)}
+	near := nearest(waiting.Known)
+	if summary {
+		counts, err := waiting.Count(ctx, filter)
+		if err != nil {
+			return err
+		}
+		result := []unknownTenantCount{}
+		for _, n := range counts {
+			result = append(result, unknownTenantCount{n.Tenant, n.Deliveries,
+				civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS), near(n.Tenant)})
+		}
+		return a.print(result, func(w io.Writer) { writeUnknownTenants(w, result) })
+	}
+	deliveries, err := waiting.List(ctx, filter, more(limit))
+	if err != nil {
+		return err
+	}
+	result := []unknownTenantEntry{}
+	for _, d := range newest(a, deliveries, limit) {
+		result = append(result, unknownTenantEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset,
+			d.Tenant, d.Source, d.ID, near(d.Tenant)})
+	}
+	return a.print(result, func(w io.Writer) { writeUnknownTenantEntries(w, result) })
+}
+
+func writeUnknownTenants(w io.Writer, counts []unknownTenantCount) {
+	if len(counts) == 0 {
+		fmt.Fprint(w, noneUnknown)
+		return
+	}
+	var rows [][]string
+	for _, n := range counts {
+		rows = append(rows, []string{escape(n.Tenant), strconv.FormatUint(n.Deliveries, 10), n.First, n.Last, strings.Join(n.Near, ", ")})
+	}
+	writeTable(w, []string{"TENANT", "DELIVERIES", "FIRST", "LAST", "DID YOU MEAN"}, rows, 2)
+}
+
+func writeUnknownTenantEntries(w io.Writer, entries []unknownTenantEntry) {
+	if len(entries) == 0 {
+		fmt.Fprint(w, noneUnknown)
+		return
+	}
+	var rows [][]string
+	for _, e := range entries {
+		record := fmt.Sprintf("%s/%d/%d", e.Topic, e.Partition, e.Offset)
+		rows = append(rows, []string{e.Time, record, escape(e.Tenant), event(e.Source, e.ID), strings.Join(e.Near, ", ")})
+	}
+	writeTable(w, []string{"TIME", "TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "DID YOU MEAN"}, rows)
+}
+
+// hintUnknownTenants says which of some tenants the registry does not have, to somebody who finds nothing refused of
+// them: what waits for a tenant was accepted. Without a Kafka configured there is no registry to ask.
+func (a *app) hintUnknownTenants(ctx context.Context, tenants []string) error {
+	if len(tenants) == 0 || len(a.cfg.Kafka.Brokers) == 0 {
+		return nil
+	}
+	state, err := a.loadRegistry(ctx)
+	if err != nil {
+		return err
+	}
+	known := tenantIDs(state)
+	for _, id := range tenants {
+		if id != "" && state.Tenant(id) == nil {
+			fmt.Fprintf(a.stderr, "the registry has no tenant %q%s; deliveries of it are not refused but wait for it (R10): %s\n",
+				id, typo.Hint(id, known), unknownTenantsCommand)
+		}
+	}
+	return nil
+}
+
+func tenantIDs(state registry.State) (ids []string) {
+	for _, t := range state.Tenants() {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+// nearest returns what finds the known tenants that another may be meant as, each once.
+func nearest(known []string) func(tenant string) []string {
+	const most = 3
+	found := map[string][]string{}
+	return func(tenant string) []string {
+		if _, ok := found[tenant]; !ok {
+			found[tenant] = append([]string{}, typo.Near(tenant, known, most)...)
+		}
+		return found[tenant]
+	}
+}
