@@ -8,21 +8,15 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Issued returns everything that has been issued of a period so far. Tenants whose stored lines are not what was issued
+// Issued returns everything that has been issued of a period so far, to the tenants or, with none, to all. Tenants whose stored lines are not what was issued
 // are stopped, and left out.
-func (b *Biller) Issued(ctx context.Context, period civil.Month) (*Run, error) {
+func (b *Biller) Issued(ctx context.Context, period civil.Month, tenants ...string) (*Run, error) {
 	run := &Run{Period: period, Accounts: map[string]Account{}}
-	chains, err := AllIssues(b.State, nil)
+	chains, err := AllIssues(b.State, tenants)
 	if err != nil {
 		return nil, err
 	}
-	var issued []Issue
-	for _, chain := range chains {
-		if issue := issueOf(chain, period); issue != nil {
-			issued = append(issued, *issue)
-		}
-	}
-	if err := b.loadIssued(ctx, issued, chains, run); err != nil {
+	if err := b.addIssuedOf(ctx, chains, run); err != nil {
 		return nil, err
 	}
 	run.sort()

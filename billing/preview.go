@@ -2,6 +2,8 @@ package billing
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,8 +13,34 @@ import (
 	"apportion/schemas/civil"
 )
 
+// AlreadyIssued is a tenant's period of a preview that is issued, and what the tenant's next issue would adjust of it
+// as things stand (R21).
+type AlreadyIssued struct {
+	Tenant      string       `json:"tenantId"`
+	IssueDate   civil.Date   `json:"issueDate"`
+	Adjustments []Adjustable `json:"adjustments"`
+	// Stop is why it cannot be billed again, which would stop the next issue.
+	Stop *Stop `json:"stop,omitempty"`
+}
+
+// Adjustable is an adjustment line that is on no invoice yet; its invoice has the subscription and the currency.
+type Adjustable struct {
+	Invoice Invoice
+	Line    Line
+}
+
+// MarshalJSON writes the line with its subscription.
+func (a Adjustable) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Subscription string `json:"subscriptionId"`
+		Currency     string `json:"currency"`
+		LineJSON
+	}{a.Invoice.Subscription, a.Invoice.Currency, a.Invoice.lineJSON(a.Line)})
+}
+
 // Preview bills a period as it is at now (R12), for the tenants named or else for all, and issues nothing. It
-// carries the adjustments that an issue would; those of a period that is issued are on invoices already.
+// carries the adjustments that an issue would. Of tenants whose period is issued it says so, and what the next issue
+// would adjust of it.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, nowMS int64) (*Run, error) {
 	taken, err := b.Usage.Positions(ctx)
 	if err != nil {
@@ -29,7 +57,7 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			return nil, err
 		}
 		issuedBefore := slices.DeleteFunc(slices.Clone(chosen), func(t *registry.Tenant) bool {
-			return len(chains[t.ID]) == 0 || issueOf(chains[t.ID], period) != nil
+			return len(chains[t.ID]) == 0
 		})
 		// What was found of usage in other months is in the daily figures (R24).
 		pass, err := b.refresh(ctx, snapshot)
@@ -44,10 +72,50 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			return nil, err
 		}
 		if !slices.Contains(slices.Collect(maps.Values(again.moved)), true) {
-			return b.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
+			already, err := b.alreadyIssued(period, issuedBefore, chains, again)
+			if err != nil {
+				return nil, err
+			}
+			run, err := b.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
+			if err != nil {
+				return nil, err
+			}
+			run.Already = already
+			return run, nil
 		}
 	}
 	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
+}
+
+// alreadyIssued takes out of what is billed again the tenants whose period is issued, and says what of that period would
+// be adjusted: a draft of it has no adjustments, which go on the next.
+func (b *Biller) alreadyIssued(period civil.Month, tenants []*registry.Tenant, chains map[string][]Issue,
+	again reratings) ([]AlreadyIssued, error) {
+	var all []AlreadyIssued
+	for _, t := range tenants {
+		issue := issueOf(chains[t.ID], period)
+		if issue == nil {
+			continue
+		}
+		already := AlreadyIssued{Tenant: t.ID, IssueDate: issue.Date, Adjustments: []Adjustable{}}
+		for _, r := range again.periods[t.ID] {
+			if r.period != period {
+				continue
+			}
+			corrections, err := b.corrections(t, period.Next(), []rerated{r})
+			if err != nil && !errors.As(err, &already.Stop) {
+				return nil, err
+			}
+			for _, i := range Adjust(t, period.Next(), nil, corrections) {
+				for _, l := range i.Lines {
+					already.Adjustments = append(already.Adjustments, Adjustable{i, l})
+				}
+			}
+		}
+		delete(again.periods, t.ID)
+		all = append(all, already)
+	}
+	return all, nil
 }
 
 // View bills a period in a view, for the tenants named or else for all: its own lines, without adjustments, which are

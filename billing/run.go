@@ -47,6 +47,8 @@ type Run struct {
 	Stopped []*Stop
 	// Issued counts the tenants whose period this run has issued, without those that were issued before.
 	Issued int
+	// Already are, in a preview, the tenants whose period is issued.
+	Already []AlreadyIssued
 	// Findings are what a person should look at, of the tenants billed and of all (R24), in the order of tenant and code.
 	Findings []Finding
 	// Accounts have, by tenant, what the files need besides the invoices.
@@ -242,7 +244,19 @@ func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage Tenant
 	if err != nil {
 		return nil, err
 	}
-	var corrections []Correction
+	corrections, err := b.corrections(t, period, again)
+	if err != nil {
+		return nil, err
+	}
+	return Adjust(t, period, invoices, corrections), nil
+}
+
+// corrections bills issued periods of a tenant again, for an issue of a period.
+func (b *Biller) corrections(t *registry.Tenant, period civil.Month, again []rerated) (corrections []Correction, err error) {
+	zone, err := zoneOf(t, b.Rules)
+	if err != nil {
+		return nil, err
+	}
 	for _, r := range again {
 		now, err := Bill(t, zone, r.period, r.usage, b.Rules)
 		var stop *Stop
@@ -256,5 +270,5 @@ func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage Tenant
 		}
 		corrections = append(corrections, Correction{r.period, r.issued, now})
 	}
-	return Adjust(t, period, invoices, corrections), nil
+	return corrections, nil
 }

@@ -42,10 +42,19 @@ func (e *Explained) Agrees() bool {
 	return len(e.Explanation.Differences) == 0 && (e.Verified == nil || e.Verified.Equal)
 }
 
-// ExplainRequest asks how a line came about.
+// ExplainedInvoice is how every line of an invoice came about.
+type ExplainedInvoice struct {
+	Basis    Basis               `json:"basis"`
+	TimeZone string              `json:"timeZone"`
+	Invoice  billing.InvoiceJSON `json:"invoice"`
+	Lines    []*Explained        `json:"lines"`
+}
+
+// ExplainRequest asks how a line came about, or every line of an invoice.
 type ExplainRequest struct {
 	Invoice billing.InvoiceName
-	Line    int
+	// Line is its number, 0 for all.
+	Line int
 	// NowMS is the now of R12 where the period is not issued, in UTC epoch milliseconds.
 	NowMS int64
 	// Verify asks for the line to be computed again, and Read is called with the deliveries read for that; it may be nil.
@@ -55,26 +64,56 @@ type ExplainRequest struct {
 
 // Explain says how a line came about: an issued one from what its issue was based on, else that of a preview.
 func (s *Invoices) Explain(ctx context.Context, ask ExplainRequest) (*Explained, error) {
-	result := &Explained{}
-	explainer, invoice, err := s.findInvoice(ctx, ask, &result.Basis)
+	var basis Basis
+	of, err := s.findInvoice(ctx, ask, &basis)
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(invoice.Lines, func(l billing.Line) bool { return l.No == ask.Line })
+	at := slices.IndexFunc(of.invoice.Lines, func(l billing.Line) bool { return l.No == ask.Line })
 	if at < 0 {
 		return nil, errorf(schemas.NoLine, ask.Invoice.Period, "%s has no line %d: its lines are 1 to %d",
-			ask.Invoice, ask.Line, len(invoice.Lines))
+			ask.Invoice, ask.Line, len(of.invoice.Lines))
 	}
-	line := invoice.Lines[at]
-	if result.Explanation, err = explainer.Explain(ctx, *invoice, line); err != nil {
+	return of.explain(ctx, ask, basis, of.invoice.Lines[at])
+}
+
+// ExplainInvoice says how every line of an invoice came about.
+func (s *Invoices) ExplainInvoice(ctx context.Context, ask ExplainRequest) (*ExplainedInvoice, error) {
+	result := &ExplainedInvoice{}
+	of, err := s.findInvoice(ctx, ask, &result.Basis)
+	if err != nil {
 		return nil, err
 	}
-	result.TimeZone = explainer.Tenant.TimeZone
+	result.TimeZone, result.Invoice = of.explainer.Tenant.TimeZone, of.account.JSON(*of.invoice, !result.Basis.Issued)
+	for _, line := range of.invoice.Lines {
+		explained, err := of.explain(ctx, ask, result.Basis, line)
+		if err != nil {
+			return nil, err
+		}
+		result.Lines = append(result.Lines, explained)
+	}
+	return result, nil
+}
+
+// explainable is an invoice with what explains it.
+type explainable struct {
+	explainer *billing.Explainer
+	invoice   *billing.Invoice
+	account   billing.Account
+}
+
+// explain says how a line of the invoice came about.
+func (of *explainable) explain(ctx context.Context, ask ExplainRequest, basis Basis, line billing.Line) (*Explained, error) {
+	explanation, err := of.explainer.Explain(ctx, *of.invoice, line)
+	if err != nil {
+		return nil, err
+	}
+	result := &Explained{Basis: basis, Explanation: explanation, TimeZone: of.explainer.Tenant.TimeZone}
 	if !ask.Verify {
 		return result, nil
 	}
 	v := &Verification{}
-	v.Differences, err = explainer.Verify(ctx, *invoice, line, func(read int64) {
+	v.Differences, err = of.explainer.Verify(ctx, *of.invoice, line, func(read int64) {
 		v.Deliveries = read
 		if ask.Read != nil {
 			ask.Read(read)
@@ -88,30 +127,34 @@ func (s *Invoices) Explain(ctx context.Context, ask ExplainRequest) (*Explained,
 // findInvoice finds an invoice, and returns it with what explains it.
 func (s *Invoices) findInvoice(
 	ctx context.Context, ask ExplainRequest, basis *Basis,
-) (*billing.Explainer, *billing.Invoice, error) {
+) (*explainable, error) {
 	state, err := s.Registry.CatchUp(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	found, err := s.lookUp(ctx, state, ask.Invoice)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if found.issue == nil {
 		return s.findDraft(ctx, ask, state, found.tenant, found.chain, basis)
 	}
 	if found.invoice == nil {
-		return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
+		return nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
 			"%s of %s is issued, and %s has no invoice in it; those it has: %s",
 			ask.Invoice.Period, found.tenant.ID, ask.Invoice.Subscription, idsOf(found.invoices))
 	}
 	explainer, err := s.explainerOf(*found.issue)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	explainer.Chain = found.chain
 	*basis = Basis{Issued: true, Basis: found.issue.Basis.Basis}
-	return explainer, found.invoice, nil
+	run, err := s.billerOn(state, registry.Actor{}).Issued(ctx, ask.Invoice.Period, found.tenant.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &explainable{explainer, found.invoice, run.Accounts[found.tenant.ID]}, nil
 }
 
 // lookedUp is what there is of an invoice that is asked for by its id.
@@ -203,19 +246,19 @@ func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) 
 func (s *Invoices) findDraft(
 	ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
 	basis *Basis,
-) (*billing.Explainer, *billing.Invoice, error) {
+) (*explainable, error) {
 	positions, err := s.Usage.Positions(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the ledger: %w", err)
+		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
 	biller := s.billerOn(state, registry.Actor{})
 	biller.Usage, biller.Progress = billing.Pinned(s.Usage, positions), nil
 	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, stop := range run.Stopped {
-		return nil, nil, fmt.Errorf("the period is not issued, and a preview of it stops: %w", stop)
+		return nil, fmt.Errorf("the period is not issued, and a preview of it stops: %w", stop)
 	}
 	*basis = Basis{Now: civil.FormatMillis(ask.NowMS), Basis: aggregate.Basis{
 		RegistryOffset: state.Version(), Positions: positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition(),
@@ -226,10 +269,10 @@ func (s *Invoices) findDraft(
 	}
 	for i := range run.Invoices {
 		if run.Invoices[i].ID == ask.Invoice.String() {
-			return explainer, &run.Invoices[i], nil
+			return &explainable{explainer, &run.Invoices[i], run.Accounts[tenant.ID]}, nil
 		}
 	}
-	return nil, nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
+	return nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
 		"there is no invoice %s: %s of %s is not issued, and a preview gives: %s",
 		ask.Invoice, ask.Invoice.Period, tenant.ID, idsOf(run.Invoices))
 }

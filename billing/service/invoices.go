@@ -207,6 +207,62 @@ func (s *Invoices) Due(ctx context.Context, period civil.Month, nowMS int64) (bo
 	return biller.Due(period, nowMS)
 }
 
+// Status is how far a period is.
+type Status struct {
+	// NotRead are the partitions of which something published is not taken in yet, with how much; nothing is issued
+	// before it is (R22).
+	NotRead []string               `json:"notRead"`
+	Tenants []billing.TenantStatus `json:"tenants"`
+	// Unknown are the tenants named that the registry does not have.
+	Unknown []*billing.Stop `json:"unknown"`
+}
+
+// Status says how far a period is, of the tenants named, none for all, at an instant in UTC epoch milliseconds (R20).
+func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []string, nowMS int64) (*Status, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result := &Status{NotRead: []string{}, Unknown: []*billing.Stop{}}
+	lags, err := s.Ledger.Behind(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range lags {
+		result.NotRead = append(result.NotRead, fmt.Sprintf("%s: %d", l, l.Offsets))
+	}
+	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
+		return nil, err
+	}
+	var unknown []*billing.Stop
+	result.Tenants, unknown, err = biller.Status(ctx, period, tenants, nowMS)
+	result.Unknown = append(result.Unknown, unknown...)
+	return result, err
+}
+
+// Months counts, of every month until an instant, the tenants by how far their period is, the latest month first. Months
+// before from, 0 for none, are left out where they are not issued.
+func (s *Invoices) Months(
+	ctx context.Context, tenants []string, from civil.Month, nowMS int64,
+) ([]billing.MonthStatus, []*billing.Stop, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return biller.Months(tenants, from, nowMS)
+}
+
+// List returns the invoices that are issued, of a period or of all (0), and of the tenants named, none for all.
+func (s *Invoices) List(
+	ctx context.Context, period civil.Month, tenants []string,
+) ([]billing.ListedInvoice, []*billing.Stop, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return biller.List(ctx, period, tenants)
+}
+
 // PreviewRequest asks for a draft.
 type PreviewRequest struct {
 	Period civil.Month

@@ -19,7 +19,7 @@ import (
 )
 
 func newBillCommand(a *app) *cobra.Command {
-	return group("bill", "Preview, hold and issue the invoices of a period (R14-R21)",
+	return group("bill", "See, preview, hold and issue the invoices of a period (R14-R21)",
 		`Computes the invoices of a period, a calendar month in each tenant's own zone: what is
 committed, how usage is split, Connect usage, the overage of the tenant's pooled usage on its
 primary subscription, and adjustments of periods issued before. A tenant that cannot be billed
@@ -27,6 +27,8 @@ is reported with the rule that stops it; the others go on, and the exit code is 
 		`  apportion bill preview --config data/apportion.yaml --period 2026-10
   apportion bill issue --config data/apportion.yaml --period 2026-10 --out invoices
   apportion bill export --config data/apportion.yaml --period 2026-10 --out invoices`,
+		newBillStatusCommand(a),
+		newBillListCommand(a),
 		newBillPreviewCommand(a),
 		newBillDiffCommand(a),
 		newBillIssueCommand(a),
@@ -271,13 +273,15 @@ func invoicesOf(run *billing.Run) []billing.InvoiceJSON {
 // printRun prints invoices, and returns a finding if a tenant was stopped.
 func (a *app) printRun(run *billing.Run, leftOut []*export.Refusal) error {
 	result := struct {
-		Period   civil.Month           `json:"period"`
-		Draft    bool                  `json:"draft"`
-		Invoices []billing.InvoiceJSON `json:"invoices"`
-		Stopped  []*billing.Stop       `json:"stopped"`
-		LeftOut  []*export.Refusal     `json:"leftOut"`
-		Findings []billing.Finding     `json:"findings"`
-	}{run.Period, run.Draft, invoicesOf(run), orEmpty(run.Stopped), orEmpty(leftOut), orEmpty(run.Findings)}
+		Period civil.Month `json:"period"`
+		Draft  bool        `json:"draft"`
+		// Issued are, in a preview, the tenants whose period is issued.
+		Issued   []billing.AlreadyIssued `json:"issued,omitempty"`
+		Invoices []billing.InvoiceJSON   `json:"invoices"`
+		Stopped  []*billing.Stop         `json:"stopped"`
+		LeftOut  []*export.Refusal       `json:"leftOut"`
+		Findings []billing.Finding       `json:"findings"`
+	}{run.Period, run.Draft, run.Already, invoicesOf(run), orEmpty(run.Stopped), orEmpty(leftOut), orEmpty(run.Findings)}
 	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
@@ -322,11 +326,37 @@ func writeFindings(w io.Writer, found []billing.Finding) {
 	}
 }
 
+// writeAlreadyIssued says of a preview who has the period issued, and what the next issue would adjust.
+func writeAlreadyIssued(w io.Writer, run *billing.Run) {
+	var rows [][]string
+	for _, t := range run.Already {
+		fmt.Fprintf(w, "%s of %s is issued, as of %s; below is what a first issue would give now\n", run.Period, t.Tenant, t.IssueDate)
+		if t.Stop != nil {
+			fmt.Fprintln(w, "the next issue would be stopped:", stopText(t.Stop))
+		}
+		for _, a := range t.Adjustments {
+			rows = append(rows, []string{t.Tenant, a.Invoice.Subscription, a.Line.Meter, a.Line.Quantity.String(),
+				signed(a.Line.Amount, a.Invoice.Money), a.Invoice.Currency, a.Line.Corrects, a.Line.Note})
+		}
+	}
+	if len(run.Already) == 0 {
+		return
+	}
+	if len(rows) == 0 {
+		fmt.Fprint(w, "the next issue would adjust nothing of it\n\n")
+		return
+	}
+	fmt.Fprint(w, "\nthe next issue would adjust, net:\n\n")
+	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "METER", "QUANTITY", "AMOUNT", "", "CORRECTS", "NOTE"}, rows, 4, 5)
+	fmt.Fprintln(w)
+}
+
 // readable is how many invoice lines are shown one by one; of more, only the invoices are.
 const readable = 60
 
 // writeInvoices writes invoices for people: with their lines while there are few, else one row each.
 func writeInvoices(w io.Writer, run *billing.Run) {
+	writeAlreadyIssued(w, run)
 	lines := 0
 	for _, i := range run.Invoices {
 		lines += len(i.Lines)

@@ -15,11 +15,41 @@ import (
 	"github.com/shopspring/decimal"
 )
 
-// explainedText writes for people how a line came about.
-type explainedText struct{ *service.Explained }
+// explainedText writes for people how a line came about, with so many of the events behind it at the most.
+type explainedText struct {
+	*service.Explained
+	most int
+}
 
-// write says how the line came about: what it is, the figures, who pays what price, the deliveries.
+// eventsOfEach is how many events are shown of each line of a whole invoice.
+const eventsOfEach = 5
+
+// writeExplainedInvoice writes how every line came about, below what they add up to.
+func writeExplainedInvoice(w io.Writer, e *service.ExplainedInvoice) {
+	i := e.Invoice
+	fmt.Fprintf(w, "%s  %s, subscription %s, %s: net %s %s", i.ID, i.Tenant, i.Subscription, i.Period, i.Net, i.Currency)
+	if i.Gross != "" {
+		fmt.Fprintf(w, ", tax %s, gross %s", i.Tax, i.Gross)
+	}
+	fmt.Fprint(w, "\n")
+	writeBasis(w, e.Basis)
+	for _, line := range e.Lines {
+		fmt.Fprint(w, "\n")
+		r := explainedText{line, eventsOfEach}
+		r.writeFigures(w)
+		r.writeDifferences(w)
+	}
+}
+
+// write says how the line came about, and what it is based on.
 func (r explainedText) write(w io.Writer) {
+	r.writeFigures(w)
+	writeBasis(w, r.Basis)
+	r.writeDifferences(w)
+}
+
+// writeFigures says what the line is, the figures, who pays what price, the deliveries.
+func (r explainedText) writeFigures(w io.Writer) {
 	e := r.Explanation
 	i, l := e.Invoice, e.Line
 	state := "issued"
@@ -46,8 +76,11 @@ func (r explainedText) write(w io.Writer) {
 	case e.Adjustment != nil:
 		r.writeAdjustment(w)
 	}
-	r.writeBasis(w)
-	for _, d := range e.Differences {
+}
+
+// writeDifferences says where the deliveries do not add up to the line, and what came of recomputing it.
+func (r explainedText) writeDifferences(w io.Writer) {
+	for _, d := range r.Explanation.Differences {
 		fmt.Fprintln(w, "differs:", d)
 	}
 	if v := r.Verified; v != nil {
@@ -107,7 +140,7 @@ func (r explainedText) writeInstant(w io.Writer) {
 		r.writeMoney(w)
 	}
 	fmt.Fprintf(w, "%s live then:\n\n", plural(len(i.Sessions), "session", "sessions"))
-	writeEvidence(w, i.Sessions, readable)
+	writeEvidence(w, i.Sessions, r.most)
 }
 
 // writeMembers writes a row for each subscription: what it brings to the pool and what it used.
@@ -158,7 +191,7 @@ func (r explainedText) writeDistinctAgents(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "A session of each:\n\n")
-	writeEvidence(w, h.Sessions, readable)
+	writeEvidence(w, h.Sessions, r.most)
 }
 
 // connectEvents is how many Connect events are shown one by one.
@@ -174,7 +207,7 @@ func (r explainedText) writeConnect(w io.Writer) {
 	rows = append(rows, []string{"total", strconv.Itoa(len(c.Events)), r.Explanation.Line.Quantity.String()})
 	writeTable(w, []string{"DATE", "EVENTS", "UNITS"}, rows, 2, 3)
 	fmt.Fprintln(w)
-	writeEvidence(w, c.Events, connectEvents)
+	writeEvidence(w, c.Events, min(r.most, connectEvents))
 }
 
 func (r explainedText) writeAdjustment(w io.Writer) {
@@ -258,12 +291,12 @@ func places(e *aggregate.Evidence) (winner, others string) {
 	return winner, strings.Join(rest, ", ")
 }
 
-// writeBasis says what the line is based on.
-func (r explainedText) writeBasis(w io.Writer) {
+// writeBasis says what a line is based on.
+func writeBasis(w io.Writer, basis service.Basis) {
 	var ends []string
-	for _, p := range r.Basis.Positions {
+	for _, p := range basis.Positions {
 		ends = append(ends, fmt.Sprintf("%s/%d/%d", p.Topic, p.Partition, p.LastOffset))
 	}
 	fmt.Fprintf(w, "Based on the registry before offset %d and the deliveries up to %s.\n",
-		r.Basis.RegistryOffset, strings.Join(ends, ", "))
+		basis.RegistryOffset, strings.Join(ends, ", "))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -77,6 +79,20 @@ func orEmpty[T any](list []T) []T {
 		return []T{}
 	}
 	return list
+}
+
+// csvFlag gives a command that prints a list the flag that prints it as CSV.
+func csvFlag(cmd *cobra.Command, asCSV *bool) {
+	cmd.Flags().BoolVar(asCSV, "csv", false, "print the list as CSV")
+}
+
+// printCSV writes a list to stdout as CSV, its header first.
+func (a *app) printCSV(header []string, rows [][]string) error {
+	w := csv.NewWriter(a.stdout)
+	if err := w.Write(header); err != nil {
+		return err
+	}
+	return w.WriteAll(rows)
 }
 
 // progress shows on stderr how far a long step has come: a bar on a terminal, elsewhere a line every ten

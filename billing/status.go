@@ -1,0 +1,378 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/billing/registry"
+	"apportion/schemas/civil"
+)
+
+// PeriodState says how far a tenant's period is (R20).
+type PeriodState string
+
+const (
+	PeriodOpen    PeriodState = "open"    // it has not ended
+	PeriodClosing PeriodState = "closing" // it has ended, and its grace has not
+	PeriodDue     PeriodState = "due"     // it can be issued
+	PeriodHeld    PeriodState = "held"    // it is not issued until it is released
+	PeriodStopped PeriodState = "stopped" // a rule keeps it from being issued, or what is issued from being shown
+	PeriodIssued  PeriodState = "issued"
+)
+
+// PeriodStates are all of them, in the order in which a period has them.
+var PeriodStates = []PeriodState{PeriodOpen, PeriodClosing, PeriodDue, PeriodHeld, PeriodStopped, PeriodIssued}
+
+// TenantStatus is how far a period of a tenant is.
+type TenantStatus struct {
+	Tenant string      `json:"tenantId"`
+	Period civil.Month `json:"period"`
+	State  PeriodState `json:"state"`
+	// SinceMS is when the state began: the end of the period or of its grace, or the issue; 0 where no clock says.
+	SinceMS civil.Millis `json:"since,omitempty"`
+	// DueMS is the end of the grace.
+	DueMS civil.Millis `json:"dueAt"`
+	// Reason is that of a hold, and Stop what stops the tenant.
+	Reason string `json:"reason,omitempty"`
+	Stop   *Stop  `json:"stop,omitempty"`
+	// Invoices counts those that are issued or would be, and Totals are their sums by currency in byte order.
+	Invoices int         `json:"invoices"`
+	Totals   []TaxTotals `json:"totals"`
+	// Findings are those of the issue, or what an issue would find now (R24).
+	Findings []Finding `json:"findings"`
+}
+
+// TaxTotals are sums of invoices in one currency. Invoices whose tax is not stated count in net and gross alone.
+type TaxTotals struct {
+	Currency        string
+	MinorUnits      int32
+	Net, Tax, Gross decimal.Decimal
+}
+
+// Money writes an amount with the decimals of the currency.
+func (t TaxTotals) Money(amount decimal.Decimal) string { return amount.StringFixed(t.MinorUnits) }
+
+// MarshalJSON writes the amounts as strings, so that no reader takes them for binary fractions.
+func (t TaxTotals) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Currency string `json:"currency"`
+		Net      string `json:"net"`
+		Tax      string `json:"tax"`
+		Gross    string `json:"gross"`
+	}{t.Currency, t.Money(t.Net), t.Money(t.Tax), t.Money(t.Gross)})
+}
+
+// AddTotals adds sums to others, which are and stay in the byte order of currencies.
+func AddTotals(all []TaxTotals, more ...TaxTotals) []TaxTotals {
+	for _, t := range more {
+		at, found := slices.BinarySearchFunc(all, t.Currency, func(x TaxTotals, currency string) int {
+			return cmp.Compare(x.Currency, currency)
+		})
+		if !found {
+			all = slices.Insert(all, at, TaxTotals{Currency: t.Currency, MinorUnits: t.MinorUnits})
+		}
+		sum := &all[at]
+		sum.Net, sum.Tax, sum.Gross = sum.Net.Add(t.Net), sum.Tax.Add(t.Tax), sum.Gross.Add(t.Gross)
+	}
+	return all
+}
+
+// TotalsOf returns what an invoice of the account adds up to.
+func (a Account) TotalsOf(i Invoice) TaxTotals {
+	_, tax, gross := a.Taxes(i)
+	return TaxTotals{i.Currency, i.MinorUnits, i.Total, tax, gross}
+}
+
+// Status says how far a period is, of the tenants named or else of all that have one, in byte order, and issues
+// nothing. Of what is not issued it has what an issue would give, by the daily figures, which are brought up to date
+// first: all tenants in the same few queries. Stops are those of names that the registry does not have.
+func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []string,
+	nowMS int64) (statuses []TenantStatus, stops []*Stop, err error) {
+	for range rounds {
+		run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
+		chosen := b.selectTenants(run, tenants)
+		stops = run.Stopped
+		run.Stopped = nil
+		chains, err := AllIssues(b.State, ids(chosen))
+		if err != nil {
+			return nil, nil, err
+		}
+		var open []*registry.Tenant
+		for _, t := range chosen {
+			begun, err := b.hasPeriod(t, chains[t.ID], period)
+			if err != nil {
+				return nil, nil, err
+			}
+			if begun && issueOf(chains[t.ID], period) == nil {
+				open = append(open, t)
+			}
+		}
+		again, err := b.draftStored(ctx, open, chains, run, nowMS)
+		if err != nil {
+			return nil, nil, err
+		}
+		if again {
+			continue
+		}
+		if err := b.addIssuedOf(ctx, chains, run); err != nil {
+			return nil, nil, err
+		}
+		statuses, err = b.statuses(run, chosen, chains, nowMS)
+		return statuses, stops, err
+	}
+	return nil, nil, fmt.Errorf("the registry or the usage kept changing while %s was looked at; run it again", period)
+}
+
+// hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a subscription
+// is first active, or that was issued first.
+func (b *Biller) hasPeriod(t *registry.Tenant, chain []Issue, period civil.Month) (bool, error) {
+	if slices.ContainsFunc(chain, func(i Issue) bool { return i.Period <= period }) {
+		return true, nil
+	}
+	zone, err := zoneOf(t, b.Rules)
+	if err != nil {
+		return false, err
+	}
+	first := t.FirstActive(zone)
+	return first != civil.NoDate && first.Month() <= period, nil
+}
+
+// draftStored adds to a run what an issue of the tenants would give now, by the stored figures. It reports whether they
+// changed meanwhile, and it has to be done again.
+func (b *Biller) draftStored(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, run *Run,
+	nowMS int64) (again bool, err error) {
+	if len(tenants) == 0 {
+		return false, nil
+	}
+	snapshot, err := Snapshot(b.State, b.Rules)
+	if err != nil {
+		return false, err
+	}
+	pass, err := b.refresh(ctx, snapshot)
+	if err != nil || pass.RegistryOffset > snapshot.RegistryOffset {
+		return true, err
+	}
+	first := run.Period.First()
+	figures, err := Proved(ctx, b.Usage, ids(tenants), first, run.Period.Next().First(), pass, snapshot.Timelines)
+	if err != nil {
+		return false, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
+	}
+	rerated, err := b.rerate(ctx, tenants, chains, pass, snapshot.Timelines, run.Period)
+	if err != nil {
+		return false, err
+	}
+	for _, moved := range rerated.moved {
+		if moved {
+			return true, nil
+		}
+	}
+	tenants = rerated.without(run, stopBehind(run, tenants, pass))
+	usage := ByTenant(figures)
+	var issues []Issue
+	for _, t := range tenants {
+		invoices, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
+		var stop *Stop
+		if errors.As(err, &stop) {
+			run.Stopped = append(run.Stopped, stop)
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		issues = append(issues, Issue{Tenant: t.ID, Period: run.Period, Invoices: invoices})
+	}
+	on := b.basisOf(snapshot, pass.Pass, pass.Positions)
+	found, err := b.findingsOf(ctx, issues, figures, chains, on, nowMS)
+	if err != nil {
+		return false, err
+	}
+	documents := documents{}
+	for _, issue := range issues {
+		account := Account{Tenant: b.State.Tenant(issue.Tenant), Findings: found[issue.Tenant]}
+		account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents)
+		if err != nil {
+			return false, err
+		}
+		run.Invoices = append(run.Invoices, issue.Invoices...)
+		run.Accounts[issue.Tenant] = account
+	}
+	return false, nil
+}
+
+// addIssuedOf adds to a run what is issued of its period.
+func (b *Biller) addIssuedOf(ctx context.Context, chains map[string][]Issue, run *Run) error {
+	var issued []Issue
+	for _, chain := range chains {
+		if issue := issueOf(chain, run.Period); issue != nil {
+			issued = append(issued, *issue)
+		}
+	}
+	return b.loadIssued(ctx, issued, chains, run)
+}
+
+// statuses says how far the period of a run is, from what the run has of each tenant.
+func (b *Biller) statuses(run *Run, tenants []*registry.Tenant, chains map[string][]Issue,
+	nowMS int64) ([]TenantStatus, error) {
+	of := map[string]*TenantStatus{}
+	for _, t := range tenants {
+		begun, err := b.hasPeriod(t, chains[t.ID], run.Period)
+		if err != nil {
+			return nil, err
+		}
+		if begun {
+			if of[t.ID], err = b.status(t, chains[t.ID], run.Period, nowMS); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, i := range run.Invoices {
+		s := of[i.Tenant]
+		s.Invoices++
+		s.Totals = AddTotals(s.Totals, run.Accounts[i.Tenant].TotalsOf(i))
+	}
+	for tenant, account := range run.Accounts {
+		of[tenant].Findings = append(of[tenant].Findings, account.Findings...)
+	}
+	for _, stop := range run.Stopped {
+		s := of[stop.Tenant]
+		s.State, s.Stop = PeriodStopped, stop
+	}
+	statuses := []TenantStatus{}
+	for _, t := range tenants {
+		if s := of[t.ID]; s != nil {
+			statuses = append(statuses, *s)
+		}
+	}
+	return statuses, nil
+}
+
+// status says how far a tenant's period is by the clock and the log.
+func (b *Biller) status(t *registry.Tenant, chain []Issue, period civil.Month, nowMS int64) (*TenantStatus, error) {
+	zone, err := zoneOf(t, b.Rules)
+	if err != nil {
+		return nil, err
+	}
+	ends, due := zone.Start(period.Next().First()), graceEnd(zone, period, b.Rules)
+	s := &TenantStatus{Tenant: t.ID, Period: period, DueMS: civil.Millis(due), Totals: []TaxTotals{}, Findings: []Finding{}}
+	reason, held := b.State.Held(t.ID, period)
+	issue := issueOf(chain, period)
+	switch {
+	case issue != nil:
+		s.State, s.SinceMS = PeriodIssued, civil.Millis(issue.AtMS)
+	case held:
+		s.State, s.Reason = PeriodHeld, reason
+	case nowMS < ends:
+		s.State = PeriodOpen
+	case nowMS < due:
+		s.State, s.SinceMS = PeriodClosing, civil.Millis(ends)
+	default:
+		s.State, s.SinceMS = PeriodDue, civil.Millis(due)
+		if len(b.Differences) > 0 {
+			s.State, s.Stop = PeriodStopped, unbalanced(t.ID, period, b.Differences)
+		}
+	}
+	return s, nil
+}
+
+// MonthStatus counts the tenants of a month by how far their period is.
+type MonthStatus struct {
+	Period  civil.Month         `json:"period"`
+	Tenants map[PeriodState]int `json:"tenants"`
+}
+
+// Months says of every month that a tenant named, or any, has until now how many of them are how far, the latest first.
+// Months before from, 0 for none, are left out where they are not issued. It reads no figures, so it does not know who
+// would be stopped.
+func (b *Biller) Months(tenants []string, from civil.Month, nowMS int64) ([]MonthStatus, []*Stop, error) {
+	run := &Run{}
+	chosen := b.selectTenants(run, tenants)
+	chains, err := AllIssues(b.State, ids(chosen))
+	if err != nil {
+		return nil, nil, err
+	}
+	counts := map[civil.Month]map[PeriodState]int{}
+	for _, t := range chosen {
+		zone, err := zoneOf(t, b.Rules)
+		if err != nil {
+			return nil, nil, err
+		}
+		first, last := zone.DateOf(nowMS).Month()+1, zone.DateOf(nowMS).Month()
+		if active := t.FirstActive(zone); active != civil.NoDate {
+			first = min(first, max(active.Month(), from))
+		}
+		for _, issue := range chains[t.ID] {
+			first, last = min(first, issue.Period), max(last, issue.Period)
+		}
+		for period := first; period <= last; period = period.Next() {
+			s, err := b.status(t, chains[t.ID], period, nowMS)
+			if err != nil {
+				return nil, nil, err
+			}
+			if counts[period] == nil {
+				counts[period] = map[PeriodState]int{}
+			}
+			counts[period][s.State]++
+		}
+	}
+	months := []MonthStatus{}
+	for period, of := range counts {
+		months = append(months, MonthStatus{period, of})
+	}
+	slices.SortFunc(months, func(x, y MonthStatus) int { return cmp.Compare(y.Period, x.Period) })
+	return months, run.Stopped, nil
+}
+
+// ListedInvoice is an invoice that is issued, without its lines.
+type ListedInvoice struct {
+	ID           string      `json:"invoiceId"`
+	Tenant       string      `json:"tenantId"`
+	Subscription string      `json:"subscriptionId"`
+	Period       civil.Month `json:"period"`
+	IssueDate    civil.Date  `json:"issueDate"`
+	DueDate      civil.Date  `json:"dueDate"`
+	Lines        int         `json:"lines"`
+	Totals       TaxTotals   `json:"totals"`
+}
+
+// List returns the invoices that are issued, of a period or of all (0), of the tenants named or of all, by period, tenant
+// and subscription; and the tenants whose stored lines are not what was issued.
+func (b *Biller) List(ctx context.Context, period civil.Month, tenants []string) ([]ListedInvoice, []*Stop, error) {
+	run := &Run{}
+	chosen := b.selectTenants(run, tenants)
+	stops := run.Stopped
+	chains, err := AllIssues(b.State, ids(chosen))
+	if err != nil {
+		return nil, nil, err
+	}
+	periods := map[civil.Month]bool{}
+	for _, chain := range chains {
+		for _, issue := range chain {
+			periods[issue.Period] = period == 0 || issue.Period == period
+		}
+	}
+	list := []ListedInvoice{}
+	for _, month := range slices.Sorted(maps.Keys(periods)) {
+		if !periods[month] {
+			continue
+		}
+		run := &Run{Period: month, Accounts: map[string]Account{}}
+		if err := b.addIssuedOf(ctx, chains, run); err != nil {
+			return nil, nil, err
+		}
+		run.sort()
+		stops = append(stops, run.Stopped...)
+		for _, i := range run.Invoices {
+			account := run.Accounts[i.Tenant]
+			list = append(list, ListedInvoice{i.ID, i.Tenant, i.Subscription, month, account.IssueDate, account.DueDate(),
+				len(i.Lines), account.TotalsOf(i)})
+		}
+	}
+	return list, stops, nil
+}

@@ -1,0 +1,119 @@
+package billing_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"apportion/billing"
+	"apportion/schemas"
+)
+
+// statusAt is a period's status, a tenant in a line.
+func statusAt(t *testing.T, b *billing.Biller, instant string) (lines []string) {
+	t.Helper()
+	statuses, stops, err := b.Status(t.Context(), october, nil, at(t, instant))
+	if err != nil || len(stops) > 0 {
+		t.Fatal(stops, err)
+	}
+	for _, s := range statuses {
+		line := fmt.Sprint(s.Tenant, " ", s.State)
+		if s.SinceMS != 0 {
+			line += " " + s.SinceMS.String()
+		}
+		for _, sum := range s.Totals {
+			line += fmt.Sprint(" ", s.Invoices, " ", sum.Money(sum.Net), " ", sum.Currency)
+		}
+		if s.Stop != nil {
+			line += " " + string(s.Stop.Code)
+		}
+		lines = append(lines, line+s.Reason)
+	}
+	return lines
+}
+
+func wantStatus(t *testing.T, b *billing.Biller, instant string, want ...string) {
+	t.Helper()
+	if got := statusAt(t, b, instant); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%s:\n%s\nwant\n%s", instant, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestR20_Status: a period is open until it ends, closing until the grace does, then due; each tenant in its own zone,
+// and what stops it shows before it is issued.
+func TestR20_Status(t *testing.T) {
+	b, _, ledger := newBiller(t, threeTenants, messages+poorMessage)
+	const poor = "poor stopped missing_price"
+	wantStatus(t, b, "2026-10-31T14:59:59Z", "acme open 1 1.00 SEK", "beta open 1 2.00 SEK", poor)
+	wantStatus(t, b, "2026-10-31T15:00:00Z", "acme closing 2026-10-31T15:00:00.000Z 1 1.00 SEK", "beta open 1 2.00 SEK",
+		poor)
+	if got := statusAt(t, b, graceEndsInTokyo)[0]; got != "acme due "+graceEndsInTokyo+" 1 1.00 SEK" {
+		t.Error(got)
+	}
+	issueAt(t, b, graceEndsInTokyo)
+	issued, _, err := b.Status(t.Context(), october, []string{"acme"}, at(t, graceEndsInTokyo))
+	if err != nil || len(issued) != 1 || issued[0].State != billing.PeriodIssued || issued[0].Invoices != 1 {
+		t.Errorf("%+v, %v", issued, err)
+	}
+	months, _, err := b.Months(nil, october, at(t, graceEndsInNewYork))
+	if err != nil || len(months) != 2 || months[1].Tenants[billing.PeriodIssued] != 1 ||
+		months[1].Tenants[billing.PeriodDue] != 2 || months[0].Tenants[billing.PeriodOpen] != 3 {
+		t.Errorf("%+v, %v", months, err)
+	}
+	if list, stops, err := b.List(t.Context(), 0, nil); err != nil || len(stops) > 0 || len(list) != 1 ||
+		list[0].ID != "INV-Sub1-202610" || list[0].Totals.Gross.String() != "1" {
+		t.Errorf("%+v, %v, %v", list, stops, err)
+	}
+	if len(ledger.chain("acme")) != 1 || len(ledger.chain("beta")) != 0 {
+		t.Error("a status has issued something")
+	}
+	if _, stops, _ := b.Status(t.Context(), october, []string{"nobody"}, 0); len(stops) != 1 ||
+		stops[0].Code != schemas.UnknownTenant {
+		t.Errorf("%v", stops)
+	}
+}
+
+// TestStatusOfManyTenants reads the figures of all of them at once.
+func TestStatusOfManyTenants(t *testing.T) {
+	document, deliveries := "tenants:\n", ""
+	for n := range 200 {
+		document += fmt.Sprintf("- {id: t%d, subscriptions: [{id: S%d}]}\n", n, n)
+		deliveries += fmt.Sprintf("tenant t%d\nconnect sms 2 at 2026-10-14T08:00Z\n", n)
+	}
+	b, usage, _ := newBiller(t, document, deliveries)
+	usage.stored = nil
+	if got := statusAt(t, b, graceEndsInNewYork); len(got) != 200 || !strings.HasSuffix(got[0], " 1 1.00 SEK") {
+		t.Errorf("%d tenants, %q", len(got), got)
+	}
+	if len(usage.stored) != 1 {
+		t.Errorf("the figures were read %d times", len(usage.stored))
+	}
+}
+
+// TestPreviewOfAnIssuedPeriod says so, and what the next issue would adjust (R21).
+func TestPreviewOfAnIssuedPeriod(t *testing.T) {
+	s := newStoryOf(t, oneTenant, "connect sms 2 at 2026-10-14T08:00Z")
+	s.issue(t, october)
+	preview := func() *billing.Run {
+		t.Helper()
+		run, err := s.biller(billing.DefaultRules()).Preview(t.Context(), october, nil, at(t, yearAfter))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run
+	}
+	if run := preview(); len(run.Already) != 1 || len(run.Already[0].Adjustments) != 0 {
+		t.Errorf("unchanged: %+v", run.Already)
+	}
+	s.arrives(t, "connect sms 4 at 2026-10-15T08:00Z")
+	run := preview()
+	if len(run.Already) != 1 || len(run.Already[0].Adjustments) != 1 {
+		t.Fatalf("%+v", run.Already)
+	}
+	if l := run.Already[0].Adjustments[0].Line; l.Amount.String() != "2" || l.Corrects != "INV-Sub1-202610/1" {
+		t.Errorf("%+v", l)
+	}
+	if len(run.Invoices) != 1 || len(run.Invoices[0].Lines) != 1 {
+		t.Errorf("the draft is not that of a first issue: %+v", run.Invoices)
+	}
+}
