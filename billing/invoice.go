@@ -22,6 +22,7 @@ import (
 // Kind is the kind of an invoice line (R18).
 type Kind string
 
+// The kinds of lines.
 const (
 	Commitment Kind = "commitment"
 	UsageKind  Kind = "usage"

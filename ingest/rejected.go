@@ -273,8 +273,8 @@ func (a *Acceptance) After(l *DeadLetter) bool {
 }
 
 // Answer returns one of the accepted deliveries of its event that answers the letter, or nil: it has a revision as high
-// or, where the letter's cannot be read, a time as late (R24). A first delivery does not answer what came after it at the
-// same time, and may correct it.
+// or, where the letter's cannot be read, a time as late (R24). A first delivery does not answer what came after it at
+// the same time, and may correct it.
 func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
 	if len(accepted) == 0 {
 		return nil

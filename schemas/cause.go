@@ -112,7 +112,8 @@ func (d *Decoder) otherHeader(f field, headers []Header) string {
 	return ""
 }
 
-// memberMeantAs returns the first member of the event in byte order that seems to be meant as a field, ready to print, or "".
+// memberMeantAs returns the first member of the event in byte order that seems to be meant as a field, ready to print,
+// or "".
 func memberMeantAs(f field, value []byte) string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(value, &members) != nil {

@@ -9,6 +9,7 @@ type Code string
 // CodeKind is what a code is given for; a code may have several kinds.
 type CodeKind uint8
 
+// The kinds of codes.
 const (
 	RefusesDelivery CodeKind = 1 << iota
 	RefusesCommand           // or a document, which becomes commands

@@ -145,10 +145,10 @@ const registryDocument = `{"tenants": [{
 // The schema of the registry document refuses what an editor should underline.
 func TestRegistrySchema(t *testing.T) {
 	schema := schemaOf(t, "registry")
-	verdict := func(old, new string) error {
-		text := strings.Replace(registryDocument, old, new, 1)
-		if old != new && text == registryDocument {
-			t.Fatalf("the document has no %s", old)
+	verdict := func(from, to string) error {
+		text := strings.Replace(registryDocument, from, to, 1)
+		if from != to && text == registryDocument {
+			t.Fatalf("the document has no %s", from)
 		}
 		doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
 		if err != nil {

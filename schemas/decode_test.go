@@ -334,7 +334,7 @@ func TestManyMembers(t *testing.T) {
 // A rejected delivery is reported with its identity as far as that could be
 // read: a refused correction must not pass unseen (R22).
 func TestRejectedIdentity(t *testing.T) {
-	replace := func(old, new string) string { return strings.Replace(ordinaryEvent, old, new, 1) }
+	replace := func(from, to string) string { return strings.Replace(ordinaryEvent, from, to, 1) }
 	const id, source, tenant = "7d9c2a54-1f0e-4c7e-9a51-3c1f6f2b8d10", "/wxcc/eu1", "acme"
 	for _, c := range []struct {
 		name               string

@@ -17,9 +17,9 @@ func TestLaggingSince(t *testing.T) {
 	store := clickhouse.NewStore(conn)
 	want := func(when string, since int64) {
 		t.Helper()
-		got, any, err := store.LaggingSince(t.Context())
-		if err != nil || any != (since >= 0) || any && got != since {
-			t.Errorf("%s: %d, %t, %v; want %d", when, got, any, err, since)
+		got, lagging, err := store.LaggingSince(t.Context())
+		if err != nil || lagging != (since >= 0) || lagging && got != since {
+			t.Errorf("%s: %d, %t, %v; want %d", when, got, lagging, err, since)
 		}
 	}
 	batch := func(partition, first, last int, writtenMS int64) {

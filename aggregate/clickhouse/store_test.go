@@ -247,16 +247,16 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
 	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
 
 	insert(t, conn, 0, deliveries[:cut])
-	if _, any, err := store.LaggingSince(ctx); err != nil || any != (cut > 0) {
-		t.Fatalf("of %d deliveries that no pass knows any is new: %v, %v", cut, any, err)
+	if _, lagging, err := store.LaggingSince(ctx); err != nil || lagging != (cut > 0) {
+		t.Fatalf("of %d deliveries that no pass knows any is new: %v, %v", cut, lagging, err)
 	}
 	refresh(t, store, w, rules)
 	insert(t, conn, int64(cut), deliveries[cut:])
 	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
 	refresh(t, store, w, rules)
 
-	if _, any, err := store.LaggingSince(ctx); err != nil || any {
-		t.Fatalf("after a pass anything is new: %v, %v", any, err)
+	if _, lagging, err := store.LaggingSince(ctx); err != nil || lagging {
+		t.Fatalf("after a pass anything is new: %v, %v", lagging, err)
 	}
 
 	tenants := []string{"a", "b", "unknown"}
@@ -565,12 +565,15 @@ func TestEventsOfAnyDates(t *testing.T) {
 	if calls > 3 {
 		t.Errorf("progress was reported %d times, want two queries at most", calls)
 	}
-	var accepted, counted, unknown_tenant, parts uint64
-	if err := conn.QueryRow(t.Context(), `SELECT sum(accepted), sum(counted), sum(unknown_tenant) FROM v_usage_balance`).Scan(&accepted, &counted, &unknown_tenant); err != nil {
+	var accepted, counted, unknownTenant, parts uint64
+	if err := conn.QueryRow(t.Context(), `
+		SELECT sum(accepted), sum(counted), sum(unknown_tenant) FROM v_usage_balance`).
+		Scan(&accepted, &counted, &unknownTenant); err != nil {
 		t.Fatal(err)
 	}
-	if accepted != 10_000 || counted != 5_000 || unknown_tenant != 5_000 {
-		t.Errorf("%d accepted, %d counted, %d of an unknown tenant; want 10000, 5000 and 5000", accepted, counted, unknown_tenant)
+	if accepted != 10_000 || counted != 5_000 || unknownTenant != 5_000 {
+		t.Errorf("%d accepted, %d counted, %d of an unknown tenant; want 10000, 5000 and 5000",
+			accepted, counted, unknownTenant)
 	}
 	for _, table := range []string{"usage_events", "usage_daily"} {
 		if err := conn.QueryRow(t.Context(), `SELECT uniqExact(partition) FROM system.parts

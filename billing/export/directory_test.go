@@ -296,10 +296,11 @@ func TestWriteAtOnce(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if found, err := m.Verify(made); err != nil || len(found) > 0 {
-				return fmt.Errorf("%v, %v", found, err)
+			found, err := m.Verify(made)
+			if err == nil && len(found) > 0 {
+				err = fmt.Errorf("%v", found)
 			}
-			return nil
+			return err
 		})
 	}
 	if err := writers.Wait(); err != nil {

@@ -411,8 +411,8 @@ func months(t *testing.T) []sampleFile {
 func drawSample(t *rapid.T) sampleFile {
 	currency := rapid.SampledFrom([]string{"SEK", "JPY"}).Draw(t, "currency")
 	places, _ := registry.MinorUnits(currency)
-	number := func(label string, max int64, decimals int32) decimal.Decimal {
-		return decimal.New(rapid.Int64Range(0, max).Draw(t, label), -decimals)
+	number := func(label string, most int64, decimals int32) decimal.Decimal {
+		return decimal.New(rapid.Int64Range(0, most).Draw(t, label), -decimals)
 	}
 	lines := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) billing.Line {
 		l := billing.Line{

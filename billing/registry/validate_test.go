@@ -102,7 +102,7 @@ func TestRefusals(t *testing.T) {
 
 // TestPeppolRemovedCodes: documents cannot say them any more; a command of the log that does still stands.
 func TestPeppolRemovedCodes(t *testing.T) {
-	with := func(old, new string) *Document { return parse(t, strings.Replace(acme, old, new, 1)) }
+	with := func(from, to string) *Document { return parse(t, strings.Replace(acme, from, to, 1)) }
 	for _, scheme := range strings.Fields("0037 0147 0154 0170 0177 0193 0194 0202 0203 0205 0212 0213 0215 0217 7") {
 		doc := with("billTo: {", `billTo: {endpoint: {scheme: "`+scheme+`", id: x}, `)
 		if got := doc.Validate(); len(got) != 1 || got[0].Code != "invalid_field" || got[0].Field != "tenants[acme].billTo.endpoint.scheme" || got[0].Value != scheme {

@@ -22,8 +22,7 @@ func (c *Client) NewLog(topic string) *Log {
 	return &Log{c, TopicPartition{Topic: topic, Partition: 0}}
 }
 
-// ErrStop, returned by the callback of Read or Tail, ends the reading
-// before the record that it was called for, without an error.
+// ErrStop ends Read or Tail, whose callback returns it, before the record that it was called for, without an error.
 var ErrStop = errors.New("stop reading")
 
 // Read reads the log from an offset to the end that it has when the call begins. It hands each value, null as nil, to

@@ -62,6 +62,7 @@ type Service struct {
 	logged time.Time // when it was last said to be away
 }
 
+// The times of attempts.
 const (
 	// FirstDelay and LastDelay bound the delay between attempts, which doubles.
 	FirstDelay = 20 * time.Millisecond

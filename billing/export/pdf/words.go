@@ -76,12 +76,12 @@ var channels = map[string]string{
 
 // thing names what a meter measures, as it begins a sentence: Standard seats.
 func thing(meter string) string {
-	switch {
-	case meter == schemas.AgentStandard:
+	switch meter {
+	case schemas.AgentStandard:
 		return "Standard seats"
-	case meter == schemas.AgentPremium:
+	case schemas.AgentPremium:
 		return "Premium seats"
-	case meter == schemas.IVRPort:
+	case schemas.IVRPort:
 		return "IVR ports"
 	}
 	if channel, ok := strings.CutPrefix(meter, schemas.ConnectPrefix); ok {

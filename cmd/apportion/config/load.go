@@ -186,7 +186,7 @@ func (l *loader) assign(key, text, source string) error {
 	return unknown("setting", key, keys)
 }
 
-// Variables that are not settings: the file itself, and where the embedded servers' programs are kept.
+// OtherVariables are those that are not settings: the file itself, and where the embedded servers' programs are kept.
 var OtherVariables = []string{"APPORTION_CONFIG", "APPORTION_CACHE"}
 
 func (l *loader) readEnviron(environ []string) error {

@@ -50,7 +50,7 @@ func Start(t testing.TB, name string, args ...string) *Process {
 	return p
 }
 
-// EndWithTest, called by a program that Start has started, ends it when the test that did so is gone.
+// EndWithTest ends the program that calls it, which Start has started, when the test that did so is gone.
 func EndWithTest() {
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
