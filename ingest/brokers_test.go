@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"apportion/deploy/embedded/servicetest"
-
 	"apportion/ingest/kafka"
 	"apportion/ingest/kafka/kafkatest"
 )

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"apportion/schemas/civil"
-
 	"pgregory.net/rapid"
+
+	"apportion/schemas/civil"
 )
 
 // claiming is a claim for acme by the chain as it stands in a state.

@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shopspring/decimal"
+
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/shopspring/decimal"
 )
 
 func TestParseTakesTheDocumentOfTheEventContract(t *testing.T) {

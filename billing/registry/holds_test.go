@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"apportion/schemas/civil"
-
 	"pgregory.net/rapid"
+
+	"apportion/schemas/civil"
 )
 
 const october = civil.Month((2026-1970)*12 + 9)

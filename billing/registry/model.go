@@ -14,9 +14,9 @@ import (
 	"slices"
 	"strings"
 
-	"apportion/schemas/civil"
-
 	"github.com/shopspring/decimal"
+
+	"apportion/schemas/civil"
 )
 
 // The words of the registry document.

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"apportion/schemas/civil"
-
 	"github.com/shopspring/decimal"
+
+	"apportion/schemas/civil"
 )
 
 // planSource is the CloudEvents source of the commands that documents become.

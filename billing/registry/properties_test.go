@@ -5,12 +5,12 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/shopspring/decimal"
+	"pgregory.net/rapid"
+
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/timeline"
-
-	"github.com/shopspring/decimal"
-	"pgregory.net/rapid"
 )
 
 // oddity is a zone and a date near which its clock, or its calendar, does something odd.

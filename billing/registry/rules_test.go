@@ -4,10 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/shopspring/decimal"
+
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/shopspring/decimal"
 )
 
 func TestR3_ActiveFromTermUntilItsEndOrCancellation(t *testing.T) {

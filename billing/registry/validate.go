@@ -10,11 +10,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/shopspring/decimal"
+
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/typo"
-
-	"github.com/shopspring/decimal"
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

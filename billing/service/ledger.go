@@ -4,10 +4,10 @@ import (
 	"context"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"apportion/billing/registry"
 	"apportion/schemas"
-
-	"github.com/google/uuid"
 )
 
 // OpenHole is a hole of the ledger that nobody has accepted; it stops every issue (R22).

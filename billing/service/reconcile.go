@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shopspring/decimal"
+
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/registry"
@@ -16,8 +18,6 @@ import (
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/shopspring/decimal"
 )
 
 // Reconciliation is the balance of R22, from one end to the other.

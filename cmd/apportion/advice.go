@@ -6,13 +6,13 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // commandOf has the commands that do what the advice of a code says. They are named here alone: the advice is read in

@@ -7,13 +7,13 @@ import (
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newAggregateCommand(a *app) *cobra.Command {

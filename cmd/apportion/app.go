@@ -8,13 +8,13 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas/civil"
 	"apportion/schemas/retry"
-
-	"github.com/spf13/cobra"
 )
 
 // app is what the commands share: how the program was started, and once a command has begun its configuration and

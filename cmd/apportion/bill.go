@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newBillCommand(a *app) *cobra.Command {

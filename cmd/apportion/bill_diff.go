@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 
-	"apportion/billing"
-	"apportion/schemas/civil"
-
 	"github.com/shopspring/decimal"
 	"github.com/spf13/cobra"
+
+	"apportion/billing"
+	"apportion/schemas/civil"
 )
 
 func newBillDiffCommand(a *app) *cobra.Command {

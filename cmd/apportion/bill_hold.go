@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/registry"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newBillHoldCommand(a *app) *cobra.Command {

@@ -7,12 +7,12 @@ import (
 	"io"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newBillPreviewCommand(a *app) *cobra.Command {

@@ -8,11 +8,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newBillStatusCommand(a *app) *cobra.Command {

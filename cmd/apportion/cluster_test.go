@@ -9,11 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"apportion/billing"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // TestCluster runs a made month through the program over a cluster of two shards: it gives the lines that were worked

@@ -4,10 +4,10 @@ import (
 	"context"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newConfigCommand(a *app) *cobra.Command {

@@ -9,15 +9,15 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	usage "apportion/aggregate/clickhouse"
 	stores "apportion/billing/clickhouse"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest/kafka"
 	"apportion/schemas/retry"
 	"apportion/schemas/tables"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // connections are those of a command to the servers that are configured, opened when they are first asked for.

@@ -10,14 +10,14 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing"
 	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 // month is a real one, of a bank's call centre, as deliveries and a registry document.

@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"apportion/cmd/apportion/config"
-	"apportion/deploy/embedded"
-
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
+
+	"apportion/cmd/apportion/config"
+	"apportion/deploy/embedded"
 )
 
 func newDevCommand(a *app) *cobra.Command {

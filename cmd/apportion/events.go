@@ -6,10 +6,10 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"apportion/ingest/kafka"
 	"apportion/schemas"
-
-	"github.com/spf13/cobra"
 )
 
 func newEventsCommand(a *app) *cobra.Command {

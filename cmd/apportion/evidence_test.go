@@ -5,14 +5,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
+
 	"apportion/aggregate"
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-
-	"github.com/parquet-go/parquet-go"
 )
 
 // TestParquet: what is written reads back, over more rows than a writer holds, with the same bytes every time.

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing"
 	"apportion/billing/service"
-
-	"github.com/spf13/cobra"
 )
 
 func newExplainCommand(a *app) *cobra.Command {

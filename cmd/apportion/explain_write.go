@@ -6,13 +6,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shopspring/decimal"
+
 	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/billing/service"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/shopspring/decimal"
 )
 
 // explainedText writes for people how a line came about, with so many of the events behind it at the most.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"apportion/deploy/embedded/servicetest"
 	"context"
 	"errors"
 	"os"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // smallDisk mounts a file system of so many bytes.

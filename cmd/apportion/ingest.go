@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strconv"
 
-	"apportion/ingest"
-	"apportion/ingest/kafka"
-
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
+
+	"apportion/ingest"
+	"apportion/ingest/kafka"
 )
 
 func newIngestCommand(a *app) *cobra.Command {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"apportion/deploy/embedded/servicetest"
 	"fmt"
 	"net"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // ending says when a command is ended: when it sends ClickHouse its nth message, or is answered to it. Where it is

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"apportion/deploy/embedded/servicetest"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // leastKills is how many processes the test kills at the least.

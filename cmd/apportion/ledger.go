@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/registry"
 	"apportion/ingest"
-
-	"github.com/spf13/cobra"
 )
 
 func newLedgerCommand(a *app) *cobra.Command {

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"apportion/deploy/embedded/servicetest"
-
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // lostRegistry has two tenants, acme with some seats.

@@ -16,10 +16,10 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"apportion/deploy/embedded"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 // The exit codes are a contract with scripts and schedulers.

@@ -6,13 +6,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	usage "apportion/aggregate/clickhouse"
 	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas/civil"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // metrics is what this process tells Prometheus.

@@ -7,11 +7,11 @@ import (
 	"io"
 	"time"
 
-	"apportion/ingest/kafka"
-	"apportion/schemas/tables"
-
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
+
+	"apportion/ingest/kafka"
+	"apportion/schemas/tables"
 )
 
 func newMigrateCommand(a *app) *cobra.Command {

@@ -10,12 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/tables"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // hostile is a profile that makes other questions of our queries, or cuts their answers.

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strconv"
 
-	"apportion/ingest/kafka"
-
 	"github.com/spf13/cobra"
+
+	"apportion/ingest/kafka"
 )
 
 func newPublishCommand(a *app) *cobra.Command {

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"apportion/billing/service"
-	"apportion/schemas"
-
 	"context"
 	"fmt"
 	"io"
@@ -11,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/spf13/cobra"
+
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/service"
 	"apportion/ingest"
-
-	"github.com/spf13/cobra"
+	"apportion/schemas"
 )
 
 func newReconcileCommand(a *app) *cobra.Command {

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"apportion/cmd/apportion/config"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"apportion/cmd/apportion/config"
 )
 
 // reference returns the rows of the tables on a page of the reference, by the heading that they are below.

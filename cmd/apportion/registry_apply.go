@@ -7,10 +7,10 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/registry"
 	"apportion/billing/service"
-
-	"github.com/spf13/cobra"
 )
 
 func newRegistryApplyCommand(a *app) *cobra.Command {

@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newRegistryShowCommand(a *app) *cobra.Command {

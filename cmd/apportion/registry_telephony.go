@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 
-	"apportion/billing/registry"
-
 	"github.com/spf13/cobra"
+
+	"apportion/billing/registry"
 )
 
 func newRegistryChangeTelephonyCommand(a *app) *cobra.Command {

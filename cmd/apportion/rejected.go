@@ -11,12 +11,12 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/typo"
-
-	"github.com/spf13/cobra"
 )
 
 func newRejectedCommand(a *app) *cobra.Command {

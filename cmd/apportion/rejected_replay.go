@@ -1,16 +1,15 @@
 package main
 
 import (
-	"apportion/billing/service"
-
 	"context"
 	"errors"
 	"fmt"
 	"io"
 
-	"apportion/schemas"
-
 	"github.com/spf13/cobra"
+
+	"apportion/billing/service"
+	"apportion/schemas"
 )
 
 func newRejectedReplayCommand(a *app) *cobra.Command {

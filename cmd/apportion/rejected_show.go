@@ -9,11 +9,11 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
+
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newRejectedShowCommand(a *app) *cobra.Command {

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/segmentio/kafka-go"
+
 	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest"
 	"apportion/schemas"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/segmentio/kafka-go"
 )
 
 // produceRecord is the script command `produce TOPIC KEY FILE [NAME=VALUE]...`: it writes a record whose value is

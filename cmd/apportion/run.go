@@ -7,14 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
 	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas/retry"
 	"apportion/schemas/typo"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
 
 // runParts are the parts of run, in the order in which data flows.

@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"apportion/deploy/embedded/servicetest"
-
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/segmentio/kafka-go"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // comes is the script command `comes RESULT QUERY`, which waits until the query of one value has that result.

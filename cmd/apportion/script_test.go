@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
-
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {

@@ -21,11 +21,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+
 	"apportion/deploy/embedded"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/ingest/kafka"
-
-	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // authority signs the certificates of a test.

@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"apportion/ingest"
-
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
+
+	"apportion/ingest"
 )
 
 func newServeCommand(a *app) *cobra.Command {

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Readiness says why it is refused, and metrics have what an operator alerts on.

@@ -6,13 +6,13 @@ import (
 	"os/user"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // services are the use cases, over the servers that are configured.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"apportion/billing/export"
 	"apportion/schemas/civil"
-
-	"github.com/spf13/cobra"
 )
 
 func newVerifyCommand(a *app) *cobra.Command {

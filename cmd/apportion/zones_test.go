@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"apportion/schemas/civil"
-
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"apportion/schemas/civil"
 )
 
 // writeZones is the command zones of scripts: it writes the time zone data that comes with the program to a zip file,
