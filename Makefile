@@ -1,7 +1,7 @@
 # Everything here needs Go and make; the tests and the demo also npm, which fetches the embedded ClickHouse once
 # into the user's cache, and the tests Java and Maven, which run and fetch Apache Kafka. Nothing needs root.
 
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The edition of the IANA time zone data, 2025c, by which the made cases were worked out; 2026c moves some of their lines.
@@ -35,16 +35,15 @@ sql: ## print the query that computes usage, with tables and deliveries of its o
 	@file=$$(mktemp) && trap "rm -f $$file" EXIT && \
 	go test ./aggregate/clickhouse -run TestPrintedQuery -print-sql=$$file >/dev/null && cat $$file
 
-lint: ## formatting, go vet, staticcheck
-	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run make fmt:"; echo "$$unformatted"; exit 1; fi
+lint: ## formatting, go vet, staticcheck and the rules of .golangci.yml
 	go vet ./...
-	go run $(STATICCHECK) ./...
+	go run $(GOLANGCI) run ./...
 
 vuln: ## known vulnerabilities in what is called; needs https://vuln.go.dev
 	go run $(GOVULNCHECK) ./...
 
-fmt: ## format the Go code
-	gofmt -w .
+fmt: ## format the Go code, imports in order
+	go run $(GOLANGCI) fmt ./...
 
 tzdata: ## pack the pinned edition of the time zone data; needs pip
 	@dir=$$(mktemp -d) && trap 'rm -rf '"$$dir" EXIT && echo "$(TZDATA)" > $$dir/pinned && \

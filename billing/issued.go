@@ -8,8 +8,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Issued returns everything that has been issued of a period so far, to the tenants or, with none, to all. Tenants whose stored lines are not what was issued
-// are stopped, and left out.
+// Issued returns everything that has been issued of a period so far, to the tenants or, with none, to all. Tenants
+// whose stored lines are not what was issued are stopped, and left out.
 func (b *Biller) Issued(ctx context.Context, period civil.Month, tenants ...string) (*Run, error) {
 	run := &Run{Period: period, Accounts: map[string]Account{}}
 	chains, err := AllIssues(b.State, tenants)

@@ -87,8 +87,8 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 	return nil, fmt.Errorf("the registry or the usage kept changing while %s was being billed; run it again", period)
 }
 
-// alreadyIssued takes out of what is billed again the tenants whose period is issued, and says what of that period would
-// be adjusted: a draft of it has no adjustments, which go on the next.
+// alreadyIssued takes out of what is billed again the tenants whose period is issued, and says what of that period
+// would be adjusted: a draft of it has no adjustments, which go on the next.
 func (b *Biller) alreadyIssued(period civil.Month, tenants []*registry.Tenant, chains map[string][]Issue,
 	again reratings) ([]AlreadyIssued, error) {
 	var all []AlreadyIssued

@@ -252,7 +252,9 @@ func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage Tenant
 }
 
 // corrections bills issued periods of a tenant again, for an issue of a period.
-func (b *Biller) corrections(t *registry.Tenant, period civil.Month, again []rerated) (corrections []Correction, err error) {
+func (b *Biller) corrections(
+	t *registry.Tenant, period civil.Month, again []rerated,
+) (corrections []Correction, err error) {
 	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 // PeriodState says how far a tenant's period is (R20).
 type PeriodState string
 
+// The states of a period, from its beginning to its issue.
 const (
 	PeriodOpen    PeriodState = "open"    // it has not ended
 	PeriodClosing PeriodState = "closing" // it has ended, and its grace has not
@@ -130,8 +131,8 @@ func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []strin
 	return nil, nil, fmt.Errorf("the registry or the usage kept changing while %s was looked at; run it again", period)
 }
 
-// hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a subscription
-// is first active, or that was issued first.
+// hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a
+// subscription is first active, or that was issued first.
 func (b *Biller) hasPeriod(t *registry.Tenant, chain []Issue, period civil.Month) (bool, error) {
 	if slices.ContainsFunc(chain, func(i Issue) bool { return i.Period <= period }) {
 		return true, nil
@@ -260,7 +261,10 @@ func (b *Biller) status(t *registry.Tenant, chain []Issue, period civil.Month, n
 		return nil, err
 	}
 	ends, due := zone.Start(period.Next().First()), graceEnd(zone, period, b.Rules)
-	s := &TenantStatus{Tenant: t.ID, Period: period, DueMS: civil.Millis(due), Totals: []TaxTotals{}, Findings: []Finding{}}
+	s := &TenantStatus{
+		Tenant: t.ID, Period: period, DueMS: civil.Millis(due),
+		Totals: []TaxTotals{}, Findings: []Finding{},
+	}
 	reason, held := b.State.Held(t.ID, period)
 	issue := issueOf(chain, period)
 	switch {
@@ -341,8 +345,8 @@ type ListedInvoice struct {
 	Totals       TaxTotals   `json:"totals"`
 }
 
-// List returns the invoices that are issued, of a period or of all (0), of the tenants named or of all, by period, tenant
-// and subscription; and the tenants whose stored lines are not what was issued.
+// List returns the invoices that are issued, of a period or of all (0), of the tenants named or of all, by period,
+// tenant and subscription; and the tenants whose stored lines are not what was issued.
 func (b *Biller) List(ctx context.Context, period civil.Month, tenants []string) ([]ListedInvoice, []*Stop, error) {
 	run := &Run{}
 	chosen := b.selectTenants(run, tenants)

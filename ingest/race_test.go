@@ -87,8 +87,8 @@ func (e *env) produceOneBatch() Config {
 	return cfg
 }
 
-// enteredTwice fails the test unless the ledger has the deliveries of produceOneBatch from two runs, and balances all the
-// same, however it is merged; and unless it still shows what is lost of them, or doubled.
+// enteredTwice fails the test unless the ledger has the deliveries of produceOneBatch from two runs, and balances all
+// the same, however it is merged; and unless it still shows what is lost of them, or doubled.
 func (e *env) enteredTwice() {
 	e.t.Helper()
 	topic := e.Prefix + schemas.TopicAgent

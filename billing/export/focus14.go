@@ -22,7 +22,8 @@ const (
 )
 
 // invoiceDetailColumns are all that the dataset has, in byte order. It could do without a currency of payment, which is
-// that of the invoice, and without purchase orders; the validator counts rules about the columns as failed without them.
+// that of the invoice, and without purchase orders; the validator counts rules about the columns as failed without
+// them.
 var invoiceDetailColumns = []string{
 	"BilledCost", "BillingAccountId", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory",
 	"InvoiceDetailCreated", "InvoiceDetailDescription", "InvoiceDetailGrain", "InvoiceDetailId",

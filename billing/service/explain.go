@@ -103,7 +103,9 @@ type explainable struct {
 }
 
 // explain says how a line of the invoice came about.
-func (of *explainable) explain(ctx context.Context, ask ExplainRequest, basis Basis, line billing.Line) (*Explained, error) {
+func (of *explainable) explain(
+	ctx context.Context, ask ExplainRequest, basis Basis, line billing.Line,
+) (*Explained, error) {
 	explanation, err := of.explainer.Explain(ctx, *of.invoice, line)
 	if err != nil {
 		return nil, err

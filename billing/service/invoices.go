@@ -240,8 +240,8 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	return result, err
 }
 
-// Months counts, of every month until an instant, the tenants by how far their period is, the latest month first. Months
-// before from, 0 for none, are left out where they are not issued.
+// Months counts, of every month until an instant, the tenants by how far their period is, the latest month first.
+// Months before from, 0 for none, are left out where they are not issued.
 func (s *Invoices) Months(
 	ctx context.Context, tenants []string, from civil.Month, nowMS int64,
 ) ([]billing.MonthStatus, []*billing.Stop, error) {

@@ -330,7 +330,8 @@ func writeFindings(w io.Writer, found []billing.Finding) {
 func writeAlreadyIssued(w io.Writer, run *billing.Run) {
 	var rows [][]string
 	for _, t := range run.Already {
-		fmt.Fprintf(w, "%s of %s is issued, as of %s; below is what a first issue would give now\n", run.Period, t.Tenant, t.IssueDate)
+		fmt.Fprintf(w, "%s of %s is issued, as of %s; below is what a first issue would give now\n",
+			run.Period, t.Tenant, t.IssueDate)
 		if t.Stop != nil {
 			fmt.Fprintln(w, "the next issue would be stopped:", stopText(t.Stop))
 		}

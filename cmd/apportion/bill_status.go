@@ -257,8 +257,8 @@ func (a *app) listInvoices(ctx context.Context, period civil.Month, tenants []st
 	if err != nil {
 		return err
 	}
-	header := []string{"invoice_id", "tenant_id", "subscription_id", "period", "issue_date", "due_date", "lines", "net", "tax",
-		"gross", "currency"}
+	header := []string{"invoice_id", "tenant_id", "subscription_id", "period", "issue_date", "due_date", "lines",
+		"net", "tax", "gross", "currency"}
 	var rows [][]string
 	var sums []billing.TaxTotals
 	for _, i := range list {

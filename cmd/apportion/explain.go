@@ -18,10 +18,10 @@ func newExplainCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain INVOICE[/LINE]",
 		Short: "Show how an invoice or one of its lines came about, down to the deliveries",
-		Long: `Shows, of one line or of all, the rule and the figures behind a line, whose price it is and who pays it, and the
-deliveries that it is based on, by topic, partition and offset: for an overage every session that
-was live at the peak instant, with its subscription and how it came to it. --json has all of
-them, however many there are.
+		Long: `Shows, of one line or of all, the rule and the figures behind a line, whose price it is and who
+pays it, and the deliveries that it is based on, by topic, partition and offset: for an overage
+every session that was live at the peak instant, with its subscription and how it came to it.
+--json has all of them, however many there are.
 
 An issued line is explained by what its issue was based on, whatever has come in since. Where the
 period is not issued, the line is that of a preview as of now, or --as-of.
@@ -70,7 +70,7 @@ func (a *app) explain(ctx context.Context, ask service.ExplainRequest) error {
 	}
 	var lines []*service.Explained
 	var result any
-	write := func(io.Writer) {}
+	var write func(io.Writer)
 	if ask.Line == 0 {
 		whole, err := s.invoices.ExplainInvoice(ctx, ask)
 		if err != nil {

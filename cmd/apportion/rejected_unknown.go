@@ -81,7 +81,8 @@ func writeUnknownTenants(w io.Writer, counts []unknownTenantCount) {
 	}
 	var rows [][]string
 	for _, n := range counts {
-		rows = append(rows, []string{escape(n.Tenant), strconv.FormatUint(n.Deliveries, 10), n.First, n.Last, strings.Join(n.Near, ", ")})
+		rows = append(rows, []string{escape(n.Tenant), strconv.FormatUint(n.Deliveries, 10), n.First, n.Last,
+			strings.Join(n.Near, ", ")})
 	}
 	writeTable(w, []string{"TENANT", "DELIVERIES", "FIRST", "LAST", "DID YOU MEAN"}, rows, 2)
 }
@@ -112,7 +113,8 @@ func (a *app) hintUnknownTenants(ctx context.Context, tenants []string) error {
 	known := tenantIDs(state)
 	for _, id := range tenants {
 		if id != "" && state.Tenant(id) == nil {
-			fmt.Fprintf(a.stderr, "the registry has no tenant %q%s; deliveries of it are not refused but wait for it (R10): %s\n",
+			fmt.Fprintf(a.stderr,
+				"the registry has no tenant %q%s; deliveries of it are not refused but wait for it (R10): %s\n",
 				id, typo.Hint(id, known), unknownTenantsCommand)
 		}
 	}

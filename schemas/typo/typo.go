@@ -29,7 +29,9 @@ func Near(name string, known []string, most int) (near []string) {
 			near = append(near, k)
 		}
 	}
-	slices.SortFunc(near, func(x, y string) int { return cmp.Or(cmp.Compare(distances[x], distances[y]), cmp.Compare(x, y)) })
+	slices.SortFunc(near, func(x, y string) int {
+		return cmp.Or(cmp.Compare(distances[x], distances[y]), cmp.Compare(x, y))
+	})
 	return near[:min(most, len(near))]
 }
 
