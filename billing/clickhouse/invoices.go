@@ -64,14 +64,33 @@ func (s *Lines) Delete(ctx context.Context, issues []billing.Issue) error {
 	for _, i := range issues {
 		ids = append(ids, i.ID.String())
 	}
-	conn, err := s.first(ctx)
-	if err == nil {
-		err = conn.Exec(ctx, `DELETE FROM invoice_lines WHERE issue IN (?)`, ids)
-	}
-	if err != nil {
+	if err := s.delete(ctx, ids); err != nil {
 		return fmt.Errorf("deleting the lines of issues that came too late from invoice_lines: %w", err)
 	}
 	return nil
+}
+
+// deletes is how often lines are deleted, as long as any is left.
+const deletes = 10
+
+// delete repeats itself, because ClickHouse loses deletes: of several at the same time, of different rows in one part,
+// it can carry out some only, and answers all as if done (https://github.com/Altinity/ClickHouse/issues/2331).
+func (s *Lines) delete(ctx context.Context, ids []string) error {
+	conn, err := s.first(ctx)
+	if err != nil {
+		return err
+	}
+	var left uint64
+	for range deletes {
+		if err := conn.Exec(ctx, `DELETE FROM invoice_lines WHERE issue IN (?)`, ids); err != nil {
+			return err
+		}
+		err := conn.QueryRow(sequential(ctx), `SELECT count() FROM invoice_lines WHERE issue IN (?)`, ids).Scan(&left)
+		if err != nil || left == 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("%d are there still, after %d attempts", left, deletes)
 }
 
 func (s *Lines) write(ctx context.Context, issues []billing.Issue) error {

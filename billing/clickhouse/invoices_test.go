@@ -220,6 +220,43 @@ func TestLinesAreKeptWhole(t *testing.T) {
 	}
 }
 
+// forgetful is a ClickHouse that answers some deletes as if done, and does nothing.
+type forgetful struct {
+	driver.Conn
+	forgets, deletes int
+}
+
+func (f *forgetful) Exec(ctx context.Context, query string, args ...any) error {
+	if f.deletes++; f.deletes <= f.forgets {
+		return nil
+	}
+	return f.Conn.Exec(ctx, query, args...)
+}
+
+// TestLostDeletesAreRepeated: of deletes at the same time ClickHouse may lose some.
+func TestLostDeletesAreRepeated(t *testing.T) {
+	w := newWorld(t)
+	kept, late := sample("acme", 1, september), sample("acme", 1, september)
+	write(t, w.lines, kept, late)
+	for _, c := range []struct {
+		forgets, deletes, left int
+		err                    string
+	}{
+		{100, 10, 2, "deleting the lines of issues that came too late from invoice_lines: 4 are there still, after 10 attempts"},
+		{2, 3, 0, "<nil>"},
+		{0, 1, 0, "<nil>"},
+	} {
+		conn := &forgetful{Conn: w.conn, forgets: c.forgets}
+		lines := clickhouse.NewLines(w.conn, func(context.Context) (driver.Conn, error) { return conn, nil })
+		err := lines.Delete(t.Context(), []billing.Issue{late})
+		got := invoices(t, w.lines, kept, late)
+		if fmt.Sprint(err) != c.err || conn.deletes != c.deletes || len(got[late.ID]) != c.left || len(got[kept.ID]) != 2 {
+			t.Errorf("with %d lost, %d were made, %d invoices are left and %d kept: %v", c.forgets, conn.deletes,
+				len(got[late.ID]), len(got[kept.ID]), err)
+		}
+	}
+}
+
 // TestIssuedLinesThatChange: lost, doubled, altered and restored lines are found by the hash on the log, stop their
 // tenant alone, and are as they were once the rows are back (R20, R22).
 func TestIssuedLinesThatChange(t *testing.T) {
