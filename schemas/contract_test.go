@@ -2,9 +2,11 @@ package schemas
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -65,48 +67,51 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
-// schemaOf compiles the JSON Schema of that name from the embedded files alone.
+// schemaOf compiles the JSON Schema of that name from its file alone.
 func schemaOf(t testing.TB, name string) *jsonschema.Schema {
 	t.Helper()
-	const base = "https://apportion.example/schemas/"
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	files, err := fs.Glob(Contract, "jsonschema/*.json")
-	if err != nil {
+	doc := schemaFile(t, name)
+	const url = "schema.json"
+	if err := c.AddResource(url, doc); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
-		text, err := fs.ReadFile(Contract, file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if err := c.AddResource(base+path.Base(file), doc); err != nil {
-			t.Fatal(err)
-		}
-	}
-	schema, err := c.Compile(base + name + ".json")
+	schema, err := c.Compile(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return schema
 }
 
-// The schemas and the decoder give the same verdict, except on what the
-// fixtures say no schema can state.
-func TestSchemasAgreeWithDecoder(t *testing.T) {
-	schemas := map[Type]*jsonschema.Schema{}
-	for _, kind := range Types {
-		schemas[kind] = schemaOf(t, kind.String())
+// schemaFile reads the JSON Schema of that name.
+func schemaFile(t testing.TB, name string) map[string]any {
+	t.Helper()
+	text, err := fs.ReadFile(Contract, "jsonschema/"+name+".json")
+	if err != nil {
+		t.Fatal(err)
 	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return doc.(map[string]any)
+}
+
+// The schemas and the decoder give the same verdict, except on what the
+// fixtures say no schema can state. What a producer's schema allows is accepted.
+func TestSchemasAgreeWithDecoder(t *testing.T) {
+	accepted, produced := map[Type]*jsonschema.Schema{}, map[Type]*jsonschema.Schema{}
+	for _, kind := range Types {
+		accepted[kind], produced[kind] = schemaOf(t, kind.String()), schemaOf(t, kind.String()+".producer")
+	}
+	allowedToProducers := 0
 	for _, f := range fixtures(t) {
 		t.Run(f.name, func(t *testing.T) {
 			doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(f.value))
-			if err == nil {
-				err = schemas[f.topic].Validate(doc)
+			readable := err == nil
+			if readable {
+				err = accepted[f.topic].Validate(doc)
 			}
 			allowed := f.code == "" || f.beyondSchema
 			if allowed && err != nil {
@@ -115,7 +120,74 @@ func TestSchemasAgreeWithDecoder(t *testing.T) {
 			if !allowed && err == nil {
 				t.Errorf("the schema allows it")
 			}
+			if readable && produced[f.topic].Validate(doc) == nil {
+				allowedToProducers++
+				if !allowed {
+					t.Errorf("the producer's schema allows it")
+				}
+			}
 		})
+	}
+	if allowedToProducers < 30 {
+		t.Errorf("the producer's schemas allow only %d of the deliveries", allowedToProducers)
+	}
+}
+
+// Each schema stands alone, so what several of them say is said in each, and alike.
+func TestSchemasAlike(t *testing.T) {
+	first := schemaFile(t, "agent.session")
+	for _, kind := range Types {
+		for _, name := range []string{kind.String(), kind.String() + ".producer"} {
+			schema := schemaFile(t, name)
+			if !reflect.DeepEqual(schema["$defs"], first["$defs"]) {
+				t.Errorf("%s has other $defs", name)
+			}
+			attributes, firsts := schema["properties"].(map[string]any), first["properties"].(map[string]any)
+			for _, attribute := range []string{"specversion", "id", "source", "time", "tenantid"} {
+				if !reflect.DeepEqual(attributes[attribute], firsts[attribute]) {
+					t.Errorf("%s has another %s", name, attribute)
+				}
+			}
+		}
+	}
+	if !reflect.DeepEqual(schemaFile(t, "registry.command")["$defs"], schemaFile(t, "registry")["$defs"]) {
+		t.Error("registry.command has other $defs than registry")
+	}
+	files, err := fs.Glob(Contract, "jsonschema/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		for _, ref := range references(schemaFile(t, strings.TrimSuffix(path.Base(file), ".json"))) {
+			if !strings.HasPrefix(ref, "#/") {
+				t.Errorf("%s refers to %s, which is another file", file, ref)
+			}
+		}
+	}
+}
+
+// The examples of the schemas are what they and the decoder accept.
+func TestSchemaExamples(t *testing.T) {
+	for _, kind := range Types {
+		for _, name := range []string{kind.String(), kind.String() + ".producer"} {
+			examples, _ := schemaFile(t, name)["examples"].([]any)
+			if len(examples) < 2 {
+				t.Errorf("%s has %d examples", name, len(examples))
+			}
+			for _, example := range examples {
+				if err := schemaOf(t, name).Validate(example); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				text, err := json.Marshal(example)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var d Decoder
+				if r := d.Decode(kind, nil, text, new(Event)); r != nil {
+					t.Errorf("%s: %v", name, r)
+				}
+			}
+		}
 	}
 }
 
@@ -233,6 +305,32 @@ func TestAsyncAPI(t *testing.T) {
 	if !slices.Equal(topics, want) {
 		t.Errorf("channels are %q, want %q", topics, want)
 	}
+	text, err = fs.ReadFile(Contract, "asyncapi.producer.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var producers map[string]any
+	if err := yaml.Unmarshal(text, &producers); err != nil {
+		t.Fatal(err)
+	}
+	refersToWhatIs(t, doc)
+	refersToWhatIs(t, producers)
+	channels := producers["channels"].(map[string]any)
+	for _, operation := range producers["operations"].(map[string]any) {
+		name := strings.TrimPrefix(references(operation)[0], "#/channels/")
+		if channels[name] == nil {
+			t.Errorf("producers have no channel %s", name)
+		}
+		delete(channels, name)
+	}
+	if len(channels) > 0 {
+		t.Errorf("producers do nothing with %v", channels)
+	}
+}
+
+// refersToWhatIs looks that each $ref of a document leads to something.
+func refersToWhatIs(t *testing.T, doc map[string]any) {
+	t.Helper()
 	for _, ref := range references(doc) {
 		file, pointer, _ := strings.Cut(ref, "#")
 		var target any = doc
@@ -242,7 +340,7 @@ func TestAsyncAPI(t *testing.T) {
 				t.Errorf("%s: %v", ref, err)
 				continue
 			}
-			if target, err = jsonschema.UnmarshalJSON(bytes.NewReader(text)); err != nil {
+			if err := yaml.Unmarshal(text, &target); err != nil { // which JSON is, too
 				t.Fatal(err)
 			}
 		}
@@ -277,7 +375,8 @@ func references(node any) (refs []string) {
 	return refs
 }
 
-// The examples of the AsyncAPI document are events that the decoder accepts.
+// The examples of the AsyncAPI document are events that the decoder accepts, in both modes, and a dead letter that it
+// refuses as its headers say.
 func TestAsyncAPIExamples(t *testing.T) {
 	text, err := fs.ReadFile(Contract, "asyncapi.yaml")
 	if err != nil {
@@ -286,7 +385,9 @@ func TestAsyncAPIExamples(t *testing.T) {
 	var doc struct {
 		Components struct {
 			Messages map[string]struct {
-				Examples []struct {
+				ContentType string `yaml:"contentType"`
+				Examples    []struct {
+					Headers map[string]string
 					Payload map[string]any
 				}
 			}
@@ -296,16 +397,28 @@ func TestAsyncAPIExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, kind := range map[string]Type{
-		"agentSession": AgentSession, "ivrSession": IVRSession, "connectUsage": ConnectUsage,
+		"agentSession": AgentSession, "ivrSession": IVRSession, "connectUsage": ConnectUsage, "rejected": AgentSession,
+		"agentSessionBinary": AgentSession, "ivrSessionBinary": IVRSession, "connectUsageBinary": ConnectUsage,
 	} {
-		examples := doc.Components.Messages[name].Examples
-		if len(examples) == 0 {
+		message := doc.Components.Messages[name]
+		if len(message.Examples) == 0 {
 			t.Errorf("%s has no example", name)
 		}
-		for _, example := range examples {
+		for _, example := range message.Examples {
+			headers := []Header{}
+			if name != "rejected" {
+				headers = append(headers, Header{"content-type", []byte(message.ContentType)})
+			}
+			for key, value := range example.Headers {
+				headers = append(headers, Header{key, []byte(value)})
+			}
+			var code Code
 			var d Decoder
-			if r := d.Decode(kind, nil, marshal(t, example.Payload), new(Event)); r != nil {
-				t.Errorf("%s: %v", name, r)
+			if r := d.Decode(kind, headers, marshal(t, example.Payload), new(Event)); r != nil {
+				code = r.Code
+			}
+			if want := Code(example.Headers["apportion-code"]); code != want {
+				t.Errorf("%s: refused as %q, want %q", name, code, want)
 			}
 		}
 	}
