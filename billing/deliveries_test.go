@@ -45,83 +45,121 @@ func parseDeliveries(text, unnamed string) ([]schemas.Event, error) {
 
 // parseDelivery reads one line: what and who, then when, then the rest in any order.
 func parseDelivery(words []string, date civil.Date, id string) ([]schemas.Event, error) {
-	e := schemas.Event{Source: "script", StartMS: schemas.Absent, EndMS: schemas.Absent, TimeMS: schemas.Absent}
-	next := func() (word string) {
-		if len(words) > 0 {
-			word, words = words[0], words[1:]
-		}
-		return word
+	d := delivery{words: words, date: date, id: id, times: 1, event: schemas.Event{
+		Source: "script", StartMS: schemas.Absent, EndMS: schemas.Absent, TimeMS: schemas.Absent}}
+	if err := d.what(); err != nil {
+		return nil, err
 	}
-	var err error
-	instant := func(dst *int64) {
-		var e error
-		if *dst, e = parseTime(next(), date); e != nil && err == nil {
-			err = e
-		}
+	if err := d.when(); err != nil {
+		return nil, err
 	}
-	var whos []string
-	switch kind := next(); kind {
-	case "agent":
-		e.Type, whos = schemas.AgentSession, names(next())
-	case "ivr":
-		e.Type, whos = schemas.IVRSession, names(next())
-	case "connect":
-		e.Type, whos = schemas.ConnectUsage, []string{next()}
-		quantity, err := decimal.NewFromString(next())
-		if err != nil {
+	for len(d.words) > 0 {
+		if err := d.option(); err != nil {
 			return nil, err
 		}
-		e.Quantity = quantity.Shift(6).IntPart()
+	}
+	if n := len(d.whos) * d.times; d.named && n > 1 {
+		return nil, fmt.Errorf("%d events cannot all be %s", n, d.id)
+	}
+	return d.events(), nil
+}
+
+// delivery is a line that is being read.
+type delivery struct {
+	words []string // what is still to be read
+	date  civil.Date
+	id    string
+	named bool // the line has the id
+	whos  []string
+	times int
+	event schemas.Event // of each of them
+}
+
+func (d *delivery) next() (word string) {
+	if len(d.words) > 0 {
+		word, d.words = d.words[0], d.words[1:]
+	}
+	return word
+}
+
+// skip reads the next word if it is this one.
+func (d *delivery) skip(word string) bool {
+	found := len(d.words) > 0 && d.words[0] == word
+	if found {
+		d.next()
+	}
+	return found
+}
+
+func (d *delivery) what() error {
+	switch kind := d.next(); kind {
+	case "agent":
+		d.event.Type, d.whos = schemas.AgentSession, names(d.next())
+	case "ivr":
+		d.event.Type, d.whos = schemas.IVRSession, names(d.next())
+	case "connect":
+		d.event.Type, d.whos = schemas.ConnectUsage, []string{d.next()}
+		quantity, err := decimal.NewFromString(d.next())
+		if err != nil {
+			return err
+		}
+		d.event.Quantity = quantity.Shift(6).IntPart()
 	default:
-		return nil, fmt.Errorf("nothing is called %q", kind)
+		return fmt.Errorf("nothing is called %q", kind)
 	}
-	if len(words) > 0 && words[0] == "at" {
-		next()
-		instant(&e.TimeMS)
-	} else {
-		instant(&e.StartMS)
-		e.TimeMS = e.StartMS
-		if len(words) > 0 && words[0] == "open" {
-			next()
-		} else {
-			instant(&e.EndMS)
-			e.TimeMS = e.EndMS
-		}
+	return nil
+}
+
+func (d *delivery) when() (err error) {
+	if d.skip("at") {
+		d.event.TimeMS, err = parseTime(d.next(), d.date)
+		return err
 	}
-	named, times := false, 1
-	for err == nil && len(words) > 0 {
-		word := next()
-		name, value, _ := strings.Cut(word, "=")
-		switch {
-		case word == "for":
-			e.Subscription = next()
-		case word == "premium", word == "standard":
-			e.Class = word
-		case word == "void":
-			e.Voided = true
-		case name == "id":
-			id, named = value, true
-		case name == "source":
-			e.Source = value
-		case name == "rev":
-			var revision int
-			revision, err = strconv.Atoi(value)
-			e.Revision = int32(revision)
-		case name == "time":
-			e.TimeMS, err = parseTime(value, date)
-		case strings.HasPrefix(word, "x"):
-			times, err = strconv.Atoi(word[1:])
-		default:
-			err = fmt.Errorf("nothing is called %q", word)
-		}
+	if d.event.StartMS, err = parseTime(d.next(), d.date); err != nil {
+		return err
 	}
-	if err == nil && named && len(whos)*times > 1 {
-		err = fmt.Errorf("%d events cannot all be %s", len(whos)*times, id)
+	d.event.TimeMS = d.event.StartMS
+	if d.skip("open") {
+		return nil
 	}
-	var events []schemas.Event
-	for _, who := range whos {
-		for k := range times {
-			e := e
+	d.event.EndMS, err = parseTime(d.next(), d.date)
+	d.event.TimeMS = d.event.EndMS
+	return err
+}
+
+func (d *delivery) option() (err error) {
+	word := d.next()
+	name, value, _ := strings.Cut(word, "=")
+	switch {
+	case word == "for":
+		d.event.Subscription = d.next()
+	case word == "premium", word == "standard":
+		d.event.Class = word
+	case word == "void":
+		d.event.Voided = true
+	case name == "id":
+		d.id, d.named = value, true
+	case name == "source":
+		d.event.Source = value
+	case name == "rev":
+		var revision int
+		revision, err = strconv.Atoi(value)
+		d.event.Revision = int32(revision)
+	case name == "time":
+		d.event.TimeMS, err = parseTime(value, d.date)
+	case strings.HasPrefix(word, "x"):
+		d.times, err = strconv.Atoi(word[1:])
+	default:
+		err = fmt.Errorf("nothing is called %q", word)
+	}
+	return err
+}
+
+// events returns the events of the line: as many as it says, of everybody that it names.
+func (d *delivery) events() (events []schemas.Event) {
+	for _, who := range d.whos {
+		for k := range d.times {
+			e := d.event
 			switch e.Type {
 			case schemas.AgentSession:
 				e.Agent = who
@@ -130,13 +168,13 @@ func parseDelivery(words []string, date civil.Date, id string) ([]schemas.Event,
 			case schemas.ConnectUsage:
 				e.Channel = who
 			}
-			if e.ID = id; !named {
-				e.ID = fmt.Sprintf("%s/%s/%d", id, who, k)
+			if e.ID = d.id; !d.named {
+				e.ID = fmt.Sprintf("%s/%s/%d", d.id, who, k)
 			}
 			events = append(events, e)
 		}
 	}
-	return events, err
+	return events
 }
 
 var rangeForm = regexp.MustCompile(`^(.*?)([0-9]+)\.\.(.*?)([0-9]+)$`)

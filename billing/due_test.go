@@ -152,20 +152,7 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 			civil.NewMonth(2018, 10)}).Draw(r, "base")
 		rules := billing.DefaultRules()
 		rules.GraceDays = rapid.IntRange(0, 40).Draw(r, "grace")
-		var tenants []*registry.Tenant
-		for i := range rapid.IntRange(0, 3).Draw(r, "tenants") {
-			tenant := &registry.Tenant{ID: fmt.Sprint("t", i), TimeZone: rapid.SampledFrom(zones).Draw(r, "zone")}
-			for j := range rapid.IntRange(0, 2).Draw(r, "subscriptions") {
-				from := base.First().Add(rapid.IntRange(-70, 70).Draw(r, "from"))
-				s := registry.Subscription{ID: fmt.Sprint(tenant.ID, j), Cancelled: civil.NoDate,
-					Terms: []registry.Term{{From: from, To: from.Add(rapid.IntRange(1, 60).Draw(r, "days"))}}}
-				if rapid.Bool().Draw(r, "cancelled") {
-					s.Cancelled = from.Add(rapid.IntRange(-1, 60).Draw(r, "until"))
-				}
-				tenant.Subscriptions = append(tenant.Subscriptions, s)
-			}
-			tenants = append(tenants, tenant)
-		}
+		tenants := drawTenants(r, zones, base)
 		first := base + civil.Month(rapid.IntRange(-3, 3).Draw(r, "first"))
 		issued := map[billing.TenantPeriod]bool{}
 		for _, tenant := range tenants {
@@ -186,20 +173,7 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			found := map[billing.TenantPeriod]bool{}
-			for i, d := range due {
-				if i > 0 && due[i-1].Period >= d.Period || len(d.Tenants) == 0 || !slices.IsSorted(d.Tenants) {
-					r.Fatalf("out of order: %v", due)
-				}
-				for _, tenant := range d.Tenants {
-					if k := (billing.TenantPeriod{Tenant: tenant, Period: d.Period}); found[k] {
-						r.Fatalf("%v is due twice", k)
-					} else {
-						found[k] = true
-					}
-				}
-			}
-			return found
+			return setOf(r, due)
 		}
 		due, later := set(now), set(now+rapid.Int64Range(0, 90*86_400_000).Draw(r, "later"))
 		wanted := 0
@@ -233,6 +207,42 @@ func TestDuePeriodsAgreesWithThePlainDefinition(t *testing.T) {
 			}
 		}
 	})
+}
+
+// drawTenants draws tenants whose subscriptions are active around a month.
+func drawTenants(r *rapid.T, zones []string, base civil.Month) (tenants []*registry.Tenant) {
+	for i := range rapid.IntRange(0, 3).Draw(r, "tenants") {
+		tenant := &registry.Tenant{ID: fmt.Sprint("t", i), TimeZone: rapid.SampledFrom(zones).Draw(r, "zone")}
+		for j := range rapid.IntRange(0, 2).Draw(r, "subscriptions") {
+			from := base.First().Add(rapid.IntRange(-70, 70).Draw(r, "from"))
+			s := registry.Subscription{ID: fmt.Sprint(tenant.ID, j), Cancelled: civil.NoDate,
+				Terms: []registry.Term{{From: from, To: from.Add(rapid.IntRange(1, 60).Draw(r, "days"))}}}
+			if rapid.Bool().Draw(r, "cancelled") {
+				s.Cancelled = from.Add(rapid.IntRange(-1, 60).Draw(r, "until"))
+			}
+			tenant.Subscriptions = append(tenant.Subscriptions, s)
+		}
+		tenants = append(tenants, tenant)
+	}
+	return tenants
+}
+
+// setOf returns what is due, which must be in order and due once.
+func setOf(r *rapid.T, due []billing.DuePeriod) map[billing.TenantPeriod]bool {
+	found := map[billing.TenantPeriod]bool{}
+	for i, d := range due {
+		if i > 0 && due[i-1].Period >= d.Period || len(d.Tenants) == 0 || !slices.IsSorted(d.Tenants) {
+			r.Fatalf("out of order: %v", due)
+		}
+		for _, tenant := range d.Tenants {
+			k := billing.TenantPeriod{Tenant: tenant, Period: d.Period}
+			if found[k] {
+				r.Fatalf("%v is due twice", k)
+			}
+			found[k] = true
+		}
+	}
+	return found
 }
 
 // TestFiringsAtAnyTime: however a clock jumps between firings, forth and back, and however many are missed, in the

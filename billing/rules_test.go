@@ -157,10 +157,9 @@ func (s *story) put(t *testing.T, document string) (refusals []registry.Refusal)
 	return refusals
 }
 
-// play lets an act happen, and returns what comes of it as the sections that a script expects.
-func (s *story) play(t *testing.T, a act, n int) map[string]string {
+// change gives the commands of an act, and returns why some are refused.
+func (s *story) change(t *testing.T, a act, n int) (refusals []registry.Refusal) {
 	t.Helper()
-	var refusals []registry.Refusal
 	for _, f := range a.happens {
 		switch words := strings.Fields(string(f.Data)); f.Name {
 		case "registry.yaml":
@@ -171,7 +170,13 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 				Command:  registry.ChangeTelephony, Telephony: words[1]})...)
 		}
 	}
-	if len(refusals) > 0 {
+	return refusals
+}
+
+// play lets an act happen, and returns what comes of it as the sections that a script expects.
+func (s *story) play(t *testing.T, a act, n int) map[string]string {
+	t.Helper()
+	if refusals := s.change(t, a, n); len(refusals) > 0 {
 		var refused strings.Builder
 		for _, r := range refusals {
 			fmt.Fprintln(&refused, r.Error())

@@ -134,11 +134,24 @@ func offPeppol(b *registry.BillTo) *registry.BillTo {
 
 // samples has everything that the rules distinguish.
 func samples() []sampleFile {
+	return slices.Concat(ofLines(), ofTaxes(), ofSellers())
+}
+
+func ten() []billing.Line {
+	return []billing.Line{{Kind: billing.Commitment, Meter: "agent_standard", Quantity: dec("10"), Unit: "seat",
+		UnitPrice: price("99.99"), Amount: dec("999.9"), Days: 31}}
+}
+
+// ofLines has lines of every kind, and words of every kind.
+func ofLines() []sampleFile {
 	mixed := append(everyKind(), corrections()...)
-	ten := func() []billing.Line {
-		return []billing.Line{{Kind: billing.Commitment, Meter: "agent_standard", Quantity: dec("10"), Unit: "seat", UnitPrice: price("99.99"), Amount: dec("999.9"), Days: 31}}
+	long := october("SEK")
+	for n := range 1200 {
+		long.Lines = append(long.Lines, billing.Line{No: n + 1, Kind: billing.Connect, Meter: "connect.c" + strconv.Itoa(n), Quantity: dec("3"), Unit: "unit", UnitPrice: price("0.333333"), Amount: dec("1"),
+			From: long.Period.First(), To: long.Period.Next().First(), PeakMS: billing.NoInstant})
+		long.Total = long.Total.Add(dec("1"))
 	}
-	all := []sampleFile{
+	return []sampleFile{
 		{"peppol", october("SEK", mixed...), acme(), sellerAB(), false},
 		{"plain", october("SEK", append(everyKind(), corrections()...)...), offPeppol(acme()), sellerAB(), false},
 		{"draft", october("SEK", ten()...), acme(), sellerAB(), true},
@@ -159,27 +172,32 @@ func samples() []sampleFile {
 		}), sellerAB(), false},
 		{"words-plain", october("SEK", ten()...), &registry.BillTo{Address: registry.Address{Country: "US"}, Tax: registry.Taxes{{From: civil.NoDate, Category: "G", Reason: "-"}}},
 			billing.Seller{Name: "a\x00\x1fb\r\nc]]>", Address: registry.Address{Country: "SE"}, VATID: "SE 556677 8899 01"}, false},
+		{"long", long, acme(), sellerAB(), false},
 	}
-	// Several taxes beside each other (R26).
+}
+
+// ofTaxes has every category, by itself and several beside each other (R26).
+func ofTaxes() []sampleFile {
 	september1, october1 := civil.NewDate(2026, 9, 1), civil.NewDate(2026, 10, 1)
 	standard := func(rate string, from civil.Date) registry.Tax {
 		return registry.Tax{From: from, Category: "S", Rate: dec(rate)}
 	}
 	zeros := append(everyKind()[3:4], corrections()[1])
-	all = append(all,
-		sampleFile{"two-rates", october("SEK", append(everyKind(), corrections()...)...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
-		sampleFile{"three-rates-plain", october("EUR", append(everyKind(), corrections()...)...), offPeppol(history(standard("22", 0), standard("24", september1), standard("25.5", october1))), sellerAB(), false},
-		sampleFile{"reverse-beside-standard", october("EUR", append(everyKind(), corrections()...)...),
+	all := []sampleFile{
+		{"two-rates", october("SEK", append(everyKind(), corrections()...)...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
+		{"three-rates-plain", october("EUR", append(everyKind(), corrections()...)...), offPeppol(history(standard("22", 0), standard("24", september1), standard("25.5", october1))), sellerAB(), false},
+		{"reverse-beside-standard", october("EUR", append(everyKind(), corrections()...)...),
 			history(standard("25", 0), registry.Tax{From: october1, Category: "AE", Reason: "Reverse charge"}), sellerAB(), false},
-		sampleFile{"exempt-beside-zero", october("EUR", append(everyKind(), corrections()...)...),
+		{"exempt-beside-zero", october("EUR", append(everyKind(), corrections()...)...),
 			offPeppol(history(registry.Tax{Category: "E", Reason: "Article 132"}, registry.Tax{From: october1, Category: "Z"})), sellerAB(), false},
-		sampleFile{"negative-two-rates", october("SEK", corrections()...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
-		sampleFile{"negative-two-rates-plain", october("EUR", corrections()...), offPeppol(history(standard("24", 0), standard("25.5", september1))), sellerAB(), false},
-		sampleFile{"negative-reverse-beside-standard", october("EUR", corrections()...),
+		{"negative-two-rates", october("SEK", corrections()...), history(standard("12", 0), standard("25", september1)), sellerAB(), false},
+		{"negative-two-rates-plain", october("EUR", corrections()...), offPeppol(history(standard("24", 0), standard("25.5", september1))), sellerAB(), false},
+		{"negative-reverse-beside-standard", october("EUR", corrections()...),
 			history(standard("25", 0), registry.Tax{From: september1, Category: "AE", Reason: "Reverse charge"}), sellerAB(), false},
-		sampleFile{"negative-reverse-beside-standard-plain", october("EUR", corrections()...),
+		{"negative-reverse-beside-standard-plain", october("EUR", corrections()...),
 			offPeppol(history(registry.Tax{Category: "AE", Reason: "Reverse charge"}, standard("24", september1))), sellerAB(), false},
-		sampleFile{"nothing-two-rates", october("SEK", zeros...), history(standard("12", 0), standard("25", october1)), sellerAB(), false})
+		{"nothing-two-rates", october("SEK", zeros...), history(standard("12", 0), standard("25", october1)), sellerAB(), false},
+	}
 	for category, reason := range map[string]string{"S": "", "Z": "", "E": "Article 132", "AE": "Reverse charge", "G": "Export outside the EU", "O": "Not subject to VAT"} {
 		rate := "0"
 		if category == "S" {
@@ -189,10 +207,13 @@ func samples() []sampleFile {
 			sampleFile{"tax-" + category, october("EUR", append(everyKind(), corrections()...)...), taxed(category, rate, reason), sellerAB(), false},
 			sampleFile{"tax-" + category + "-plain", october("EUR", append(everyKind(), corrections()...)...), offPeppol(taxed(category, rate, reason)), sellerAB(), false})
 	}
-	all = append(all, sampleFile{"reverse-by-registration", october("EUR", ten()...), buyer(func(b *registry.BillTo) {
+	return append(all, sampleFile{"reverse-by-registration", october("EUR", ten()...), buyer(func(b *registry.BillTo) {
 		b.VATID, b.Tax = "", registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge"}}
 	}), sellerAB(), false})
-	// Sellers of the countries that have rules of their own, to a buyer at home and to one abroad.
+}
+
+// ofSellers has sellers of the countries that have rules of their own, to a buyer at home and to one abroad.
+func ofSellers() (all []sampleFile) {
 	address := func(country string) registry.Address {
 		return registry.Address{Street: "1", City: "2", Postcode: "3", Country: country}
 	}
@@ -217,16 +238,9 @@ func samples() []sampleFile {
 	}
 	german := sellerAB()
 	german.Address, german.VATID, german.RegistrationID = address("DE"), "DE123456789", "HRB 1"
-	all = append(all,
+	return append(all,
 		sampleFile{"DE-abroad", october("EUR", ten()...), acme(), german, false},
 		sampleFile{"DE-home-plain", october("EUR", ten()...), offPeppol(buyer(func(b *registry.BillTo) { b.Address = address("DE") })), german, false})
-	long := october("SEK")
-	for n := range 1200 {
-		long.Lines = append(long.Lines, billing.Line{No: n + 1, Kind: billing.Connect, Meter: "connect.c" + strconv.Itoa(n), Quantity: dec("3"), Unit: "unit", UnitPrice: price("0.333333"), Amount: dec("1"),
-			From: long.Period.First(), To: long.Period.Next().First(), PeakMS: billing.NoInstant})
-		long.Total = long.Total.Add(dec("1"))
-	}
-	return append(all, sampleFile{"long", long, acme(), sellerAB(), false})
 }
 
 func writeUBL(t testing.TB, dir string, s sampleFile) string {
