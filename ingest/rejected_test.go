@@ -252,7 +252,7 @@ func testOpen(t *testing.T, broker string) {
 		return strings.Replace(session("acme", id, revision), `"data":{`, `"data":{"licenceClass":"Premium",`, 1)
 	}
 	e.Publish(
-		refused("mended", 0), session("acme", "mended", 0), // 0
+		refused("fixed", 0), session("acme", "fixed", 0), // 0
 		refused("new", 0),                                        // 2
 		session("acme", "corrected", 0), refused("corrected", 1), // 4
 		"no event", // 5
