@@ -391,3 +391,15 @@ func (s *Invoices) snapshot(ctx context.Context) (aggregate.Snapshot, error) {
 	}
 	return billing.Snapshot(state, s.Rules)
 }
+
+// Advise says what a tenant's commitments would best have been, looking back from an instant in UTC epoch milliseconds.
+func (s *Invoices) Advise(ctx context.Context, tenant string, nowMS int64) (*billing.Advice, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if biller.State.Tenant(tenant) == nil {
+		return nil, errorf(schemas.UnknownTenant, 0, "%s: the registry has no tenant %s", schemas.UnknownTenant, tenant)
+	}
+	return biller.Advise(ctx, tenant, nowMS)
+}
