@@ -106,7 +106,7 @@ func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []stri
 			return &Run{Period: period, Draft: true}, nil
 		}
 		fixed := *b
-		fixed.Usage = Pinned(b.Usage, positions)
+		fixed.Usage = pinned{b.Usage, positions}
 		return fixed.View(ctx, period, wanted, v)
 	}
 	was, err := preview(before, after)
@@ -120,9 +120,7 @@ func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []stri
 	return compare(was, is), nil
 }
 
-// Pinned returns usage whose ledger ends where it did, whatever is taken in meanwhile.
-func Pinned(usage Usage, positions []aggregate.Position) Usage { return pinned{usage, positions} }
-
+// pinned is usage whose ledger ends where it did, whatever is taken in meanwhile.
 type pinned struct {
 	Usage
 	positions []aggregate.Position

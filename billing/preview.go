@@ -40,7 +40,7 @@ func (a Adjustable) MarshalJSON() ([]byte, error) {
 
 // Preview bills a period as it is at now (R12), for the tenants named or else for all, and issues nothing. It
 // carries the adjustments that an issue would. Of tenants whose period is issued it says so, and what the next issue
-// would adjust of it.
+// would adjust of it. All of it is based on the ledger as far as the last pass had read it, which the accounts name.
 func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []string, nowMS int64) (*Run, error) {
 	taken, err := b.Usage.Positions(ctx)
 	if err != nil {
@@ -76,7 +76,9 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			if err != nil {
 				return nil, err
 			}
-			run, err := b.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
+			fixed := *b
+			fixed.Usage = pinned{b.Usage, pass.Positions}
+			run, err := fixed.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
 			if err != nil {
 				return nil, err
 			}

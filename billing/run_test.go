@@ -1,8 +1,10 @@
 package billing_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,6 +191,30 @@ func TestPreviewIssuesNothing(t *testing.T) {
 	}
 	if ledger.asked != 0 {
 		t.Error("a preview issued")
+	}
+}
+
+// TestPreviewIsOfOnePass: lines are based on the deliveries that the pass behind adjustments had, whatever is taken in
+// meanwhile, and the accounts say so: what explains the preview reads as far.
+func TestPreviewIsOfOnePass(t *testing.T) {
+	b, usage, _ := newBiller(t, threeTenants, messages)
+	refresh := b.Refresh
+	b.Refresh = func(ctx context.Context, snapshot aggregate.Snapshot) (aggregate.Pass, error) {
+		pass, err := refresh(ctx, snapshot)
+		usage.deliveries = append(usage.deliveries, parsed(t, "connect sms 1000 at 2026-10-14T08:00Z", "late")...)
+		return pass, err
+	}
+	run, err := b.Preview(t.Context(), october, []string{"acme"}, at(t, yearAfter))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := usage.Positions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := run.Accounts["acme"].Positions, usage.last.Positions
+	if !slices.Equal(got, want) || slices.Equal(want, now) {
+		t.Errorf("it is based on %v; the pass had %v, and the ledger has %v", got, want, now)
 	}
 }
 

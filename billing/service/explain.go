@@ -249,12 +249,8 @@ func (s *Invoices) findDraft(
 	ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
 	basis *Basis,
 ) (*explainable, error) {
-	positions, err := s.Usage.Positions(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the ledger: %w", err)
-	}
 	biller := s.billerOn(state, registry.Actor{})
-	biller.Usage, biller.Progress = billing.Pinned(s.Usage, positions), nil
+	biller.Progress = nil
 	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)
 	if err != nil {
 		return nil, err
@@ -262,16 +258,15 @@ func (s *Invoices) findDraft(
 	for _, stop := range run.Stopped {
 		return nil, fmt.Errorf("the period is not issued, and a preview of it stops: %w", stop)
 	}
-	*basis = Basis{Now: civil.FormatMillis(ask.NowMS), Basis: aggregate.Basis{
-		RegistryOffset: state.Version(), Positions: positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition(),
-	}}
+	account := run.Accounts[tenant.ID]
+	*basis = Basis{Now: civil.FormatMillis(ask.NowMS), Basis: account.Basis}
 	explainer := &billing.Explainer{
-		Tenant: tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
-		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: aggregate.EndOfTime}, NowMS: ask.NowMS,
+		Tenant: account.Tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
+		Bound: aggregate.ReadBound{Positions: account.Positions, ArrivedBy: aggregate.EndOfTime}, NowMS: ask.NowMS,
 	}
 	for i := range run.Invoices {
 		if run.Invoices[i].ID == ask.Invoice.String() {
-			return &explainable{explainer, &run.Invoices[i], run.Accounts[tenant.ID]}, nil
+			return &explainable{explainer, &run.Invoices[i], account}, nil
 		}
 	}
 	return nil, errorf(schemas.NoInvoice, ask.Invoice.Period,
