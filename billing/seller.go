@@ -16,9 +16,17 @@ type Seller struct {
 	VATID          string             `json:"vatId,omitempty"`
 	RegistrationID string             `json:"registrationId,omitempty"`
 	Endpoint       *registry.Endpoint `json:"endpoint,omitempty"` // of the Peppol network; nil: none
+	Contact        *Contact           `json:"contact,omitempty"`  // nil: invoices name none
 	IBAN           string             `json:"iban,omitempty"`     // where to pay to; "": invoices do not say
 	// TermsDays are those from the issue date until payment is due, unless the buyer has terms of its own.
 	TermsDays int `json:"termsDays"`
+}
+
+// Contact is whom the buyer can ask about an invoice.
+type Contact struct {
+	Name      string `json:"name"`
+	Telephone string `json:"telephone"`
+	Email     string `json:"email"`
 }
 
 // shows reports whether there is a seller whom a document can show.

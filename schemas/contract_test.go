@@ -208,7 +208,8 @@ const registryDocument = `{"tenants": [{
   }],
   "billTo": {
     "address": {"city": "Stockholm", "country": "SE"}, "vatId": "SE556036079301",
-    "endpoint": {"scheme": "0007", "id": "5560360793"}, "tax": {"category": "S", "rate": "25"}, "termsDays": 30
+    "endpoint": {"scheme": "0007", "id": "5560360793"}, "tax": {"category": "S", "rate": "25"}, "termsDays": 30,
+    "leitwegId": "04011000-1234512345-06"
   },
   "licences": [{"user": "agent-17", "role": "agent", "class": "standard", "subscription": "Sub100001", "from": "2024-01-01"}],
   "entryPoints": [{"entryPoint": "ep-support", "subscription": "Sub100001", "from": "2024-01-01", "to": "2025-01-01"}]

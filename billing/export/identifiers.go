@@ -102,16 +102,17 @@ var ibanForm = regexp.MustCompile(`^[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}$`)
 // its first four characters behind the others and a letter read as 10 to 35 it is 1 modulo 97.
 func IsIBAN(s string) bool {
 	s = strings.ReplaceAll(s, " ", "")
-	if !ibanForm.MatchString(s) {
-		return false
-	}
-	rest := 0
-	for _, r := range s[4:] + s[:4] {
-		if r >= 'A' {
-			rest = (rest*100 + int(r-'A') + 10) % 97
-		} else {
-			rest = (rest*10 + int(r-'0')) % 97
-		}
-	}
-	return rest == 1
+	return ibanForm.MatchString(s) && registry.Mod97(s[4:]+s[:4]) == 1
 }
+
+// telephoneForm and emailForm are those of XRechnung.
+var (
+	telephoneForm = regexp.MustCompile(`([0-9].*){3}`)
+	emailForm     = regexp.MustCompile(`^[^@\s]+@([^@.\s]+\.)+[^@.\s]+$`)
+)
+
+// IsTelephone reports whether a telephone number has three digits at the least (BR-DE-27).
+func IsTelephone(s string) bool { return telephoneForm.MatchString(s) }
+
+// IsEmail reports whether there is one @ in an e-mail address, and a domain with a point behind it (BR-DE-28).
+func IsEmail(s string) bool { return emailForm.MatchString(s) }

@@ -52,14 +52,38 @@ var en16931 = []requirement{
 		func(p *invoiceParties) bool { return p.due > civil.NewDate(9999, 12, 31) }},
 }
 
-// peppol is what Peppol BIS Billing 3.0 needs besides.
-var peppol = []requirement{
-	{"seller.endpoint.scheme", noScheme,
-		func(p *invoiceParties) bool { return !registry.IsEndpointScheme(p.seller.endpoint.Scheme) }},
+// endpoints is what Peppol and XRechnung need of electronic addresses.
+var endpoints = []requirement{
+	{"seller.endpoint.scheme", noScheme, func(p *invoiceParties) bool {
+		return p.seller.endpoint.Scheme != emailScheme && !registry.IsEndpointScheme(p.seller.endpoint.Scheme)
+	}},
 	{"seller.endpoint.id", noIdentifier, func(p *invoiceParties) bool { return !isIdentifier(p.seller.endpoint) }},
 	{"billTo.endpoint.scheme", noScheme,
 		func(p *invoiceParties) bool { return !registry.IsEndpointScheme(p.buyer.endpoint.Scheme) }},
 	{"billTo.endpoint.id", noIdentifier, func(p *invoiceParties) bool { return !isIdentifier(p.buyer.endpoint) }},
+}
+
+// xrechnung is what XRechnung 3.0 needs besides.
+var xrechnung = []requirement{
+	{"seller.address.city", absent + forXRechnung + "(BR-DE-3)",
+		func(p *invoiceParties) bool { return p.seller.address.City == "" }},
+	{"seller.address.postcode", absent + forXRechnung + "(BR-DE-4)",
+		func(p *invoiceParties) bool { return p.seller.address.Postcode == "" }},
+	{"seller.contact.telephone", "has not three digits" + forXRechnung + "(BR-DE-27)",
+		func(p *invoiceParties) bool { return !IsTelephone(p.contact.Telephone) }},
+	{"seller.contact.email", "is no e-mail address" + forXRechnung + "(BR-DE-28)",
+		func(p *invoiceParties) bool { return !IsEmail(p.contact.Email) }},
+	{"seller.payment.iban", absent + forXRechnung + "(BR-DE-1)", func(p *invoiceParties) bool { return p.iban == "" }},
+	{"billTo.address.city", absent + forXRechnung + "(BR-DE-8)",
+		func(p *invoiceParties) bool { return p.buyer.address.City == "" }},
+	{"billTo.address.postcode", absent + forXRechnung + "(BR-DE-9)",
+		func(p *invoiceParties) bool { return p.buyer.address.Postcode == "" }},
+}
+
+const forXRechnung = ", and XRechnung needs it "
+
+// peppol is what Peppol BIS Billing 3.0 needs besides.
+var peppol = []requirement{
 	{"billTo.reference", "is not there, and Peppol needs it (PEPPOL-EN16931-R003)",
 		func(p *invoiceParties) bool { return p.reference == "" }},
 }
@@ -117,8 +141,7 @@ var peppolFrom = map[string][]requirement{
 			func(p *invoiceParties) bool { return p.iban == "" && p.gross.IsPositive() }},
 	},
 	"DE": {
-		{"seller.endpoint", "asks for Peppol between Germans, which needs a contact of the seller (DE-R-002) that " +
-			"the configuration has no setting for; without billTo.endpoint the file is one by EN 16931",
+		{"seller.contact", "is not there, and needed between Germans (DE-R-002); with it the file is one by XRechnung",
 			(*invoiceParties).domestic},
 	},
 }
@@ -144,16 +167,19 @@ var greek = []requirement{
 }
 
 // missing returns the first field without which the rules find the invoice invalid, and what is the matter with it:
-// those of EN 16931, then those of Peppol, then its national ones; nothing where all is there.
+// those of EN 16931, then those of XRechnung, or of Peppol and its national ones; nothing where all is there.
 func (p *invoiceParties) missing() (field, message string) {
 	required := en16931
+	if p.xrechnung {
+		required = slices.Concat(required, xrechnung, endpoints)
+	}
 	if p.peppol {
 		from := p.seller.address.Country
 		vat := from
 		if p.seller.vatID != "" {
 			vat = p.seller.vatID[:2]
 		}
-		required = slices.Concat(required, peppol, peppolFrom[from], peppolVAT[vat])
+		required = slices.Concat(required, endpoints, peppol, peppolFrom[from], peppolVAT[vat])
 	}
 	for _, r := range required {
 		if r.unmet(p) {

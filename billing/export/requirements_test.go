@@ -19,6 +19,13 @@ func TestUBLRefusals(t *testing.T) {
 			s.Address.Country, b.Address.Country, s.VATID, s.RegistrationID = country, country, country+"123", "1"
 		}
 	}
+	authority := func(change func(s *billing.Seller, b *registry.BillTo)) func(s *billing.Seller, b *registry.BillTo) {
+		return func(s *billing.Seller, b *registry.BillTo) {
+			s.Contact = &billing.Contact{Name: "Invoices", Telephone: "+46 8 123", Email: "invoices@seller.example"}
+			b.LeitwegID, b.Endpoint, b.Address.Country = "04011000-1234512345-06", nil, "DE"
+			change(s, b)
+		}
+	}
 	for _, c := range []struct {
 		name, currency string
 		change         func(s *billing.Seller, b *registry.BillTo)
@@ -79,7 +86,17 @@ func TestUBLRefusals(t *testing.T) {
 			in("NL")(s, b)
 			s.RegistrationID, b.RegistrationID, s.IBAN = "12345678", "", ""
 		}, "missing_seller", "seller.payment.iban"},
-		{"Germans", "EUR", in("DE"), "missing_seller", "seller.endpoint"},
+		{"Germans", "EUR", in("DE"), "missing_seller", "seller.contact"},
+		{"seller's city", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { s.Address.City = "" }), "missing_seller", "seller.address.city"},
+		{"seller's postcode", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { s.Address.Postcode = " " }), "missing_seller", "seller.address.postcode"},
+		{"telephone", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { s.Contact.Telephone = "+12" }), "missing_seller", "seller.contact.telephone"},
+		{"e-mail", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { s.Contact.Email = "a@b" }), "missing_seller", "seller.contact.email"},
+		{"account", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { s.IBAN = "" }), "missing_seller", "seller.payment.iban"},
+		{"authority's city", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { b.Address.City = "" }), "missing_bill_to", "billTo.address.city"},
+		{"authority's postcode", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) { b.Address.Postcode = "" }), "missing_bill_to", "billTo.address.postcode"},
+		{"authority's endpoint", "EUR", authority(func(s *billing.Seller, b *registry.BillTo) {
+			b.Endpoint = &registry.Endpoint{Scheme: "EM", ID: "a@b"}
+		}), "missing_bill_to", "billTo.endpoint.scheme"},
 		{"Greeks", "EUR", func(s *billing.Seller, b *registry.BillTo) { in("GR")(s, b); s.VATID = "EL123" }, "missing_seller", "seller.endpoint"},
 		{"Norwegian VAT id", "NOK", in("NO"), "missing_seller", "seller.vatId"},
 		{"Italian address", "EUR", func(s *billing.Seller, b *registry.BillTo) { in("IT")(s, b); s.Address.Street = "" }, "missing_seller", "seller.address"},
@@ -136,6 +153,42 @@ func TestPeppolOnlyWhenBothAreThere(t *testing.T) {
 		}
 		if got := strings.Contains(out.String(), "peppol"); got != c.peppol || strings.Contains(out.String(), "EndpointID") != c.peppol {
 			t.Errorf("%s: Peppol is %v", name, got)
+		}
+	}
+}
+
+// TestXRechnung: to Germans, when the seller's contact is known, and what the buyer finds the invoice by and where it
+// goes.
+func TestXRechnung(t *testing.T) {
+	const xrechnung, peppol = "urn:xeinkauf.de:kosit:xrechnung_3.0", "urn:fdc:peppol.eu:2017:poacc:billing:3.0"
+	for name, c := range map[string]struct {
+		change func(s *billing.Seller, b *registry.BillTo)
+		want   string
+	}{
+		"a Leitweg-ID":                 {func(s *billing.Seller, b *registry.BillTo) {}, xrechnung},
+		"a Leitweg-ID and an endpoint": {func(s *billing.Seller, b *registry.BillTo) { b.Endpoint = acme().Endpoint }, xrechnung},
+		"a reference and an endpoint": {func(s *billing.Seller, b *registry.BillTo) {
+			b.LeitwegID, b.Endpoint = "", acme().Endpoint
+		}, xrechnung},
+		"a reference alone": {func(s *billing.Seller, b *registry.BillTo) { b.LeitwegID = "" }, ""},
+		"no contact":        {func(s *billing.Seller, b *registry.BillTo) { s.Contact = nil }, ""},
+		"no contact, and Peppol": {func(s *billing.Seller, b *registry.BillTo) {
+			s.Contact, s.Endpoint = nil, sellerAB().Endpoint
+		}, peppol},
+		"an Austrian buyer": {func(s *billing.Seller, b *registry.BillTo) { b.Address.Country = "AT" }, ""},
+	} {
+		s, b := sellerAB(), acme()
+		s.Contact = &billing.Contact{Name: "Invoices", Telephone: "+46 8 123", Email: "invoices@seller.example"}
+		s.Endpoint, b.Endpoint, b.LeitwegID, b.Address.Country = nil, nil, "04011000-1234512345-06", "DE"
+		c.change(&s, b)
+		var out bytes.Buffer
+		if err := UBL(&out, october("EUR", everyKind()...), from(account(b), s), false); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, rules := range []string{xrechnung, peppol} {
+			if strings.Contains(out.String(), rules) != (rules == c.want) {
+				t.Errorf("%s: by %s, want %q", name, rules, c.want)
+			}
 		}
 	}
 }

@@ -15,8 +15,9 @@ import (
 	"apportion/schemas/civil"
 )
 
-// UBL writes an invoice as UBL 2.1 by EN 16931, and by Peppol BIS Billing 3.0 when the endpoints of seller and buyer
-// are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
+// UBL writes an invoice as UBL 2.1 by EN 16931; to a German buyer by XRechnung 3.0 when the seller's contact, a
+// reference of the buyer's and where the buyer takes invoices are known, and else by Peppol BIS Billing 3.0 when the
+// endpoints of seller and buyer are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
 // is a *Refusal, with nothing written, when the buyer, the seller or the currency lets no valid file be made.
 func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
 	p, refusal := newInvoiceParties(invoice, account)
@@ -56,13 +57,17 @@ func newParty(name string, a registry.Address, vatID, registrationID string, end
 type invoiceParties struct {
 	invoice       billing.Invoice
 	seller, buyer party
-	peppol        bool
-	reference     string
-	iban          string
-	account       billing.Account
-	taxes         []billing.Subtotal
-	vat, gross    decimal.Decimal
-	issued, due   civil.Date
+	// xrechnung and peppol say which rules hold besides those of EN 16931; both are never true.
+	xrechnung, peppol bool
+	contact           *billing.Contact
+	// reference is what the buyer finds the invoice by: the Leitweg-ID, if there is one, which leaves the buyer's own
+	// reference to stand as that of an order.
+	reference, order string
+	iban             string
+	account          billing.Account
+	taxes            []billing.Subtotal
+	vat, gross       decimal.Decimal
+	issued, due      civil.Date
 }
 
 // newInvoiceParties puts seller and buyer together, or says what is missing for a valid file.
@@ -90,14 +95,14 @@ func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoi
 		seller:  newParty(seller.Name, seller.Address, seller.VATID, seller.RegistrationID, seller.Endpoint),
 		buyer:   newParty(account.Buyer(), b.Address, b.VATID, b.RegistrationID, b.Endpoint),
 		iban:    strings.Join(strings.Fields(seller.IBAN), ""), reference: strings.TrimSpace(b.Reference),
-		issued:  account.IssueDate,
+		contact: seller.Contact, issued: account.IssueDate,
 		account: account, taxes: taxes, vat: vat, gross: gross,
 	}
 	if p.has(notSubject) && len(taxes) > 1 {
 		return nil, refuse(schemas.UnsupportedTax, "billTo.tax",
 			"makes some of the invoice not subject to tax (O) and the rest otherwise, which no e-invoice can say (BR-O-11)")
 	}
-	p.peppol = p.seller.endpoint.ID != "" && p.buyer.endpoint.ID != ""
+	p.address(strings.TrimSpace(b.LeitwegID))
 	p.due = account.DueDate()
 	if p.has(notSubject) { // which forbids them (BR-O-02)
 		p.seller.vatID, p.buyer.vatID = "", ""
@@ -109,6 +114,27 @@ func newInvoiceParties(invoice billing.Invoice, account billing.Account) (*invoi
 	}
 	return p, nil
 }
+
+// address says where the invoice goes, and by which rules.
+func (p *invoiceParties) address(leitwegID string) {
+	if leitwegID != "" {
+		p.reference, p.order = leitwegID, p.reference
+		if p.buyer.endpoint.ID == "" {
+			p.buyer.endpoint = registry.Endpoint{Scheme: leitwegScheme, ID: leitwegID}
+		}
+	}
+	p.xrechnung = p.buyer.address.Country == "DE" && p.contact != nil && p.reference != "" && p.buyer.endpoint.ID != ""
+	if p.xrechnung && p.seller.endpoint.ID == "" {
+		p.seller.endpoint = registry.Endpoint{Scheme: emailScheme, ID: p.contact.Email}
+	}
+	p.peppol = !p.xrechnung && p.seller.endpoint.ID != "" && p.buyer.endpoint.ID != ""
+}
+
+// Schemes of electronic addresses, the last of which Peppol does not have.
+const (
+	leitwegScheme = "0204"
+	emailScheme   = "EM"
+)
 
 // The elements of UBL, as far as they are used, in the order that its schema has them.
 type ublInvoice struct {
@@ -126,6 +152,7 @@ type ublInvoice struct {
 	Currency        string         `xml:"cbc:DocumentCurrencyCode"`
 	BuyerReference  string         `xml:"cbc:BuyerReference,omitempty"`
 	Period          ublPeriod      `xml:"cac:InvoicePeriod"`
+	Order           *ublOrder      `xml:"cac:OrderReference"`
 	Corrected       []ublReference `xml:"cac:BillingReference"`
 	Contract        string         `xml:"cac:ContractDocumentReference>cbc:ID"`
 	Seller          ublParty       `xml:"cac:AccountingSupplierParty>cac:Party"`
@@ -141,6 +168,10 @@ type ublPeriod struct {
 	End   civil.Date `xml:"cbc:EndDate"` // inclusive
 }
 
+type ublOrder struct {
+	ID string `xml:"cbc:ID"`
+}
+
 type ublReference struct {
 	ID string `xml:"cac:InvoiceDocumentReference>cbc:ID"`
 }
@@ -151,11 +182,18 @@ type ublID struct {
 }
 
 type ublParty struct {
-	Endpoint         *ublID     `xml:"cbc:EndpointID"`
-	Address          ublAddress `xml:"cac:PostalAddress"`
-	VAT              *ublVATID  `xml:"cac:PartyTaxScheme"`
-	RegistrationName string     `xml:"cac:PartyLegalEntity>cbc:RegistrationName"`
-	RegistrationID   *ublID     `xml:"cac:PartyLegalEntity>cbc:CompanyID"`
+	Endpoint         *ublID      `xml:"cbc:EndpointID"`
+	Address          ublAddress  `xml:"cac:PostalAddress"`
+	VAT              *ublVATID   `xml:"cac:PartyTaxScheme"`
+	RegistrationName string      `xml:"cac:PartyLegalEntity>cbc:RegistrationName"`
+	RegistrationID   *ublID      `xml:"cac:PartyLegalEntity>cbc:CompanyID"`
+	Contact          *ublContact `xml:"cac:Contact"`
+}
+
+type ublContact struct {
+	Name      string `xml:"cbc:Name"`
+	Telephone string `xml:"cbc:Telephone"`
+	Email     string `xml:"cbc:ElectronicMail"`
 }
 
 type ublAddress struct {
@@ -243,12 +281,21 @@ func (p *invoiceParties) document(draft bool) *ublInvoice {
 		Total: ublTotal{p.amount(i.Total), p.amount(i.Total), p.amount(p.gross), p.amount(p.gross)},
 	}
 	for _, s := range p.taxes {
-		u.Tax.Subtotals = append(u.Tax.Subtotals, ublTaxSubtotal{p.amount(s.Net), p.amount(s.Amount), category(s.Tax)})
+		u.Tax.Subtotals = append(u.Tax.Subtotals, ublTaxSubtotal{p.amount(s.Net), p.amount(s.Amount), p.category(s.Tax)})
 	}
-	if p.peppol {
+	switch {
+	case p.xrechnung:
+		u.CustomizationID += "#compliant#urn:xeinkauf.de:kosit:xrechnung_3.0"
+	case p.peppol:
 		u.CustomizationID += "#compliant#urn:fdc:peppol.eu:2017:poacc:billing:3.0"
+	}
+	if p.xrechnung || p.peppol {
 		u.ProfileID = "urn:fdc:peppol.eu:2017:poacc:billing:01:1.0"
 	}
+	if p.order != "" {
+		u.Order = &ublOrder{p.order}
+	}
+	u.Seller.Contact = (*ublContact)(p.contact)
 	if draft {
 		u.ID = "DRAFT-" + u.ID
 		u.Note = "DRAFT. Not issued: the figures may still change, and nothing is to be paid."
@@ -281,7 +328,7 @@ func period(from, to civil.Date) *ublPeriod { return &ublPeriod{from, to.Add(-1)
 
 func (p *invoiceParties) ublParty(of party) ublParty {
 	u := ublParty{RegistrationName: of.name, Address: ublAddress(of.address)}
-	if p.peppol {
+	if p.xrechnung || p.peppol {
 		u.Endpoint = &ublID{of.endpoint.Scheme, of.endpoint.ID}
 	}
 	if of.vatID != "" {
@@ -303,8 +350,11 @@ func lineTax(of registry.Tax) ublTax {
 }
 
 // category is that of a subtotal, with the reason why there is no tax. An exemption has no one code, the rest have.
-func category(of registry.Tax) ublTax {
+func (p *invoiceParties) category(of registry.Tax) ublTax {
 	t := lineTax(of)
+	if p.xrechnung { // which has a rate even for what is not subject to tax (BR-DE-14)
+		t.Percent = of.Rate.String()
+	}
 	t.Reason = of.Reason
 	switch t.Category {
 	case reverseCharge, export, notSubject:

@@ -134,7 +134,7 @@ func offPeppol(b *registry.BillTo) *registry.BillTo {
 
 // samples has everything that the rules distinguish.
 func samples() []sampleFile {
-	return slices.Concat(ofLines(), ofTaxes(), ofSellers())
+	return slices.Concat(ofLines(), ofTaxes(), ofSellers(), toGermany())
 }
 
 func ten() []billing.Line {
@@ -214,9 +214,6 @@ func ofTaxes() []sampleFile {
 
 // ofSellers has sellers of the countries that have rules of their own, to a buyer at home and to one abroad.
 func ofSellers() (all []sampleFile) {
-	address := func(country string) registry.Address {
-		return registry.Address{Street: "1", City: "2", Postcode: "3", Country: country}
-	}
 	for country, ids := range map[string]struct{ vat, legal, scheme, endpoint string }{
 		"DK": {"DK12345674", "12345674", "0184", "DK12345674"},
 		"IS": {"IS12345", "5501692829", "0196", "5501692829"},
@@ -236,11 +233,52 @@ func ofSellers() (all []sampleFile) {
 			sampleFile{country + "-abroad", october("EUR", ten()...), acme(), seller, false},
 			sampleFile{country + "-from-Sweden", october("EUR", ten()...), buyer(func(b *registry.BillTo) { *b = *home; b.Tax = acme().Tax }), sellerAB(), false})
 	}
-	german := sellerAB()
-	german.Address, german.VATID, german.RegistrationID = address("DE"), "DE123456789", "HRB 1"
 	return append(all,
-		sampleFile{"DE-abroad", october("EUR", ten()...), acme(), german, false},
-		sampleFile{"DE-home-plain", october("EUR", ten()...), offPeppol(buyer(func(b *registry.BillTo) { b.Address = address("DE") })), german, false})
+		sampleFile{"DE-abroad", october("EUR", ten()...), acme(), german(), false},
+		sampleFile{"DE-home-plain", october("EUR", ten()...), offPeppol(buyer(func(b *registry.BillTo) { b.Address = address("DE") })), german(), false})
+}
+
+func address(country string) registry.Address {
+	return registry.Address{Street: "1", City: "2", Postcode: "3", Country: country}
+}
+
+func german() billing.Seller {
+	s := sellerAB()
+	s.Address, s.VATID, s.RegistrationID = address("DE"), "DE123456789", "HRB 1"
+	return s
+}
+
+// toGermany has German buyers, with a Leitweg-ID and with a reference of their own, of a German seller and of a Swedish
+// one.
+func toGermany() (all []sampleFile) {
+	home, abroad := german(), sellerAB()
+	home.Contact = &billing.Contact{Name: "Rechnungen", Telephone: "+49 30 123456", Email: "rechnungen@seller.example"}
+	home.Endpoint, abroad.Contact = nil, home.Contact
+	september1 := civil.NewDate(2026, 9, 1)
+	for name, tax := range map[string]registry.Taxes{
+		"leitweg":  taxed("S", "19", "").Tax,
+		"order":    taxed("S", "19", "").Tax,
+		"endpoint": taxed("S", "7", "").Tax,
+		"untaxed":  taxed("O", "0", "Not subject to VAT").Tax,
+		"exempt":   taxed("E", "0", "§ 4 UStG").Tax,
+		"reverse":  taxed("AE", "0", "Reverse charge").Tax,
+		"rates": history(registry.Tax{Category: "S", Rate: dec("16")},
+			registry.Tax{From: september1, Category: "S", Rate: dec("19")}).Tax,
+	} {
+		b := &registry.BillTo{Name: "Amt", Address: address("DE"), LeitwegID: "04011000-1234512345-06", Tax: tax}
+		switch name {
+		case "order":
+			b.Reference = "PO-1"
+		case "endpoint":
+			b.LeitwegID, b.Reference, b.Endpoint = "", "PO-1", acme().Endpoint
+		case "reverse":
+			b.VATID = "DE123456789"
+		}
+		all = append(all,
+			sampleFile{"xrechnung-" + name, october("EUR", append(everyKind(), corrections()...)...), b, home, name == "order"},
+			sampleFile{"xrechnung-negative-" + name, october("EUR", corrections()...), b, abroad, false})
+	}
+	return all
 }
 
 func writeUBL(t testing.TB, dir string, s sampleFile) string {
@@ -260,7 +298,7 @@ func writeUBL(t testing.TB, dir string, s sampleFile) string {
 func TestUBL(t *testing.T) {
 	dir := t.TempDir()
 	for _, s := range samples() {
-		if !slices.Contains([]string{"peppol", "two-rates", "draft-plain", "tax-O-plain", "yen", "words"}, s.name) {
+		if !slices.Contains([]string{"peppol", "two-rates", "draft-plain", "tax-O-plain", "yen", "words", "xrechnung-order"}, s.name) {
 			continue
 		}
 		got, err := os.ReadFile(writeUBL(t, dir, s))
@@ -305,7 +343,7 @@ func TestUBLThatCannotBeWritten(t *testing.T) {
 }
 
 // TestUBLPassesOfficialRules holds every sample, random invoices and those of the program's own test months against
-// XML Schema, EN 16931 and Peppol BIS Billing. Nothing may be found, not even a warning.
+// XML Schema, EN 16931, Peppol BIS Billing and XRechnung. Nothing may be found, not even a warning.
 func TestUBLPassesOfficialRules(t *testing.T) {
 	all := samples()
 	all = append(all, months(t)...)
@@ -332,9 +370,15 @@ func TestUBLPassesOfficialRules(t *testing.T) {
 // TestUBLValidatorsFindMistakes damages a good file in the ways that the test above must not miss.
 func TestUBLValidatorsFindMistakes(t *testing.T) {
 	dir := t.TempDir()
-	good, err := os.ReadFile(writeUBL(t, dir, samples()[0]))
-	if err != nil {
-		t.Fatal(err)
+	good := map[string]string{}
+	for _, s := range samples() {
+		if s.name == "peppol" || s.name == "xrechnung-leitweg" {
+			content, err := os.ReadFile(writeUBL(t, dir, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			good[s.name] = string(content)
+		}
 	}
 	mistakes := map[string]struct{ from, to string }{
 		"cvc-complex-type.2.4.a": {"<cac:PaymentMeans>", "<cbc:Note>late</cbc:Note><cac:PaymentMeans>"},
@@ -344,11 +388,17 @@ func TestUBLValidatorsFindMistakes(t *testing.T) {
 		"PEPPOL-EN16931-R003":    {"<cbc:BuyerReference>PO-1</cbc:BuyerReference>", ""},
 		"PEPPOL-COMMON-R049":     {">5560360793</cbc:EndpointID>", ">5560360794</cbc:EndpointID>"},
 		"UBL-CR-005":             {"<cbc:ID>INV-Sub1-202610</cbc:ID>\n  <cbc:IssueDate>", "<cbc:ID>INV-Sub1-202610</cbc:ID><cbc:UUID>1</cbc:UUID><cbc:IssueDate>"},
+		"BR-DE-15":               {"<cbc:BuyerReference>04011000-1234512345-06</cbc:BuyerReference>", ""},
+		"BR-DE-28":               {"rechnungen@seller.example</cbc:ElectronicMail>", "rechnungen@seller</cbc:ElectronicMail>"},
 	}
 	var files []string
 	for rule, m := range mistakes {
-		bad := strings.Replace(string(good), m.from, m.to, 1)
-		if bad == string(good) {
+		from := good["peppol"]
+		if strings.HasPrefix(rule, "BR-DE-") {
+			from = good["xrechnung-leitweg"]
+		}
+		bad := strings.Replace(from, m.from, m.to, 1)
+		if bad == from {
 			t.Errorf("%s: the file has no %s", rule, m.from)
 		}
 		file := filepath.Join(dir, rule+".xml")
@@ -461,7 +511,12 @@ func drawSample(t *rapid.T) sampleFile {
 	if rapid.Bool().Draw(t, "plain") {
 		offPeppol(b)
 	}
-	return sampleFile{"random", october(currency, lines...), b, sellerAB(), rapid.Bool().Draw(t, "draft")}
+	seller := sellerAB()
+	if rapid.Bool().Draw(t, "German") {
+		b.Address.Country, b.LeitwegID = "DE", "04011000-1234512345-06"
+		seller.Contact = &billing.Contact{Name: "Invoices", Telephone: "+46 8 123", Email: "invoices@seller.example"}
+	}
+	return sampleFile{"random", october(currency, lines...), b, seller, rapid.Bool().Draw(t, "draft")}
 }
 
 // TestUBLAddsUp reads random files back: every line is exactly its quantity × price / base quantity, and

@@ -252,7 +252,7 @@ func (r reader) entryPoint(path string, n *strict.Node) EntryPoint {
 func (r reader) billTo(path string, n *strict.Node, b *BillTo) {
 	r.Object(path, n, strict.Fields{
 		"name": r.Text(&b.Name), "vatId": r.Text(&b.VATID), "registrationId": r.Text(&b.RegistrationID),
-		"reference": r.Text(&b.Reference),
+		"reference": r.Text(&b.Reference), "leitwegId": r.Text(&b.LeitwegID),
 		"address": func(path string, n *strict.Node) {
 			a := &b.Address
 			r.Object(path, n, strict.Fields{"street": r.Text(&a.Street), "city": r.Text(&a.City),

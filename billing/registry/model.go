@@ -113,6 +113,7 @@ type BillTo struct {
 	VATID          string    `json:"vatId,omitempty"`
 	RegistrationID string    `json:"registrationId,omitempty"`
 	Endpoint       *Endpoint `json:"endpoint,omitempty"`
+	LeitwegID      string    `json:"leitwegId,omitempty"` // where German authorities take invoices
 	Reference      string    `json:"reference,omitempty"`
 	Tax            Taxes     `json:"tax,omitempty"`
 	TermsDays      *int64    `json:"termsDays,omitempty"` // nil: the seller's

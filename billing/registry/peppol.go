@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,6 +18,27 @@ const endpointSchemes = "" +
 // IsEndpointScheme reports whether Peppol knows an identifier scheme.
 func IsEndpointScheme(scheme string) bool {
 	return slices.Contains(strings.Fields(endpointSchemes), scheme)
+}
+
+// leitwegForm is a coarse address, mostly a fine one, and two check digits.
+var leitwegForm = regexp.MustCompile(`^[0-9]{2,12}(-[A-Za-z0-9]{1,30})?-[0-9]{2}$`)
+
+// isLeitwegID reports whether an identifier has the form and the check digits of a Leitweg-ID (ISO/IEC 7064, MOD 97-10).
+func isLeitwegID(id string) bool {
+	return leitwegForm.MatchString(id) && Mod97(strings.ToUpper(strings.ReplaceAll(id, "-", ""))) == 1
+}
+
+// Mod97 is the rest of a number modulo 97; a capital letter in it is read as 10 to 35.
+func Mod97(number string) int {
+	rest := 0
+	for _, r := range number {
+		if r >= 'A' {
+			rest = (rest*100 + int(r-'A') + 10) % 97
+		} else {
+			rest = (rest*10 + int(r-'0')) % 97
+		}
+	}
+	return rest
 }
 
 // withdrawnCurrencies are those that Peppol BIS Billing 3.0.21 removed of the currencies there still are here: invoices

@@ -163,7 +163,7 @@ func outlineBillTo(b *BillTo) []item {
 		item{label: "address street", value: b.Address.Street}, item{label: "address city", value: b.Address.City},
 		item{label: "address postcode", value: b.Address.Postcode}, item{label: "address country", value: b.Address.Country},
 		item{label: "vatId", value: b.VATID}, item{label: "registrationId", value: b.RegistrationID},
-		item{label: "reference", value: b.Reference})
+		item{label: "leitwegId", value: b.LeitwegID}, item{label: "reference", value: b.Reference})
 	if e := b.Endpoint; e != nil {
 		items = append(items, item{label: "endpoint", value: e.Scheme + ":" + e.ID})
 	}

@@ -252,6 +252,10 @@ func (c *checker) billTo(path string, b *BillTo) {
 		c.neededText(path+".endpoint.scheme", e.Scheme, "the Peppol identifier scheme, such as 0007")
 		c.neededText(path+".endpoint.id", e.ID, "the Peppol identifier")
 	}
+	if b.LeitwegID != "" && !isLeitwegID(b.LeitwegID) {
+		c.refuse(schemas.InvalidField, path+".leitwegId", b.LeitwegID,
+			"not a Leitweg-ID, whose last two digits check the rest; copy it from the order, such as 04011000-1234512345-06")
+	}
 	c.taxes(path+".tax", b.Tax)
 }
 

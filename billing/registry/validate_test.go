@@ -61,6 +61,10 @@ func TestRefusals(t *testing.T) {
 		// the buyer
 		{"{country: SE}", "{city: Stockholm}", "missing_field billTo.address.country"},
 		{"{country: SE}", "{country: Sweden}", "invalid_field billTo.address.country"},
+		{"{country: SE}", "{country: DE}, leitwegId: 04011000-1234512345-06", ""},
+		{"{country: SE}", "{country: DE}, leitwegId: 992-90009-96", ""},
+		{"{country: SE}", "{country: DE}, leitwegId: 04011000-1234512345-60", "invalid_field billTo.leitwegId"},
+		{"{country: SE}", "{country: DE}, leitwegId: '04011000123451234506'", "invalid_field billTo.leitwegId"},
 		{`rate: "25"`, "rate: 0", "invalid_field billTo.tax.rate"},
 		{`rate: "25"`, "rate: 101", "invalid_field billTo.tax.rate"},
 		{`rate: "25"`, "rate: 25, reason: none", "invalid_field billTo.tax.reason"},

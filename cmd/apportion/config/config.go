@@ -105,6 +105,11 @@ type Seller struct {
 		Scheme string `yaml:"scheme"`
 		ID     string `yaml:"id"`
 	} `yaml:"endpoint"` // for Peppol
+	Contact struct {
+		Name      string `yaml:"name"`
+		Telephone string `yaml:"telephone"`
+		Email     string `yaml:"email"`
+	} `yaml:"contact"` // for XRechnung
 	Payment struct {
 		IBAN      string `yaml:"iban"`
 		TermsDays int    `yaml:"termsDays"`
@@ -152,6 +157,9 @@ func (c Seller) Sender() billing.Seller {
 	}
 	if c.Endpoint.ID != "" {
 		s.Endpoint = &registry.Endpoint{Scheme: c.Endpoint.Scheme, ID: c.Endpoint.ID}
+	}
+	if c.Contact.Name != "" {
+		s.Contact = (*billing.Contact)(&c.Contact)
 	}
 	return s
 }

@@ -21,6 +21,7 @@ seller:
   vatId: SE556677889901
   registrationId: "5566778899"
   endpoint: {scheme: "0007", id: "5566778899"}
+  contact: {name: Invoices, telephone: +46 8 123 456, email: invoices@seller.example}
   payment: {iban: SE4550000000058398257466, termsDays: 14}
 `), 0o644); err != nil {
 		t.Fatal(err)
@@ -32,7 +33,8 @@ seller:
 	want := billing.Seller{
 		Name: "Seller AB", Address: registry.Address{Street: "Gatan 1", City: "Stockholm", Postcode: "111 22", Country: "SE"},
 		VATID: "SE556677889901", RegistrationID: "5566778899", Endpoint: &registry.Endpoint{Scheme: "0007", ID: "5566778899"},
-		IBAN: "SE4550000000058398257466", TermsDays: 14,
+		Contact: &billing.Contact{Name: "Invoices", Telephone: "+46 8 123 456", Email: "invoices@seller.example"},
+		IBAN:    "SE4550000000058398257466", TermsDays: 14,
 	}
 	if got := cfg.Seller.Sender(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -69,6 +71,10 @@ func TestEveryVariable(t *testing.T) {
 			value = "NO93 8601 1117 947"
 		} else if s.Key == "seller.endpoint.scheme" {
 			value = "0192"
+		} else if s.Key == "seller.contact.email" {
+			value = "invoices@seller.example"
+		} else if s.Key == "seller.contact.telephone" {
+			value = "+46 8 123"
 		} else if strings.HasSuffix(s.Key, ".brokers") || strings.HasSuffix(s.Key, ".addr") {
 			value = "a:1,[::1]:2"
 		} else if s.Key == "clickhouse.database" {
@@ -97,6 +103,9 @@ func TestEveryVariable(t *testing.T) {
 			environ = append([]string{section + "_TLS_ENABLED=true"}, environ...)
 		case strings.HasPrefix(s.Key, "kafka.sasl."):
 			environ = append([]string{"APPORTION_KAFKA_SASL_MECHANISM=PLAIN", "APPORTION_KAFKA_SASL_USER=u"}, environ...)
+		case strings.HasPrefix(s.Key, "seller.contact."):
+			environ = append([]string{"APPORTION_SELLER_CONTACT_NAME=n", "APPORTION_SELLER_CONTACT_TELEPHONE=+46 8 1",
+				"APPORTION_SELLER_CONTACT_EMAIL=n@seller.example"}, environ...)
 		case strings.HasPrefix(s.Key, "seller.endpoint."):
 			environ = append([]string{"APPORTION_SELLER_ENDPOINT_SCHEME=0007", "APPORTION_SELLER_ENDPOINT_ID=5560360793"}, environ...)
 		}

@@ -8,6 +8,7 @@ import com.helger.phive.peppol.PeppolValidation;
 import com.helger.phive.peppol.PeppolValidation2026_05;
 import com.helger.phive.xml.source.IValidationSourceXML;
 import com.helger.phive.xml.source.ValidationSourceXML;
+import com.helger.phive.xrechnung.XRechnungValidation;
 import java.io.File;
 import java.io.PrintStream;
 import java.nio.file.Files;
@@ -18,8 +19,8 @@ import java.util.Locale;
 
 /**
  * Holds every file that it is given against the XML Schema of UBL 2.1 and EN 16931 1.3.16, and one that says it is
- * Peppol BIS Billing 3.0 also against that, in its version 3.0.21 of May 2026. Prints a line for each finding, warnings
- * too: the file, the rule, its severity and what it says, with tabs between them.
+ * Peppol BIS Billing 3.0 or XRechnung 3.0 also against that, in the versions 3.0.21 of May 2026 and 3.0.2. Prints a line
+ * for each finding, warnings too: the file, the rule, its severity and what it says, with tabs between them.
  */
 public class EInvoice {
   public static void main(String[] files) throws Exception {
@@ -27,10 +28,15 @@ public class EInvoice {
     ValidationExecutorSetRegistry<IValidationSourceXML> sets = new ValidationExecutorSetRegistry<>();
     EN16931Validation.initEN16931(sets);
     PeppolValidation.initStandard(sets);
+    XRechnungValidation.initXRechnung(sets);
     for (String file : files) {
       List<DVRCoordinate> against = new ArrayList<>(List.of(EN16931Validation.VID_UBL_INVOICE_1316));
-      if (Files.readString(Path.of(file)).contains("urn:fdc:peppol.eu:2017:poacc:billing")) {
+      String content = Files.readString(Path.of(file));
+      if (content.contains("urn:fdc:peppol.eu:2017:poacc:billing:3.0")) {
         against.add(PeppolValidation2026_05.VID_OPENPEPPOL_INVOICE_UBL_V3);
+      }
+      if (content.contains("urn:xeinkauf.de:kosit:xrechnung")) {
+        against.add(XRechnungValidation.VID_XRECHNUNG_UBL_INVOICE_302);
       }
       for (DVRCoordinate rules : against) {
         var results = ValidationExecutionManager.executeValidation(
