@@ -9,6 +9,8 @@
 package aggregate
 
 import (
+	"slices"
+
 	"github.com/shopspring/decimal"
 
 	"apportion/schemas/civil"
@@ -48,6 +50,13 @@ type Day struct {
 type ReadBound struct {
 	Positions []Position
 	ArrivedBy int64
+}
+
+// Has reports whether a delivery is within the bound.
+func (b ReadBound) Has(d Delivery) bool {
+	return d.ArrivedMS <= b.ArrivedBy && slices.ContainsFunc(b.Positions, func(p Position) bool {
+		return p.Topic == d.Topic && int(p.Partition) == int(d.Partition) && d.Offset <= p.LastOffset
+	})
 }
 
 // Inputs are what figures are computed from.

@@ -29,6 +29,9 @@ type EventFilter struct {
 	Channel string
 	// Class, if not empty, is the one licence class that the session may name; it need not name one.
 	Class string
+	// Beyond, if not nil, leaves out events all of whose deliveries are within it: those that remain are new since, or
+	// corrected. It is not for OneEach.
+	Beyond *ReadBound
 	// Agents, if not nil, are those of the session; with OneEach one session of every agent is enough.
 	Agents  []string
 	OneEach bool

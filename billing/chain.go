@@ -76,6 +76,8 @@ type Basis struct {
 	ItemCodes ItemCodes `json:"itemCodes,omitempty"`
 	// Findings are what was found then (R24).
 	Findings []Found `json:"findings,omitempty"`
+	// Reasons are why there are adjustments (R21).
+	Reasons []Reason `json:"reasons,omitempty"`
 	// Files is the version of the files' form, see [FilesVersion].
 	Files int `json:"files"`
 }

@@ -9,29 +9,51 @@ import (
 	"apportion/schemas/civil"
 )
 
-// addPeakCharts gives every overage that has a peak instant the picture of that date.
+// addPeakCharts gives every overage that has a peak instant the picture of that date, and every correction of one that
+// of its peak as it is now or, where there is none any more, as it was.
 func (b *Biller) addPeakCharts(ctx context.Context, issues []Issue, on basis) error {
-	charged, days := on.peaks(issues)
-	if len(charged) == 0 {
-		return nil
-	}
 	type picture struct {
 		tenant string
 		date   civil.Date
 		meter  string
 	}
-	lines := map[picture]*Line{}
-	for at, l := range charged {
-		lines[picture{at.Tenant, on.timelines.Zone(at.Tenant).DateOf(at.AtMS), at.Meter}] = l
+	lines, dates := map[picture][]*Line{}, map[string][]civil.Date{}
+	add := func(tenant string, l *Line, atMS int64) {
+		date := on.timelines.Zone(tenant).DateOf(atMS)
+		of := picture{tenant, date, l.Meter}
+		lines[of] = append(lines[of], l)
+		if !slices.Contains(dates[tenant], date) {
+			dates[tenant] = append(dates[tenant], date)
+		}
 	}
-	profiles, err := b.Usage.Profile(ctx, on.inputs(days, b.Rules))
+	for _, issue := range issues {
+		for _, i := range issue.Invoices {
+			for n := range i.Lines {
+				l := &i.Lines[n]
+				if r := (Account{Reasons: issue.Reasons}).ReasonFor(i, *l); r != nil && len(r.Peaks()) > 0 {
+					peaks := r.Peaks()
+					add(i.Tenant, l, peaks[len(peaks)-1])
+				} else if l.Kind == Overage && l.PeakMS != NoInstant {
+					add(i.Tenant, l, l.PeakMS)
+				}
+			}
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	for _, of := range dates {
+		slices.Sort(of)
+	}
+	profiles, err := b.Usage.Profile(ctx, on.inputs(on.daysOn(dates), b.Rules))
 	if err != nil {
 		return fmt.Errorf("computing the days of the peaks: %w", err)
 	}
 	for _, p := range profiles {
-		if l := lines[picture{p.Tenant, p.Date, p.Meter}]; l != nil {
+		for _, l := range lines[picture{p.Tenant, p.Date, p.Meter}] {
+			entitled := b.State.Tenant(p.Tenant).Entitlement(p.Date, p.Meter, b.Rules.IVRPortFactor)
 			for _, point := range p.Points {
-				l.Pool = append(l.Pool, PoolPoint{civil.Millis(point.AtMS), point.Live, l.Entitled})
+				l.Pool = append(l.Pool, PoolPoint{civil.Millis(point.AtMS), point.Live, entitled})
 			}
 		}
 	}

@@ -41,7 +41,9 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 			w.LiveAt != nil && d.EndMS != schemas.Absent && d.EndMS <= *w.LiveAt,
 			w.Channel != "" && d.Channel != w.Channel,
 			w.Class != "" && d.Class != "" && d.Class != w.Class,
-			w.Agents != nil && !slices.Contains(w.Agents, d.Agent):
+			w.Agents != nil && !slices.Contains(w.Agents, d.Agent),
+			w.Beyond != nil && !slices.ContainsFunc(m[min(len(m), int(w.Beyond.Positions[0].LastOffset)+1):],
+				func(o schemas.Event) bool { return o.Tenant == d.Tenant && o.Source == d.Source && o.ID == d.ID }):
 		case w.OneEach:
 			if other, ok := first[d.Agent]; !d.Voided && (!ok || d.OccurredMS() < other.OccurredMS()) {
 				first[d.Agent] = d

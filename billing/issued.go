@@ -65,7 +65,7 @@ func (i Issue) account(tenant *registry.Tenant, now Seller) (Account, error) {
 		return Account{}, fmt.Errorf("%s of %s: %w", i.Period, i.Tenant, err)
 	}
 	a := Account{Tenant: tenant, IssueDate: i.Date, Balance: i.Balance, Basis: i.Basis.Basis, Zone: zone,
-		Seller: i.Seller, ItemCodes: i.ItemCodes}
+		Seller: i.Seller, ItemCodes: i.ItemCodes, Reasons: i.Reasons}
 	for _, f := range i.Findings {
 		a.Findings = append(a.Findings, newFinding(f, i.Tenant, i.Period))
 	}

@@ -87,11 +87,11 @@ func (a Account) JSON(i Invoice, draft bool) InvoiceJSON {
 func (i Invoice) lineJSON(l Line) LineJSON {
 	line := LineJSON{
 		No: l.No, Kind: l.Kind, Meter: l.Meter, Quantity: l.Quantity.String(), Unit: l.Unit, UnitPrice: l.Price(),
-		Amount: i.Money(l.Amount), From: l.From, To: l.To, Days: l.Days, PeakAt: l.PeakAt(), Pool: l.Pool,
+		Amount: i.Money(l.Amount), From: l.From, To: l.To, Days: l.Days, PeakAt: l.PeakAt(),
 		Corrects: l.Corrects, CorrectsKind: l.CorrectsKind, Note: l.Note,
 	}
 	if l.Kind == Overage {
-		line.Entitled = &l.Entitled
+		line.Entitled, line.Pool = &l.Entitled, l.Pool
 	}
 	return line
 }

@@ -18,7 +18,9 @@ import (
 type rerated struct {
 	period civil.Month
 	issued []Invoice
-	usage  TenantUsage
+	// since are the issues of the tenant from that of the period on, which issued is of.
+	since []Issue
+	usage TenantUsage
 }
 
 // reratings are the issued periods of tenants that can have changed, in order.
@@ -75,11 +77,13 @@ func (b *Biller) rerate(ctx context.Context, tenants []*registry.Tenant, chains 
 	}
 	for tenant, of := range periods {
 		var issued []Invoice
-		for _, issue := range from(chains[tenant], of[0]) {
-			issued = append(issued, invoices[issue.ID]...)
+		since := slices.Clone(from(chains[tenant], of[0]))
+		for i := range since {
+			since[i].Invoices = invoices[since[i].ID]
+			issued = append(issued, since[i].Invoices...)
 		}
 		for _, month := range slices.Sorted(slices.Values(of)) {
-			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, usage[month][tenant]})
+			r.periods[tenant] = append(r.periods[tenant], rerated{month, issued, since, usage[month][tenant]})
 		}
 	}
 	// If any of these months got a newer pass meanwhile, it may use another registry version: retry.

@@ -125,7 +125,7 @@ func newStory() *story {
 func (s *story) biller(rules billing.Rules) *billing.Biller {
 	s.usage.rules = rules.Rules
 	return &billing.Biller{State: s.ledger.state, Rules: rules, Usage: s.usage, Refresh: aggregate.Refresher(s.usage, rules.Rules),
-		Lines: s.ledger, Log: s.ledger}
+		Lines: s.ledger, Log: s.ledger, Deliveries: memory(s.usage.deliveries)}
 }
 
 // apply gives commands to the registry and returns why they were refused.

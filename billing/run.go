@@ -23,6 +23,8 @@ type Biller struct {
 	// ItemCodes are what its lines have.
 	ItemCodes ItemCodes
 	Usage     Usage
+	// Deliveries are where the events behind adjustments are found.
+	Deliveries Deliveries
 	// Refresh brings the daily figures up to date with a registry, and returns the pass that they are of then.
 	Refresh func(ctx context.Context, registry aggregate.Snapshot) (aggregate.Pass, error)
 	Lines   Lines
@@ -71,6 +73,8 @@ type Account struct {
 	ItemCodes ItemCodes
 	// Findings are what a person should look at before the month is signed (R24).
 	Findings []Finding
+	// Reasons are why the invoices have adjustments ([Account.ReasonFor]).
+	Reasons []Reason
 	// TaxedAs has the tax of what corrects a period, where that is not for the document to say ([Account.TaxOf]).
 	TaxedAs map[civil.Month]*registry.Tax
 }
@@ -211,7 +215,7 @@ func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, fi
 	var issues []Issue
 	for i, t := range tenants {
 		b.progress(i, len(tenants))
-		invoices, err := b.billTenant(t, run.Period, usage[t.ID], again[t.ID])
+		invoices, corrections, err := b.billTenant(t, run.Period, usage[t.ID], again[t.ID])
 		var stop *Stop
 		if errors.As(err, &stop) {
 			run.Stopped = append(run.Stopped, stop)
@@ -220,11 +224,15 @@ func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, fi
 		if err != nil {
 			return nil, err
 		}
-		issues = append(issues, Issue{
+		issue := Issue{
 			Tenant: t.ID, Period: run.Period, Invoices: invoices,
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, Basis: on.Basis,
 				Zone: on.timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
-		})
+		}
+		if err := b.addReasons(ctx, &issue, t, again[t.ID], corrections, on); err != nil {
+			return nil, err
+		}
+		issues = append(issues, issue)
 	}
 	if err := b.addPeakCharts(ctx, issues, on); err != nil {
 		return nil, err
@@ -235,20 +243,20 @@ func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, fi
 
 // billTenant bills a tenant's period, with what corrects the periods that are billed again (R21).
 func (b *Biller) billTenant(t *registry.Tenant, period civil.Month, usage TenantUsage,
-	again []rerated) ([]Invoice, error) {
+	again []rerated) ([]Invoice, []Correction, error) {
 	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	invoices, err := Bill(t, zone, period, usage, b.Rules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	corrections, err := b.corrections(t, period, again)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return Adjust(t, period, invoices, corrections), nil
+	return Adjust(t, period, invoices, corrections), corrections, nil
 }
 
 // corrections bills issued periods of a tenant again, for an issue of a period.

@@ -178,7 +178,7 @@ func (b *Biller) draftStored(ctx context.Context, tenants []*registry.Tenant, ch
 	usage := ByTenant(figures)
 	var issues []Issue
 	for _, t := range tenants {
-		invoices, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
+		invoices, _, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
 		var stop *Stop
 		if errors.As(err, &stop) {
 			run.Stopped = append(run.Stopped, stop)

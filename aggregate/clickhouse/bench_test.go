@@ -152,7 +152,7 @@ const naive = `
 // issueMonth issues every tenant's invoices for good, with the pictures of their peaks.
 func issueMonth(b *testing.B, conn driver.Conn, store *clickhouse.Store, state registry.State) {
 	biller := billing.Biller{
-		State: state, Rules: billing.DefaultRules(), Usage: store, Log: &memoryLog{state},
+		State: state, Rules: billing.DefaultRules(), Usage: store, Deliveries: store, Log: &memoryLog{state},
 		Refresh: aggregate.Refresher(store, aggregate.DefaultRules()),
 		Lines:   issued.NewLines(conn, func(context.Context) (driver.Conn, error) { return conn, nil }),
 	}

@@ -112,7 +112,13 @@ func (q *query) narrowed(bound aggregate.ReadBound, wanted aggregate.EventFilter
 			SELECT agent, min(occurred_ms) FROM usage_events PREWHERE ` + where + `
 			WHERE offset <= ` + q.lastOffset(bound) + ` AND arrived_ms <= {arrived_by:Int64} GROUP BY agent)`
 	}
-	return `SELECT identity FROM usage_events PREWHERE ` + where
+	narrow := `SELECT identity FROM usage_events PREWHERE ` + where
+	if b := wanted.Beyond; b != nil {
+		q.parameter("beyond_arrived_by", b.ArrivedBy)
+		narrow += ` AND identity IN (SELECT identity FROM usage_events PREWHERE tenant = {tenant:String}
+			WHERE NOT ifNull(offset <= ` + q.lastOffset(*b) + `, false) OR arrived_ms > {beyond_arrived_by:Int64})`
+	}
+	return narrow
 }
 
 // lastOffset returns an expression for how far the bound goes in the partition of a delivery, -1 where it has none
@@ -126,8 +132,8 @@ func (q *query) lastOffset(bound aggregate.ReadBound) string {
 		ends[p.Topic][p.Partition] = strconv.FormatInt(p.LastOffset, 10)
 	}
 	expression := "-1"
-	for i, topic := range slices.Sorted(maps.Keys(ends)) {
-		name := fmt.Sprintf("topic%d", i)
+	for _, topic := range slices.Sorted(maps.Keys(ends)) {
+		name := fmt.Sprintf("topic%d", len(q.parameters))
 		q.parameters[name] = topic
 		expression = fmt.Sprintf("if(topic = {%s:String}, arrayElementOrNull([%s]::Array(Int64), partition + 1), %s)",
 			name, strings.Join(ends[topic], ", "), expression)

@@ -99,7 +99,7 @@ func (w *world) Claim(ctx context.Context, claims []registry.Command) (registry.
 
 func (w *world) biller(u *usage) *billing.Biller {
 	state, _ := w.CatchUp(context.Background())
-	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u,
+	return &billing.Biller{State: state, Rules: billing.DefaultRules(), Usage: u, Deliveries: u,
 		Refresh: aggregate.Refresher(u, aggregate.DefaultRules()), Lines: w.lines, Log: w}
 }
 
@@ -442,6 +442,11 @@ func (u *usage) Unbilled(context.Context, []string, civil.Date) (map[string][]ci
 }
 func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggregate.Position) ([]aggregate.Refused, []aggregate.Noted, error) {
 	return nil, nil, nil
+}
+
+// Events has none: nobody looks at who is behind an adjustment here.
+func (u *usage) Events(context.Context, aggregate.ReadBound, aggregate.EventFilter, func([]aggregate.Delivery) error) error {
+	return nil
 }
 func (u *usage) UnknownTenants(context.Context) ([]string, error) { return nil, nil }
 

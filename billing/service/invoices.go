@@ -74,7 +74,8 @@ func (s *Invoices) biller(ctx context.Context, by registry.Actor) (*billing.Bill
 // billerOn returns the same on a state of the registry that has been read.
 func (s *Invoices) billerOn(state registry.State, by registry.Actor) *billing.Biller {
 	return &billing.Biller{
-		State: state, Rules: s.Rules, Seller: s.Seller, ItemCodes: s.ItemCodes, Usage: s.Usage, Lines: s.Lines,
+		State: state, Rules: s.Rules, Seller: s.Seller, ItemCodes: s.ItemCodes, Usage: s.Usage,
+		Deliveries: s.Usage, Lines: s.Lines,
 		Refresh: aggregate.Refresher(s.Usage, s.Rules.Rules), Log: claims{s.Registry, by}, Progress: s.Progress,
 	}
 }

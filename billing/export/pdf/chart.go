@@ -1,6 +1,8 @@
 package pdf
 
 import (
+	"slices"
+
 	"apportion/billing"
 	"apportion/billing/export/pdf/fonts"
 	"apportion/schemas/civil"
@@ -24,17 +26,52 @@ func (p plot) y(n int64) int  { return p.y0 - int(n*int64(p.y0-p.y1)/p.ceiling) 
 // The type of a chart's labels is smaller than the text beside it.
 const chartType = 6_800
 
+// picture is the concurrency over a date, with the peaks to point at.
+type picture struct {
+	pool  []billing.PoolPoint
+	marks []mark
+}
+
+// mark is a peak: how many were live when, and what to add to that; a peak as it was issued is grey.
+type mark struct {
+	at, used int64
+	as       string
+	fill     colour
+}
+
+// correctionPicture is that of the peak as it is now, with the peak as it was where that is on the same date.
+func correctionPicture(l billing.Line, r *billing.Reason) picture {
+	p := picture{pool: l.Pool}
+	if len(p.pool) < 2 {
+		return picture{}
+	}
+	start := int64(p.pool[0].AtMS)
+	end := int64(2*p.pool[len(p.pool)-1].AtMS - p.pool[len(p.pool)-2].AtMS)
+	add := func(c billing.Charged, as string, fill colour) {
+		if c.PeakMS >= start && c.PeakMS < end {
+			p.marks = append(p.marks, mark{c.PeakMS, c.Quantity.IntPart() + c.Entitled, as, fill})
+		}
+	}
+	add(r.Now, "", rust)
+	if r.Then.PeakMS != r.Now.PeakMS || !r.Then.Quantity.Equal(r.Now.Quantity) || r.Then.Entitled != r.Now.Entitled {
+		add(r.Then, ", as invoiced", grey)
+	}
+	return p
+}
+
 // chart draws, with its top left corner at x and y, the concurrency around the peak of an overage against what was
 // included (R14, R15), on the tenant's clock.
-func (s *sheet) chart(l billing.Line, x, y int) {
-	pool := l.Pool
+func (s *sheet) chart(of picture, x, y int) {
+	pool := of.pool
 	// The last stretch has no next one to end it, so it is as long as the one before.
 	start, end := int64(pool[0].AtMS), int64(2*pool[len(pool)-1].AtMS-pool[len(pool)-2].AtMS)
 	if end <= start {
 		return
 	}
-	used := l.Quantity.IntPart() + l.Entitled
-	most := used
+	most := int64(0)
+	for _, m := range of.marks {
+		most = max(most, m.used)
+	}
 	for _, p := range pool {
 		most = max(most, p.Live, p.Entitled)
 	}
@@ -60,13 +97,33 @@ func (s *sheet) chart(l billing.Line, x, y int) {
 	s.hairline(p.y0, p.x0, p.x1, 500, grey)
 	s.draw(included, p.x1+4*pt, p.y(last)-leading/2, false)
 	s.hours(p)
+	var labels []box
+	for _, m := range of.marks {
+		labels = append(labels, s.mark(p, m, labels))
+	}
+}
 
-	at := min(max(p.x(l.PeakMS), p.x0), p.x1)
-	s.page.dot(at, p.y(used), 2_200, rust)
-	b := s.label(whole(used)+" at "+s.zone.Time(l.PeakMS).Format("15:04"), fonts.SemiBold, chartType, rust)
-	from, height := min(max(at-b.width()/2, p.x0), p.x1-b.width()), 9*pt
-	s.page.box(from-2*pt, p.y(used)-4*pt-height, b.width()+4*pt, height, white)
-	s.draw(b, from, p.y(used)-4*pt-height/2-leading/2, false)
+// box is where a label is.
+type box struct{ x, y, width, height int }
+
+func (b box) meets(o box) bool {
+	return b.x < o.x+o.width && o.x < b.x+b.width && b.y < o.y+o.height && o.y < b.y+b.height
+}
+
+// mark points at a peak, with its label above or, where another label is, below; and returns where that is.
+func (s *sheet) mark(p plot, m mark, labels []box) box {
+	at := min(max(p.x(m.at), p.x0), p.x1)
+	s.page.dot(at, p.y(m.used), 2_200, m.fill)
+	b := s.label(whole(m.used)+" at "+s.zone.Time(m.at).Format("15:04")+m.as, fonts.SemiBold, chartType, m.fill)
+	const height = 9 * pt
+	from := min(max(at-b.width()/2, p.x0), p.x1-b.width())
+	label := box{from - 2*pt, p.y(m.used) - 4*pt - height, b.width() + 4*pt, height}
+	if slices.ContainsFunc(labels, label.meets) {
+		label.y = min(p.y(m.used)+4*pt, p.y0-height-pt)
+	}
+	s.page.box(label.x, label.y, label.width, label.height, white)
+	s.draw(b, from, label.y+height/2-leading/2, false)
+	return label
 }
 
 // curves draws the concurrency, what of it is over, and what was included.

@@ -6,6 +6,7 @@ package pdf
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -62,6 +63,7 @@ type sheet struct {
 	zone    *civil.Zone
 	page    *canvas
 	y       int // where the next thing goes
+	indent  int // where text begins beside the numbers of lines
 }
 
 func layOut(invoice billing.Invoice, account billing.Account, draft bool) *document {
@@ -75,13 +77,16 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) *docum
 		invoice:  invoice, account: account, tenant: account.Tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()
+	for _, l := range invoice.Lines {
+		s.indent = max(s.indent, s.number(l).width()+8*pt)
+	}
 	due := account.DueDate()
 	s.newPage()
 	s.letterhead()
 	s.parties(account.IssueDate, due)
 	s.charges()
 	s.totals(due)
-	s.overages()
+	s.reasons()
 	s.usage()
 	s.footers()
 	return s.document
@@ -124,6 +129,11 @@ func (s *sheet) draw(b block, x, y int, toTheLeft bool) {
 // label is one line of text, however wide.
 func (s *sheet) label(text string, style fonts.Style, size int, fill colour) block {
 	return s.block(text, style, size, leading, 10*pageWidth, fill)
+}
+
+// number is that of a line, by which corrections name it.
+func (s *sheet) number(l billing.Line) block {
+	return s.label(strconv.Itoa(l.No), fonts.Figures, small, grey)
 }
 
 func (s *sheet) hairline(y, x0, x1, width int, stroke colour) {
@@ -233,16 +243,16 @@ func (s *sheet) parties(issued, due civil.Date) {
 
 // row is a line of the invoice, set.
 type row struct {
-	what, more                    block
+	no, what, more                block
 	quantity, unit, price, amount block
 }
 
 // columns are where the columns of the table are: numbers end there, a unit begins.
 type columns struct{ quantity, unit, price, amount int }
 
-// describing is the width of the first column.
-func (c columns) describing(quantities int) int {
-	return max(c.quantity-quantities-columnGap-left, 100*pt)
+// describing is the width of the descriptions, which begin beside the numbers.
+func (c columns) describing(begin, quantities int) int {
+	return max(c.quantity-quantities-columnGap-begin, 100*pt)
 }
 
 const columnGap = 16 * pt
@@ -258,7 +268,7 @@ func (s *sheet) charges() {
 	}
 	rows, at := s.chargeRows(heads)
 	header := func() {
-		s.draw(heads.what, left, s.y, false)
+		s.draw(heads.what, left+s.indent, s.y, false)
 		s.draw(heads.quantity, at.quantity, s.y, true)
 		s.draw(heads.price, at.price, s.y, true)
 		s.draw(heads.amount, at.amount, s.y, true)
@@ -279,8 +289,9 @@ func (s *sheet) charges() {
 			header()
 		}
 		y := s.y + 4_200
-		s.draw(r.what, left, y, false)
-		s.draw(r.more, left, y+r.what.height(), false)
+		s.draw(r.no, left, y, false)
+		s.draw(r.what, left+s.indent, y, false)
+		s.draw(r.more, left+s.indent, y+r.what.height(), false)
 		s.draw(r.quantity, at.quantity, y, true)
 		s.draw(r.unit, at.unit, y, false)
 		s.draw(r.price, at.price, y, true)
@@ -305,6 +316,7 @@ func (s *sheet) chargeRows(heads row) ([]row, columns) {
 			continue
 		}
 		r := row{
+			no:       s.number(l),
 			quantity: s.label(grouped(l.Quantity, 0), fonts.Figures, normal, ink),
 			unit:     s.label(units(l), fonts.Regular, normal, grey),
 			amount:   s.label(grouped(l.Amount, s.invoice.MinorUnits), fonts.Figures, normal, ink),
@@ -319,9 +331,9 @@ func (s *sheet) chargeRows(heads row) ([]row, columns) {
 	at.price = at.amount - amounts - columnGap
 	at.unit = at.price - prices - columnGap - unitsOf
 	at.quantity = at.unit - 4*pt
-	width := at.describing(quantities)
+	width := at.describing(left+s.indent, quantities)
 	for i, l := range charged {
-		what, more := describe(s.invoice, l)
+		what, more := describe(s.invoice, l, s.account.ReasonFor(s.invoice, l))
 		rows[i].what = s.block(what, fonts.Regular, normal, leading, width, ink)
 		if more != "" {
 			rows[i].more = s.block(more, fonts.Regular, small, tight, width, grey)
@@ -434,33 +446,44 @@ func (s *sheet) payment(gross decimal.Decimal, due civil.Date, width int) (pay [
 	return pay
 }
 
-// overages says why each overage is charged, beside a picture of the pool around the peak.
-func (s *sheet) overages() {
-	const words, gap = 196 * pt, 24 * pt
+// reasons says why each overage and each correction is charged, beside a picture of the pool around its peak.
+func (s *sheet) reasons() {
+	pooled := len(s.tenant.Subscriptions) > 1
 	for _, l := range s.invoice.Lines {
-		if l.Kind != billing.Overage {
-			continue
+		correction := s.account.ReasonFor(s.invoice, l)
+		switch {
+		case l.Kind == billing.Overage:
+			used := l.Quantity.IntPart() + l.Entitled
+			s.reason("Why there is overage: "+thing(l.Meter), why(s.invoice, l, s.zone, pooled),
+				picture{l.Pool, []mark{{l.PeakMS, used, "", rust}}})
+		case correction != nil:
+			head := "Why there is a correction: " + thing(l.Meter) + ", " + month(l.From.Month())
+			s.reason(head, whyCorrected(s.invoice, l, correction, s.zone, pooled), correctionPicture(l, correction))
 		}
-		picture := len(l.Pool) > 1
-		width := across
-		if picture {
-			width = words
-		}
-		head := s.block("Why there is overage: "+thing(l.Meter), fonts.SemiBold, normal, leading, width, ink)
-		reason := why(s.invoice, l, s.zone, len(s.tenant.Subscriptions) > 1)
-		text := s.block(reason, fonts.Regular, normal, leading, width, ink)
-		height := head.height() + 2*pt + text.height()
-		if picture {
-			height = max(height, chartHeight)
-		}
-		s.reserve(height)
-		s.draw(head, left, s.y, false)
-		s.draw(text, left, s.y+head.height()+2*pt, false)
-		if picture {
-			s.chart(l, left+words+gap, s.y)
-		}
-		s.y += height + 22*pt
 	}
+}
+
+// reason puts a text below its head, and a picture beside them where there is one.
+func (s *sheet) reason(title, words string, p picture) {
+	const column, gap = 196 * pt, 24 * pt
+	drawn := len(p.pool) > 1
+	width := across
+	if drawn {
+		width = column
+	}
+	head := s.block(title, fonts.SemiBold, normal, leading, width, ink)
+	text := s.block(words, fonts.Regular, normal, leading, width, ink)
+	height := head.height() + 2*pt + text.height()
+	if drawn {
+		height = max(height, chartHeight)
+	}
+	s.reserve(height)
+	s.draw(head, left, s.y, false)
+	s.draw(text, left, s.y+head.height()+2*pt, false)
+	if drawn {
+		s.chart(p, left+column+gap, s.y)
+	}
+	s.y += height + 22*pt
 }
 
 // usage says, in lighter type, how the usage of the tenant is split among its subscriptions; nothing is charged for it.
@@ -487,9 +510,10 @@ func (s *sheet) usage() {
 		}
 		begun = true
 		what, when := split(l, s.zone)
-		s.draw(s.label(what, fonts.Regular, small, grey), left, s.y, false)
-		s.draw(s.label(grouped(l.Quantity, 0), fonts.Figures, small, ink), left+numbers, s.y, true)
-		s.draw(s.label(when, fonts.Regular, small, grey), left+numbers+12*pt, s.y, false)
+		s.draw(s.number(l), left, s.y, false)
+		s.draw(s.label(what, fonts.Regular, small, grey), left+s.indent, s.y, false)
+		s.draw(s.label(grouped(l.Quantity, 0), fonts.Figures, small, ink), left+s.indent+numbers, s.y, true)
+		s.draw(s.label(when, fonts.Regular, small, grey), left+s.indent+numbers+12*pt, s.y, false)
 		s.y += row
 	}
 }

@@ -108,6 +108,35 @@ func october() billing.Invoice {
 		overageLine(), corrected)
 }
 
+// corrections is an invoice whose adjustments say why: a peak that moved, one that is no more, and Connect.
+func corrections() (billing.Invoice, billing.Account) {
+	september := civil.NewMonth(2026, 9)
+	const thenMS = peakMS - 90*60_000
+	adjustment := func(kind billing.Kind, meter, quantity, amount, corrects string) billing.Line {
+		return billing.Line{Kind: billing.Adjustment, CorrectsKind: kind, Meter: meter, Quantity: dec(quantity), Unit: "seat",
+			Amount: dec(amount), From: september.First(), To: september.Next().First(), Corrects: corrects}
+	}
+	moved := adjustment(billing.Overage, "agent_standard", "3", "3300", "INV-Sub1-202609/8")
+	moved.Pool = pool(25, 8, 9, 11, 14, 16, 18, 19, 21, 26, 25, 23, 24, 26, 28, 29, 26, 23, 22, 22, 20, 17, 16, 16, 15)
+	gone := adjustment(billing.Overage, "agent_premium", "-1", "-1500", "INV-Sub1-202609/7")
+	gone.Pool = pool(5, 1, 1, 2, 3, 3, 3, 4, 5, 5, 5, 4, 4, 5, 5, 5, 4, 4, 4, 3, 3, 2, 2, 1, 1)
+	invoice := invoiceOf("SEK", 2, commitment("agent_standard", "10", "900", "9000"), usageLine("agent_standard", "12"),
+		gone, moved, adjustment(billing.Connect, "connect.sms", "55", "24.75", "INV-Sub1-202609"))
+	account := acme()
+	for n, r := range []billing.Reason{
+		{Corrected: 1, Then: billing.Charged{Quantity: dec("1"), Amount: dec("1500"), PeakMS: thenMS, Entitled: 5},
+			Now: billing.Charged{PeakMS: billing.NoInstant}},
+		{Late: 3, Then: billing.Charged{Quantity: dec("1"), Amount: dec("1100"), PeakMS: thenMS, Entitled: 25},
+			Now: billing.Charged{Quantity: dec("4"), Amount: dec("4400"), PeakMS: peakMS, Entitled: 25}},
+		{Late: 1, Corrected: 1, Then: billing.Charged{PeakMS: billing.NoInstant},
+			Now: billing.Charged{Quantity: dec("55"), Amount: dec("24.75"), PeakMS: billing.NoInstant}},
+	} {
+		r.Subscription, r.Line, r.From, r.To = invoice.Subscription, n+3, september.First(), september.Next().First()
+		account.Reasons = append(account.Reasons, r)
+	}
+	return invoice, account
+}
+
 // manyLines is an invoice of as many lines.
 func manyLines(n int) billing.Invoice {
 	var lines []billing.Line
@@ -192,6 +221,10 @@ func cases() map[string]func() (billing.Invoice, billing.Account, bool) {
 			a := acme()
 			a.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "S", Rate: dec("12")}, {From: civil.NewDate(2026, 10, 1), Category: "AE", Reason: "Reverse charge, article 196 of directive 2006/112/EC: the buyer accounts for the tax"}}
 			return october(), a, false
+		},
+		"corrections": func() (billing.Invoice, billing.Account, bool) {
+			invoice, account := corrections()
+			return invoice, account, false
 		},
 		"200 lines": func() (billing.Invoice, billing.Account, bool) { return manyLines(200), acme(), false },
 		"scripts": func() (billing.Invoice, billing.Account, bool) {
@@ -293,7 +326,7 @@ func TestSaysAll(t *testing.T) {
 		"Add-on wfo, committed · 12–31 October 2026", "20 of the 31 days of the month, at the price of a month", "967.74",
 		"Standard seats, committed · 1–31 October 2026", "9 000.00", "Connect, SMS · 1–31 October 2026", "13 560", "units", "0.45", "6 102.00",
 		"Standard seats, overage · 1–31 October 2026", "Standard seats, correction of September 2026", "−1", "−1 100.00",
-		"Corrects what was charged as overage: invoice INV-Sub1-202609, line 3",
+		"Corrects line 3 of invoice INV-Sub1-202609: Standard seats, overage · 1–30",
 		"Net total", "22 319.74", "VAT 25%", "5 579.94", "To pay, gross", "SEK 27 899.68", "IBAN SE45 5000 0000 0583 9825 7466",
 		"Terms: 30 days from the issue date", "26 at 10:31", "25 included", "08:00", "How usage is split",
 		"IVR calls in progress at once, at the most", "18", "first at 10:31 on 14 October", "Page 1 of 1")
@@ -318,7 +351,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 		for _, l := range invoice.Lines {
-			what, _ := describe(invoice, l)
+			what, _ := describe(invoice, l, nil)
 			if at[what] != 1 {
 				t.Errorf("%q is there %d times", what, at[what])
 			}
@@ -332,6 +365,17 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestCorrectionsSayWhy: each in a paragraph, with its peak now and, on the same date, as it was invoiced.
+func TestCorrectionsSayWhy(t *testing.T) {
+	invoice, account := corrections()
+	page := pages(t, invoice, account, false)[0]
+	has(t, page, "Why there is a correction: Standard seats,", "29 at 10:31", "26 at 09:01, as invoiced",
+		"Corrects line 8 of invoice INV-Sub1-202609: Standard seats, overage · 1–30")
+	if text := strings.Join(page, " "); !strings.Contains(text, "This makes four seats for SEK 4 400.00 in place of one seat") {
+		t.Error(text)
+	}
+}
+
 func TestOfCreditAndNothing(t *testing.T) {
 	exempt := acme()
 	exempt.Tenant.BillTo.Tax = registry.Taxes{{From: civil.NoDate, Category: "AE", Reason: "Reverse charge, article 196"}}
@@ -339,7 +383,7 @@ func TestOfCreditAndNothing(t *testing.T) {
 		Amount: dec("-1234567.891"), Corrects: "INV-Sub1-202609", From: civil.NewDate(2026, 9, 1), To: civil.NewDate(2026, 10, 1)})
 	page := pages(t, credit, exempt, false)[0]
 	has(t, page, "Credit, gross", "KWD 1 234 567.891", "−1 234 567.891", "VAT, reverse charge", "0.000", "Reverse charge, article 196",
-		"Nothing to pay", "Corrects invoice INV-Sub1-202609")
+		"Nothing to pay", "Adds to invoice INV-Sub1-202609: Standard seats · 1–30 September")
 	if slices.Contains(page, "To pay, gross") || strings.Contains(strings.Join(page, " "), "IBAN") {
 		t.Errorf("a credit asks for money: %q", page)
 	}

@@ -96,22 +96,9 @@ func thing(meter string) string {
 	return meter
 }
 
-// kindWords says for a line, and for what an adjustment corrects, what the quantity is charged for.
-func kindWords(kind billing.Kind) string {
-	switch kind {
-	case billing.Commitment:
-		return "committed"
-	case billing.UsageKind:
-		return "used"
-	case billing.Connect:
-		return "messages and calls"
-	default:
-		return string(kind)
-	}
-}
-
-// describe says what a line is for, and in smaller type what there is to add.
-func describe(invoice billing.Invoice, l billing.Line) (what, more string) {
+// describe says what a line is for, and in smaller type what there is to add: of an adjustment, for which there may be a
+// reason, the words of the line that it corrects.
+func describe(invoice billing.Invoice, l billing.Line, reason *billing.Reason) (what, more string) {
 	switch l.Kind {
 	case billing.Commitment:
 		what = thing(l.Meter) + ", committed · " + dates(l.From, l.To)
@@ -124,23 +111,24 @@ func describe(invoice billing.Invoice, l billing.Line) (what, more string) {
 		what = thing(l.Meter) + ", overage · " + dates(l.From, l.To)
 	case billing.Adjustment:
 		what = thing(l.Meter) + ", correction of " + month(l.From.Month())
-		if l.CorrectsKind == billing.Connect || l.CorrectsKind == "" {
-			more = "Corrects " + invoiceLine(l.Corrects)
-		} else {
-			more = fmt.Sprintf("Corrects what was charged as %s: %s", kindWords(l.CorrectsKind), invoiceLine(l.Corrects))
+		corrected := billing.Line{Kind: l.CorrectsKind, Meter: l.Meter, From: l.From, To: l.To}
+		if reason != nil {
+			corrected.From, corrected.To = reason.From, reason.To
 		}
+		words, _ := describe(invoice, corrected, nil)
+		more = correctedLine(l.Corrects) + ": " + words
 	default:
 		what = thing(l.Meter) + " · " + dates(l.From, l.To)
 	}
 	return what, more
 }
 
-// invoiceLine says in words what an adjustment names: INV-Sub1-202609/3 is line 3 of an invoice.
-func invoiceLine(corrects string) string {
+// correctedLine says in words what an adjustment names: INV-Sub1-202609/3 is line 3 of an invoice.
+func correctedLine(corrects string) string {
 	if invoice, no, err := billing.ParseLineID(corrects); err == nil {
-		return fmt.Sprintf("invoice %s, line %d", invoice, no)
+		return fmt.Sprintf("Corrects line %d of invoice %s", no, invoice)
 	}
-	return "invoice " + corrects
+	return "Adds to invoice " + corrects
 }
 
 // units is the unit of a quantity.
@@ -178,26 +166,8 @@ func several(n decimal.Decimal, one, many string) string {
 // why says why there is an overage and why it is on this invoice (R15, R16); pooled says that the tenant has more
 // subscriptions than this one.
 func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool) string {
-	used := decimal.NewFromInt(l.Entitled).Add(l.Quantity)
-	agents := several(used, "agent", "agents")
-	if l.Meter == schemas.AgentPremium {
-		agents = "premium " + agents
-	}
-	var fact string
-	switch {
-	case l.PeakMS == billing.NoInstant:
-		fact = fmt.Sprintf("In %s, %s different %s worked", month(invoice.Period), grouped(used, 0), agents)
-	case l.Meter == schemas.IVRPort:
-		fact = fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, l.PeakMS), grouped(used, 0),
-			several(used, "call was", "calls were"))
-	default:
-		fact = fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, l.PeakMS), grouped(used, 0), agents,
-			several(used, "was", "were"))
-	}
-	included := whole(l.Entitled)
-	if l.Entitled == 0 {
-		included = "none"
-	}
+	fact := peakFact(invoice.Period, l.Meter, l.PeakMS, decimal.NewFromInt(l.Entitled).Add(l.Quantity), zone)
+	included := including(l.Entitled)
 	overage := sentence(count(l.Quantity, l.Unit, l.Unit+"s"))
 	if l.Quantity.GreaterThan(decimal.NewFromInt(9)) { // no sentence begins with figures
 		overage = "The " + overage
@@ -213,6 +183,102 @@ func why(invoice billing.Invoice, l billing.Line, zone *civil.Zone, pooled bool)
 		return fmt.Sprintf("%s; the subscriptions together include %s. "+
 			"%s to this subscription because it is the oldest active one.", fact, included, overage)
 	}
+}
+
+// peakFact says how many were used: at a peak or, where there is none, in the period.
+func peakFact(period civil.Month, meter string, peakMS int64, used decimal.Decimal, zone *civil.Zone) string {
+	agents := several(used, "agent", "agents")
+	if meter == schemas.AgentPremium {
+		agents = "premium " + agents
+	}
+	switch {
+	case peakMS == billing.NoInstant:
+		return fmt.Sprintf("In %s, %s different %s worked", month(period), grouped(used, 0), agents)
+	case meter == schemas.IVRPort:
+		return fmt.Sprintf("At %s, %s IVR %s in progress at once", clock(zone, peakMS), grouped(used, 0),
+			several(used, "call was", "calls were"))
+	default:
+		return fmt.Sprintf("At %s, %s %s %s signed in at once", clock(zone, peakMS), grouped(used, 0), agents,
+			several(used, "was", "were"))
+	}
+}
+
+// including is how many a pool has.
+func including(entitled int64) string {
+	if entitled == 0 {
+		return "none"
+	}
+	return whole(entitled)
+}
+
+// whyCorrected says what came after a month was invoiced, and what has become of what it corrects (R21).
+func whyCorrected(invoice billing.Invoice, l billing.Line, r *billing.Reason, zone *civil.Zone, pooled bool) string {
+	period := l.From.Month()
+	text := cause(l, r)
+	if l.CorrectsKind == billing.Overage {
+		include := "the subscription includes"
+		if pooled {
+			include = "the subscriptions together include"
+		}
+		if r.Now.Quantity.IsZero() {
+			text += " No overage of this subscription is left."
+		} else {
+			used := decimal.NewFromInt(r.Now.Entitled).Add(r.Now.Quantity)
+			text += fmt.Sprintf(" %s; %s %s.", peakFact(period, l.Meter, r.Now.PeakMS, used, zone), include,
+				including(r.Now.Entitled))
+		}
+		if !r.Then.Quantity.IsZero() {
+			used := decimal.NewFromInt(r.Then.Entitled).Add(r.Then.Quantity)
+			when := ""
+			if r.Then.PeakMS != billing.NoInstant {
+				when = " at " + clock(zone, r.Then.PeakMS)
+			}
+			text += fmt.Sprintf(" Invoiced before were %s%s, with %s included.", grouped(used, 0), when,
+				including(r.Then.Entitled))
+		}
+	}
+	return text + fmt.Sprintf(" This makes %s in place of %s.", charged(invoice, l, r.Now), charged(invoice, l, r.Then))
+}
+
+// cause says what came after a month was invoiced.
+func cause(l billing.Line, r *billing.Reason) string {
+	one, many := "session", "sessions"
+	switch {
+	case l.Meter == schemas.IVRPort:
+		one, many = "call", "calls"
+	case l.CorrectsKind == billing.Connect:
+		one, many = "report of usage", "reports of usage"
+	}
+	number := func(n int, one, many string) string { return count(decimal.NewFromInt(int64(n)), one, many) }
+	was := func(n int) string {
+		if n == 1 {
+			return "was"
+		}
+		return "were"
+	}
+	after := "After " + month(l.From.Month()) + " was invoiced, "
+	switch {
+	case r.Late > 0 && r.Corrected > 0:
+		return after + number(r.Late, one, many) + " came in late and " +
+			strings.TrimSpace(number(r.Corrected, "", "")) + " " + was(r.Corrected) + " corrected."
+	case r.Late > 0:
+		return after + number(r.Late, one, many) + " came in late."
+	case r.Corrected > 0:
+		return after + number(r.Corrected, one, many) + " " + was(r.Corrected) + " corrected."
+	case r.Registry:
+		return after + "what was agreed for it was changed."
+	default:
+		return sentence(month(l.From.Month())) + " was rated again by other settings."
+	}
+}
+
+// charged says what a quantity is charged with: two seats for SEK 2 200.00.
+func charged(invoice billing.Invoice, l billing.Line, c billing.Charged) string {
+	if c.Quantity.IsZero() && c.Amount.IsZero() {
+		return "nothing"
+	}
+	return count(c.Quantity, l.Unit, l.Unit+"s") + " for " + invoice.Currency + space +
+		grouped(c.Amount, invoice.MinorUnits)
 }
 
 // split says in a line of the smaller table what a usage line tells: how much of the tenant's usage is this

@@ -53,11 +53,11 @@ func TestDescribe(t *testing.T) {
 		{billing.Line{Kind: billing.Overage, Meter: "agent_premium", From: october.First(), To: october.Next().First()},
 			"Premium seats, overage · 1–31 October 2026", ""},
 		{billing.Line{Kind: billing.Adjustment, Meter: "addon.wfo", From: september.First(), To: october.First(), Corrects: "INV-S-202609/3", CorrectsKind: billing.Commitment},
-			"Add-on wfo, correction of September 2026", "Corrects what was charged as committed: invoice INV-S-202609, line 3"},
+			"Add-on wfo, correction of September 2026", "Corrects line 3 of invoice INV-S-202609: Add-on wfo, committed · 1–30 September 2026"},
 		{billing.Line{Kind: billing.Adjustment, Meter: "connect.sms", From: september.First(), To: october.First(), Corrects: "INV-S-202609", CorrectsKind: billing.Connect},
-			"Connect, SMS, correction of September 2026", "Corrects invoice INV-S-202609"},
+			"Connect, SMS, correction of September 2026", "Adds to invoice INV-S-202609: Connect, SMS · 1–30 September 2026"},
 	} {
-		if what, more := describe(invoiceOf("SEK", 2), c.line); what != c.what || more != c.more {
+		if what, more := describe(invoiceOf("SEK", 2), c.line, nil); what != c.what || more != c.more {
 			t.Errorf("got %q, %q, want %q, %q", what, more, c.what, c.more)
 		}
 	}
@@ -148,6 +148,55 @@ func TestScale(t *testing.T) {
 	for most, want := range map[int64][2]int64{1: {1, 1}, 4: {1, 4}, 5: {2, 6}, 26: {10, 30}, 10880: {5000, 15000}} {
 		if step, ceiling := scale(most); step != want[0] || ceiling != want[1] {
 			t.Errorf("up to %d: steps of %d to %d, want %v", most, step, ceiling, want)
+		}
+	}
+}
+
+// TestWhyCorrected: what came, what it has made of the peak and of the pool, and what was charged before (R21).
+func TestWhyCorrected(t *testing.T) {
+	zone, err := civil.LoadZone("Europe/Stockholm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(quantity, amount string, peak, entitled int64) billing.Charged {
+		return billing.Charged{Quantity: dec(quantity), Amount: dec(amount), PeakMS: peak, Entitled: entitled}
+	}
+	const none = billing.NoInstant
+	for _, c := range []struct {
+		kind   billing.Kind
+		meter  string
+		reason billing.Reason
+		want   string
+	}{
+		{billing.Overage, "agent_standard", billing.Reason{Late: 2, Corrected: 1, Then: at("1", "1100", peakMS, 25), Now: at("3", "3300", peakMS+3600_000, 26)},
+			"After September 2026 was invoiced, two sessions came in late and one was corrected. " +
+				"At 11:31 on 14 October, 29 agents were signed in at once; the subscriptions together include 26. " +
+				"Invoiced before were 26 at 10:31 on 14 October, with 25 included. " +
+				"This makes three seats for SEK 3 300.00 in place of one seat for SEK 1 100.00."},
+		{billing.Overage, "agent_standard", billing.Reason{Corrected: 1, Then: at("1", "1100", peakMS, 25), Now: at("0", "0", none, 0)},
+			"After September 2026 was invoiced, one session was corrected. No overage of this subscription is left. " +
+				"Invoiced before were 26 at 10:31 on 14 October, with 25 included. " +
+				"This makes nothing in place of one seat for SEK 1 100.00."},
+		{billing.Overage, "ivr_port", billing.Reason{Late: 1, Then: at("0", "0", none, 0), Now: at("1", "150", peakMS, 5)},
+			"After September 2026 was invoiced, one call came in late. " +
+				"At 10:31 on 14 October, 6 IVR calls were in progress at once; the subscriptions together include 5. " +
+				"This makes one seat for SEK 150.00 in place of nothing."},
+		{billing.Overage, "agent_premium", billing.Reason{Late: 3, Then: at("1", "10", none, 4), Now: at("2", "20", none, 4)},
+			"After September 2026 was invoiced, three sessions came in late. " +
+				"In September 2026, 6 different premium agents worked; the subscriptions together include 4. " +
+				"Invoiced before were 5, with 4 included. This makes two seats for SEK 20.00 in place of one seat for SEK 10.00."},
+		{billing.Connect, "connect.sms", billing.Reason{Late: 1, Corrected: 2, Then: at("40", "18", none, 0), Now: at("95.5", "42.98", none, 0)},
+			"After September 2026 was invoiced, one report of usage came in late and two were corrected. " +
+				"This makes 95.5 seats for SEK 42.98 in place of 40 seats for SEK 18.00."},
+		{billing.Commitment, "agent_standard", billing.Reason{Registry: true, Then: at("10", "9000", none, 0), Now: at("12", "10800", none, 0)},
+			"After September 2026 was invoiced, what was agreed for it was changed. " +
+				"This makes 12 seats for SEK 10 800.00 in place of 10 seats for SEK 9 000.00."},
+		{billing.Overage, "agent_standard", billing.Reason{Then: at("0", "0", none, 0), Now: at("0", "0", none, 0)},
+			"September 2026 was rated again by other settings. No overage of this subscription is left. This makes nothing in place of nothing."},
+	} {
+		l := billing.Line{Kind: billing.Adjustment, CorrectsKind: c.kind, Meter: c.meter, Unit: "seat", From: civil.NewDate(2026, 9, 1)}
+		if got := plainSpaces(whyCorrected(invoiceOf("SEK", 2), l, &c.reason, zone, true)); got != c.want {
+			t.Errorf("got\n%s\nwant\n%s", got, c.want)
 		}
 	}
 }

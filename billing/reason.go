@@ -1,0 +1,250 @@
+package billing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// Reason is why an adjustment is what it is (R21), as it is recorded with the issue: files say it, and nothing that is
+// known later changes them (R20).
+type Reason struct {
+	Subscription string `json:"subscription"`
+	Line         int    `json:"line"` // of the adjustment
+	// From and To are those of the line that is corrected, of the period where it had none.
+	From civil.Date `json:"from"`
+	To   civil.Date `json:"to"`
+	// Then is what had been issued, and Now what the issue has made of it.
+	Then Charged `json:"then"`
+	Now  Charged `json:"now"`
+	// Late and Corrected count the events that came, or were changed, after the tenant's previous issue and make a
+	// difference: of an overage at its peak, then or now.
+	Late      int `json:"late,omitempty"`
+	Corrected int `json:"corrected,omitempty"`
+	// Registry says that the tenant's document has changed since the previous issue.
+	Registry bool `json:"registry,omitempty"`
+}
+
+// Charged is what a subscription is charged for one kind and meter of a period, over all versions.
+type Charged struct {
+	Quantity decimal.Decimal `json:"quantity"`
+	Amount   decimal.Decimal `json:"amount"`
+	// PeakMS is that of an overage, NoInstant where it has none, and Entitled the pool behind it.
+	PeakMS   int64 `json:"peak"`
+	Entitled int64 `json:"entitled,omitempty"`
+}
+
+func (c Charged) add(l Line) Charged {
+	c.Quantity, c.Amount = c.Quantity.Add(l.Quantity), c.Amount.Add(l.Amount)
+	if l.Kind == Overage {
+		c.PeakMS, c.Entitled = l.PeakMS, l.Entitled
+	}
+	return c
+}
+
+// Peaks are the instants of an overage's peaks, then and now, as far as it has any.
+func (r Reason) Peaks() (peaks []int64) {
+	for _, c := range []Charged{r.Then, r.Now} {
+		if c.PeakMS != NoInstant && !slices.Contains(peaks, c.PeakMS) {
+			peaks = append(peaks, c.PeakMS)
+		}
+	}
+	return peaks
+}
+
+// ReasonFor returns why a line of an invoice is there; nil for one that is no adjustment, or of an issue that did not
+// record it.
+func (a Account) ReasonFor(i Invoice, l Line) *Reason {
+	at := slices.IndexFunc(a.Reasons, func(r Reason) bool { return r.Subscription == i.Subscription && r.Line == l.No })
+	if l.Kind != Adjustment || at < 0 {
+		return nil
+	}
+	return &a.Reasons[at]
+}
+
+// reasonOf compares what was issued for the charge that an adjustment corrects with what it is now. Since are the issues
+// of the tenant from that of the corrected period on, with the invoices of that in issued.
+func reasonOf(i Invoice, l Line, issued, now []Invoice, since []Issue) Reason {
+	r := Reason{Subscription: i.Subscription, Line: l.No, From: l.From, To: l.To,
+		Then: Charged{PeakMS: NoInstant}, Now: Charged{PeakMS: NoInstant}}
+	period := l.From.Month()
+	of := func(invoices []Invoice, side *Charged) {
+		first := true
+		for _, o := range invoices {
+			if o.Subscription != i.Subscription || o.Period != period {
+				continue
+			}
+			for _, c := range o.Lines {
+				if c.Kind != l.CorrectsKind || c.Meter != l.Meter {
+					continue
+				}
+				*side = side.add(c)
+				if side == &r.Then && first {
+					r.From, r.To, first = c.From, c.To, false
+				}
+			}
+		}
+	}
+	of(issued, &r.Then)
+	of(now, &r.Now)
+	// What was adjusted since is what stood before this issue.
+	for _, issue := range since {
+		for _, o := range issue.Reasons {
+			at := slices.IndexFunc(issue.Invoices, func(x Invoice) bool { return x.Subscription == o.Subscription })
+			if o.Subscription != i.Subscription || at < 0 {
+				continue
+			}
+			for _, c := range issue.Invoices[at].Lines {
+				if c.No == o.Line && c.Meter == l.Meter && c.CorrectsKind == l.CorrectsKind && c.From == l.From {
+					r.Then = o.Now
+				}
+			}
+		}
+	}
+	return r
+}
+
+// ChangedEvent is an event that counts otherwise than it did before some deliveries came.
+type ChangedEvent struct {
+	// Late says that none of its deliveries had come before; else it was corrected.
+	Late bool
+	// Then and Now are how it counted and counts; Then has no deliveries where it is late.
+	Then, Now aggregate.Evidence
+}
+
+// counted is what an event counts for.
+type counted struct {
+	meter, subscription, who string
+	fromMS, toMS, atMS       int64
+	units                    int64
+}
+
+func countedOf(e *aggregate.Evidence) counted {
+	if len(e.Deliveries) == 0 || !e.Counts() {
+		return counted{}
+	}
+	c := counted{meter: e.To.Meter, subscription: e.To.Subscription, fromMS: e.FromMS, toMS: e.ToMS,
+		atMS: e.Winner.OccurredMS(), units: e.Winner.Quantity}
+	if e.Winner.Type != schemas.ConnectUsage {
+		c.who = who(e)
+	}
+	return c
+}
+
+// matters reports whether an event that counts otherwise makes a difference to a charge on a meter: at one of the peaks,
+// or where there are none anywhere in the period.
+func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
+	then, now := countedOf(&c.Then), countedOf(&c.Now)
+	if then.meter != meter {
+		then = counted{}
+	}
+	if now.meter != meter {
+		now = counted{}
+	}
+	if len(peaks) == 0 {
+		return then != now
+	}
+	live := func(c counted, at int64) string {
+		if c.fromMS <= at && at < c.toMS {
+			return c.who
+		}
+		return ""
+	}
+	return slices.ContainsFunc(peaks, func(at int64) bool { return live(then, at) != live(now, at) })
+}
+
+// changedSince returns the events of a period, of the type that a meter measures, that count otherwise than they did by
+// the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame.
+func (x *Explainer) changedSince(
+	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string,
+) ([]ChangedEvent, error) {
+	zone, err := zoneOf(x.Tenant, x.Rules)
+	if err != nil {
+		return nil, err
+	}
+	timelines := x.timelines(zone)
+	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), Beyond: &then,
+		FromMS: zone.Start(period.First()) - x.reach(), ToMS: zone.Start(period.Next().First())}
+	var all []ChangedEvent
+	err = x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
+		before := slices.DeleteFunc(slices.Clone(event), func(d aggregate.Delivery) bool { return !then.Has(d) })
+		c := ChangedEvent{Late: len(before) == 0, Now: timelines.ResolveEvent(event, x.Rules.Rules, x.NowMS)}
+		if !c.Late {
+			c.Then = timelines.ResolveEvent(before, x.Rules.Rules, x.NowMS)
+		}
+		if countedOf(&c.Then) != countedOf(&c.Now) {
+			all = append(all, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
+	}
+	slices.SortFunc(all, func(a, b ChangedEvent) int {
+		return cmp.Or(strings.Compare(a.Now.Winner.Source, b.Now.Winner.Source),
+			strings.Compare(a.Now.Winner.ID, b.Now.Winner.ID))
+	})
+	return all, nil
+}
+
+// mattering returns those of the events that make a difference to what an adjustment corrects.
+func mattering(all []ChangedEvent, l Line, r Reason) (those []ChangedEvent) {
+	if l.CorrectsKind == Commitment {
+		return nil
+	}
+	for i := range all {
+		if all[i].matters(l.Meter, r.Peaks()) {
+			those = append(those, all[i])
+		}
+	}
+	return those
+}
+
+// addReasons records with an issue why its adjustments are what they are.
+func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenant, again []rerated,
+	corrections []Correction, on basis) error {
+	for n, c := range corrections {
+		since := again[n].since
+		last := since[len(since)-1]
+		x := &Explainer{Tenant: t, Rules: b.Rules, Deliveries: b.Deliveries, NowMS: aggregate.EndOfTime,
+			Bound: aggregate.ReadBound{Positions: on.Positions, ArrivedBy: on.arrivedBy}}
+		then := aggregate.ReadBound{Positions: last.Positions, ArrivedBy: aggregate.EndOfTime}
+		changed := map[schemas.Type][]ChangedEvent{}
+		for _, i := range issue.Invoices {
+			for _, l := range i.Lines {
+				if l.Kind != Adjustment || l.From != c.Period.First() {
+					continue
+				}
+				r := reasonOf(i, l, c.Issued, c.Now, since)
+				r.Registry = b.State.Base(t.ID) >= last.RegistryOffset
+				if l.CorrectsKind != Commitment {
+					of := typesOf(l.Meter)[0]
+					if _, read := changed[of]; !read {
+						var err error
+						if changed[of], err = x.changedSince(ctx, then, c.Period, l.Meter); err != nil {
+							return err
+						}
+					}
+					for _, e := range mattering(changed[of], l, r) {
+						if e.Late {
+							r.Late++
+						} else {
+							r.Corrected++
+						}
+					}
+				}
+				issue.Reasons = append(issue.Reasons, r)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package billing_test
+
+import (
+	"fmt"
+	"testing"
+
+	"apportion/billing"
+)
+
+// TestR21_ReasonsOfAdjustments: an issue records what stood before and what stands now, with its peaks and pools, and how
+// many events made the difference: those at a peak alone, and each of them once however often it came.
+func TestR21_ReasonsOfAdjustments(t *testing.T) {
+	const document = "tenants: [{id: acme, subscriptions: [{id: Sub1, versions: [{commitments: {agent_standard: 1}}]}]}]"
+	s := newStoryOf(t, document, `on 2026-09-14
+agent a1..a2 08:00 09:00
+agent a3 10:00 11:00 id=moves
+connect sms 2 at 08:00 id=m`)
+	s.issue(t, september)
+
+	s.arrives(t, `on 2026-09-14
+agent a4 08:30 09:30
+agent a5..a6 08:30 09:30 x2
+agent a7 12:00 13:00
+agent a3 08:30 09:30 id=moves rev=1
+agent a3 08:30 09:30 id=moves rev=1
+connect sms 5 at 08:00 id=m rev=1
+connect sms 1 at 08:00`)
+	october := s.issue(t, october)
+	wantReasons(t, s, october, "1 late 5 corrected 1 registry false, then 1 100 at 2026-09-14T08:00:00.000Z of 1, "+
+		"now 5 500 at 2026-09-14T08:30:00.000Z of 1", "2 late 1 corrected 1 registry false, then 2 1, now 6 3")
+	for n, l := range october.Invoices[0].Lines {
+		if pictured := l.Meter == "agent_standard"; pictured != (len(l.Pool) > 0) {
+			t.Errorf("line %d, %s, has a picture of %d", n+1, l.Meter, len(l.Pool))
+		}
+	}
+
+	// What is corrected again is compared with what was adjusted; the pool is another now, and the events are the same.
+	s.put(t, "tenants: [{id: acme, subscriptions: [{id: Sub1, versions: [{commitments: {agent_standard: 3}}]}]}]")
+	november := s.issue(t, october.Period+1)
+	wantReasons(t, s, november, "1 late 0 corrected 0 registry true, then 5 500 at 2026-09-14T08:30:00.000Z of 1, "+
+		"now 3 300 at 2026-09-14T08:30:00.000Z of 3")
+}
+
+// wantReasons compares why the adjustments of a run are there, as it says and as its issue has recorded.
+func wantReasons(t *testing.T, s *story, run *billing.Run, want ...string) {
+	t.Helper()
+	charged := func(c billing.Charged) string {
+		text := fmt.Sprint(" ", c.Quantity, " ", c.Amount)
+		if c.PeakMS != billing.NoInstant {
+			text += fmt.Sprint(" at ", billing.Line{PeakMS: c.PeakMS}.PeakAt(), " of ", c.Entitled)
+		}
+		return text
+	}
+	var got []string
+	for _, i := range run.Invoices {
+		for _, l := range i.Lines {
+			if r := run.Accounts[i.Tenant].ReasonFor(i, l); r != nil {
+				got = append(got, fmt.Sprint(r.Line, " late ", r.Late, " corrected ", r.Corrected, " registry ", r.Registry,
+					", then", charged(r.Then), ", now", charged(r.Now)))
+			}
+		}
+	}
+	if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+		t.Errorf("the reasons are\n%q\nwant\n%q", got, want)
+	}
+	chain := s.ledger.chain("acme")
+	if recorded := chain[len(chain)-1].Reasons; len(recorded) != len(want) {
+		t.Errorf("%d are recorded", len(recorded))
+	}
+}
