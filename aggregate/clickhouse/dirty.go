@@ -27,6 +27,9 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if err := noteSeveralDays(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
+	if err := noteOutranked(ctx, shard, after, upTo); err != nil {
+		return nil, err
+	}
 	var of []string
 	if arrived := within(after, upTo); arrived != nowhere {
 		of = append(of, fill(text("arrived"), "$arrived", arrived))
@@ -110,6 +113,37 @@ func noteSeveralDays(ctx context.Context, shard driver.Conn, after, upTo []aggre
 	}
 	if err := newQuery(ctx).exec(shard, fill(text("several_days"), "$new", of)); err != nil {
 		return fmt.Errorf("recording the events that are on several dates: %w", err)
+	}
+	return nil
+}
+
+// noteOutranked records which deliveries do not win their event, and then that this is known of the new ones. The
+// events that are on several dates are recorded before, since all of their deliveries are looked at.
+func noteOutranked(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
+	arrived := within(after, upTo)
+	if arrived == nowhere {
+		return nil
+	}
+	of := "true"
+	if after != nil {
+		of = fill(text("arrived"), "$arrived", arrived)
+	}
+	bound := known(aggregate.ReadBound{Positions: upTo, ArrivedBy: aggregate.EndOfTime})
+	if err := newQuery(ctx).exec(shard, fill(text("outranked"), "$new", of, "$known", bound)); err != nil {
+		return fmt.Errorf("recording the deliveries that do not win their events: %w", err)
+	}
+	batch, err := shard.PrepareBatch(ctx, `INSERT INTO usage_ranked (topic, partition, last_offset)`)
+	if err != nil {
+		return err
+	}
+	defer batch.Close()
+	for _, p := range upTo {
+		if err := batch.Append(p.Topic, p.Partition, p.LastOffset); err != nil {
+			return err
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("recording up to where it is known which deliveries win: %w", err)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (s *Store) ExportDaily(ctx context.Context, tenant string, from, to civil.D
 	q.parameters["tenant"], q.parameters["from"], q.parameters["to"] = tenant, from.String(), to.String()
 	return s.rows(q, `
 		SELECT date, meter, subscription, toInt64(peak), peak_ms, toInt64(events), milliseconds, units,
-			toInt64(finalizeAggregation(agents))
+			toInt64(agents)
 		FROM v_usage_daily
 		WHERE tenant = {tenant:String} AND date >= toDate32({from:String}) AND date < toDate32({to:String})
 		ORDER BY date, meter, subscription`, func(rows driver.Rows) error {

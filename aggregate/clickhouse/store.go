@@ -285,7 +285,7 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 // it any more, and a pass that is still under way with such a number has lost the day already.
 func clearSuperseded(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, current uint64
-	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_daily)`).
+	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_current)`).
 		Scan(&rows, &current); err != nil {
 		return err
 	}

@@ -84,7 +84,8 @@ func insert(t failer, conn driver.Conn, first int64, deliveries []schemas.Event)
 func truncate(t failer, shards ...driver.Conn) {
 	t.Helper()
 	for _, shard := range shards {
-		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_days_copy", "usage_passes", "event_days", "events_on_several_days"} {
+		for _, table := range []string{"usage_events", "ingest_batches", "usage_daily", "usage_days", "usage_days_copy", "usage_passes", "event_days", "events_on_several_days",
+			"usage_outranked", "usage_ranked", "registry_tenants"} {
 			if err := shard.Exec(context.Background(), "TRUNCATE TABLE "+table); err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,8 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	stores "apportion/billing/clickhouse"
+	"apportion/billing/registry"
 	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas"
 	"apportion/schemas/tables/tablestest"
@@ -32,6 +34,7 @@ func TestViewsAgreeWithReference(t *testing.T) {
 		pools := w.entitle(t)
 		deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 30, 60).Draw(t, "deliveries")
 		insert(t, conn, 0, deliveries)
+		w.describe(t, conn)
 		refresh(t, store, w, aggregate.DefaultRules())
 
 		// Sessions of the world reach at most this far from its days.
@@ -41,7 +44,13 @@ func TestViewsAgreeWithReference(t *testing.T) {
 		}
 		used := w.use(deliveries, days)
 		compare(t, "v_usage_daily", selected(t, conn, `
-			SELECT tenant, meter, subscription, sum(events), uniqExactMerge(agents) FROM v_usage_daily GROUP BY tenant, meter, subscription`), used.heads())
+			SELECT tenant, date, meter, subscription, events, agents FROM v_usage_daily WHERE events > 0`), used.distinct(dayOf))
+		compare(t, "v_distinct_agents", selected(t, conn, `
+			SELECT tenant, period, meter, subscription, sessions, agents FROM v_distinct_agents WHERE sessions > 0`), used.distinct(monthOf))
+		compare(t, "v_events", selected(t, conn, `
+			SELECT tenant, date, period, type, meter, subscription, (if(subscription = '', '', concat(' of ', subscription)) = department)::Bool, attributed_by,
+				unmapped, unknown_subscription, source, id, revision, start_ms, end_ms, milliseconds
+			FROM v_events`), w.events(deliveries, days))
 		compare(t, "v_usage_balance_monthly", selected(t, conn, `
 			SELECT tenant, period, accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant, difference,
 				unmapped, open_sessions, unknown_subscription, conflicts
@@ -142,18 +151,71 @@ func (w world) use(deliveries []schemas.Event, days []aggregate.Day) uses {
 	return used
 }
 
-func (used uses) heads() (lines []string) {
-	starts := map[aggregate.AgentsOf][]string{}
-	for u, by := range used {
-		of := aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.meter, Subscription: u.subscription}
-		starts[of] = append(starts[of], by.starts...)
-	}
-	for of, who := range starts {
-		heads := 0
-		if strings.HasPrefix(of.Meter, "agent_") {
-			heads = len(slices.Compact(slices.Sorted(slices.Values(who))))
+func dayOf(u usage) string   { return u.Date.String() }
+func monthOf(u usage) string { return u.period() }
+
+// distinct counts the sessions that start, and whose they are, by what a row is of: of months agents alone.
+func (used uses) distinct(by func(usage) string) (lines []string) {
+	starts := map[string][]string{}
+	for u, of := range used {
+		if isAgent := strings.HasPrefix(u.meter, "agent_"); len(of.starts) > 0 && (isAgent || by(u) == dayOf(u)) {
+			row := fmt.Sprint(u.Tenant, " ", by(u), " ", u.meter, " ", u.subscription)
+			starts[row] = append(starts[row], of.starts...)
 		}
-		lines = append(lines, fmt.Sprint(of.Tenant, " ", of.Meter, " ", of.Subscription, " ", len(who), " ", heads))
+	}
+	for row, who := range starts {
+		distinct := 0
+		if strings.Contains(row, " agent_") {
+			distinct = len(slices.Compact(slices.Sorted(slices.Values(who))))
+		}
+		lines = append(lines, fmt.Sprint(row, " ", len(who), " ", distinct))
+	}
+	return sorted(lines)
+}
+
+// describe gives the world's tenants to the views, each subscription with a name.
+func (w world) describe(t failer, conn driver.Conn) {
+	t.Helper()
+	var rows []stores.TenantRow
+	for _, tenant := range w.registry.Tenants {
+		lines := w.registry.Timelines[tenant.ID].Lines()
+		described := &registry.Tenant{ID: tenant.ID, TimeZone: lines.Zone.Name()}
+		for s := range lines.Active {
+			described.Subscriptions = append(described.Subscriptions, registry.Subscription{ID: s, Name: " of " + s})
+		}
+		rows = append(rows, stores.TenantRow{Tenant: described, Lines: lines})
+	}
+	if err := stores.WriteTenants(context.Background(), conn, rows...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// events are the winners that are not voided, as plain Go attributes them.
+func (w world) events(deliveries []schemas.Event, days []aggregate.Day) (lines []string) {
+	for _, c := range aggregate.ResolveRevisions(deliveries) {
+		if !c.Wins || c.Voided {
+			continue
+		}
+		a := w.registry.Timelines.Attribute(&c.Event)
+		at := slices.IndexFunc(days, func(d aggregate.Day) bool {
+			return d.Tenant == c.Tenant && d.FromMS <= c.OccurredMS() && c.OccurredMS() < d.ToMS
+		})
+		by := cmp.Or(string(a.By), "unallocated")
+		meter := a.Meter
+		if a.UnknownTenant {
+			// Without licences the class that is named decides.
+			by, meter = "unknown_tenant", aggregate.Timelines{c.Tenant: aggregate.Known(timeline.Tenant{})}.Attribute(&c.Event).Meter
+		}
+		start, end, lasted := c.StartMS, c.EndMS, int64(0)
+		if c.Type == schemas.ConnectUsage {
+			start, end = schemas.Absent, schemas.Absent
+		}
+		if end >= 0 {
+			lasted = end - start
+		}
+		period := usage{Day: days[at]}.period()
+		lines = append(lines, fmt.Sprint(c.Tenant, " ", days[at].Date, " ", period, " ", c.Type, " ", meter, " ", a.Subscription, " true ", by, " ",
+			a.Unmapped, " ", a.UnknownSubscription, " ", c.Source, " ", c.ID, " ", c.Revision, " ", start, " ", end, " ", lasted))
 	}
 	return sorted(lines)
 }
@@ -261,18 +323,22 @@ func selected(t failer, conn driver.Conn, sql string) (lines []string) {
 // TestViewsReadByTheirKeys: a question about one tenant reads no other tenant's rows.
 func TestViewsReadByTheirKeys(t *testing.T) {
 	conn := tablestest.Open(t)
+	insert(t, conn, 0, []schemas.Event{{Tenant: "a", Type: schemas.IVRSession, ID: "1", EntryPoint: "e"}})
 	for _, table := range []string{"usage_daily", "usage_days"} {
 		if err := conn.Exec(t.Context(), "INSERT INTO "+table+" (tenant, date) VALUES ('a', '2026-10-25')"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const tenant, date, meter = "(tenant in ['a', 'a'])", "(date in [20751, 20751])", "(meter in ['ivr_port', 'ivr_port'])"
+	const ivr, utc = "(type in [2, 2])", "intDiv(occurred_ms, 86400000))) in [20751, 20751]"
 	for _, c := range []struct {
 		query string
 		reads int // of tables
 		by    []string
 	}{
 		{"v_usage_daily WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
+		{"v_events WHERE tenant = 'a' AND type = 'ivr.session'", 1, []string{tenant, ivr}},
+		{"v_events WHERE tenant = 'a' AND type = 'ivr.session' AND utc_date = '2026-10-25'", 1, []string{ivr, utc}},
 		{"v_usage_balance WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
 		{"v_usage_balance_monthly WHERE tenant = 'a' AND period = '2026-10'", 2, []string{tenant}},
 		{"v_concurrency WHERE tenant = 'a' AND date = '2026-10-25' AND meter = 'ivr_port'", 2, []string{tenant, date}},

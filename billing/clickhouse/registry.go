@@ -14,8 +14,8 @@ import (
 	"apportion/billing/registry"
 )
 
-// RegistryLog keeps what the command topic comes to: the verdicts, in registry_log, and what is issued, in
-// issued_periods. The topic decides; the tables tell people, and the API, what became of a command and why.
+// RegistryLog keeps what the command topic comes to: the verdicts, in registry_log, what is issued, in issued_periods,
+// and the tenants, in registry_tenants. The topic decides; the tables tell people, and the API, what became of a command and why.
 type RegistryLog struct {
 	conn  driver.Conn
 	first First
@@ -72,9 +72,12 @@ func (l *RegistryLog) Append(ctx context.Context, commands []registry.Decided) e
 	if len(commands) == 0 {
 		return nil
 	}
-	// What is issued first: LastOffset says that nothing before it is missing in either table.
+	// The verdicts last: LastOffset says that nothing before it is missing in any of the tables.
 	if err := l.appendIssues(ctx, commands); err != nil {
 		return fmt.Errorf("writing issued_periods: %w", err)
+	}
+	if err := l.appendTenants(ctx, commands); err != nil {
+		return err
 	}
 	if err := l.appendVerdicts(ctx, commands); err != nil {
 		return fmt.Errorf("writing registry_log: %w", err)
@@ -93,7 +96,7 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Deci
 		INSERT INTO issued_periods (tenant, seq, period, issue, lines, lines_hash, hash, previous, command_offset,
 			tenant_version, issued_by, issued_at, issue_date, registry_offset, pass, positions, rules, tz_version,
 			accepted, counted, duplicate, superseded, voided, unallocated, unknown_tenant,
-			unmapped, open_sessions, unknown_subscription, conflicts)`)
+			unmapped, open_sessions, unknown_subscription, conflicts, departments)`)
 	if err != nil {
 		return err
 	}
@@ -118,6 +121,11 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Deci
 			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
 			row = append(row, uint64(n))
 		}
+		departments := [][]any{}
+		for _, s := range c.Tenant.Subscriptions {
+			departments = append(departments, []any{s.ID, s.Name})
+		}
+		row = append(row, departments)
 		if err := batch.Append(row...); err != nil {
 			return err
 		}

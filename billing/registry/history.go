@@ -20,6 +20,10 @@ type Decided struct {
 	Verdict Verdict // its offset is that of the command's first delivery
 	// Issued is the period that it issued, nil for none.
 	Issued *Issued
+	// Tenant is the command's, as it stands after it, nil where there is none, and Changed says that the command
+	// changed it.
+	Tenant  *Tenant
+	Changed bool
 }
 
 // Take returns the state after a record of the command topic, and what was decided on it.
@@ -32,6 +36,7 @@ func (s State) take(r Record, c Command) (State, Decided) {
 		issues := s.Issues(c.TenantID)
 		d.Issued = &issues[len(issues)-1]
 	}
+	d.Tenant, d.Changed = s.Tenant(c.TenantID), s.Base(c.TenantID) == r.Offset
 	return s, d
 }
 

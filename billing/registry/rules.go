@@ -35,7 +35,7 @@ func (s *Subscription) ActiveOn(d civil.Date) bool {
 // day after the last (R18); with none, both are NoDate.
 func (s *Subscription) ActiveDates(from, to civil.Date) (days int, first, after civil.Date) {
 	first, after = civil.NoDate, civil.NoDate
-	for _, t := range s.activeTerms() {
+	for _, t := range s.ActiveTerms() {
 		a, b := max(t.From, from), min(t.To, to)
 		if a >= b {
 			continue
@@ -51,7 +51,7 @@ func (s *Subscription) ActiveDates(from, to civil.Date) (days int, first, after 
 // ActiveIn reports whether the subscription is active at any instant of a month (R18). A date that the zone
 // skips has no instants, so being active on that one alone is not enough.
 func (s *Subscription) ActiveIn(m civil.Month, z *civil.Zone) bool {
-	return slices.ContainsFunc(s.activeTerms(), func(t Term) bool {
+	return slices.ContainsFunc(s.ActiveTerms(), func(t Term) bool {
 		a, b := max(t.From, m.First()), min(t.To, m.Next().First())
 		return a < b && z.Start(a) < z.Start(b)
 	})
@@ -62,7 +62,7 @@ func (s *Subscription) ActiveIn(m civil.Month, z *civil.Zone) bool {
 func (t *Tenant) FirstActive(z *civil.Zone) civil.Date {
 	first := civil.NoDate
 	for i := range t.Subscriptions {
-		for _, term := range t.Subscriptions[i].activeTerms() {
+		for _, term := range t.Subscriptions[i].ActiveTerms() {
 			for d := term.From; d < term.To; d = d.Add(1) {
 				if z.Start(d) < z.Start(d.Add(1)) {
 					if first == civil.NoDate || d < first {
@@ -76,8 +76,8 @@ func (t *Tenant) FirstActive(z *civil.Zone) civil.Date {
 	return first
 }
 
-// activeTerms returns the terms as the cancellation leaves them, in order.
-func (s *Subscription) activeTerms() []Term {
+// ActiveTerms returns the terms as the cancellation leaves them, in order.
+func (s *Subscription) ActiveTerms() []Term {
 	var terms []Term
 	for _, t := range s.Terms {
 		if s.Cancelled != civil.NoDate {

@@ -68,7 +68,7 @@ func idOf(s *Subscription) string {
 func changes(subscriptions []*Subscription, mappings []mapping) []civil.Date {
 	var dates []civil.Date
 	add := func(s *Subscription) {
-		for _, t := range s.activeTerms() {
+		for _, t := range s.ActiveTerms() {
 			dates = append(dates, t.From, t.To)
 		}
 	}

@@ -38,6 +38,8 @@ type Verdicts interface {
 	Last(ctx context.Context) (offset int64, payload []byte, err error)
 	// Append keeps commands, which are all that follow the last one kept; those that are there already stay.
 	Append(ctx context.Context, commands []registry.Decided) error
+	// CompleteTenants keeps the tenants as they stand, where it has not kept them by the time zone data in use.
+	CompleteTenants(ctx context.Context, state registry.State) error
 	// Rebuild keeps these commands and no others.
 	Rebuild(ctx context.Context, commands []registry.Decided) error
 	// Commands returns every command kept, by offset.
@@ -434,7 +436,13 @@ func NewRecorder(log CommandLog, verdicts Verdicts) *Recorder { return &Recorder
 
 // Run records until ctx is done.
 func (r *Recorder) Run(ctx context.Context) error {
-	return Follow(ctx, r.log, r.verdicts, func(_ registry.State, decided []registry.Decided) error {
-		return record(ctx, r.verdicts, decided)
+	complete := false
+	return Follow(ctx, r.log, r.verdicts, func(state registry.State, decided []registry.Decided) error {
+		err := record(ctx, r.verdicts, decided)
+		if err == nil && !complete {
+			err = r.verdicts.CompleteTenants(ctx, state)
+			complete = err == nil
+		}
+		return err
 	})
 }

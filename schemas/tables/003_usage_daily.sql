@@ -47,6 +47,32 @@ ENGINE = ReplacingMergeTree
 ORDER BY (tenant, identity, day)
 COMMENT 'the events whose deliveries are on several dates in UTC, with each of the dates';
 
+-- Which deliveries do not win their event (R8). Adding deliveries never lets one win that has lost, so rows are added and
+-- none is ever wrong. Each pass adds those that it has come to know, and says in usage_ranked how far that is: whoever
+-- leaves out what is behind that, and what is outranked, has each event once.
+CREATE TABLE IF NOT EXISTS usage_outranked
+(
+    tenant    LowCardinality(String) COMMENT 'the tenant',
+    topic     LowCardinality(String) COMMENT 'Kafka topic of the delivery, prefix included',
+    partition Int32 COMMENT 'Kafka partition of the delivery',
+    offset    Int64 COMMENT 'Kafka offset of the delivery' CODEC(Delta, LZ4)
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (tenant, topic, partition, offset)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'the deliveries that another of their event wins over, or repeats (R8): v_events leaves them out';
+
+CREATE TABLE IF NOT EXISTS usage_ranked
+(
+    topic       LowCardinality(String) COMMENT 'Kafka topic, prefix included',
+    partition   Int32 COMMENT 'Kafka partition',
+    last_offset SimpleAggregateFunction(max, Int64) COMMENT 'the last offset up to which usage_outranked is complete'
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (topic, partition)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'up to which delivery it is known which win their events (R8)';
+
 -- A day of a tenant is computed as a whole, by one attempt at one pass, into usage_daily, and becomes current with
 -- its row in usage_days: a crash before that leaves the old figures, and no reader ever sees a part of a day.
 -- The views show what is current.
@@ -127,29 +153,11 @@ INNER JOIN usage_daily USING (tenant, date)
 WHERE (pass, attempt) = newest
 COMMENT 'usage_daily without superseded figures, and without pass and attempt: the other views are based on it';
 
-CREATE OR REPLACE VIEW v_usage_daily
-(
-    tenant       LowCardinality(String) COMMENT 'the tenant',
-    date         Date32 COMMENT 'a date in the zone of the tenant; for a tenant that the registry does not know the first of a month of UTC, for all of it',
-    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium, ivr_port or connect.<channel> (R9)',
-    subscription LowCardinality(String) COMMENT 'the subscription that the usage is attributed to (R10, R11); empty: the tenant as a whole',
-    entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together: the pool (R14)',
-    peak         UInt64 COMMENT 'greatest concurrency at any instant of the date (R13)',
-    peak_ms      Int64 COMMENT 'the earliest instant that attains it, UTC epoch milliseconds; 0 where the peak is 0',
-    events       UInt64 COMMENT 'sessions that start on the date, or Connect events',
-    milliseconds Int64 COMMENT 'milliseconds of live sessions that fall on the date (R12)',
-    units        Decimal(38, 6) COMMENT 'Connect units of the date',
-    agents       AggregateFunction(uniqExact, UInt128) COMMENT 'the distinct agents with a session that starts on the date (R15): uniqExactMerge counts those of several dates'
-)
-AS SELECT tenant, date, meter, subscription, entitled, peak, peak_ms, events, milliseconds, units, agents
-FROM v_usage_current
-WHERE meter != ''
-COMMENT 'usage by tenant, date, meter and subscription, current figures (R9-R14)';
-
 CREATE OR REPLACE VIEW v_usage_balance
 (
     tenant      LowCardinality(String) COMMENT 'the tenant',
     date        Date32 COMMENT 'the date of the delivery''s own start, in the zone of the tenant; in UTC for a tenant that the registry does not know',
+    period      String COMMENT 'the period that it is in, such as 2026-10 (R17)',
     accepted    UInt64 COMMENT 'deliveries accepted',
     counted     UInt64 COMMENT 'winners that are neither voided nor unallocated: the events of v_usage_daily',
     duplicate   UInt64 COMMENT 'deliveries that repeat a revision and content (R8)',
@@ -162,7 +170,7 @@ CREATE OR REPLACE VIEW v_usage_balance
     unknown_subscription UInt64 COMMENT 'events naming a subscription that their tenant lacks (R10)',
     conflicts   UInt64 COMMENT 'events whose highest revision has several contents (R8)'
 )
-AS SELECT tenant, date, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
+AS SELECT tenant, date, formatDateTime(date, '%Y-%m') AS period, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
     sum(voided) AS voided, sum(unallocated) AS unallocated, sum(unknown_tenant) AS unknown_tenant, sum(unmapped) AS unmapped,
     sum(open_sessions) AS open_sessions, sum(unknown_subscription) AS unknown_subscription, sum(conflicts) AS conflicts
 FROM v_usage_current
@@ -195,56 +203,3 @@ AS SELECT tenant, formatDateTime(date, '%Y-%m') AS period, sum(b.accepted) AS ac
 FROM v_usage_balance AS b
 GROUP BY tenant, period
 COMMENT 'what became of the deliveries of each period, and whether it balances (R22)';
-
--- Concurrency stands still from one change to the next. The greatest of a minute is that of the stretches that touch
--- the minute; one without length, between changes of one instant, is none.
-CREATE OR REPLACE VIEW v_concurrency
-(
-    tenant       LowCardinality(String) COMMENT 'the tenant',
-    date         Date32 COMMENT 'a date in the zone of the tenant; name it, even where the minutes are named too: it is what makes the query cheap',
-    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium or ivr_port (R9)',
-    subscription LowCardinality(String) COMMENT 'the subscription that the sessions are attributed to (R10); empty: the tenant as a whole',
-    minute       DateTime64(0, 'UTC') COMMENT 'start of the minute; every one from the first of the date with somebody live to the last, those between with nobody live too',
-    peak         UInt64 COMMENT 'greatest concurrency at any instant of the minute (R13)',
-    entitled     Int64 COMMENT 'what the subscription commits to on the date, or all active ones together: the pool (R14)'
-)
-AS SELECT tenant, date, meter, subscription, fromUnixTimestamp64Second(60 * number, 'UTC') AS minute, toUInt64(max(level)) AS peak, entitled
-FROM (
-    SELECT tenant, date, meter, subscription, entitled, level, begins_ms + intDiv(change, 2) AS from_ms, begins_ms + intDiv(next, 2) AS to_ms
-    FROM v_usage_current
-    ARRAY JOIN changes AS change, arrayShiftLeft(changes, 1, changes[-1]) AS next,
-        arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS level
-    WHERE from_ms < to_ms
-)
-ARRAY JOIN range(intDiv(from_ms, 60000), intDiv(to_ms - 1, 60000) + 1) AS number
-GROUP BY tenant, date, meter, subscription, entitled, number
-COMMENT 'concurrency by minute, for charts (R13); outside the minutes that it has for a date nobody is live';
-
--- What is entitled changes only at midnight (R3), so the greatest excess of a date is at its peak. Whether there is a
--- primary, without which R15 counts nothing, cannot be seen here: a date on which nothing is entitled and no session
--- starts is taken to have none. There only sessions are live that have outlasted the last subscription.
-CREATE OR REPLACE VIEW v_overage_by_department
-(
-    tenant       LowCardinality(String) COMMENT 'the tenant',
-    period       String COMMENT 'the period, such as 2026-10 (R17)',
-    meter        LowCardinality(String) COMMENT 'agent_standard, agent_premium or ivr_port (R9)',
-    date         Date32 COMMENT 'date of the peak instant, in the zone of the tenant',
-    peak_ms      Int64 COMMENT 'the peak instant: the earliest that attains the greatest excess of the period, UTC epoch milliseconds (R15)',
-    live         UInt64 COMMENT 'concurrency of the tenant as a whole at that instant (R13)',
-    pool         Int64 COMMENT 'what all active subscriptions commit to together on the date (R14)',
-    excess       Int64 COMMENT 'live less pool: the overage of a concurrent tenant, and of ivr_port (R15)',
-    subscription LowCardinality(String) COMMENT 'a subscription with usage of the meter on the date',
-    contributed  Int64 COMMENT 'its own concurrency at that instant; an agent who is live for two subscriptions is in both, and in live once',
-    committed    Int64 COMMENT 'what it commits to on the date; what is left of the pool is committed by subscriptions without usage, which have no row'
-)
-AS SELECT tenant, period, meter, top.3 AS date, -top.2 AS peak_ms, top.4 AS live, top.5 AS pool, top.1 AS excess, subscription,
-    arraySum(c -> if(c > 2 * (peak_ms - begins_ms) + 1, 0, if(c % 2 = 1, 1, -1)), changes) AS contributed, entitled AS committed
-FROM (
-    SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, max((toInt64(peak) - entitled, -peak_ms, date, peak, entitled)) AS top
-    FROM v_usage_current
-    WHERE subscription = '' AND peak > entitled AND (entitled > 0 OR events > 0)
-    GROUP BY tenant, period, meter
-) AS whole
-INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM v_usage_current WHERE subscription != '') AS own
-    ON whole.tenant = own.tenant AND whole.meter = own.meter AND whole.top.3 = own.date
-COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant counts distinct agents instead: the view does not know licence models';

@@ -19,3 +19,34 @@ CREATE TABLE IF NOT EXISTS registry_log
 ENGINE = ReplacingMergeTree
 ORDER BY offset
 COMMENT 'every registry command with its verdict (R1-R7), for people: the topic decides what is current; read with FINAL';
+
+-- What the registry says of each tenant, one row each, so that a tenant changes as a whole. It is written as verdicts are,
+-- before them: what registry_log has is here too. The dates are those of the registry, in the zone of the tenant. The
+-- last three columns are what the rules make of them (R3, R4, R10), computed in Go: queries look them up by instant, and
+-- have no rules of their own.
+CREATE TABLE IF NOT EXISTS registry_tenants
+(
+    tenant       LowCardinality(String) COMMENT 'the tenant',
+    version      Int64 COMMENT 'offset of the last command that changed it; the highest is current',
+    tz_version   LowCardinality(String) COMMENT 'edition of the IANA time zone data in use (R23)',
+    name         String COMMENT 'of the customer organisation',
+    time_zone    LowCardinality(String) COMMENT 'IANA time zone that its dates are in',
+    telephony    LowCardinality(String) COMMENT 'telephony option (R6)',
+    terms        Array(Tuple(subscription String, department String, licence_model String, plan String, deployment String, currency String,
+        billing String, from_date Date32, to_date Date32)) COMMENT 'see v_subscriptions',
+    commitments  Array(Tuple(subscription String, department String, meter String, quantity Int64, from_date Date32, to_date Nullable(Date32))) COMMENT 'see v_commitments',
+    prices       Array(Tuple(subscription String, department String, kind String, meter String, price Decimal(38, 6), currency String,
+        from_date Date32, to_date Nullable(Date32))) COMMENT 'see v_prices',
+    licences     Array(Tuple(user String, role String, class String, subscription String, department String, from_date Date32,
+        to_date Nullable(Date32))) COMMENT 'see v_licences',
+    entry_points Array(Tuple(entry_point String, subscription String, department String, from_date Date32, to_date Nullable(Date32))) COMMENT 'see v_entry_points',
+    calendar     Array(Tuple(from_ms Int64, shift_ms Int64, subscription String, department String))
+        COMMENT 'from each instant on: what to add to an instant so that its date in UTC is that of the tenant, until the year 2100, and the primary (R4)',
+    activity     Array(Tuple(subscription String, from_ms Int64, active Bool, department String)) COMMENT 'when each subscription is active (R3)',
+    mappings     Array(Tuple(is_ivr Bool, name String, from_ms Int64, subscription String, department String, premium Bool))
+        COMMENT 'from each instant on: the oldest active subscription that an agent, or an entry point of the IVR, is mapped to (R10), and whether its sessions are premium (R9)'
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY tenant
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'each tenant as the registry has it (R1-R7), and what follows for its usage; the views show it by subscription, licence and price; read with FINAL';

@@ -45,7 +45,8 @@ CREATE TABLE IF NOT EXISTS issued_periods
     unmapped             UInt64 COMMENT 'see usage_daily',
     open_sessions        UInt64 COMMENT 'see usage_daily',
     unknown_subscription UInt64 COMMENT 'see usage_daily',
-    conflicts            UInt64 COMMENT 'see usage_daily'
+    conflicts            UInt64 COMMENT 'see usage_daily',
+    departments          Array(Tuple(subscription String, department String)) COMMENT 'what each subscription was called when it was billed'
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (tenant, seq, issue)
@@ -82,9 +83,44 @@ SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'invoice lines; those of an issue in issued_periods are issued (R18, R20)';
 
 CREATE OR REPLACE VIEW v_issued_periods AS
-SELECT * FROM issued_periods FINAL
+SELECT * EXCEPT departments FROM issued_periods FINAL
 COMMENT 'issued_periods, each issue once';
 
 CREATE OR REPLACE VIEW v_invoice_lines AS
-SELECT * FROM invoice_lines WHERE issue IN (SELECT issue FROM v_issued_periods)
-COMMENT 'invoice_lines of what is issued: what customers have been sent';
+SELECT lines.*, arrayFirst(d -> d.1 = lines.subscription, issued.departments).2 AS department
+FROM invoice_lines AS lines
+INNER JOIN (SELECT tenant, issue, departments FROM issued_periods FINAL) AS issued ON lines.tenant = issued.tenant AND lines.issue = issued.issue
+COMMENT 'invoice_lines of what is issued: what customers have been sent; department is what the subscription was called then';
+
+-- What was found when somebody last looked at a period of a tenant (R24). A look has one row, with all that it found, so
+-- that what it no longer finds is gone with the look before.
+CREATE TABLE IF NOT EXISTS findings
+(
+    tenant          LowCardinality(String) COMMENT 'the tenant; empty for what is of all',
+    period          LowCardinality(String) COMMENT 'the period that was looked at, such as 2026-10',
+    pass            UInt64 COMMENT 'the pass of aggregation that was looked at; the highest is current, and of equal ones the last',
+    registry_offset Int64 COMMENT 'the next offset of the registry''s command log then',
+    looked_at       DateTime64(3, 'UTC') COMMENT 'when it was looked at',
+    found           Array(Tuple(code String, rule String, count Int64, names Array(String), advice String)) COMMENT 'what was found; see v_findings'
+)
+ENGINE = ReplacingMergeTree(pass)
+ORDER BY (tenant, period)
+COMMENT 'what a person should look at (R24), by tenant and period, as somebody last looked; read with FINAL';
+
+CREATE OR REPLACE VIEW v_findings
+(
+    tenant          LowCardinality(String) COMMENT 'the tenant; empty for what is of all',
+    period          LowCardinality(String) COMMENT 'the period that was looked at, such as 2026-10',
+    code            String COMMENT 'what was found',
+    rule            String COMMENT 'the rule behind it',
+    count           Int64 COMMENT 'of how many events, or names, it is',
+    names           Array(String) COMMENT 'up to ten of them in byte order, events by source and id',
+    advice          String COMMENT 'what to do',
+    looked_at       DateTime64(3, 'UTC') COMMENT 'when it was looked at: what has come since is not in it',
+    pass            UInt64 COMMENT 'the pass of aggregation that was looked at',
+    registry_offset Int64 COMMENT 'the next offset of the registry''s command log then'
+)
+AS SELECT tenant, period, f.1 AS code, f.2 AS rule, f.3 AS count, f.4 AS names, f.5 AS advice, looked_at, pass, registry_offset
+FROM findings FINAL
+ARRAY JOIN found AS f
+COMMENT 'what a person should look at before a month is signed (R24): of an issued period what was found at the issue, of an open one what was found last';

@@ -30,6 +30,8 @@ var shardedBy = map[string]string{
 	"usage_days":             "cityHash64(tenant)",
 	"usage_days_copy":        "cityHash64(tenant)",
 	"usage_daily":            "cityHash64(tenant)",
+	"usage_outranked":        "cityHash64(tenant)",
+	"registry_tenants":       "cityHash64(tenant)",
 	"rejected":               "cityHash64(topic, partition, offset)",
 }
 

@@ -44,7 +44,7 @@ func TestReplicatedTables(t *testing.T) {
 
 var created = regexp.MustCompile(`(?s)CREATE TABLE IF NOT EXISTS (\w+)\n\((.*?)\n\)\nENGINE`)
 
-// All usage of a tenant is on one shard: a shard computes it alone.
+// All usage of a tenant is on one shard, and what the registry says of it: a shard computes it alone.
 func TestUsageIsSharded(t *testing.T) {
 	sharded := 0
 	names, err := fs.Glob(migrations, "*.sql")
@@ -57,7 +57,7 @@ func TestUsageIsSharded(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range created.FindAllStringSubmatch(string(text), -1) {
-			ofTenants := regexp.MustCompile(`^(usage_|events?_)`).MatchString(m[1]) && regexp.MustCompile(`(?m)^    tenant `).MatchString(m[2])
+			ofTenants := regexp.MustCompile(`^(usage_|events?_|registry_tenants$)`).MatchString(m[1]) && regexp.MustCompile(`(?m)^    tenant `).MatchString(m[2])
 			if key, ok := shardedBy[m[1]]; ok {
 				sharded++
 				if ofTenants != (key == "cityHash64(tenant)") {

@@ -34,7 +34,7 @@ func TestDatabaseCalledAsAnAlias(t *testing.T) {
 			names[m[1]] = true
 		}
 	}
-	for _, name := range []string{"b", "whole", "own"} {
+	for _, name := range []string{"b", "u", "e", "whole", "own", "lines"} {
 		if !names[name] {
 			t.Errorf("no view has the alias %s any more: name another here", name)
 		}

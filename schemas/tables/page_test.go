@@ -16,11 +16,11 @@ import (
 
 	"apportion/aggregate"
 	"apportion/aggregate/clickhouse"
+	stores "apportion/billing/clickhouse"
+	"apportion/billing/registry"
 	"apportion/deploy/embedded/servicetest"
-	"apportion/schemas"
 	"apportion/schemas/civil"
 	"apportion/schemas/tables/tablestest"
-	"apportion/schemas/timeline"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/reference/tables.md from the tables and the examples")
@@ -33,7 +33,8 @@ var writers = map[string]string{
 	"002_ingest.sql":       "`ingest`, `run`",
 	"003_usage_daily.sql":  "`aggregate`, `run`",
 	"004_registry.sql":     "`registry`, `bill hold`, `bill release`, `run`",
-	"005_invoices.sql":     "`bill issue`, `run`",
+	"005_invoices.sql":     "`bill issue`, `reconcile`, `run`",
+	"006_views.sql":        "-",
 }
 
 const intro = `<!-- Written by: go test ./schemas/tables -update. The text comes from the comments in schemas/tables. -->
@@ -46,14 +47,15 @@ migrations. On a cluster there are [two databases](../how-to/run-on-a-cluster.md
 
 A usage figure becomes current together with its whole day. The views show current figures, and are what
 [questions](#questions) are asked of; they are cheap for whoever names the tenant, and cheaper with the date and the
-meter. A period such as ` + "`2026-10`" + ` can be named in place of dates, and reads all dates of the tenant.
+meter. A period such as ` + "`2026-10`" + ` can be named in place of dates, and reads all dates of the tenant; ` + "`v_events`" + ` wants
+the dates in UTC besides, as its questions show.
 `
 
 const questions = `## Questions
 
 Each of these is a file in [schemas/tables/examples](../../schemas/tables/examples). The results are of
 [a made October](../../schemas/tables/testdata/october.sql): acme in Stockholm has 10 seats from Sub1, its primary, and
-15 from Sub2.
+15 from Sub2, as [the registry](../../schemas/tables/testdata/october.yaml) says.
 `
 
 // TestPage holds docs/reference/tables.md to the tables as they are, and to what the examples answer.
@@ -99,24 +101,20 @@ func october(t *testing.T) driver.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tenant := timeline.Tenant{Zone: zone, Primary: always("Sub1"), Active: map[string]timeline.Line[bool]{},
-		Entitlements: map[timeline.EntitlementOf]timeline.Line[int64]{}}
-	for subscription, seats := range map[string]int64{"Sub1": 10, "Sub2": 15, "": 25} {
-		if subscription != "" {
-			tenant.Active[subscription] = always(true)
-		}
-		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.AgentStandard}] = always(seats)
-		tenant.Entitlements[timeline.EntitlementOf{Subscription: subscription, Meter: schemas.IVRPort}] = always(2 * seats)
+	doc, problems := registry.Parse("testdata/october.yaml", []byte(read(t, "testdata/october.yaml")))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	described := &doc.Tenants[0]
+	tenant := described.Timelines(zone, 2)
+	if err := stores.WriteTenants(t.Context(), conn, stores.TenantRow{Tenant: described, Version: 1, Lines: tenant, TZVersion: "2026a"}); err != nil {
+		t.Fatal(err)
 	}
 	acme := aggregate.Snapshot{RegistryOffset: 1, Tenants: []aggregate.Tenant{{ID: "acme"}}, Timelines: aggregate.Timelines{"acme": aggregate.Known(tenant)}}
 	if _, err := aggregate.Refresh(t.Context(), clickhouse.NewStore(conn), acme, aggregate.DefaultRules(), func(int, int) {}); err != nil {
 		t.Fatal(err)
 	}
 	return conn
-}
-
-func always[V comparable](value V) timeline.Line[V] {
-	return timeline.Line[V]{{FromMS: timeline.Start, Value: value}}
 }
 
 var creates = regexp.MustCompile(`(?m)^CREATE (?:TABLE IF NOT EXISTS|MATERIALIZED VIEW IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)
@@ -232,13 +230,19 @@ func rows(t *testing.T, conn driver.Conn, query string) [][]string {
 	}
 	all := [][]string{header}
 	for result.Next() {
-		row := make([]string, len(header))
-		into := make([]any, len(row))
-		for i := range row {
-			into[i] = &row[i]
+		values := make([]*string, len(header))
+		into := make([]any, len(values))
+		for i := range values {
+			into[i] = &values[i]
 		}
 		if err := result.Scan(into...); err != nil {
 			t.Fatal(err)
+		}
+		row := make([]string, len(header))
+		for i, value := range values {
+			if value != nil {
+				row[i] = *value
+			}
 		}
 		all = append(all, row)
 	}

@@ -1,9 +1,6 @@
--- Which sessions have no end yet? Of an event's deliveries the winner is asked: the highest revision, then the later
--- time, then the greater content (R8).
-SELECT tenant, source, id, fromUnixTimestamp64Milli(argMax(start_ms, (revision, time_ms, content)), 'UTC') AS started,
-    argMax(agent, (revision, time_ms, content)) AS agent
-FROM usage_events
-WHERE tenant = 'acme'
-GROUP BY tenant, source, id
-HAVING argMax((type != 'connect.usage') AND NOT voided AND end_ms < 0, (revision, time_ms, content))
+-- Which sessions have no end yet, and to which department do they go?
+SELECT source, id, fromUnixTimestamp64Milli(start_ms, 'UTC') AS started, agent, meter, subscription, department
+FROM v_events
+WHERE tenant = 'acme' AND date >= '2026-10-01' AND date < '2026-11-01' AND utc_date >= '2026-09-30' AND utc_date <= '2026-11-01'
+    AND type != 'connect.usage' AND end_ms < 0
 ORDER BY started, id

@@ -22,6 +22,20 @@ WITH toUnixTimestamp64Milli(toDateTime64('2026-10-14 07:00:00', 3, 'UTC')) + num
 SELECT 'acme', 'ivr.session', '/acd', concat('call-', toString(number)), end, start, start, end, 'Support', 'usage', 3000 + number, end + 500
 FROM numbers(180);
 
+-- And of orders, on the 15th.
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, entry_point, topic, offset, arrived_ms)
+WITH toUnixTimestamp64Milli(toDateTime64('2026-10-15 07:00:00', 3, 'UTC')) + number * 60000 AS start, start + 180000 AS end
+SELECT 'acme', 'ivr.session', '/acd', concat('order-', toString(number)), end, start, start, end, 'Orders', 'usage', 3200 + number, end + 500
+FROM numbers(60);
+
+-- Agents whose sessions name no subscription: dora is mapped to Sub2, and so is carl, until the 20th. The last session is
+-- of a year in which acme has no subscription.
+INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, agent, topic, offset, arrived_ms)
+WITH toUnixTimestamp64Milli(toDateTime64(concat(r.1, ' 08:00:00'), 3, 'UTC')) AS start, start + r.3 * 3600000 AS end
+SELECT 'acme', 'agent.session', '/acd', concat(r.2, '-', r.1), end, start, start, end, r.2, 'usage', 3300 + r.4, end + 2000
+FROM (SELECT arrayJoin([('2026-10-19', 'dora', 6, 0), ('2026-10-19', 'carl', 5, 1), ('2026-10-20', 'carl', 4, 2),
+    ('2026-10-21', 'carl', 4, 3), ('2025-12-30', 'dora', 1, 4)]) AS r);
+
 -- Connect: fifty messages on the last evening of September, a hundred in October; three of these arrive days later.
 INSERT INTO usage_events (tenant, type, source, id, time_ms, occurred_ms, start_ms, end_ms, channel, quantity, topic, offset, arrived_ms)
 WITH toUnixTimestamp64Milli(toDateTime64('2026-09-30 21:10:00', 3, 'UTC')) + number * 60000 AS at
