@@ -138,20 +138,22 @@ func (s *Invoices) Reconcile(ctx context.Context, period civil.Month) (*Reconcil
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.Balance(ctx, period.First(), period.Next().First())
+	// Read again, since that may have taken long: the figures may be of another process's pass by a later registry.
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.balance(ctx, state, period.First(), period.Next().First())
 	if err != nil {
 		return nil, err
 	}
 	for _, b := range report.Behind {
 		r.differ(b.Tenant, "its usage could not be computed: "+b.Reason)
 	}
-	if err := s.followToInvoices(ctx, r, period); err != nil {
+	if err := s.followToInvoices(ctx, r, state, period); err != nil {
 		return nil, err
 	}
-	biller, err := s.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
+	biller := s.billerOn(state, registry.Actor{})
 	found, err := biller.Findings(ctx, period, r.figures, r.pass, s.Clock().UnixMilli())
 	if err != nil {
 		return nil, err
@@ -166,7 +168,14 @@ func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconcili
 	if err != nil {
 		return nil, err
 	}
-	r := newReconciliation()
+	return s.balance(ctx, state, from, to)
+}
+
+// balance returns the same of a state of the registry that has been read.
+func (s *Invoices) balance(
+	ctx context.Context, state registry.State, from, to civil.Date,
+) (r *Reconciliation, err error) {
+	r = newReconciliation()
 	r.AcceptedHoles = append(r.AcceptedHoles, state.AcceptedHoles()...)
 	if r.Partitions, err = s.partitions(ctx, state); err != nil {
 		return nil, err
@@ -260,8 +269,10 @@ func (s *Invoices) partitions(ctx context.Context, state registry.State) ([]Part
 // followToInvoices says of every tenant what of its units is on invoices (R22). What is issued must be the total of the
 // deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment
 // (R21).
-func (s *Invoices) followToInvoices(ctx context.Context, r *Reconciliation, period civil.Month) error {
-	chains, err := s.issuesKept(ctx, r)
+func (s *Invoices) followToInvoices(
+	ctx context.Context, r *Reconciliation, state registry.State, period civil.Month,
+) error {
+	chains, err := s.issuesKept(ctx, r, state)
 	if err != nil {
 		return err
 	}
@@ -331,12 +342,12 @@ func (s *Invoices) issuesSince(
 	return issues, nil
 }
 
-// issuesKept returns what is issued of each tenant by the registry's log, and says where issued_periods differs.
-func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[string][]billing.Issue, error) {
-	state, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
+// issuesKept returns what is issued of each tenant by a state of the registry, and says where issued_periods differs:
+// where it lacks an issue of that state, or has one that the log still lacks when the table has been read. Others may
+// issue meanwhile.
+func (s *Invoices) issuesKept(
+	ctx context.Context, r *Reconciliation, state registry.State,
+) (map[string][]billing.Issue, error) {
 	if err := s.Registry.Record(ctx); err != nil {
 		return nil, err
 	}
@@ -348,13 +359,21 @@ func (s *Invoices) issuesKept(ctx context.Context, r *Reconciliation) (map[strin
 	if err != nil {
 		return nil, err
 	}
+	later, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	onLog, err := billing.AllIssues(later, nil)
+	if err != nil {
+		return nil, err
+	}
 	differ := func(tenant, difference string) {
 		r.TableDiffers = true
 		r.differ(tenant, difference)
 	}
 	seen := map[string]bool{}
 	for _, row := range rows {
-		chain := chains[row.Tenant]
+		chain := onLog[row.Tenant]
 		known := 1 <= row.Seq && row.Seq <= len(chain) &&
 			chain[row.Seq-1].Hash == row.Hash && chain[row.Seq-1].Period.String() == row.Period
 		if !known {

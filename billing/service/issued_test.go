@@ -1,0 +1,126 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"apportion/billing/registry"
+	"apportion/ingest/kafka"
+	"apportion/schemas/civil"
+)
+
+// commandsInMemory is a command log that is read only.
+type commandsInMemory struct {
+	CommandLog
+	values [][]byte
+}
+
+func (l *commandsInMemory) Read(_ context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
+	for n := from; n < int64(len(l.values)); n++ {
+		if err := visit(n, 0, l.values[n]); err != nil {
+			return n, err
+		}
+	}
+	return int64(len(l.values)), nil
+}
+
+func (l *commandsInMemory) give(t *testing.T, c registry.Command) {
+	t.Helper()
+	value, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.values = append(l.values, value)
+}
+
+// issuesInMemory is the table of what is issued.
+type issuesInMemory struct {
+	Verdicts
+	rows []registry.IssuedHash
+	read func() // what else happens before it is read
+}
+
+func (v *issuesInMemory) Last(context.Context) (int64, []byte, error) { return -1, nil, nil }
+
+func (v *issuesInMemory) Append(_ context.Context, commands []registry.Decided) error {
+	for _, c := range commands {
+		if i := c.Issued; i != nil {
+			row := registry.IssuedHash{Tenant: i.Tenant, Seq: i.Seq, Period: i.Period.String(), Hash: i.Hash}
+			v.rows = append(v.rows, row)
+		}
+	}
+	return nil
+}
+
+func (v *issuesInMemory) IssuedHashes(context.Context) ([]registry.IssuedHash, error) {
+	if v.read != nil {
+		v.read()
+	}
+	return v.rows, nil
+}
+
+// TestOthersIssueWhileIssuesAreCompared: what another process issues and records after the registry was read is no
+// difference of issued_periods; a row that is on no log is one, and a row that is not there.
+func TestOthersIssueWhileIssuesAreCompared(t *testing.T) {
+	log, table := &commandsInMemory{}, &issuesInMemory{}
+	s := NewInvoices(InvoiceDeps{Registry: NewRegistry(log, table, time.Now)})
+	doc, problems := registry.Parse("", []byte(`tenants: [
+  {id: acme, name: Acme, timeZone: UTC, telephony: vpop, subscriptions: [
+    {id: Sub1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
+     terms: [{from: 2024-01-01, to: 2029-01-01}], versions: [{from: 2024-01-01}]}]}]`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, c := range registry.Plan(registry.State{}, doc, 0) {
+		log.give(t, c)
+	}
+	for _, step := range []struct {
+		what   string
+		read   func()
+		issued int
+		want   string
+	}{
+		{"another issues", func() {
+			log.give(t, registry.Command{ID: uuid.NewString(), Source: "other", TenantID: "acme", Command: registry.ClaimIssue,
+				Period: civil.NewMonth(2026, 9),
+				Claim:  registry.Claim{Seq: 1, Lines: 1, LinesHash: strings.Repeat("ab", 32), Basis: []byte(`{"issueDate":"2026-10-06"}`)}})
+			other := NewRegistry(log, table, time.Now)
+			if _, err := other.CatchUp(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Record(t.Context()); err != nil || len(table.rows) != 1 {
+				t.Fatal(err, table.rows)
+			}
+		}, 0, ""},
+		{"nothing", nil, 1, ""},
+		{"a row is added", func() {
+			table.rows = append(table.rows, registry.IssuedHash{Tenant: "acme", Seq: 2, Period: "2026-10", Hash: "x"})
+		}, 1, "issued_periods has 2026-10 as issue 2, which the registry's log has not"},
+		{"the rows are lost", func() { table.rows = nil }, 1, "issued_periods lacks 2026-09, issue 1 on the registry's log"},
+	} {
+		state, err := s.Registry.CatchUp(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.read = step.read
+		r := newReconciliation()
+		chains, err := s.issuesKept(t.Context(), r, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, tenant := range r.Tenants {
+			got = append(got, tenant.Differences...)
+		}
+		want := slices.DeleteFunc([]string{step.want}, func(w string) bool { return w == "" })
+		if !slices.Equal(got, want) || r.TableDiffers != (len(want) > 0) || len(chains["acme"]) != step.issued {
+			t.Errorf("%s: %d issues, differing by %q; want %d and %q", step.what, len(chains["acme"]), got, step.issued, want)
+		}
+	}
+}
