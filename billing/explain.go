@@ -33,6 +33,10 @@ type Explainer struct {
 	// Chain are the tenant's issues, and Lines has what they say: an adjustment corrects them.
 	Chain []Issue
 	Lines Lines
+	// Then explains by what the tenant's issue before was based on, and Commands are those that changed the tenant's
+	// document since; nil where nothing was issued before.
+	Then     *Explainer
+	Commands []registry.Change
 }
 
 // Explanation is how a line came about. Of the parts that only some kinds of lines have, the others are nil. In JSON

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"apportion/billing/registry"
 	"apportion/schemas/civil"
 )
 
@@ -19,6 +20,15 @@ type Corrected struct {
 	// Quantity and Amount are their sums; the line is the difference.
 	Quantity Pair       `json:"quantity"`
 	Amount   AmountPair `json:"amount"`
+	// Reason is what is recorded of it with an issue.
+	Reason Reason `json:"-"`
+	// PeakThen and PeakNow are the peaks of an overage, nil where it has none.
+	PeakThen *Instant `json:"peakThen,omitempty"`
+	PeakNow  *Instant `json:"peakNow,omitempty"`
+	// Events are those that have come since the tenant's issue before and make the difference: of an overage at its peaks,
+	// else anywhere in the period. Commands are those that changed the tenant's document since.
+	Events   []ChangedEvent    `json:"events"`
+	Commands []registry.Change `json:"commands"`
 }
 
 // InvoiceLine is a line with the invoice that it is on.
@@ -36,11 +46,12 @@ func (l InvoiceLine) MarshalJSON() ([]byte, error) {
 }
 
 func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
-	c, err := x.issuedBefore(ctx, e.Invoice, e.Line)
+	c, since, err := x.issuedBefore(ctx, e.Invoice, e.Line)
 	if err != nil {
 		return err
 	}
-	if err := x.recomputePeriod(ctx, c, e.Invoice.Subscription, e.Line.Meter, nil); err != nil {
+	now, err := x.recomputePeriod(ctx, c, e.Invoice.Subscription, e.Line.Meter, nil)
+	if err != nil {
 		return err
 	}
 	e.Adjustment = c
@@ -51,14 +62,45 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 	}
 	e.Sum = fmt.Sprintf("%s − %s = %s %s", e.Invoice.Money(c.Amount.After), e.Invoice.Money(c.Amount.Before),
 		e.Invoice.Money(e.Line.Amount), e.Invoice.Currency)
-	return nil
+	if x.Then == nil {
+		return nil
+	}
+	var issued []Invoice
+	for _, i := range since {
+		issued = append(issued, i.Invoices...)
+	}
+	c.Reason = reasonOf(e.Invoice, e.Line, issued, now, since)
+	return x.whatCame(ctx, c, e.Line)
+}
+
+// whatCame finds what makes the difference between then and now.
+func (x *Explainer) whatCame(ctx context.Context, c *Corrected, line Line) (err error) {
+	c.Commands, c.Reason.Registry = append(c.Commands, x.Commands...), len(x.Commands) > 0
+	if c.Kind != Commitment {
+		changed, err := x.changedSince(ctx, x.Then.Bound, c.Period, line.Meter)
+		if err != nil {
+			return err
+		}
+		c.Events = append(c.Events, mattering(changed, line, c.Reason)...)
+	}
+	c.Reason.count(c.Events)
+	if at := c.Reason.Then.PeakMS; at != NoInstant {
+		if c.PeakThen, err = x.Then.peakAt(ctx, line.Meter, at); err != nil {
+			return err
+		}
+	}
+	if at := c.Reason.Now.PeakMS; at != NoInstant {
+		c.PeakNow, err = x.peakAt(ctx, line.Meter, at)
+	}
+	return err
 }
 
 // issuedBefore finds the lines that an adjustment counts as issued: those of the period that it corrects, and the
-// adjustments of them since.
-func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line) (*Corrected, error) {
+// adjustments of them since. It returns the issues from that of the period on as well.
+func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line) (*Corrected, []Issue, error) {
 	c := &Corrected{
 		Period: line.From.Month(), Kind: line.CorrectsKind, Issued: []InvoiceLine{}, Now: []InvoiceLine{},
+		Events: []ChangedEvent{}, Commands: []registry.Change{},
 		Amount: AmountPair{MinorUnits: invoice.MinorUnits},
 	}
 	type candidate struct {
@@ -73,9 +115,14 @@ func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line
 	}
 	invoices, err := IssuedInvoices(ctx, x.Lines, chain)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var since []Issue
 	for _, issue := range chain {
+		if issue.Period == c.Period || since != nil {
+			issue.Invoices = invoices[issue.ID]
+			since = append(since, issue)
+		}
 		for _, i := range invoices[issue.ID] {
 			for _, l := range i.Lines {
 				if i.Subscription == invoice.Subscription && l.Meter == line.Meter {
@@ -92,16 +139,16 @@ func (x *Explainer) issuedBefore(ctx context.Context, invoice Invoice, line Line
 			c.Amount.Before = c.Amount.Before.Add(l.Line.Amount)
 		}
 	}
-	return c, nil
+	return c, since, nil
 }
 
-// recomputePeriod adds what the corrected period is now.
+// recomputePeriod adds what the corrected period is now, and returns its invoices.
 func (x *Explainer) recomputePeriod(
 	ctx context.Context, c *Corrected, subscription, meter string, progress func(deliveries int64),
-) error {
+) ([]Invoice, error) {
 	invoices, err := x.recompute(ctx, c.Period, c.Kind, meter, progress)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, i := range invoices {
 		for _, l := range i.Lines {
@@ -112,5 +159,5 @@ func (x *Explainer) recomputePeriod(
 			}
 		}
 	}
-	return nil
+	return invoices, nil
 }

@@ -51,23 +51,14 @@ func (x *Explainer) instant(
 	ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription,
 ) error {
 	l := e.Line
-	at := l.PeakMS
-	sessions, err := x.gather(ctx, zone, l.Meter,
-		aggregate.EventFilter{
-			Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at,
-		},
-		func(v *aggregate.Evidence) bool {
-			return v.FromMS <= at && at < v.ToMS && (l.Kind == Overage || v.To.Subscription == s.ID)
-		})
+	own := ""
+	if l.Kind == UsageKind {
+		own = s.ID
+	}
+	i, err := x.instantAt(ctx, zone, l.Meter, l.PeakMS, own)
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(sessions, func(a, b aggregate.Evidence) int {
-		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source),
-			cmp.Compare(a.Winner.ID, b.Winner.ID))
-	})
-	i := &Instant{AtMS: civil.Millis(at), Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
-	i.Members, i.Entitled = x.members(i.Date, l.Meter, sessions)
 	e.Instant = i
 	if l.Kind == UsageKind {
 		i.Members = slices.DeleteFunc(i.Members, func(m Member) bool { return m.Subscription != s.ID })
@@ -82,6 +73,36 @@ func (x *Explainer) instant(
 	e.Payer = x.primary(i.Date, s, fmt.Sprintf("the primary at the peak instant, on %s (R16)", i.Date))
 	e.check("live beyond the pool at that instant", decimal.NewFromInt(i.Live-i.Entitled))
 	return nil
+}
+
+// peakAt is what a tenant's pool was like at an instant.
+func (x *Explainer) peakAt(ctx context.Context, meter string, atMS int64) (*Instant, error) {
+	zone, err := zoneOf(x.Tenant, x.Rules)
+	if err != nil {
+		return nil, err
+	}
+	return x.instantAt(ctx, zone, meter, atMS, "")
+}
+
+// instantAt finds the sessions that were live at an instant: of a subscription, or of all where it is empty.
+func (x *Explainer) instantAt(ctx context.Context, zone *civil.Zone, meter string, at int64, own string) (*Instant, error) {
+	sessions, err := x.gather(ctx, zone, meter,
+		aggregate.EventFilter{
+			Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at,
+		},
+		func(v *aggregate.Evidence) bool {
+			return v.FromMS <= at && at < v.ToMS && (own == "" || v.To.Subscription == own)
+		})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(sessions, func(a, b aggregate.Evidence) int {
+		return cmp.Or(cmp.Compare(who(&a), who(&b)), cmp.Compare(a.Winner.Source, b.Winner.Source),
+			cmp.Compare(a.Winner.ID, b.Winner.ID))
+	})
+	i := &Instant{AtMS: civil.Millis(at), Date: zone.DateOf(at), Sessions: sessions, Live: distinct(sessions, "")}
+	i.Members, i.Entitled = x.members(i.Date, meter, sessions)
+	return i, nil
 }
 
 // who is what concurrency counts (R13): an agent, or each IVR session by itself.

@@ -23,11 +23,11 @@ func (x *Explainer) Verify(
 		}
 	}
 	if line.Kind == Adjustment {
-		c, err := x.issuedBefore(ctx, invoice, line)
+		c, _, err := x.issuedBefore(ctx, invoice, line)
 		if err != nil {
 			return nil, err
 		}
-		if err := x.recomputePeriod(ctx, c, invoice.Subscription, line.Meter, progress); err != nil {
+		if _, err := x.recomputePeriod(ctx, c, invoice.Subscription, line.Meter, progress); err != nil {
 			return nil, err
 		}
 		compare("quantity", line.Quantity.String(), c.Quantity.Difference().String())

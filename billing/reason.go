@@ -61,6 +61,17 @@ func (r Reason) Peaks() (peaks []int64) {
 	return peaks
 }
 
+// count notes how many events make the difference.
+func (r *Reason) count(events []ChangedEvent) {
+	for i := range events {
+		if events[i].Late {
+			r.Late++
+		} else {
+			r.Corrected++
+		}
+	}
+}
+
 // ReasonFor returns why a line of an invoice is there; nil for one that is no adjustment, or of an issue that did not
 // record it.
 func (a Account) ReasonFor(i Invoice, l Line) *Reason {
@@ -119,6 +130,14 @@ type ChangedEvent struct {
 	Late bool
 	// Then and Now are how it counted and counts; Then has no deliveries where it is late.
 	Then, Now aggregate.Evidence
+}
+
+// Cause is late or correction.
+func (c *ChangedEvent) Cause() string {
+	if c.Late {
+		return "late"
+	}
+	return "correction"
 }
 
 // counted is what an event counts for.
@@ -234,13 +253,7 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 							return err
 						}
 					}
-					for _, e := range mattering(changed[of], l, r) {
-						if e.Late {
-							r.Late++
-						} else {
-							r.Corrected++
-						}
-					}
+					r.count(mattering(changed[of], l, r))
 				}
 				issue.Reasons = append(issue.Reasons, r)
 			}

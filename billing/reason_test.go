@@ -68,3 +68,42 @@ func wantReasons(t *testing.T, s *story, run *billing.Run, want ...string) {
 		t.Errorf("%d are recorded", len(recorded))
 	}
 }
+
+// TestExplainCorrection names the events that make the difference and no others, as they were and as they are, and the
+// peaks with the pool then and now.
+func TestExplainCorrection(t *testing.T) {
+	const document = "tenants: [{id: acme, subscriptions: [{id: Sub1, versions: [{commitments: {agent_standard: 1}}]}]}]"
+	s := newStoryOf(t, document, `on 2026-09-14
+agent a1..a2 08:00 09:00
+agent a3 10:00 11:00 id=moves`)
+	s.issue(t, september)
+	known := s.usage.deliveries
+	s.arrives(t, `on 2026-09-14
+agent a4 08:30 09:30 id=late
+agent a5 12:00 13:00
+agent a3 08:30 09:30 id=moves rev=1`)
+	i := s.issue(t, october).Invoices[0]
+	x := explainer(t, s.ledger.state, "acme", october, s.usage.deliveries, billing.DefaultRules(), issue)
+	x.Lines, x.Chain = s.ledger, s.ledger.chain("acme")
+	x.Then = explainer(t, s.ledger.state, "acme", september, known, billing.DefaultRules(), issue)
+	e, err := x.Explain(t.Context(), i, i.Lines[0])
+	if err != nil || len(e.Differences) > 0 {
+		t.Fatal(err, e.Differences)
+	}
+	c := e.Adjustment
+	if c.PeakThen.Live != 2 || c.PeakThen.AtMS.String() != "2026-09-14T08:00:00.000Z" || c.PeakThen.Entitled != 1 ||
+		c.PeakNow.Live != 4 || c.PeakNow.AtMS.String() != "2026-09-14T08:30:00.000Z" || len(c.PeakNow.Sessions) != 4 {
+		t.Errorf("then %+v, now %+v", c.PeakThen, c.PeakNow)
+	}
+	if len(c.Events) != 2 || !c.Events[0].Late && !c.Events[1].Late {
+		t.Fatalf("%+v", c.Events)
+	}
+	for _, e := range c.Events {
+		if id := e.Now.Winner.ID; e.Late != (id == "late/a4/0" || id == "late") || !e.Late && e.Then.FromMS == e.Now.FromMS {
+			t.Errorf("%s: late %v, from %d, now %d", id, e.Late, e.Then.FromMS, e.Now.FromMS)
+		}
+	}
+	if c.Reason.Late != 1 || c.Reason.Corrected != 1 {
+		t.Errorf("%+v", c.Reason)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sort"
 	"sync"
+
+	"apportion/schemas/civil"
 )
 
 // Record is a record of the command topic.
@@ -113,6 +115,32 @@ func (h *History) KnownAt(instantMS int64) State {
 		}
 	}
 	return state
+}
+
+// Change is a command that changed a tenant's document.
+type Change struct {
+	Offset    int64  `json:"offset"`
+	ArrivedAt string `json:"arrivedAt"`
+	By        Actor  `json:"by"`
+	Command   string `json:"command"`
+	// Changes are a line each, for people.
+	Changes []string `json:"changes"`
+}
+
+// Changes returns the commands chosen, by offset and Kafka timestamp in UTC epoch milliseconds, that changed a tenant's
+// document.
+func (h *History) Changes(tenant string, chosen func(offset, arrivedMS int64) bool) []Change {
+	changes := []Change{}
+	before := State{}
+	for _, s := range h.steps {
+		if s.command.TenantID == tenant && s.after.Base(tenant) == s.offset && before.Base(tenant) != s.offset &&
+			chosen(s.offset, s.arrivedMS) {
+			changes = append(changes, Change{s.offset, civil.FormatMillis(s.arrivedMS), s.command.By, s.command.Command,
+				Describe(before.Tenant(tenant), s.after.Tenant(tenant))})
+		}
+		before = s.after
+	}
+	return changes
 }
 
 // LastArrivedMS is when the last command arrived on Kafka, in UTC epoch milliseconds; 0 where there is none.

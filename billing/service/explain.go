@@ -151,6 +151,10 @@ func (s *Invoices) findInvoice(
 		return nil, err
 	}
 	explainer.Chain = found.chain
+	at := slices.IndexFunc(found.chain, func(i billing.Issue) bool { return i.Seq == found.issue.Seq })
+	if err := s.explainSince(explainer, found.chain[:at], found.issue.RegistryOffset); err != nil {
+		return nil, err
+	}
 	*basis = Basis{Issued: true, Basis: found.issue.Basis.Basis}
 	run, err := s.billerOn(state, registry.Actor{}).Issued(ctx, ask.Invoice.Period, found.tenant.ID)
 	if err != nil {
@@ -244,6 +248,20 @@ func (s *Invoices) explainerOf(issue billing.Issue) (*billing.Explainer, error) 
 	}, nil
 }
 
+// explainSince lets an explainer, whose registry ends before an offset, say what has come since the last of the issues
+// before.
+func (s *Invoices) explainSince(x *billing.Explainer, before []billing.Issue, offset int64) (err error) {
+	if len(before) == 0 {
+		return nil
+	}
+	last := before[len(before)-1]
+	if x.Then, err = s.explainerOf(last); err != nil {
+		return err
+	}
+	x.Commands = s.Registry.Changes(x.Tenant.ID, func(o, _ int64) bool { return o >= last.RegistryOffset && o < offset })
+	return nil
+}
+
 // findDraft previews the period of one tenant, and returns the invoice with what explains it.
 func (s *Invoices) findDraft(
 	ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
@@ -263,6 +281,9 @@ func (s *Invoices) findDraft(
 	explainer := &billing.Explainer{
 		Tenant: account.Tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
 		Bound: aggregate.ReadBound{Positions: account.Positions, ArrivedBy: aggregate.EndOfTime}, NowMS: ask.NowMS,
+	}
+	if err := s.explainSince(explainer, chain, state.Version()); err != nil {
+		return nil, err
 	}
 	for i := range run.Invoices {
 		if run.Invoices[i].ID == ask.Invoice.String() {

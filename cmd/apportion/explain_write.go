@@ -232,6 +232,99 @@ func (r explainedText) writeAdjustment(w io.Writer) {
 		signed(c.Amount.Difference(), e.Invoice.Money), ""})
 	writeTable(w, []string{"", "LINE", "KIND", "QUANTITY", "AMOUNT", "NOTE"}, rows, 4, 5)
 	fmt.Fprintln(w)
+	r.writePeaks(w)
+	r.writeChanged(w)
+}
+
+// writePeaks says what an overage was at its peak when it was issued, and what it is at its peak now.
+func (r explainedText) writePeaks(w io.Writer) {
+	c := r.Explanation.Adjustment
+	if c.Kind != billing.Overage || c.PeakThen == nil && c.PeakNow == nil {
+		return
+	}
+	for _, side := range []struct {
+		when string
+		peak *billing.Instant
+	}{{"Then", c.PeakThen}, {"Now", c.PeakNow}} {
+		if side.peak == nil {
+			fmt.Fprintf(w, "%-4s  no overage of this subscription\n", side.when)
+			continue
+		}
+		var members []string
+		for _, m := range side.peak.Members {
+			members = append(members, fmt.Sprintf("%s %d", m.Subscription, m.Entitled))
+		}
+		fmt.Fprintf(w, "%-4s  %d live at %s (R15), %d in the pool: %s (R14)\n", side.when, side.peak.Live, side.peak.AtMS,
+			side.peak.Entitled, strings.Join(members, ", "))
+	}
+	fmt.Fprintln(w)
+}
+
+// writeChanged names what came since the tenant's issue before, and made the difference.
+func (r explainedText) writeChanged(w io.Writer) {
+	c := r.Explanation.Adjustment
+	if len(c.Events) > 0 {
+		fmt.Fprintf(w, "Since the issue before %s came late and %s corrected, which makes the difference:\n\n",
+			plural(c.Reason.Late, "event", "events"), plural(c.Reason.Corrected, "was", "were"))
+		writeChangedEvents(w, c.Events, r.most)
+	} else if c.Kind != billing.Commitment {
+		fmt.Fprintf(w, "No delivery since the issue before makes a difference.\n\n")
+	}
+	if len(c.Commands) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s changed the tenant since the issue before:\n\n",
+		plural(len(c.Commands), "registry command", "registry commands"))
+	for _, command := range c.Commands {
+		by := ""
+		if command.By.ID != "" {
+			by = ", by " + escape(command.By.ID)
+		}
+		fmt.Fprintf(w, "%s at offset %d, %s%s\n", command.Command, command.Offset, command.ArrivedAt, by)
+		for _, line := range command.Changes {
+			fmt.Fprintln(w, " ", line)
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// writeChangedEvents writes a row for each late event, and for one that was corrected a row as it was, too.
+func writeChangedEvents(w io.Writer, events []billing.ChangedEvent, most int) {
+	connect := events[0].Now.Winner.Type == schemas.ConnectUsage
+	var rows [][]string
+	row := func(what string, e *aggregate.Evidence) {
+		at, until := civil.FormatMillis(e.FromMS), civil.FormatMillis(e.ToMS)
+		who := escape(e.Winner.Agent + e.Winner.EntryPoint)
+		if connect {
+			at, until, who = civil.FormatMillis(e.Winner.TimeMS), "", decimal.New(e.Winner.Quantity, -6).String()
+		}
+		switch {
+		case e.Winner.Voided:
+			what += ", voided"
+		case !e.Counts():
+			what += ", unallocated"
+		}
+		record, _ := places(e)
+		event := escape(strings.TrimSuffix(e.Winner.Source, "/") + "/" + e.Winner.ID)
+		rows = append(rows, []string{what, who, at, until, e.To.Subscription, event, record})
+	}
+	for n := range events[:min(len(events), most)] {
+		if events[n].Late {
+			row("late", &events[n].Now)
+			continue
+		}
+		row("before", &events[n].Then)
+		row("corrected", &events[n].Now)
+	}
+	header := []string{"", "WHO", "FROM", "TO", "SUBSCRIPTION", "EVENT", "DELIVERY"}
+	if connect {
+		header = []string{"", "UNITS", "AT", "", "SUBSCRIPTION", "EVENT", "DELIVERY"}
+	}
+	writeTable(w, header, rows)
+	if more := len(events) - most; more > 0 {
+		fmt.Fprintf(w, "and %d more; --json has all %d with their deliveries\n", more, len(events))
+	}
+	fmt.Fprintln(w)
 }
 
 // writeEvidence writes a row for each event: who, when, where it went and why, and where its deliveries stand.
