@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -29,24 +30,45 @@ type table struct {
 	rows    func(yield func(...cell) bool)
 	// height is how many rows there are.
 	height int
+	// totals are rows below the others, which no filter hides.
+	totals [][]cell
 	// notes stand below.
 	notes []string
+	// printed is how many of the columns are on paper; 0: all.
+	printed int
 }
 
-// column has a title, and says whether it is of numbers, which stand to the right.
+// column has a title, and says whether it is of numbers, which stand to the right, or of text that can be long.
 type column struct {
-	title   string
-	numbers bool
+	title         string
+	numbers, long bool
 }
 
-// titled returns columns by their titles, # before those of numbers.
+// titled returns columns by their titles, # before those of numbers and ~ before those of long text.
 func titled(titles ...string) []column {
 	var list []column
 	for _, title := range titles {
 		title, numbers := strings.CutPrefix(title, "#")
-		list = append(list, column{title, numbers})
+		title, long := strings.CutPrefix(title, "~")
+		list = append(list, column{title, numbers, long})
 	}
 	return list
+}
+
+// Text wraps at so many characters.
+const (
+	textWidth = 22
+	longWidth = 44
+)
+
+func (c column) widest() int {
+	switch {
+	case c.numbers:
+		return 60
+	case c.long:
+		return longWidth
+	}
+	return textWidth
 }
 
 // cell is a value in a format, shown in so many characters.
@@ -63,14 +85,17 @@ func figure[N int | int32 | int64](n N) cell {
 	return cell{value: int64(n), format: "#,##0", shown: len(strconv.FormatInt(int64(n), 10)) * 4 / 3}
 }
 
-// plain is a number as it is, without trailing zeros.
-func plain(d decimal.Decimal) cell { return numeral(d, "") }
+// plain is a number with the decimals that it has, without trailing zeros.
+func plain(d decimal.Decimal) cell {
+	_, decimals, _ := strings.Cut(d.String(), ".")
+	return money(d, int32(len(decimals)))
+}
 
 // money is an amount with the decimals of its currency.
 func money(d decimal.Decimal, places int32) cell {
 	format := "#,##0"
 	if places > 0 {
-		format += "." + "0000"[:places]
+		format += "." + strings.Repeat("0", int(places))
 	}
 	return numeral(d, format)
 }
@@ -99,6 +124,7 @@ func formula(f string, result any) cell { return cell{value: result, formula: f,
 // workbook is a file while it is being written; after an error nothing more is.
 type workbook struct {
 	file   *excelize.File
+	title  string // on every page
 	styles map[style]int
 	err    error
 }
@@ -112,8 +138,8 @@ func (b *workbook) do(step func() error) {
 
 // style is how cells are shown.
 type style struct {
-	format        string
-	numbers, bold bool
+	format                       string
+	numbers, wrapped, bold, line bool
 }
 
 // id returns the number that a style has in the file.
@@ -123,8 +149,12 @@ func (b *workbook) id(s style) int {
 		if s.format != "" {
 			of.CustomNumFmt = &s.format
 		}
+		of.Alignment = &excelize.Alignment{Horizontal: "left", Indent: 1, Vertical: "top", WrapText: s.wrapped}
 		if s.numbers {
-			of.Alignment = &excelize.Alignment{Horizontal: "right", Indent: 1}
+			of.Alignment.Horizontal = "right"
+		}
+		if s.line {
+			of.Border = []excelize.Border{{Type: "top", Style: 1, Color: "000000"}}
 		}
 		b.do(func() (err error) {
 			b.styles[s], err = b.file.NewStyle(of)
@@ -134,46 +164,87 @@ func (b *workbook) id(s style) int {
 	return b.styles[s]
 }
 
-// sheet writes a sheet, row after row, with a header that stays in sight and filters.
+// sheet writes a sheet, row after row, with a header that stays in sight, is on every page, and filters.
 func (b *workbook) sheet(name string, t table) {
 	var out *excelize.StreamWriter
 	b.do(func() (err error) {
-		out, err = b.newSheet(name, fmt.Sprintf("A1:%s%d", columnName(len(t.columns)), t.height+1))
+		out, err = b.newSheet(name, t)
 		return err
 	})
 	if b.err != nil {
 		return
 	}
-	for i, width := range slices.Backward(widths(t)) { // each goes before those there are
+	width := widths(t)
+	for i, width := range slices.Backward(width) { // each goes before those there are
 		b.do(func() error { return out.SetColWidth(i+1, i+1, float64(width)) })
 	}
 	var header []any
-	for _, c := range t.columns {
-		header = append(header, excelize.Cell{StyleID: b.id(style{numbers: c.numbers, bold: true}), Value: c.title})
+	deepest := 1
+	for i, c := range t.columns {
+		deepest = max(deepest, linesOf(c.title, width[i]-3))
+		header = append(header, excelize.Cell{
+			StyleID: b.id(style{numbers: c.numbers, wrapped: true, bold: true}), Value: c.title})
 	}
-	b.do(func() error { return out.SetRow("A1", header) })
+	b.do(func() error { return out.SetRow("A1", header, tall(deepest)) })
 	row := 1
 	values := make([]any, len(t.columns))
-	t.rows(func(cells ...cell) bool {
+	add := func(cells []cell, of style) bool {
 		row++
+		deepest := 1
 		for i, c := range cells {
-			id := b.id(style{format: c.format, numbers: t.columns[i].numbers})
-			values[i] = excelize.Cell{StyleID: id, Formula: c.formula, Value: c.value}
-			if c.value == nil {
+			column := t.columns[i]
+			of.format, of.numbers = c.format, column.numbers
+			if of.wrapped = !column.numbers && c.shown > column.widest(); of.wrapped {
+				deepest = max(deepest, linesOf(fmt.Sprint(c.value), width[i]-1))
+			}
+			values[i] = excelize.Cell{StyleID: b.id(of), Formula: c.formula, Value: c.value}
+			if c.value == nil && !of.line {
 				values[i] = nil
 			}
 		}
-		b.do(func() error { return out.SetRow("A"+strconv.Itoa(row), values) })
+		b.do(func() error { return out.SetRow("A"+strconv.Itoa(row), values, tall(deepest)) })
 		return b.err == nil
-	})
+	}
+	t.rows(func(cells ...cell) bool { return add(cells, style{}) })
+	if len(t.totals) > 0 {
+		row++ // an empty one, so that no sort takes the totals along
+	}
+	for _, cells := range t.totals {
+		add(cells, style{bold: true, line: true})
+	}
 	for i, note := range t.notes {
 		b.do(func() error { return out.SetRow("A"+strconv.Itoa(row+2+i), []any{note}) })
 	}
 	b.do(out.Flush)
 }
 
-// newSheet adds a sheet whose cells filter, with its page and its panes set up.
-func (b *workbook) newSheet(name, cells string) (out *excelize.StreamWriter, err error) {
+// tall is a row of so many lines of text, since not every program makes rows as high as what wraps in them.
+func tall(lines int) excelize.RowOpts {
+	if lines == 1 {
+		return excelize.RowOpts{}
+	}
+	return excelize.RowOpts{Height: min(float64(15*lines), 409)} // the most that there is
+}
+
+// linesOf is how many lines a text takes that wraps between its words, and in those that are too long for one.
+func linesOf(text string, width int) int {
+	lines, used := 1, 0
+	for _, word := range strings.Fields(text) {
+		size := utf8.RuneCountInString(word)
+		if used > 0 && used+1+size > width {
+			lines, used = lines+1, 0
+		} else if used > 0 {
+			used++
+		}
+		lines += max(size-1, 0) / width
+		used += size - max(size-1, 0)/width*width
+	}
+	return lines
+}
+
+// newSheet adds a sheet for a table, with its filters, its panes and its page set up.
+func (b *workbook) newSheet(name string, t table) (*excelize.StreamWriter, error) {
+	var err error
 	if name == "Invoices" {
 		err = b.file.SetSheetName("Sheet1", name)
 	} else {
@@ -182,36 +253,57 @@ func (b *workbook) newSheet(name, cells string) (out *excelize.StreamWriter, err
 	if err != nil {
 		return nil, err
 	}
-	if err := b.file.AutoFilter(name, cells, nil); err != nil {
+	filtered := fmt.Sprintf("A1:%s%d", columnName(len(t.columns)), t.height+1)
+	if err := errors.Join(b.file.AutoFilter(name, filtered, nil), b.page(name, t)); err != nil {
 		return nil, err
 	}
-	// On paper all columns are side by side, and there are as many pages as the rows take.
-	landscape, fit, across, down := "landscape", true, 1, 0
-	page := &excelize.PageLayoutOptions{Orientation: &landscape, FitToWidth: &across, FitToHeight: &down}
-	if err := b.file.SetPageLayout(name, page); err != nil {
-		return nil, err
-	}
-	if err := b.file.SetSheetProps(name, &excelize.SheetPropsOptions{FitToPage: &fit}); err != nil {
-		return nil, err
-	}
-	if out, err = b.file.NewStreamWriter(name); err != nil {
+	out, err := b.file.NewStreamWriter(name)
+	if err != nil {
 		return nil, err
 	}
 	return out, out.SetPanes(&excelize.Panes{Freeze: true, YSplit: 1, TopLeftCell: "A2", ActivePane: "bottomLeft"})
 }
 
-// widths are such that the title with its filter fits, and what stands below unless it is very long.
+// page sets a sheet up for paper: the columns side by side on as many pages as the rows take, each with the header.
+func (b *workbook) page(name string, t table) error {
+	landscape, fit, across, down, a4 := "landscape", true, 1, 0, 9
+	narrow, space, edge := 0.25, 0.6, 0.3
+	err := errors.Join(
+		b.file.SetPageLayout(name, &excelize.PageLayoutOptions{
+			Size: &a4, Orientation: &landscape, FitToWidth: &across, FitToHeight: &down}),
+		b.file.SetSheetProps(name, &excelize.SheetPropsOptions{FitToPage: &fit}),
+		b.file.SetPageMargins(name, &excelize.PageLayoutMarginsOptions{
+			Left: &narrow, Right: &narrow, Top: &space, Bottom: &space, Header: &edge, Footer: &edge}),
+		b.file.SetHeaderFooter(name, &excelize.HeaderFooterOptions{OddHeader: "&L" + b.title + "&R&A",
+			OddFooter: "&RPage &P of &N"}),
+		b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Titles", RefersTo: name + "!$1:$1", Scope: name}),
+	)
+	if t.printed == 0 {
+		return err
+	}
+	area := fmt.Sprintf("%s!$A$1:$%s$%d", name, columnName(t.printed), t.height+len(t.totals)+2)
+	return errors.Join(err,
+		b.file.SetDefinedName(&excelize.DefinedName{Name: "_xlnm.Print_Area", RefersTo: area, Scope: name}))
+}
+
+// widths are such that the longest word of the title fits beside its filter, and what stands below unless it wraps.
 func widths(t table) []int {
 	list := make([]int, len(t.columns))
 	for i, c := range t.columns {
-		list[i] = len(c.title) + 5
+		for _, word := range strings.Fields(c.title) {
+			list[i] = max(list[i], len(word)+3)
+		}
 	}
-	t.rows(func(cells ...cell) bool {
+	fit := func(cells ...cell) bool {
 		for i, c := range cells {
-			list[i] = max(list[i], min(c.shown+3, 60))
+			list[i] = max(list[i], min(c.shown, t.columns[i].widest())+3)
 		}
 		return true
-	})
+	}
+	t.rows(fit)
+	for _, cells := range t.totals {
+		fit(cells...)
+	}
 	return list
 }
 

@@ -20,7 +20,10 @@ import (
 func InvoicesXLSX(w io.Writer, run *billing.Run) (err error) {
 	file := excelize.NewFile()
 	defer file.Close()
-	b := &workbook{file: file, styles: map[style]int{}}
+	b := &workbook{file: file, title: "Invoices of " + run.Period.String(), styles: map[style]int{}}
+	if run.Draft {
+		b.title = "DRAFT. " + b.title
+	}
 	b.sheet("Invoices", invoicesSheet(run))
 	b.sheet("Lines", linesSheet(run))
 	b.sheet("Reported", reportedSheet(run))
@@ -49,7 +52,7 @@ func invoicesSheet(run *billing.Run) table {
 	if run.Draft {
 		status = "DRAFT"
 	}
-	return table{
+	t := table{
 		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Period", "Invoice", "Status",
 			"#Issue date", "#Due date", "#Lines", "Currency", "#Net total", "#Tax", "#Gross total",
 			"Buyer", "Buyer's VAT id", "Reference", "#Corrections", "#Findings"),
@@ -74,13 +77,46 @@ func invoicesSheet(run *billing.Run) table {
 			}
 		},
 	}
+	for _, total := range totals(run) {
+		t.totals = append(t.totals, t.total(total, map[string]string{"Net total": total.Net, "Tax": total.Tax,
+			"Gross total": total.Gross}))
+	}
+	return t
+}
+
+// total is a row below a table: what columns of it add up to in a currency.
+func (t table) total(of Total, sums map[string]string) []cell {
+	cells := make([]cell, len(t.columns))
+	cells[0] = text("Total " + of.Currency)
+	currency := slices.IndexFunc(t.columns, func(c column) bool { return c.title == "Currency" })
+	for i, c := range t.columns {
+		if amount, ok := sums[c.title]; ok {
+			cells[i] = sumIf(of, amount, t.below(currency), `"`+of.Currency+`"`, t.below(i))
+		}
+	}
+	cells[currency] = text(of.Currency)
+	return cells
+}
+
+// below are the cells of a column below its header.
+func (t table) below(column int) string {
+	name := columnName(column + 1)
+	return fmt.Sprintf("$%s$2:$%s$%d", name, name, max(t.height, 1)+1)
+}
+
+// sumIf adds up those amounts that have a currency beside them.
+func sumIf(of Total, amount, currencies, currency, amounts string) cell {
+	c := money(decimal.RequireFromString(amount), -decimal.RequireFromString(of.Net).Exponent())
+	c.formula = "SUMIF(" + currencies + "," + currency + "," + amounts + ")"
+	return c
 }
 
 func linesSheet(run *billing.Run) table {
 	t := table{
-		columns: titled("Tenant", "Subscription", "Invoice", "#Line", "Kind", "Meter", "#Quantity", "Unit", "#Unit price",
-			"#Net amount", "Currency", "#From", "#To (exclusive)", "#Peak at (UTC)", "#Entitled",
-			"Corrects", "Note", "Item code", "Tax category", "#Tax rate %"),
+		columns: titled("Tenant", "Tenant name", "Subscription", "Subscription name", "Invoice", "#Line", "Kind", "Meter",
+			"#Quantity", "Unit", "#Unit price", "Currency", "#Net amount", "#Tax rate %", "#From", "#To, not included",
+			"Corrects", "~Note", "Item code", "Tax category", "#Entitled", "#Peak at (UTC)"),
+		printed: 18, // up to the note, or the rest would be too small to read
 		rows: func(yield func(...cell) bool) {
 			for _, i := range run.Invoices {
 				a := run.Accounts[i.Tenant]
@@ -97,10 +133,10 @@ func linesSheet(run *billing.Run) table {
 						category, rate = text(tax.Category), plain(tax.Rate)
 					}
 					if !yield(
-						text(i.Tenant), text(i.Subscription), text(i.ID), figure(l.No), text(string(l.Kind)), text(l.Meter),
-						plain(l.Quantity), text(l.Unit), unitPrice, money(l.Amount, i.MinorUnits), text(i.Currency),
-						date(l.From), date(l.To), instant(l.PeakMS), entitled, text(l.Corrects),
-						text(l.NoteIn(run.Draft)), text(a.ItemCodes.Of(l)), category, rate) {
+						text(i.Tenant), text(a.Tenant.Name), text(i.Subscription), text(a.SubscriptionName(i)), text(i.ID),
+						figure(l.No), text(string(l.Kind)), text(l.Meter), plain(l.Quantity), text(l.Unit), unitPrice,
+						text(i.Currency), money(l.Amount, i.MinorUnits), rate, date(l.From), date(l.To), text(l.Corrects),
+						text(l.NoteIn(run.Draft)), text(a.ItemCodes.Of(l)), category, entitled, instant(l.PeakMS)) {
 						return
 					}
 				}
@@ -110,13 +146,16 @@ func linesSheet(run *billing.Run) table {
 	for _, i := range run.Invoices {
 		t.height += len(i.Lines)
 	}
+	for _, total := range totals(run) {
+		t.totals = append(t.totals, t.total(total, map[string]string{"Net amount": total.Net}))
+	}
 	return t
 }
 
 // findingsSheet has a row for each finding (R24).
 func findingsSheet(run *billing.Run) table {
 	t := table{
-		columns: titled("Tenant", "Tenant name", "Finding", "#Count", "Rule", "What to do", "Events, or agents"),
+		columns: titled("Tenant", "Tenant name", "Finding", "#Count", "Rule", "~What to do", "~Events, or agents"),
 		rows: func(yield func(...cell) bool) {
 			for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
 				a := run.Accounts[tenant]
@@ -142,7 +181,7 @@ func reportedSheet(run *billing.Run) table {
 	return table{
 		columns: titled("Tenant", "Tenant name", "#Accepted", "#Counted", "#Duplicate", "#Superseded", "#Voided",
 			"#Unallocated (R10)", "#Unknown tenant (R10)", "#Difference (R22)", "#Unmapped (R10)",
-			"#Open sessions (R12)", "#Unknown subscription (R10)", "#Conflicts (R8)", "Findings (R24)"),
+			"#Open sessions (R12)", "#Unknown subscription (R10)", "#Conflicts (R8)", "~Findings (R24)"),
 		height: len(run.Accounts),
 		rows: func(yield func(...cell) bool) {
 			for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
@@ -171,12 +210,13 @@ func reportedSheet(run *billing.Run) table {
 // controlSheet has the control totals of the manifest beside what the other sheets add up to.
 func controlSheet(run *billing.Run) table {
 	list := totals(run)
-	lines := linesSheet(run).height
-	in := func(sheet, column string, count int) string {
-		return fmt.Sprintf("%s!$%s$2:$%s$%d", sheet, column, column, max(count, 1)+1)
+	invoices, lines := invoicesSheet(run), linesSheet(run)
+	// in are the cells of a column by its title.
+	in := func(sheet string, t table, title string) string {
+		return sheet + "!" + t.below(slices.IndexFunc(t.columns, func(c column) bool { return c.title == title }))
 	}
-	ofInvoices := func(column string) string { return in("Invoices", column, len(run.Invoices)) }
-	ofLines := func(column string) string { return in("Lines", column, lines) }
+	ofInvoices := func(title string) string { return in("Invoices", invoices, title) }
+	ofLines := func(title string) string { return in("Lines", lines, title) }
 	return table{
 		columns: titled("Currency", "#Invoices", "#Lines", "#Net", "#Tax", "#Gross", "#Invoices, counted", "#Lines, counted",
 			"#Net of invoices", "#Tax of invoices", "#Gross of invoices", "#Net of lines", "Agrees"),
@@ -186,21 +226,18 @@ func controlSheet(run *billing.Run) table {
 				row := strconv.Itoa(n + 2)
 				places := -decimal.RequireFromString(total.Net).Exponent()
 				sum := func(amount string) cell { return money(decimal.RequireFromString(amount), places) }
-				summed := func(amount, currency, amounts string) cell {
-					c := sum(amount)
-					c.formula = "SUMIF(" + currency + ",A" + row + "," + amounts + ")"
-					return c
-				}
+				summed := func(amount, currency, amounts string) cell { return sumIf(total, amount, currency, "A"+row, amounts) }
 				agrees := fmt.Sprintf("IF(AND(B%[1]s=G%[1]s,C%[1]s=H%[1]s,ROUND(D%[1]s-I%[1]s,%[2]d)=0,"+
 					`ROUND(E%[1]s-J%[1]s,%[2]d)=0,ROUND(F%[1]s-K%[1]s,%[2]d)=0,ROUND(D%[1]s-L%[1]s,%[2]d)=0),"yes","NO")`, row, places)
+				currency := ofInvoices("Currency")
 				if !yield(
 					text(total.Currency), figure(total.Invoices), figure(total.Lines),
 					sum(total.Net), sum(total.Tax), sum(total.Gross),
-					formula("COUNTIF("+ofInvoices("K")+",A"+row+")", total.Invoices),
-					formula("COUNTIF("+ofLines("K")+",A"+row+")", total.Lines),
-					summed(total.Net, ofInvoices("K"), ofInvoices("L")), summed(total.Tax, ofInvoices("K"), ofInvoices("M")),
-					summed(total.Gross, ofInvoices("K"), ofInvoices("N")), summed(total.Net, ofLines("K"), ofLines("J")),
-					formula(agrees, "yes")) {
+					formula("COUNTIF("+currency+",A"+row+")", total.Invoices),
+					formula("COUNTIF("+ofLines("Currency")+",A"+row+")", total.Lines),
+					summed(total.Net, currency, ofInvoices("Net total")), summed(total.Tax, currency, ofInvoices("Tax")),
+					summed(total.Gross, currency, ofInvoices("Gross total")),
+					summed(total.Net, ofLines("Currency"), ofLines("Net amount")), formula(agrees, "yes")) {
 					return
 				}
 			}
