@@ -38,6 +38,31 @@ type Found struct {
 	Names []string     `json:"names"`
 }
 
+// Look is what was found of a tenant's period when somebody looked, which may be nothing.
+type Look struct {
+	// Tenant is empty for what is of all.
+	Tenant   string
+	Period   civil.Month
+	Findings []Finding
+	// Pass and RegistryOffset say what was looked at, as in [aggregate.Basis], and AtMS when, in UTC epoch milliseconds.
+	Pass           uint64
+	RegistryOffset int64
+	AtMS           int64
+}
+
+// Look returns what was found at an issue.
+func (i Issue) Look() Look {
+	return Look{Tenant: i.Tenant, Period: i.Period, Findings: i.findings(), Pass: i.Pass,
+		RegistryOffset: i.RegistryOffset, AtMS: i.AtMS}
+}
+
+func (i Issue) findings() (all []Finding) {
+	for _, f := range i.Findings {
+		all = append(all, newFinding(f, i.Tenant, i.Period))
+	}
+	return all
+}
+
 // newFinding returns a finding of a tenant's period, with the rule and the advice of its code.
 func newFinding(f Found, tenant string, period civil.Month) Finding {
 	return Finding{Code: f.Code, Tenant: tenant, Period: period, Count: f.Count, Names: f.Names,
@@ -88,9 +113,7 @@ func (b *Biller) Findings(ctx context.Context, period civil.Month, figures *aggr
 	var open []Issue
 	for _, t := range b.State.Tenants() {
 		if issue := issueOf(chains[t.ID], period); issue != nil {
-			for _, f := range issue.Findings {
-				run.Findings = append(run.Findings, newFinding(f, t.ID, period))
-			}
+			run.Findings = append(run.Findings, issue.findings()...)
 			continue
 		}
 		// One that is stopped has no invoices to look at.

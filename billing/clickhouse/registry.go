@@ -76,6 +76,9 @@ func (l *RegistryLog) Append(ctx context.Context, commands []registry.Decided) e
 	if err := l.appendIssues(ctx, commands); err != nil {
 		return fmt.Errorf("writing issued_periods: %w", err)
 	}
+	if err := l.appendFindings(ctx, commands); err != nil {
+		return err
+	}
 	if err := l.appendTenants(ctx, commands); err != nil {
 		return err
 	}

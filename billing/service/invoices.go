@@ -42,12 +42,19 @@ type Usage interface {
 	aggregate.Rebuilder
 }
 
+// Findings keeps what was found where people and programs can query it (R24); billing/clickhouse has it.
+type Findings interface {
+	// Keep keeps looks, each in place of what was found of its tenant and period before.
+	Keep(ctx context.Context, looks []billing.Look) error
+}
+
 // InvoiceDeps are what invoices are made of.
 type InvoiceDeps struct {
 	Registry *Registry
 	Usage    Usage
 	Lines    billing.Lines
 	Ledger   Ledger
+	Findings Findings
 	Rules    billing.Rules
 	Seller   billing.Seller
 	// ItemCodes are what lines have in finance's system.

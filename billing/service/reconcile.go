@@ -153,13 +153,55 @@ func (s *Invoices) Reconcile(ctx context.Context, period civil.Month) (*Reconcil
 	if err := s.followToInvoices(ctx, r, state, period); err != nil {
 		return nil, err
 	}
-	biller := s.billerOn(state, registry.Actor{})
-	found, err := biller.Findings(ctx, period, r.figures, r.pass, s.Clock().UnixMilli())
+	found, err := s.look(ctx, s.billerOn(state, registry.Actor{}), period, r.figures, r.pass)
+	r.Findings = append(r.Findings, found...)
+	return r, err
+}
+
+// look returns what there is to be looked at in a period of all tenants (R24), and keeps it.
+func (s *Invoices) look(ctx context.Context, biller *billing.Biller, period civil.Month, figures *aggregate.Figures,
+	pass aggregate.Pass) ([]billing.Finding, error) {
+	nowMS := s.Clock().UnixMilli()
+	found, err := biller.Findings(ctx, period, figures, pass, nowMS)
 	if err != nil {
 		return nil, err
 	}
-	r.Findings = append(r.Findings, found...)
-	return r, nil
+	of := map[string][]billing.Finding{}
+	for _, f := range found {
+		of[f.Tenant] = append(of[f.Tenant], f)
+	}
+	tenants := []string{""} // what is of all
+	for _, t := range biller.State.Tenants() {
+		tenants = append(tenants, t.ID)
+	}
+	var looks []billing.Look
+	for _, tenant := range tenants {
+		looks = append(looks, billing.Look{Tenant: tenant, Period: period, Findings: of[tenant], Pass: pass.Pass,
+			RegistryOffset: pass.RegistryOffset, AtMS: nowMS})
+	}
+	return found, s.Findings.Keep(ctx, looks)
+}
+
+// Look looks at the findings of a period of all tenants, by figures that are brought up to date first, and keeps them.
+func (s *Invoices) Look(ctx context.Context, period civil.Month) error {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return err
+	}
+	snapshot, err := billing.Snapshot(biller.State, s.Rules)
+	if err != nil {
+		return err
+	}
+	pass, err := biller.Refresh(ctx, snapshot)
+	if err != nil {
+		return err
+	}
+	figures, err := s.Usage.Load(ctx, nil, period.First(), period.Next().First())
+	if err != nil {
+		return err
+	}
+	_, err = s.look(ctx, biller, period, figures, pass)
+	return err
 }
 
 // Balance returns the balance of the dates `[from, to)`, up to the usage of subscriptions (R22).

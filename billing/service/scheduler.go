@@ -145,7 +145,18 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 	if firing.Findings, err = biller.LastFindings(ctx); err != nil {
 		return err
 	}
-	return s.writeFiles(ctx, biller)
+	if err := s.writeFiles(ctx, biller); err != nil {
+		return err
+	}
+	// What people see of the month that runs, and of the one before, is no older than the last firing. Nothing that is
+	// issued needs it.
+	month := civil.DateOfTime(time.UnixMilli(now).UTC()).Month()
+	for _, period := range []civil.Month{month - 1, month} {
+		if err := invoices.Look(ctx, period); err != nil && ctx.Err() == nil {
+			s.deps.Log.Error("v_findings is not current", "period", period, "error", err)
+		}
+	}
+	return nil
 }
 
 // lastChanged is the month in which the last command arrived, in UTC.

@@ -131,6 +131,19 @@ func TestCluster(t *testing.T) {
 		t.Errorf("events of %d tenants, usage of %d, of which %d on the first shard; %d deliveries, %d in the balance", tenants, both, here, deliveries, counted)
 	}
 
+	// Events that SQL looks up one by one are those that usage counts, of every tenant on every shard.
+	const byEvent = `SELECT tenant, toString(date), meter, subscription, department, count() FROM v_events WHERE subscription != '' GROUP BY ALL`
+	const byDay = `SELECT tenant, toString(date), meter, subscription, department, events FROM v_usage_daily WHERE subscription != '' AND events > 0`
+	var days, otherEvents, otherDays, unnamed uint64
+	if err := conn.QueryRow(t.Context(), `SELECT (SELECT count() FROM (`+byDay+`)), (SELECT count() FROM (`+byEvent+` EXCEPT `+byDay+`)),
+		(SELECT count() FROM (`+byDay+` EXCEPT `+byEvent+`)), (SELECT count() FROM v_invoice_lines WHERE department = '')`).
+		Scan(&days, &otherEvents, &otherDays, &unnamed); err != nil {
+		t.Fatal(err)
+	}
+	if days == 0 || otherEvents > 0 || otherDays > 0 || unnamed > 0 {
+		t.Errorf("of %d days of usage %d have other events, and %d of what events add up to is not there; %d lines have no department", days, otherDays, otherEvents, unnamed)
+	}
+
 	// A row that is lost on a shard is missed.
 	shard, err := clickhouse.Open(&clickhouse.Options{Addr: []string{addr}, Auth: clickhouse.Auth{Database: database + "_shard"}})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	stores "apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/ingest"
@@ -59,6 +60,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 		Usage:     a.usage(conn),
 		Lines:     a.invoiceLines(conn),
 		Ledger:    ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix),
+		Findings:  stores.NewFindings(conn),
 		Rules:     a.billingRules(),
 		Seller:    a.cfg.Seller.Sender(),
 		ItemCodes: a.cfg.Files.ItemCodes,

@@ -1,0 +1,63 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+)
+
+// Findings keeps what was found, in the table findings, for people to query.
+type Findings struct{ conn driver.Conn }
+
+// NewFindings returns the findings over a connection whose database has been migrated.
+func NewFindings(conn driver.Conn) *Findings { return &Findings{conn} }
+
+// Keep keeps what was found, of each tenant in place of what was found before.
+func (s *Findings) Keep(ctx context.Context, looks []billing.Look) error {
+	if len(looks) == 0 {
+		return nil
+	}
+	batch, err := s.conn.PrepareBatch(ctx,
+		`INSERT INTO findings (tenant, period, pass, registry_offset, looked_at, found)`)
+	if err != nil {
+		return fmt.Errorf("writing findings: %w", err)
+	}
+	defer batch.Close()
+	for _, l := range looks {
+		found := tuples{}
+		for _, f := range l.Findings {
+			names := f.Names
+			if names == nil {
+				names = []string{}
+			}
+			found = append(found, []any{string(f.Code), f.Rule, f.Count, names, f.Advice})
+		}
+		if err := batch.Append(l.Tenant, l.Period.String(), l.Pass, l.RegistryOffset, time.UnixMilli(l.AtMS),
+			found); err != nil {
+			return fmt.Errorf("writing findings: %w", err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("writing findings: %w", err)
+	}
+	return nil
+}
+
+// appendFindings writes what was found at the issues among the commands.
+func (l *RegistryLog) appendFindings(ctx context.Context, commands []registry.Decided) error {
+	var looks []billing.Look
+	for _, c := range commands {
+		if c.Issued == nil {
+			continue
+		}
+		if i, err := billing.IssueOf(*c.Issued); err == nil {
+			looks = append(looks, i.Look())
+		}
+	}
+	return NewFindings(l.conn).Keep(ctx, looks)
+}
