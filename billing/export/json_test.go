@@ -82,7 +82,7 @@ func TestR26_FilesSayTheTaxes(t *testing.T) {
 	}
 	_, f := openWorkbook(t, run)
 	wantCells(t, f, "Invoices", 2, false, "acme|Acme AB|Sub1|Customer service|2026-10|INV-Sub1-202610|issued|2026-11-04|2026-12-04|7|SEK|15,003,003.24|3,750,893.81|18,753,897.05|Acme AB|||2|2")
-	wantCells(t, f, "Lines", 7, true, "acme|Sub1|INV-Sub1-202610|6|adjustment|agent_standard|-1|seat||-1100|SEK|46266|46296|||INV-Sub1-202609/3|the rule and the figures||S|12")
+	wantCells(t, f, "Lines", 7, true, "acme|Acme AB|Sub1|Customer service|INV-Sub1-202610|6|adjustment|agent_standard|-1|seat||SEK|-1100|12|46266|46296|INV-Sub1-202609/3|the rule and the figures||S")
 }
 
 // TestInvoicesJSONSchemaRefuses: a schema that takes anything proves nothing.

@@ -17,8 +17,9 @@ import (
 
 // UBL writes an invoice as UBL 2.1 by EN 16931; to a German buyer by XRechnung 3.0 when the seller's contact, a
 // reference of the buyer's and where the buyer takes invoices are known, and else by Peppol BIS Billing 3.0 when the
-// endpoints of seller and buyer are both known. The account is that of the invoice's tenant. A draft says so in its number and in a note. The error
-// is a *Refusal, with nothing written, when the buyer, the seller or the currency lets no valid file be made.
+// endpoints of seller and buyer are both known. The account is that of the invoice's tenant. A draft says so in its
+// number and in a note. The error is a *Refusal, with nothing written, when the buyer, the seller or the currency lets
+// no valid file be made.
 func UBL(w io.Writer, invoice billing.Invoice, account billing.Account, draft bool) error {
 	p, refusal := newInvoiceParties(invoice, account)
 	if refusal != nil {

@@ -23,7 +23,8 @@ func IsEndpointScheme(scheme string) bool {
 // leitwegForm is a coarse address, mostly a fine one, and two check digits.
 var leitwegForm = regexp.MustCompile(`^[0-9]{2,12}(-[A-Za-z0-9]{1,30})?-[0-9]{2}$`)
 
-// isLeitwegID reports whether an identifier has the form and the check digits of a Leitweg-ID (ISO/IEC 7064, MOD 97-10).
+// isLeitwegID reports whether an identifier has the form and the check digits of a Leitweg-ID (ISO/IEC 7064, MOD
+// 97-10).
 func isLeitwegID(id string) bool {
 	return leitwegForm.MatchString(id) && Mod97(strings.ToUpper(strings.ReplaceAll(id, "-", ""))) == 1
 }

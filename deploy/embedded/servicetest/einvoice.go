@@ -17,8 +17,8 @@ type Finding struct {
 }
 
 // EInvoice returns what the official validators find in invoices in UBL, warnings too: XML Schema and EN 16931 in all
-// of them, Peppol BIS Billing or XRechnung in those that say they are that. It needs Java 17 or later and, to be fetched once into
-// the user's cache, Maven.
+// of them, Peppol BIS Billing or XRechnung in those that say they are that. It needs Java 17 or later and, to be
+// fetched once into the user's cache, Maven.
 func EInvoice(t testing.TB, files ...string) []Finding {
 	t.Helper()
 	Heavy(t, "it starts the validators of invoices")
