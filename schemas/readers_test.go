@@ -12,9 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"apportion/deploy/embedded/servicetest"
-
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"apportion/deploy/embedded/servicetest"
 )
 
 // What follows holds the contracts to what producers read them with, which other languages have.

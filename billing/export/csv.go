@@ -59,9 +59,9 @@ func InvoicesCSV(w io.Writer, run *billing.Run) error {
 	for _, i := range run.Invoices {
 		h := headOf(i, run)
 		if err := out.Write([]string{
-			i.Tenant, guard(h.account.Tenant.Name), i.Subscription, guard(h.account.SubscriptionName(i)), i.Period.String(),
+			i.Tenant, Guard(h.account.Tenant.Name), i.Subscription, Guard(h.account.SubscriptionName(i)), i.Period.String(),
 			i.ID, h.account.IssueDate.String(), h.account.DueDate().String(), i.Currency, i.Money(i.Total), h.money(h.tax),
-			h.money(h.gross), guard(h.account.Buyer()), guard(h.vatID), guard(h.reference), strconv.Itoa(len(i.Lines)),
+			h.money(h.gross), Guard(h.account.Buyer()), Guard(h.vatID), Guard(h.reference), strconv.Itoa(len(i.Lines)),
 			strconv.Itoa(h.corrections), strconv.Itoa(len(h.account.Findings)),
 		}); err != nil {
 			return err

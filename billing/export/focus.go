@@ -49,14 +49,14 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 	}
 	for _, i := range run.Invoices {
 		account := run.Accounts[i.Tenant]
-		issuer := guard(account.Seller.Name)
+		issuer := Guard(account.Seller.Name)
 		start := func(d civil.Date) string { return startOf(account, d) }
 		for _, l := range i.Lines {
 			c := chargeOf(i, l)
 			if err := out.Write([]string{
 				pointed(i.Money(l.Amount)),
 				i.Tenant,
-				guard(account.Tenant.Name),
+				Guard(account.Tenant.Name),
 				i.Currency,
 				start(i.Period.Next().First()),
 				start(i.Period.First()),
@@ -83,7 +83,7 @@ func FocusCSV(w io.Writer, run *billing.Run) error {
 				serviceName,
 				serviceSubcategory,
 				i.Subscription,
-				guard(account.SubscriptionName(i)),
+				Guard(account.SubscriptionName(i)),
 				l.PeakAt(),
 				c.entitled,
 				l.Corrects,
@@ -114,7 +114,7 @@ func startOf(account billing.Account, d civil.Date) string {
 
 // describe says what a line is, in words.
 func describe(l billing.Line, draft bool) string {
-	return guard(strings.Join([]string{string(l.Kind), l.Meter + ":", l.NoteIn(draft)}, " "))
+	return Guard(strings.Join([]string{string(l.Kind), l.Meter + ":", l.NoteIn(draft)}, " "))
 }
 
 // charge is what FOCUS asks of a line beyond what the line itself has. The price times the quantity is the cost, to
@@ -163,9 +163,9 @@ func singular(unit string) string { return strings.ToUpper(unit[:1]) + unit[1:] 
 // plural returns several of a unit as FOCUS writes them: Seats.
 func plural(unit string) string { return singular(unit) + "s" }
 
-// guard returns a name that no spreadsheet runs as a formula: one that begins like a formula gets an apostrophe
+// Guard returns a name that no spreadsheet runs as a formula: one that begins like a formula gets an apostrophe
 // before it. It is for names alone; a negative number begins with a sign of its own.
-func guard(name string) string {
+func Guard(name string) string {
 	if name != "" && strings.ContainsRune("=+-@\t\r\n", rune(name[0])) {
 		return "'" + name
 	}

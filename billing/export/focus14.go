@@ -60,7 +60,7 @@ func InvoiceDetailCSV(w io.Writer, run *billing.Run) error {
 		start := func(d civil.Date) string { return startOf(a, d) }
 		issued, terms, order := start(a.IssueDate), a.TermsDays(), ""
 		if b := a.Tenant.BillTo; b != nil {
-			order = guard(strings.TrimSpace(b.Reference))
+			order = Guard(strings.TrimSpace(b.Reference))
 		}
 		for _, d := range invoiceDetails(i, a, run.Draft) {
 			grain, err := json.Marshal(d.grain)
@@ -69,7 +69,7 @@ func InvoiceDetailCSV(w io.Writer, run *billing.Run) error {
 			}
 			if err := out.Write([]string{
 				d.cost, i.Tenant, i.Currency, start(i.Period.Next().First()), start(i.Period.First()), d.category,
-				issued, d.description, string(grain), d.id, issued, i.ID, issued, status, guard(a.Seller.Name),
+				issued, d.description, string(grain), d.id, issued, i.ID, issued, status, Guard(a.Seller.Name),
 				i.Currency, d.cost, d.id, start(a.IssueDate.Add(terms)), fmt.Sprintf("Net %d", terms), order, d.reference,
 			}); err != nil {
 				return err
@@ -131,7 +131,7 @@ func BillingPeriodCSV(w io.Writer, run *billing.Run) error {
 	lastUpdated := map[key]string{}
 	for _, i := range run.Invoices {
 		a := run.Accounts[i.Tenant]
-		k := key{startOf(a, i.Period.First()), startOf(a, i.Period.Next().First()), guard(a.Seller.Name)}
+		k := key{startOf(a, i.Period.First()), startOf(a, i.Period.Next().First()), Guard(a.Seller.Name)}
 		lastUpdated[k] = max(lastUpdated[k], startOf(a, a.IssueDate))
 	}
 	out := csv.NewWriter(w)

@@ -113,7 +113,7 @@ func TestFocusNames(t *testing.T) {
 		t.Errorf("a credit is written %q", got)
 	}
 	for name, want := range map[string]string{"": "", "Acme": "Acme", "+1": "'+1", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "a=b": "a=b", "å": "å"} {
-		if got := guard(name); got != want {
+		if got := Guard(name); got != want {
 			t.Errorf("%q is guarded as %q, want %q", name, got, want)
 		}
 	}

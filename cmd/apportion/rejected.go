@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"apportion/billing/export"
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -118,13 +121,14 @@ func (a *app) filter(f rejectedFlags) (filter ingest.RejectedFilter, err error) 
 
 func newRejectedListCommand(a *app) *cobra.Command {
 	var flags rejectedFlags
-	var summary, open, unknown bool
+	var summary, open, unknown, asCSV bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List refused deliveries, or count them by code and tenant",
 		Long: `Lists refused deliveries, newest first: where each lies on Kafka, whose it is as far as that
 could be read, and why it was refused. TIME is when it arrived on Kafka. With --summary they
-are counted by code and tenant instead. With --json nothing is shortened.
+are counted by code and tenant instead. A terminal gets what is long shortened; --json, --csv and
+a pipe have all of it.
 
 With --open those are left out whose event has been accepted as they were meant to change it: at
 a revision as high or, where the refused one's cannot be read, with a time as late (R24). One
@@ -147,18 +151,19 @@ send the events again.`,
 			}
 			filter.Open = open
 			if unknown {
-				return a.listUnknownTenants(ctx, filter, flags.limit, summary)
+				return a.listUnknownTenants(ctx, filter, flags.limit, summary, asCSV)
 			}
 			if summary {
-				return a.countRejected(ctx, filter)
+				return a.countRejected(ctx, filter, asCSV)
 			}
-			return a.listRejected(ctx, filter, flags.limit)
+			return a.listRejected(ctx, filter, flags.limit, asCSV)
 		}),
 	}
 	flags.register(cmd, 50)
 	cmd.Flags().BoolVar(&summary, "summary", false, "count them by code and tenant")
 	cmd.Flags().BoolVar(&open, "open", false, "leave out those whose event has been accepted since")
 	cmd.Flags().BoolVar(&unknown, "unknown-tenant", false, "instead, accepted ones of tenants that the registry lacks")
+	csvFlag(cmd, &asCSV)
 	cmd.MarkFlagsMutuallyExclusive("summary", "limit")
 	cmd.MarkFlagsMutuallyExclusive("unknown-tenant", "open")
 	cmd.MarkFlagsMutuallyExclusive("unknown-tenant", "code")
@@ -188,7 +193,17 @@ func newRejectedEntry(l *ingest.DeadLetter) rejectedEntry {
 
 const noneRejected = "no refused delivery is chosen\n"
 
-func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, limit int) error {
+// rejectedColumns are the columns of refused deliveries.
+var rejectedColumns = []string{"time", "topic", "partition", "offset", "tenant_id", "source", "id", "code", "field", "value",
+	"message"}
+
+func (e *rejectedEntry) row() []string {
+	return []string{e.Time, e.Topic, strconv.Itoa(int(e.Partition)), strconv.FormatInt(e.Offset, 10),
+		export.Guard(e.Tenant), export.Guard(e.Source), export.Guard(e.ID),
+		string(e.Code), e.Field, e.Value, e.Message}
+}
+
+func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, limit int, asCSV bool) error {
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return err
@@ -204,12 +219,16 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 		}
 	}
 	result := make([]rejectedEntry, len(letters))
-	rows := make([][]string, len(letters))
+	rows, columns := make([][]string, len(letters)), make([][]string, len(letters))
 	for i := range letters {
 		l := &letters[i]
 		result[i] = newRejectedEntry(l)
+		columns[i] = result[i].row()
 		rows[i] = []string{result[i].Time, l.RecordID.String(), escape(l.Why.Tenant), event(l.Why.Source, l.Why.ID),
-			string(l.Why.Code), l.Why.Field, shorten(l.Why.Value, 40), shorten(l.Why.Message, 60)}
+			string(l.Why.Code), l.Why.Field, a.shorten(l.Why.Value, 40), a.shorten(l.Why.Message, 60)}
+	}
+	if asCSV {
+		return a.printCSV(rejectedColumns, columns)
 	}
 	return a.print(result, func(w io.Writer) {
 		if len(rows) == 0 {
@@ -238,7 +257,7 @@ func newest[T any](a *app, all []T, limit int) []T {
 	return all[:limit]
 }
 
-func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) error {
+func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter, asCSV bool) error {
 	conn, err := a.clickhouse(ctx)
 	if err != nil {
 		return err
@@ -264,7 +283,10 @@ func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter) e
 	for i, n := range counts {
 		c := count{n.Code, n.Tenant, n.Deliveries, civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS)}
 		result[i] = c
-		rows[i] = []string{string(c.Code), escape(c.Tenant), strconv.FormatUint(c.Deliveries, 10), c.First, c.Last}
+		rows[i] = []string{string(c.Code), export.Guard(escape(c.Tenant)), strconv.FormatUint(c.Deliveries, 10), c.First, c.Last}
+	}
+	if asCSV {
+		return a.printCSV([]string{"code", "tenant_id", "deliveries", "first", "last"}, rows)
 	}
 	return a.print(result, func(w io.Writer) {
 		if len(rows) == 0 {
@@ -281,6 +303,14 @@ func event(source, id string) string {
 		return ""
 	}
 	return escape(cmp.Or(source, "?") + "/" + cmp.Or(id, "?"))
+}
+
+// shorten cuts a text to so many characters for a terminal, and nowhere else.
+func (a *app) shorten(s string, characters int) string {
+	if f, ok := a.stdout.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return s
+	}
+	return shorten(s, characters)
 }
 
 // shorten cuts a text to so many characters.

@@ -54,7 +54,7 @@ which count once (R8).`,
 			if err != nil {
 				return err
 			}
-			return errors.Join(a.print(result, func(w io.Writer) { writeReplay(w, result) }), refusedAgain(result))
+			return errors.Join(a.print(result, func(w io.Writer) { a.writeReplay(w, result) }), refusedAgain(result))
 		}),
 	}
 	flags.register(cmd, 0)
@@ -63,7 +63,7 @@ which count once (R8).`,
 }
 
 // writeReplay writes for people what became of dead letters.
-func writeReplay(w io.Writer, r *service.Replay) {
+func (a *app) writeReplay(w io.Writer, r *service.Replay) {
 	if len(r.Deliveries) == 0 {
 		fmt.Fprint(w, noneRejected)
 		return
@@ -79,7 +79,7 @@ func writeReplay(w io.Writer, r *service.Replay) {
 			outcome = "to be replayed"
 		}
 		record := schemas.RecordID{Topic: d.Topic, Partition: d.Partition, Offset: d.Offset}
-		rows[i] = []string{record.String(), escape(d.Tenant), event(d.Source, d.ID), outcome, shorten(d.Reason, 100)}
+		rows[i] = []string{record.String(), escape(d.Tenant), event(d.Source, d.ID), outcome, a.shorten(d.Reason, 100)}
 	}
 	writeTable(w, []string{"TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "OUTCOME", "REASON"}, rows)
 	fmt.Fprintf(w, "\n%s: %d; accepted already: %d; would be refused again: %d\n",

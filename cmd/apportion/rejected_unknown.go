@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas/civil"
@@ -39,7 +40,8 @@ type unknownTenantCount struct {
 
 const noneUnknown = "no delivery of a tenant that the registry does not have is chosen\n"
 
-func (a *app) listUnknownTenants(ctx context.Context, filter ingest.RejectedFilter, limit int, summary bool) error {
+func (a *app) listUnknownTenants(ctx context.Context, filter ingest.RejectedFilter, limit int,
+	summary, asCSV bool) error {
 	state, err := a.loadRegistry(ctx)
 	if err != nil {
 		return err
@@ -51,53 +53,59 @@ func (a *app) listUnknownTenants(ctx context.Context, filter ingest.RejectedFilt
 	waiting := ingest.UnknownTenants{ClickHouse: conn, Known: tenantIDs(state)}
 	near := nearest(waiting.Known)
 	if summary {
-		counts, err := waiting.Count(ctx, filter)
-		if err != nil {
-			return err
-		}
-		result := []unknownTenantCount{}
-		for _, n := range counts {
-			result = append(result, unknownTenantCount{n.Tenant, n.Deliveries,
-				civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS), near(n.Tenant)})
-		}
-		return a.print(result, func(w io.Writer) { writeUnknownTenants(w, result) })
+		return a.countUnknownTenants(ctx, waiting, filter, near, asCSV)
 	}
 	deliveries, err := waiting.List(ctx, filter, more(limit))
 	if err != nil {
 		return err
 	}
 	result := []unknownTenantEntry{}
+	var rows, columns [][]string
 	for _, d := range newest(a, deliveries, limit) {
-		result = append(result, unknownTenantEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset,
-			d.Tenant, d.Source, d.ID, near(d.Tenant)})
+		e := unknownTenantEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset,
+			d.Tenant, d.Source, d.ID, near(d.Tenant)}
+		result = append(result, e)
+		rows = append(rows, []string{e.Time, d.RecordID.String(), escape(e.Tenant), event(e.Source, e.ID),
+			strings.Join(e.Near, ", ")})
+		columns = append(columns, []string{e.Time, e.Topic, strconv.Itoa(int(e.Partition)), strconv.FormatInt(e.Offset, 10),
+			export.Guard(e.Tenant), export.Guard(e.Source), export.Guard(e.ID), strings.Join(e.Near, ", ")})
 	}
-	return a.print(result, func(w io.Writer) { writeUnknownTenantEntries(w, result) })
+	if asCSV {
+		return a.printCSV([]string{"time", "topic", "partition", "offset", "tenant_id", "source", "id", "near"}, columns)
+	}
+	return a.print(result, func(w io.Writer) {
+		if len(rows) == 0 {
+			fmt.Fprint(w, noneUnknown)
+			return
+		}
+		writeTable(w, []string{"TIME", "TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "DID YOU MEAN"}, rows)
+	})
 }
 
-func writeUnknownTenants(w io.Writer, counts []unknownTenantCount) {
-	if len(counts) == 0 {
-		fmt.Fprint(w, noneUnknown)
-		return
+func (a *app) countUnknownTenants(ctx context.Context, waiting ingest.UnknownTenants, filter ingest.RejectedFilter,
+	near func(tenant string) []string, asCSV bool) error {
+	counts, err := waiting.Count(ctx, filter)
+	if err != nil {
+		return err
 	}
+	result := []unknownTenantCount{}
 	var rows [][]string
 	for _, n := range counts {
-		rows = append(rows, []string{escape(n.Tenant), strconv.FormatUint(n.Deliveries, 10), n.First, n.Last,
-			strings.Join(n.Near, ", ")})
+		c := unknownTenantCount{n.Tenant, n.Deliveries, civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS), near(n.Tenant)}
+		result = append(result, c)
+		rows = append(rows, []string{export.Guard(escape(c.Tenant)), strconv.FormatUint(c.Deliveries, 10), c.First, c.Last,
+			strings.Join(c.Near, ", ")})
 	}
-	writeTable(w, []string{"TENANT", "DELIVERIES", "FIRST", "LAST", "DID YOU MEAN"}, rows, 2)
-}
-
-func writeUnknownTenantEntries(w io.Writer, entries []unknownTenantEntry) {
-	if len(entries) == 0 {
-		fmt.Fprint(w, noneUnknown)
-		return
+	if asCSV {
+		return a.printCSV([]string{"tenant_id", "deliveries", "first", "last", "near"}, rows)
 	}
-	var rows [][]string
-	for _, e := range entries {
-		record := fmt.Sprintf("%s/%d/%d", e.Topic, e.Partition, e.Offset)
-		rows = append(rows, []string{e.Time, record, escape(e.Tenant), event(e.Source, e.ID), strings.Join(e.Near, ", ")})
-	}
-	writeTable(w, []string{"TIME", "TOPIC/PARTITION/OFFSET", "TENANT", "SOURCE/ID", "DID YOU MEAN"}, rows)
+	return a.print(result, func(w io.Writer) {
+		if len(rows) == 0 {
+			fmt.Fprint(w, noneUnknown)
+			return
+		}
+		writeTable(w, []string{"TENANT", "DELIVERIES", "FIRST", "LAST", "DID YOU MEAN"}, rows, 2)
+	})
 }
 
 // hintUnknownTenants says which of some tenants the registry does not have, to somebody who finds nothing refused of

@@ -12,8 +12,8 @@ import (
 )
 
 // Node returns a directory of the test's own, whose programs can import the packages that clients/package.json pins:
-// Kafka's client for Node.js, and what reads the contracts of events. It needs Node.js with npm, which fetches them once
-// into the user's cache.
+// Kafka's client for Node.js, and what reads the contracts of events. It needs Node.js with npm, which fetches them
+// once into the user's cache.
 func Node(t testing.TB) (dir string) {
 	t.Helper()
 	Heavy(t, "it runs programs of Node.js")
