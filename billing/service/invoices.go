@@ -317,6 +317,20 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 	return draft, nil
 }
 
+// Forecast estimates a period to its end, beside its draft, and issues nothing.
+func (s *Invoices) Forecast(ctx context.Context, ask PreviewRequest) (*billing.Run, []billing.Forecast, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	run, err := biller.Preview(ctx, ask.Period, ask.Tenants, ask.NowMS)
+	if err != nil {
+		return nil, nil, err
+	}
+	forecasts, err := biller.Forecast(ctx, run, ask.NowMS)
+	return run, forecasts, err
+}
+
 // WhatIf compares a period as it stands with the same under a document that is not applied, and says what would become
 // of the commands that get there.
 func (s *Invoices) WhatIf(

@@ -18,6 +18,7 @@ import (
 func newBillPreviewCommand(a *app) *cobra.Command {
 	var flags billFlags
 	var knownAt string
+	var forecast bool
 	// What was known at an instant is seen from that instant, unless another is asked for.
 	now := func() (time.Time, error) {
 		if knownAt == "" {
@@ -39,12 +40,16 @@ Now is then that instant, unless --as-of names another.
 
 With --registry, bills the period as if the document had been applied, and sets the result
 against the present one, tenant by tenant; --json has what differs line by line. The document
-is not applied. Commands that would be refused are listed, and the exit code is then 3.`,
+is not applied. Commands that would be refused are listed, and the exit code is then 3.
+
+With --forecast, estimates the month to its end at the rate of the days so far, weekday by weekday,
+and sets the estimate beside what stands. An estimate is never written to files.`,
 		Example: `  apportion bill preview --config data/apportion.yaml --period 2026-10
   apportion bill preview --config data/apportion.yaml --period 2026-10 --tenant acme --json
   apportion bill preview --config data/apportion.yaml --period 2026-10 --as-of 2026-10-15T12:00:00Z --out drafts
   apportion bill preview --config data/apportion.yaml --period 2026-10 --as-known-at 2026-11-01T09:00:00Z
-  apportion bill preview --config data/apportion.yaml --period 2026-10 --registry renewed.yaml`,
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --registry renewed.yaml
+  apportion bill preview --config data/apportion.yaml --period 2026-10 --forecast --tenant acme`,
 	}, &flags, now, func(ctx context.Context, flags billFlags) error {
 		if flags.registry != "" {
 			return a.whatIf(ctx, flags)
@@ -52,6 +57,9 @@ is not applied. Commands that would be refused are listed, and the exit code is 
 		s, err := a.services(ctx)
 		if err != nil {
 			return err
+		}
+		if forecast {
+			return a.forecast(ctx, s, flags)
 		}
 		run, leftOut, err := a.preview(ctx, s, flags)
 		if err != nil {
@@ -65,7 +73,9 @@ is not applied. Commands that would be refused are listed, and the exit code is 
 	cmd.Flags().StringVar(&flags.registry, "registry", "",
 		"bill as if this registry document, a `file` of YAML or JSON or - for standard input, had been applied")
 	cmd.MarkFlagFilename("registry", "yaml", "yml", "json")
-	cmd.MarkFlagsMutuallyExclusive("registry", "out")
+	cmd.Flags().BoolVar(&forecast, "forecast", false, "estimate the month to its end at the rate of the days so far")
+	cmd.MarkFlagsMutuallyExclusive("registry", "out", "forecast")
+	cmd.MarkFlagsMutuallyExclusive("as-known-at", "forecast")
 	return cmd
 }
 
