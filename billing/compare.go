@@ -38,6 +38,8 @@ type Comparison struct {
 	// Before and After are the tenants that are stopped in a view. They are left out of everything above: half a
 	// comparison would look like a loss.
 	Before, After []*Stop
+	// Positions are the end of the ledger that both views are based on.
+	Positions []aggregate.Position
 }
 
 // Change is what the lines of one kind and meter of a subscription total in two views. There may be several of
@@ -50,6 +52,10 @@ type Change struct {
 	Quantity     Pair       `json:"quantity"`
 	Amount       AmountPair `json:"amount"`
 	Currency     string     `json:"currency"`
+	// Causes say what made it; nil where the views do not differ by what was known alone.
+	Causes *Causes `json:"causes,omitempty"`
+
+	peaks []int64 // those of the lines, before and after
 }
 
 // Total is what the invoices of a tenant in one currency total in two views; of all tenants where Tenant is
@@ -117,7 +123,9 @@ func (b *Biller) Compare(ctx context.Context, period civil.Month, tenants []stri
 	if err != nil {
 		return nil, err
 	}
-	return compare(was, is), nil
+	c := compare(was, is)
+	c.Positions = positions
+	return c, nil
 }
 
 // pinned is usage whose ledger ends where it did, whatever is taken in meanwhile.
@@ -155,6 +163,9 @@ func compare(before, after *Run) *Comparison {
 				}
 				plus(&changes[k].Quantity, l.Quantity)
 				plus(&changes[k].Amount.Pair, l.Amount)
+				if l.PeakMS != NoInstant && !slices.Contains(changes[k].peaks, l.PeakMS) {
+					changes[k].peaks = append(changes[k].peaks, l.PeakMS)
+				}
 			}
 			for _, of := range []account{{i.Tenant, i.Currency}, {"", i.Currency}} {
 				if totals[of] == nil {

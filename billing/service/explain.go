@@ -282,7 +282,7 @@ func (s *Invoices) findDraft(
 		Tenant: account.Tenant, Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, Chain: chain,
 		Bound: aggregate.ReadBound{Positions: account.Positions, ArrivedBy: aggregate.EndOfTime}, NowMS: ask.NowMS,
 	}
-	if err := s.explainSince(explainer, chain, state.Version()); err != nil {
+	if err := s.explainSince(explainer, chain, account.RegistryOffset); err != nil {
 		return nil, err
 	}
 	for i := range run.Invoices {

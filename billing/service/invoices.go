@@ -353,23 +353,117 @@ func (s *Invoices) WhatIf(
 	return compared, outcomes, err
 }
 
-// Diff compares a period as it was known at two instants, in UTC epoch milliseconds.
-func (s *Invoices) Diff(
-	ctx context.Context, period civil.Month, tenants []string, fromMS, toMS int64,
-) (*billing.Comparison, error) {
+// DiffRequest asks what changed in a period.
+type DiffRequest struct {
+	Period  civil.Month
+	Tenants []string
+	// FromMS and ToMS are the instants to compare, in UTC epoch milliseconds: nil for the issue, and for now.
+	FromMS, ToMS *int64
+}
+
+// Difference is what changed in a period.
+type Difference struct {
+	*billing.Comparison
+	// NotIssued are the tenants that are left out, since there is no issue to compare with.
+	NotIssued []string
+}
+
+// Diff compares a period as it was known at two instants, or as it was issued, and says what made each difference.
+func (s *Invoices) Diff(ctx context.Context, ask DiffRequest) (*Difference, error) {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var views [2]billing.View
-	for i, at := range []int64{fromMS, toMS} {
-		state, err := s.Registry.KnownAt(ctx, at)
+	now := billing.View{State: biller.State, NowMS: aggregate.EndOfTime}
+	if ask.FromMS != nil { // sessions that are open still are so in both
+		now.NowMS = s.Clock().UnixMilli()
+	}
+	if ask.ToMS != nil {
+		if now, err = s.viewKnownAt(ctx, *ask.ToMS); err != nil {
+			return nil, err
+		}
+	}
+	d := &Difference{}
+	var then *billing.View
+	if ask.FromMS == nil {
+		if d.Comparison, d.NotIssued, err = biller.CompareIssued(ctx, ask.Period, ask.Tenants, now); err != nil {
+			return nil, err
+		}
+	} else {
+		view, err := s.viewKnownAt(ctx, *ask.FromMS)
 		if err != nil {
 			return nil, err
 		}
-		views[i] = billing.View{State: state, NowMS: at, KnownAtMS: &at}
+		then = &view
+		if d.Comparison, err = biller.Compare(ctx, ask.Period, ask.Tenants, view, now); err != nil {
+			return nil, err
+		}
 	}
-	return biller.Compare(ctx, period, tenants, views[0], views[1])
+	for n, change := range d.Changes {
+		if n > 0 && d.Changes[n-1].Tenant == change.Tenant {
+			continue
+		}
+		if err := s.explainDifference(ctx, d, change.Tenant, biller.State, then, now); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (s *Invoices) viewKnownAt(ctx context.Context, instantMS int64) (billing.View, error) {
+	state, err := s.Registry.KnownAt(ctx, instantMS)
+	return billing.View{State: state, NowMS: instantMS, KnownAtMS: &instantMS}, err
+}
+
+// explainDifference says what made the differences of a tenant between two views or, where then is nil, since the issue
+// that the registry as it stands has.
+func (s *Invoices) explainDifference(ctx context.Context, d *Difference, tenant string, state registry.State,
+	then *billing.View, now billing.View) error {
+	x := s.explainerAt(tenant, now, d.Positions)
+	if x.Tenant == nil {
+		return nil // nobody takes a tenant away; the topic was another then
+	}
+	known := func(arrivedMS int64) bool { return now.KnownAtMS == nil || arrivedMS <= *now.KnownAtMS }
+	if then != nil {
+		return d.Explain(ctx, s.explainerAt(tenant, *then, d.Positions), x, s.Registry.Changes(tenant,
+			func(_, arrivedMS int64) bool { return known(arrivedMS) && arrivedMS > *then.KnownAtMS }))
+	}
+	chain, err := billing.Issues(state, tenant)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(chain, func(i billing.Issue) bool { return i.Period == d.Period })
+	before, err := s.explainerOf(chain[at])
+	if err != nil {
+		return err
+	}
+	if err := d.Explain(ctx, before, x, s.Registry.Changes(tenant, func(offset, arrivedMS int64) bool {
+		return known(arrivedMS) && offset >= chain[at].RegistryOffset
+	})); err != nil {
+		return err
+	}
+	since := chain[at+1:]
+	invoices, err := billing.IssuedInvoices(ctx, s.Lines, since)
+	if err != nil {
+		return err
+	}
+	for n := range since {
+		since[n].Invoices = invoices[since[n].ID]
+	}
+	d.AddAdjusted(since)
+	return nil
+}
+
+// explainerAt returns what explains a tenant's lines in a view; it has no tenant where the view has none.
+func (s *Invoices) explainerAt(tenant string, view billing.View, positions []aggregate.Position) *billing.Explainer {
+	arrivedBy := aggregate.EndOfTime
+	if view.KnownAtMS != nil {
+		arrivedBy = *view.KnownAtMS
+	}
+	return &billing.Explainer{
+		Tenant: view.State.Tenant(tenant), Rules: s.Rules, Deliveries: s.Usage, Lines: s.Lines, NowMS: view.NowMS,
+		Bound: aggregate.ReadBound{Positions: positions, ArrivedBy: arrivedBy},
+	}
 }
 
 // DiffZones compares a period as it stands by the time zone data in use with the same by other data.

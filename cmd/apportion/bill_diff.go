@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"apportion/billing"
+	"apportion/billing/service"
 	"apportion/schemas/civil"
 )
 
@@ -17,21 +18,26 @@ func newBillDiffCommand(a *app) *cobra.Command {
 	var period, from, to, zones string
 	var tenants []string
 	cmd := &cobra.Command{
-		Use:   "diff --period P (--from T --to T | --zone-data FILE)",
-		Short: "Show what changed in a period between two instants, or would with other time zone data",
-		Long: `Works the period out as it was known at both instants, as "bill preview --as-known-at" does,
-and shows what differs: for every subscription, kind and meter the quantity and the amount
-before and after. Lines of several versions are added up. Late deliveries, revisions and
-changes to the registry show here before they are invoiced, and open sessions that went on.
+		Use:   "diff --period P [--from T] [--to T]",
+		Short: "Show what changed in a period since it was issued, or between two instants, and why",
+		Long: `Compares a period as it was issued with what it is now, or from and to instants that are named:
+then it works the period out as it was known at them, as "bill preview --as-known-at" does. For
+every subscription, kind and meter it shows the quantity and the amount before and after; lines of
+several versions are added up. Late deliveries, corrections and changes to the registry show here
+before they are invoiced.
+
+Each difference is split into what late usage makes of it, then corrections, then the registry
+(and other configured rules), and what later invoices have adjusted of it already (R21). The
+deliveries and registry commands behind it are named. Sessions that were open at an instant and
+went on are late usage.
 
 With --zone-data it compares what is known now by the time zone data in use with the same by
 that of the file (see time.zoneData): what a newer edition moves to another day or month.
 
 Nothing is stored. The exit code is 3 if anything differs.`,
-		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10 ` +
-			`--from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z
-  apportion bill diff --config data/apportion.yaml --period 2026-10 ` +
-			`--from 2026-11-01T00:00:00Z --to 2026-11-04T00:00:00Z --tenant acme --json
+		Example: `  apportion bill diff --config data/apportion.yaml --period 2026-10
+  apportion bill diff --config data/apportion.yaml --period 2026-10 --from 2026-11-01T00:00:00Z
+  apportion bill diff --config data/apportion.yaml --period 2026-10 --to 2026-11-04T00:00:00Z --tenant acme --json
   apportion bill diff --config data/apportion.yaml --period 2026-11 --zone-data tzdata-2026.6-py2.py3-none-any.whl`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
@@ -42,45 +48,68 @@ Nothing is stored. The exit code is 3 if anything differs.`,
 			if zones != "" {
 				return a.billDiffZones(ctx, p, tenants, zones)
 			}
-			before, err := parseInstantOf("--from", from)
-			if err != nil {
-				return err
+			ask := service.DiffRequest{Period: p, Tenants: tenants}
+			for _, side := range []struct {
+				flag, value string
+				ms          **int64
+			}{{"--from", from, &ask.FromMS}, {"--to", to, &ask.ToMS}} {
+				if side.value != "" {
+					ms, err := parseInstantOf(side.flag, side.value)
+					if err != nil {
+						return err
+					}
+					*side.ms = &ms
+				}
 			}
-			after, err := parseInstantOf("--to", to)
-			if err != nil {
-				return err
+			if ask.FromMS != nil && ask.ToMS != nil && *ask.FromMS > *ask.ToMS {
+				return usagef("--from is later than --to")
 			}
-			return a.billDiff(ctx, p, tenants, before, after)
+			return a.billDiff(ctx, ask)
 		}),
 	}
 	periodFlag(cmd, &period)
-	cmd.Flags().StringVar(&from, "from", "", "the earlier `instant`, in RFC 3339")
-	cmd.Flags().StringVar(&to, "to", "", "the later `instant`, in RFC 3339")
+	cmd.Flags().StringVar(&from, "from", "", "the earlier `instant`, in RFC 3339 (default: the issue)")
+	cmd.Flags().StringVar(&to, "to", "", "the later `instant`, in RFC 3339 (default: now)")
 	cmd.Flags().StringArrayVar(&tenants, "tenant", nil, "look only at this `tenant`; can be repeated")
 	cmd.Flags().StringVar(&zones, "zone-data", "", "compare with the time zone data of this `file` or directory")
-	cmd.MarkFlagsRequiredTogether("from", "to")
-	cmd.MarkFlagsOneRequired("from", "zone-data")
 	cmd.MarkFlagsMutuallyExclusive("from", "zone-data")
+	cmd.MarkFlagsMutuallyExclusive("to", "zone-data")
 	return cmd
 }
 
-func (a *app) billDiff(ctx context.Context, period civil.Month, tenants []string, from, to int64) error {
+func (a *app) billDiff(ctx context.Context, ask service.DiffRequest) error {
 	s, err := a.services(ctx)
 	if err != nil {
 		return err
 	}
-	compared, err := s.invoices.Diff(ctx, period, tenants, from, to)
+	compared, err := s.invoices.Diff(ctx, ask)
 	if err != nil {
 		return err
 	}
 	result := struct {
-		Period civil.Month `json:"period"`
-		From   string      `json:"from"`
-		To     string      `json:"to"`
+		Period    civil.Month `json:"period"`
+		From      string      `json:"from,omitempty"`
+		To        string      `json:"to,omitempty"`
+		NotIssued []string    `json:"notIssued"`
 		comparisonJSON
-	}{period, civil.FormatMillis(from), civil.FormatMillis(to), resultOf(compared)}
-	title := fmt.Sprintf("%s, as known at %s and at %s", period, result.From, result.To)
-	return a.printDiff(compared, result, title, "at "+result.From, "at "+result.To)
+	}{Period: ask.Period, NotIssued: orEmpty(compared.NotIssued), comparisonJSON: resultOf(compared.Comparison)}
+	were, are := "as issued", "now"
+	title := ask.Period.String() + ", as issued"
+	if ask.FromMS != nil {
+		result.From = civil.FormatMillis(*ask.FromMS)
+		were, title = "at "+result.From, ask.Period.String()+", as known at "+result.From
+	}
+	if ask.ToMS != nil {
+		result.To = civil.FormatMillis(*ask.ToMS)
+		are = "at " + result.To
+	}
+	if len(compared.NotIssued) > 0 && len(compared.Totals) == 0 {
+		return fmt.Errorf("%s is issued to nobody, so there is nothing to compare with; name an instant by --from", ask.Period)
+	}
+	for _, tenant := range compared.NotIssued {
+		fmt.Fprintf(a.stderr, "%s of %s is not issued, and left out; --from compares with an instant\n", ask.Period, tenant)
+	}
+	return a.printDiff(compared.Comparison, result, title+" and "+are, were, are)
 }
 
 // billDiffZones compares a period by the time zone data in use with the same by other data.
@@ -112,6 +141,7 @@ func (a *app) printDiff(compared *billing.Comparison, result any, title, were, a
 	err := a.print(result, func(w io.Writer) {
 		fmt.Fprintf(w, "%s\n\n", title)
 		writeChanges(w, compared.Changes)
+		writeCauses(w, compared.Changes)
 		writeTotals(w, compared.Totals, "BEFORE", "AFTER")
 		writeStops(w, compared, were, are)
 	})
@@ -165,6 +195,39 @@ func writeChanges(w io.Writer, changes []billing.Change) {
 	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "QUANTITY", "AFTER", "DIFFERENCE",
 		"AMOUNT", "AFTER", "DIFFERENCE", ""}, rows, 5, 6, 7, 8, 9, 10)
 	fmt.Fprintln(w)
+}
+
+// writeCauses says for people what made each difference of an amount, and names the deliveries and registry commands.
+func writeCauses(w io.Writer, changes []billing.Change) {
+	var rows [][]string
+	for _, c := range changes {
+		if c.Causes == nil || c.Amount.Difference().IsZero() {
+			continue
+		}
+		part := func(p billing.Part) string { return signed(p.Amount, c.Amount.Money) }
+		rows = append(rows, []string{c.Tenant, c.Subscription, string(c.Kind), c.Meter,
+			signed(c.Amount.Difference(), c.Amount.Money), part(c.Causes.Late), part(c.Causes.Corrections),
+			part(c.Causes.Registry), part(c.Causes.Adjusted), c.Currency})
+	}
+	if len(rows) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "What made it, net; what late usage makes, then corrections, then the registry:\n\n")
+	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "DIFFERENCE", "LATE USAGE", "CORRECTIONS", "REGISTRY",
+		"ADJUSTED", ""}, rows, 5, 6, 7, 8, 9)
+	fmt.Fprintln(w)
+	for n, c := range changes {
+		if c.Causes == nil {
+			continue
+		}
+		if len(c.Causes.Events) > 0 && !c.Amount.Difference().IsZero() {
+			fmt.Fprintf(w, "%s %s %s %s:\n\n", c.Tenant, c.Subscription, c.Kind, c.Meter)
+			writeChangedEvents(w, c.Causes.Events, connectEvents)
+		}
+		if n+1 == len(changes) || changes[n+1].Tenant != c.Tenant {
+			writeCommands(w, c.Tenant, c.Causes.Commands)
+		}
+	}
 }
 
 // writeTotals writes totals for people.

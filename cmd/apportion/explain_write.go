@@ -10,6 +10,7 @@ import (
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -270,12 +271,16 @@ func (r explainedText) writeChanged(w io.Writer) {
 	} else if c.Kind != billing.Commitment {
 		fmt.Fprintf(w, "No delivery since the issue before makes a difference.\n\n")
 	}
-	if len(c.Commands) == 0 {
+	writeCommands(w, r.Explanation.Invoice.Tenant, c.Commands)
+}
+
+// writeCommands says which commands changed a tenant's document since, and what.
+func writeCommands(w io.Writer, tenant string, commands []registry.Change) {
+	if len(commands) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "%s changed the tenant since the issue before:\n\n",
-		plural(len(c.Commands), "registry command", "registry commands"))
-	for _, command := range c.Commands {
+	fmt.Fprintf(w, "%s changed %s since:\n\n", plural(len(commands), "registry command", "registry commands"), tenant)
+	for _, command := range commands {
 		by := ""
 		if command.By.ID != "" {
 			by = ", by " + escape(command.By.ID)
