@@ -194,8 +194,8 @@ func newRejectedEntry(l *ingest.DeadLetter) rejectedEntry {
 const noneRejected = "no refused delivery is chosen\n"
 
 // rejectedColumns are the columns of refused deliveries.
-var rejectedColumns = []string{"time", "topic", "partition", "offset", "tenant_id", "source", "id", "code", "field", "value",
-	"message"}
+var rejectedColumns = []string{"time", "topic", "partition", "offset", "tenant_id", "source", "id",
+	"code", "field", "value", "message"}
 
 func (e *rejectedEntry) row() []string {
 	return []string{e.Time, e.Topic, strconv.Itoa(int(e.Partition)), strconv.FormatInt(e.Offset, 10),
@@ -283,7 +283,8 @@ func (a *app) countRejected(ctx context.Context, filter ingest.RejectedFilter, a
 	for i, n := range counts {
 		c := count{n.Code, n.Tenant, n.Deliveries, civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS)}
 		result[i] = c
-		rows[i] = []string{string(c.Code), export.Guard(escape(c.Tenant)), strconv.FormatUint(c.Deliveries, 10), c.First, c.Last}
+		rows[i] = []string{string(c.Code), export.Guard(escape(c.Tenant)),
+			strconv.FormatUint(c.Deliveries, 10), c.First, c.Last}
 	}
 	if asCSV {
 		return a.printCSV([]string{"code", "tenant_id", "deliveries", "first", "last"}, rows)

@@ -91,7 +91,8 @@ func (a *app) countUnknownTenants(ctx context.Context, waiting ingest.UnknownTen
 	result := []unknownTenantCount{}
 	var rows [][]string
 	for _, n := range counts {
-		c := unknownTenantCount{n.Tenant, n.Deliveries, civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS), near(n.Tenant)}
+		c := unknownTenantCount{n.Tenant, n.Deliveries,
+			civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS), near(n.Tenant)}
 		result = append(result, c)
 		rows = append(rows, []string{export.Guard(escape(c.Tenant)), strconv.FormatUint(c.Deliveries, 10), c.First, c.Last,
 			strings.Join(c.Near, ", ")})
