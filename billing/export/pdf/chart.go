@@ -1,7 +1,9 @@
 package pdf
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"apportion/billing"
 	"apportion/billing/export/pdf/fonts"
@@ -99,8 +101,24 @@ func (s *sheet) chart(of picture, x, y int) {
 	s.hours(p)
 	var labels []box
 	for _, m := range of.marks {
-		labels = append(labels, s.mark(p, m, labels))
+		labels = append(labels, s.pointAt(p, m, labels))
 	}
+}
+
+// words say what a picture shows.
+func (s *sheet) words(of picture) string {
+	last := of.pool[len(of.pool)-1]
+	parts := []string{fmt.Sprintf("Chart of how many were live at once on %s, with %s included",
+		day(s.zone.DateOf(int64(last.AtMS))), whole(last.Entitled))}
+	for _, m := range of.marks {
+		parts = append(parts, s.peak(m))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// peak is the label of a peak.
+func (s *sheet) peak(m mark) string {
+	return whole(m.used) + " at " + s.zone.Time(m.at).Format("15:04") + m.as
 }
 
 // box is where a label is.
@@ -110,11 +128,11 @@ func (b box) meets(o box) bool {
 	return b.x < o.x+o.width && o.x < b.x+b.width && b.y < o.y+o.height && o.y < b.y+b.height
 }
 
-// mark points at a peak, with its label above or, where another label is, below; and returns where that is.
-func (s *sheet) mark(p plot, m mark, labels []box) box {
+// pointAt points at a peak, with its label above or, where another label is, below; and returns where that is.
+func (s *sheet) pointAt(p plot, m mark, labels []box) box {
 	at := min(max(p.x(m.at), p.x0), p.x1)
 	s.page.dot(at, p.y(m.used), 2_200, m.fill)
-	b := s.label(whole(m.used)+" at "+s.zone.Time(m.at).Format("15:04")+m.as, fonts.SemiBold, chartType, m.fill)
+	b := s.label(s.peak(m), fonts.SemiBold, chartType, m.fill)
 	const height = 9 * pt
 	from := min(max(at-b.width()/2, p.x0), p.x1-b.width())
 	label := box{from - 2*pt, p.y(m.used) - 4*pt - height, b.width() + 4*pt, height}

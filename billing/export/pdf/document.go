@@ -35,6 +35,7 @@ type document struct {
 	date          time.Time
 	set           *fonts.Set
 	pages         []*canvas
+	root          *element
 	// plain leaves out the compression, for tests to read what is on the pages.
 	plain bool
 }
@@ -44,6 +45,8 @@ type canvas struct {
 	content []byte
 	fill    colour
 	stroke  colour
+	// marked has the element of each piece of content that is marked, by its number.
+	marked []*element
 }
 
 // add appends a page.
@@ -221,16 +224,22 @@ func (d *document) WriteTo(w io.Writer) (int64, error) {
 	for _, font := range d.set.Fonts() {
 		fontList += fmt.Sprintf("/F%d %d 0 R ", font.Number, f.font(font))
 	}
+	resources := f.object("<</Font<<%s>>/ColorSpace<</DefaultRGB %s>>>>", fontList, sRGB)
 	kids := ""
-	for _, page := range d.pages {
+	var pages []int
+	for i, page := range d.pages {
 		content := f.stream("", page.content)
-		kids += fmt.Sprintf("%d 0 R ", f.object("<</Type/Page/Parent %d 0 R/Contents %d 0 R>>", tree, content))
+		pages = append(pages, f.object("<</Type/Page/Parent %d 0 R/Contents %d 0 R/Resources %d 0 R/StructParents %d/Tabs/S>>",
+			tree, content, resources, i))
+		kids += fmt.Sprintf("%d 0 R ", pages[i])
 	}
 	f.begin(tree)
-	fmt.Fprintf(f, "<</Type/Pages/Kids[%s]/Count %d/MediaBox[0 0 %s %s]/Resources<</Font<<%s>>>>>>\nendobj\n",
-		kids, len(d.pages), number(nil, pageWidth), number(nil, pageHeight), fontList)
+	fmt.Fprintf(f, "<</Type/Pages/Kids[%s]/Count %d/MediaBox[0 0 %s %s]>>\nendobj\n",
+		kids, len(d.pages), number(nil, pageWidth), number(nil, pageHeight))
+	structure, metadata := f.structure(d.root, pages, d.pages), f.metadata(d)
 	f.begin(catalogue)
-	fmt.Fprintf(f, "<</Type/Catalog/Pages %d 0 R/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>>>\nendobj\n", tree)
+	fmt.Fprintf(f, "<</Type/Catalog/Pages %d 0 R/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>/MarkInfo<</Marked true>>"+
+		"/StructTreeRoot %d 0 R/Metadata %d 0 R>>\nendobj\n", tree, structure, metadata)
 	f.begin(info)
 	date := d.date.Format("D:20060102150405Z")
 	fmt.Fprintf(f, "<</Title%s/Author%s/CreationDate(%s)/ModDate(%s)>>\nendobj\n", textString(d.title),
@@ -246,6 +255,10 @@ func (d *document) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(f.Bytes())
 	return int64(n), err
 }
+
+// sRGB is what colours are, for a screen or paper that would take them otherwise.
+const sRGB = "[/CalRGB<</WhitePoint[.9505 1 1.089]/Gamma[2.2 2.2 2.2]" +
+	"/Matrix[.4124 .2126 .0193 .3576 .7152 .1192 .1805 .0722 .9505]>>]"
 
 // objects is the body of a PDF file.
 type objects struct {

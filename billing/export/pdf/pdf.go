@@ -63,7 +63,10 @@ type sheet struct {
 	zone    *civil.Zone
 	page    *canvas
 	y       int // where the next thing goes
-	indent  int // where text begins beside the numbers of lines
+	// open is the element that what is drawn belongs to; nil: to none. In a picture all is marked as a whole.
+	open   *element
+	whole  bool
+	indent int // where text begins beside the numbers of lines
 }
 
 func layOut(invoice billing.Invoice, account billing.Account, draft bool) *document {
@@ -72,8 +75,10 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) *docum
 		title = "Draft of invoice " + invoice.ID
 	}
 	seller := account.Seller
+	root := &element{kind: "Document"}
 	s := &sheet{
-		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet()},
+		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet(), root: root},
+		open:     root,
 		invoice:  invoice, account: account, tenant: account.Tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()
@@ -116,6 +121,13 @@ func (b block) width() int {
 
 // draw puts a block with its top at y: with its left side at x, or with its right side there.
 func (s *sheet) draw(b block, x, y int, toTheLeft bool) {
+	if len(b.lines) > 0 {
+		s.mark(func() { s.place(b, x, y, toTheLeft) })
+	}
+}
+
+// place draws a block that is marked.
+func (s *sheet) place(b block, x, y int, toTheLeft bool) {
 	for i, l := range b.lines {
 		at := x
 		if toTheLeft {
@@ -137,14 +149,18 @@ func (s *sheet) number(l billing.Line) block {
 }
 
 func (s *sheet) hairline(y, x0, x1, width int, stroke colour) {
-	s.page.line([]point{{x0, y}, {x1, y}}, width, 0, stroke)
+	s.artifact(func() { s.mark(func() { s.page.line([]point{{x0, y}, {x1, y}}, width, 0, stroke) }) })
 }
 
 // newPage starts a page. Every page of a draft says that it is one, and every page but the first whose it is.
 func (s *sheet) newPage() {
 	s.page, s.y = s.add(), top
+	s.artifact(s.pageHead)
+}
+
+func (s *sheet) pageHead() {
 	if s.draft {
-		s.page.box(0, 0, pageWidth, 26*pt, cream)
+		s.mark(func() { s.page.box(0, 0, pageWidth, 26*pt, cream) })
 		mark := s.block("DRAFT", fonts.SemiBold, normal, 26*pt, across, walnut)
 		s.draw(mark, left, 0, false)
 		warning := s.block("Figures may still change. This is not a request for payment.", fonts.Regular, small, 26*pt,
@@ -178,9 +194,9 @@ func (s *sheet) letterhead() {
 	}
 	title := s.block(what, fonts.SemiBold, 20*pt, 24*pt, across/2, ink)
 	id := s.block(s.invoice.ID, fonts.Regular, 10*pt, 14*pt, across/2-10*pt, grey)
-	s.draw(name, left, s.y+4*pt, false)
-	s.draw(title, right, s.y, true)
-	s.draw(id, right, s.y+title.height()+2*pt, true)
+	s.paragraph(func() { s.draw(name, left, s.y+4*pt, false) })
+	s.tag("H1", "", func() { s.draw(title, right, s.y, true) })
+	s.paragraph(func() { s.draw(id, right, s.y+title.height()+2*pt, true) })
 	s.y += max(name.height()+4*pt, title.height()+2*pt+id.height()) + 16*pt
 	s.hairline(s.y, left, right, 500, hairlineGrey)
 	s.y += 14 * pt
@@ -194,11 +210,13 @@ func (s *sheet) parties(issued, due civil.Date) {
 			s.draw(b, x, y, false)
 			y += b.height()
 		}
-		put(s.block(head, fonts.Regular, small, leading, column, grey))
-		put(s.block(name, fonts.SemiBold, normal, leading, column, ink))
-		for _, line := range rest {
-			put(s.block(line, fonts.Regular, normal, leading, column, ink))
-		}
+		s.paragraph(func() {
+			put(s.block(head, fonts.Regular, small, leading, column, grey))
+			put(s.block(name, fonts.SemiBold, normal, leading, column, ink))
+			for _, line := range rest {
+				put(s.block(line, fonts.Regular, normal, leading, column, ink))
+			}
+		})
 		return y
 	}
 	to := s.tenant.BillTo
@@ -234,8 +252,10 @@ func (s *sheet) parties(issued, due civil.Date) {
 			continue
 		}
 		value := s.block(fact.value, fonts.Regular, normal, leading, right-x-names, ink)
-		s.draw(s.block(fact.name, fonts.Regular, small, leading, names, grey), x, y, false)
-		s.draw(value, x+names, y, false)
+		s.paragraph(func() {
+			s.draw(s.block(fact.name, fonts.Regular, small, leading, names, grey), x, y, false)
+			s.draw(value, x+names, y, false)
+		})
 		y += value.height() + 1_200
 	}
 	s.y = max(end, y) + 22*pt
@@ -268,37 +288,43 @@ func (s *sheet) charges() {
 	}
 	rows, at := s.chargeRows(heads)
 	header := func() {
-		s.draw(heads.what, left+s.indent, s.y, false)
-		s.draw(heads.quantity, at.quantity, s.y, true)
-		s.draw(heads.price, at.price, s.y, true)
-		s.draw(heads.amount, at.amount, s.y, true)
+		s.tableRow("TH", func() {}, func() { s.draw(heads.what, left+s.indent, s.y, false) },
+			func() { s.draw(heads.quantity, at.quantity, s.y, true) }, func() { s.draw(heads.price, at.price, s.y, true) },
+			func() { s.draw(heads.amount, at.amount, s.y, true) })
 		s.y += 16 * pt
 		s.hairline(s.y, left, right, 700, ink)
 	}
 	s.reserve(60 * pt)
-	header()
 	if len(rows) == 0 {
+		s.artifact(header)
 		nothing := s.label("Nothing is charged for this period.", fonts.Regular, normal, grey)
-		s.draw(nothing, left, s.y+5*pt, false)
+		s.paragraph(func() { s.draw(nothing, left, s.y+5*pt, false) })
 		s.y += leading + 10*pt
 		s.hairline(s.y, left, right, 400, hairlineGrey)
+		return
 	}
-	for _, r := range rows {
-		height := r.what.height() + r.more.height() + 8_400
-		if s.reserve(height) {
-			header()
+	s.tag("Table", "", func() {
+		header()
+		for _, r := range rows {
+			height := r.what.height() + r.more.height() + 8_400
+			if s.reserve(height) {
+				s.artifact(header)
+			}
+			y := s.y + 4_200
+			s.tableRow("TD", func() { s.draw(r.no, left, y, false) },
+				func() {
+					s.draw(r.what, left+s.indent, y, false)
+					s.draw(r.more, left+s.indent, y+r.what.height(), false)
+				},
+				func() {
+					s.draw(r.quantity, at.quantity, y, true)
+					s.draw(r.unit, at.unit, y, false)
+				},
+				func() { s.draw(r.price, at.price, y, true) }, func() { s.draw(r.amount, at.amount, y, true) })
+			s.y += height
+			s.hairline(s.y, left, right, 400, hairlineGrey)
 		}
-		y := s.y + 4_200
-		s.draw(r.no, left, y, false)
-		s.draw(r.what, left+s.indent, y, false)
-		s.draw(r.more, left+s.indent, y+r.what.height(), false)
-		s.draw(r.quantity, at.quantity, y, true)
-		s.draw(r.unit, at.unit, y, false)
-		s.draw(r.price, at.price, y, true)
-		s.draw(r.amount, at.amount, y, true)
-		s.y += height
-		s.hairline(s.y, left, right, 400, hairlineGrey)
-	}
+	})
 }
 
 // chargeRows sets the lines that are charged, and says where their columns are.
@@ -368,7 +394,7 @@ func (s *sheet) totals(due civil.Date) {
 
 	paid := s.y
 	for i, b := range pay {
-		s.draw(b, left, paid, false)
+		s.paragraph(func() { s.draw(b, left, paid, false) })
 		paid += b.height()
 		if i == 0 {
 			paid += 2 * pt
@@ -376,9 +402,11 @@ func (s *sheet) totals(due civil.Date) {
 	}
 	x, y := right-width, s.y
 	for _, l := range sums {
-		s.draw(l.name, x, y, false)
-		s.draw(l.value, right, y, true)
-		s.draw(l.reason, x, y+l.name.height()+1_400, false)
+		s.paragraph(func() {
+			s.draw(l.name, x, y, false)
+			s.draw(l.value, right, y, true)
+			s.draw(l.reason, x, y+l.name.height()+1_400, false)
+		})
 		y += l.height()
 	}
 	if len(sums) > 0 {
@@ -386,8 +414,10 @@ func (s *sheet) totals(due civil.Date) {
 		s.hairline(y, x, right, 700, ink)
 		y += 7 * pt
 	}
-	s.draw(total.name, x, y, false)
-	s.draw(total.value, right, y, true)
+	s.paragraph(func() {
+		s.draw(total.name, x, y, false)
+		s.draw(total.value, right, y, true)
+	})
 	s.y = max(paid, y+total.name.height()) + 26*pt
 }
 
@@ -478,10 +508,10 @@ func (s *sheet) reason(title, words string, p picture) {
 		height = max(height, chartHeight)
 	}
 	s.reserve(height)
-	s.draw(head, left, s.y, false)
-	s.draw(text, left, s.y+head.height()+2*pt, false)
+	s.tag("H2", "", func() { s.draw(head, left, s.y, false) })
+	s.paragraph(func() { s.draw(text, left, s.y+head.height()+2*pt, false) })
 	if drawn {
-		s.chart(p, left+column+gap, s.y)
+		s.figure(s.words(p), func() { s.chart(p, left+column+gap, s.y) })
 	}
 	s.y += height + 22*pt
 }
@@ -492,9 +522,9 @@ func (s *sheet) usage() {
 	const numbers = 236 * pt // where the numbers end
 	head := func(more string) {
 		title := s.label("How usage is split"+more, fonts.SemiBold, small, grey)
-		s.draw(title, left, s.y, false)
+		s.tag("H2", "", func() { s.draw(title, left, s.y, false) })
 		note := s.label("This subscription’s own, for information. It is not charged.", fonts.Regular, small, grey)
-		s.draw(note, left+title.width()+8*pt, s.y, false)
+		s.paragraph(func() { s.draw(note, left+title.width()+8*pt, s.y, false) })
 		s.y += leading + 2*pt
 	}
 	begun := false
@@ -506,20 +536,23 @@ func (s *sheet) usage() {
 			s.reserve(leading + 2*pt + row)
 			head("")
 		} else if s.reserve(row) {
-			head(", continued")
+			s.artifact(func() { head(", continued") })
 		}
 		begun = true
 		what, when := split(l, s.zone)
-		s.draw(s.number(l), left, s.y, false)
-		s.draw(s.label(what, fonts.Regular, small, grey), left+s.indent, s.y, false)
-		s.draw(s.label(grouped(l.Quantity, 0), fonts.Figures, small, ink), left+s.indent+numbers, s.y, true)
-		s.draw(s.label(when, fonts.Regular, small, grey), left+s.indent+numbers+12*pt, s.y, false)
+		s.paragraph(func() {
+			s.draw(s.number(l), left, s.y, false)
+			s.draw(s.label(what, fonts.Regular, small, grey), left+s.indent, s.y, false)
+			s.draw(s.label(grouped(l.Quantity, 0), fonts.Figures, small, ink), left+s.indent+numbers, s.y, true)
+			s.draw(s.label(when, fonts.Regular, small, grey), left+s.indent+numbers+12*pt, s.y, false)
+		})
 		s.y += row
 	}
 }
 
-// footers go on when the number of pages is known.
+// footers go on when the number of pages is known, and belong to no part of the text.
 func (s *sheet) footers() {
+	s.open = nil
 	parts := []string{s.seller.Name}
 	if s.seller.VATID != "" {
 		parts = append(parts, "VAT "+s.seller.VATID)

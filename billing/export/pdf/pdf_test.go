@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/export/pdf/fonts"
 	"apportion/billing/registry"
+	"apportion/deploy/embedded/servicetest"
 	"apportion/schemas/civil"
 )
 
@@ -259,6 +261,90 @@ func TestAsBefore(t *testing.T) {
 	}
 	if got.String() != string(want) {
 		t.Errorf("got\n%swant\n%s", &got, want)
+	}
+}
+
+// TestPassesOfficialRules holds the files to PDF/A-3a and PDF/UA-1, by veraPDF: that they can be kept, copied and read
+// aloud.
+func TestPassesOfficialRules(t *testing.T) {
+	dir := t.TempDir()
+	var files []string
+	all := cases()
+	all["nothing, to a name of boxes"] = func() (billing.Invoice, billing.Account, bool) {
+		return invoiceOf("SEK", 2, usageLine("ivr_port", "3")), renamed("ქართული", "\x01 <&> \u202e"), false
+	}
+	for name, c := range all {
+		invoice, account, draft := c()
+		files = append(files, filepath.Join(dir, name+".pdf"))
+		if err := os.WriteFile(files[len(files)-1], render(t, invoice, account, draft), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range servicetest.PDFA(t, files...) {
+		t.Error(f)
+	}
+	// And it finds what it should.
+	good := render(t, october(), acme(), false)
+	mistakes := map[string][2]string{
+		"ua1 7.1-3":       {"/StructParents 0", "/StructParents 9"},
+		"3a 6.7.2.2-1":    {"/Marked true", "/Marked null"},
+		"3a 6.2.4.3-2":    {"/DefaultRGB", "/DefaultXYZ"},
+		"3a 6.6.4-2":      {"<pdfaid:part>3<", "<pdfaid:part>5<"},
+		"ua1 7.3-1":       {"/Alt<", "/Alu<"},
+		"3a 6.6.2.1-1":    {"/Metadata ", "/Metadatb "},
+		"3a 6.2.11.4.1-1": {"/FontFile2", "/FontFileX"},
+	}
+	files = nil
+	for rule, m := range mistakes {
+		bad := bytes.Replace(good, []byte(m[0]), []byte(m[1]), 1)
+		if bytes.Equal(bad, good) {
+			t.Errorf("%s: the file has no %s", rule, m[0])
+		}
+		files = append(files, filepath.Join(dir, rule+".pdf"))
+		if err := os.WriteFile(files[len(files)-1], bad, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := map[string]map[string]bool{}
+	for _, f := range servicetest.PDFA(t, files...) {
+		rule := strings.TrimSuffix(filepath.Base(f.File), ".pdf")
+		if found[rule] == nil {
+			found[rule] = map[string]bool{}
+		}
+		found[rule][f.Rule] = true
+	}
+	for rule := range mistakes {
+		if !found[rule][rule] {
+			t.Errorf("%s was not found, but %v", rule, slices.Sorted(maps.Keys(found[rule])))
+		}
+	}
+}
+
+// TestIsTagged: what a page shows is tagged in its order, and there are words for a picture.
+func TestIsTagged(t *testing.T) {
+	doc := layOut(october(), acme(), false)
+	var kinds []string
+	var walk func(e *element)
+	walk = func(e *element) {
+		if e.kind != "P" && e.kind != "TD" && e.kind != "TH" {
+			kinds = append(kinds, e.kind)
+		}
+		for _, k := range e.kids {
+			if k.element != nil {
+				walk(k.element)
+			}
+		}
+	}
+	walk(doc.root)
+	const want = "Document H1 Table TR TR TR TR TR TR TR H2 Figure H2"
+	if got := strings.Join(kinds, " "); got != want {
+		t.Errorf("it is tagged as %s, want %s", got, want)
+	}
+	s := &sheet{invoice: october(), account: acme(), zone: stockholm}
+	l := overageLine()
+	const words = "Chart of how many were live at once on 14 October 2026, with 25 included; 26 at 10:31"
+	if got := s.words(picture{l.Pool, []mark{{l.PeakMS, 26, "", rust}}}); got != words {
+		t.Errorf("for a picture stands %q, want %q", got, words)
 	}
 }
 
