@@ -86,7 +86,7 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 		q.parameter("from", int64(from))
 		q.tenants("wanted", tenants)
 		dates := map[string][]civil.Date{}
-		err := q.each(shard, `SELECT tenant, date FROM v_usage_current
+		err := q.each(shard, `SELECT tenant, date FROM usage_current
 			WHERE tenant IN (SELECT tenant FROM wanted) AND subscription = ''
 				AND (unallocated > 0 OR toInt32(date) >= {from:Int32} AND accepted > 0)
 			GROUP BY tenant, date ORDER BY tenant, date`, func(rows driver.Rows) error {
@@ -115,7 +115,7 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 // UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order (R22).
 func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (tenants []string, err error) {
-		const unknown = `SELECT DISTINCT tenant FROM v_usage_current WHERE unknown_tenant > 0 ORDER BY tenant`
+		const unknown = `SELECT DISTINCT tenant FROM usage_current WHERE unknown_tenant > 0 ORDER BY tenant`
 		err = newQuery(ctx).each(shard, unknown, func(rows driver.Rows) error {
 			var tenant string
 			err := rows.Scan(&tenant)

@@ -97,7 +97,7 @@ func TestScatteredDates(t *testing.T) {
 func inForce(t *testing.T, conn driver.Conn) map[string]aggregate.Balance {
 	t.Helper()
 	rows, err := conn.Query(t.Context(), `SELECT tenant, toInt64(sum(accepted)), toInt64(sum(events)), toInt64(sum(duplicate)), toInt64(sum(unknown_tenant))
-		FROM v_usage_current WHERE subscription = '' GROUP BY tenant`)
+		FROM usage_current WHERE subscription = '' GROUP BY tenant`)
 	if err != nil {
 		t.Fatal(err)
 	}

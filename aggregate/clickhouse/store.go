@@ -285,7 +285,7 @@ func (s *Store) Finish(ctx context.Context, pass aggregate.Pass) error {
 // it any more, and a pass that is still under way with such a number has lost the day already.
 func clearSuperseded(ctx context.Context, shard driver.Conn, spare uint64) error {
 	var rows, current uint64
-	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM v_usage_current)`).
+	if err := shard.QueryRow(ctx, `SELECT (SELECT count() FROM usage_daily), (SELECT count() FROM usage_current)`).
 		Scan(&rows, &current); err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func (s *Store) Load(ctx context.Context, tenants []string, from, to civil.Date)
 		q.parameter("from", int64(from))
 		q.parameter("to", int64(to))
 		q.tenants("wanted", tenants)
-		return q.figures(shard, `daily AS (SELECT * FROM v_usage_current`+where+`)`, f)
+		return q.figures(shard, `daily AS (SELECT * FROM usage_current`+where+`)`, f)
 	})
 }
 

@@ -15,7 +15,8 @@ import (
 )
 
 // RegistryLog keeps what the command topic comes to: the verdicts, in registry_log, what is issued, in issued_periods,
-// and the tenants, in registry_tenants. The topic decides; the tables tell people, and the API, what became of a command and why.
+// and the tenants, in registry_tenants. The topic decides; the tables tell people, and the API, what became of a
+// command and why.
 type RegistryLog struct {
 	conn  driver.Conn
 	first First

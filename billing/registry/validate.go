@@ -19,6 +19,9 @@ import (
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// ValidID reports whether a tenant or a subscription may have an id (R1).
+func ValidID(id string) bool { return idForm.MatchString(id) }
+
 // Validate returns every reason to refuse the document: those of each tenant, and those between them.
 func (d *Document) Validate() []Refusal {
 	var refusals []Refusal

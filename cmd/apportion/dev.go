@@ -13,6 +13,7 @@ import (
 
 	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded"
+	"apportion/schemas/tables"
 )
 
 func newDevCommand(a *app) *cobra.Command {
@@ -23,6 +24,7 @@ func newDevCommand(a *app) *cobra.Command {
 		Long: `Runs Kafka and ClickHouse on loopback, with their data in DIR, and creates the topics and
 tables. Says the addresses once both can be used and writes them to DIR/apportion.yaml,
 which every other command takes as --config. Data stays over restarts; ports change.
+ClickHouse has a user for analysts, "analyst" without a password, who may only read.
 
 The first start fetches ClickHouse with npm into the user's cache, unless there is a
 clickhouse on PATH.`,
@@ -75,9 +77,15 @@ func (a *app) dev(ctx context.Context, data string) (err error) {
 	}
 }
 
+// analystUser may read on the embedded ClickHouse, without a password.
+const analystUser = "analyst"
+
 // startServers starts the embedded Kafka and ClickHouse on a data directory and turns the configuration to them.
 func (a *app) startServers(ctx context.Context, data string) (*embedded.Servers, error) {
-	servers, err := embedded.Start(ctx, embedded.Options{Data: data, Log: a.log, Progress: a.stderr})
+	analyst := tables.Analyst{Database: a.cfg.ClickHouse.Database}
+	options := embedded.Options{Data: data, Log: a.log, Progress: a.stderr}
+	options.ClickHouseProfiles, options.ClickHouseUsers = analyst.UsersXML(analystUser)
+	servers, err := embedded.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}

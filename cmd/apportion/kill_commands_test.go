@@ -250,7 +250,7 @@ func (s *scenario) text(query string, args ...any) string {
 // figures returns the current figures as text.
 func (s *scenario) figures() string {
 	s.t.Helper()
-	return s.text(`SELECT toString((* EXCEPT agents, finalizeAggregation(agents))) FROM v_usage_current ORDER BY tenant, date, meter, subscription`)
+	return s.text(`SELECT toString((* EXCEPT agents, finalizeAggregation(agents))) FROM usage_current ORDER BY tenant, date, meter, subscription`)
 }
 
 // tables returns the definitions of a database's tables as text, as if the database had the name of another.

@@ -10,12 +10,14 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 
+	"apportion/billing/registry"
 	"apportion/ingest/kafka"
 	"apportion/schemas/tables"
 )
 
 func newMigrateCommand(a *app) *cobra.Command {
-	var cluster string
+	var cluster, tenant string
+	var grants bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade the topics and tables",
@@ -29,13 +31,28 @@ registry commands is listed with the command that fixes it, and the exit code is
 
 With --cluster, or clickhouse.cluster configured, it does so on every node of a ClickHouse
 cluster: tables for the tenants of each shard, replicated where ClickHouse has a Keeper, and
-tables over the cluster by the same names. The other commands need clickhouse.cluster then.`,
+tables over the cluster by the same names. The other commands need clickhouse.cluster then.
+
+With --grants nothing is created: it prints the SQL of a role for analysts, who may read and
+have limits of time and memory, for somebody who may create roles. With --tenant the role sees
+that tenant's rows alone. Print and run it again after an upgrade.`,
 		Example: `  apportion migrate --config data/apportion.yaml
   APPORTION_KAFKA_BROKERS=kafka:9092 APPORTION_CLICKHOUSE_ADDR=clickhouse:9000 apportion migrate
-  apportion migrate --config apportion.yaml --cluster metering`,
+  apportion migrate --config apportion.yaml --cluster metering
+  apportion migrate --config apportion.yaml --grants --tenant acme | clickhouse-client`,
 		Args: cobra.NoArgs,
-		RunE: a.command(func(ctx context.Context, _ []string) error { return a.migrateCommand(ctx) }),
+		RunE: a.command(func(ctx context.Context, _ []string) error {
+			if grants {
+				return a.grants(ctx, tenant)
+			}
+			if tenant != "" {
+				return usagef("--tenant goes with --grants alone; leave it out, or give it too")
+			}
+			return a.migrateCommand(ctx)
+		}),
 	}
+	cmd.Flags().BoolVar(&grants, "grants", false, "print the SQL of a role that may read, and create nothing")
+	cmd.Flags().StringVar(&tenant, "tenant", "", "with --grants: the `tenant` whose rows the role sees")
 	cmd.Flags().StringVar(&cluster, "cluster", "",
 		"create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
 	cmd.PreRun = func(*cobra.Command, []string) {
@@ -152,4 +169,33 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 	db := clickhouse.OpenDB(options)
 	applied, err = tables.Migrate(ctx, db)
 	return applied, errors.Join(err, db.Close())
+}
+
+// grants prints the SQL of the role of an analyst.
+func (a *app) grants(ctx context.Context, tenant string) error {
+	if tenant != "" && !registry.ValidID(tenant) {
+		return usagef("--tenant %s: that is no id of a tenant (R1)", tenant)
+	}
+	options, err := a.clickhouseOptions()
+	if err != nil {
+		return err
+	}
+	if err := a.checkDatabase(ctx, *options); err != nil {
+		return err
+	}
+	db := clickhouse.OpenDB(options)
+	defer db.Close()
+	analyst, err := tables.NewAnalyst(ctx, db, a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster, tenant)
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Role       string   `json:"role"`
+		Statements []string `json:"statements"`
+	}{analyst.Role(), analyst.SQL()}
+	return a.print(result, func(w io.Writer) {
+		for _, statement := range result.Statements {
+			fmt.Fprintf(w, "%s;\n", statement)
+		}
+	})
 }

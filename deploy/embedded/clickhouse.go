@@ -278,7 +278,7 @@ func launch(o Options, p program, data, instance string) (*server, error) {
 		log:      filepath.Join(data, "server.log"),
 		exited:   make(chan struct{}),
 	}
-	if err := s.writeConfig(config, data, instance, o.ClickHouseConfig); err != nil {
+	if err := s.writeConfig(config, data, instance, o); err != nil {
 		return nil, err
 	}
 	if info, err := os.Stat(s.log); err == nil {
@@ -397,7 +397,7 @@ var configTemplate = template.Must(template.New("clickhouse.xml").Funcs(template
 	},
 }).Parse(configText))
 
-func (s *server) writeConfig(path, data, instance, more string) error {
+func (s *server) writeConfig(path, data, instance string, o Options) error {
 	var b bytes.Buffer
 	err := configTemplate.Execute(&b, map[string]any{
 		"Path":     data + string(filepath.Separator),
@@ -406,7 +406,9 @@ func (s *server) writeConfig(path, data, instance, more string) error {
 		"Instance": instance,
 		"Port":     s.port,
 		"HTTPPort": s.httpPort,
-		"More":     more,
+		"More":     o.ClickHouseConfig,
+		"Profiles": o.ClickHouseProfiles,
+		"Users":    o.ClickHouseUsers,
 	})
 	if err != nil {
 		return err

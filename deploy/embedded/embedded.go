@@ -31,6 +31,8 @@ type Options struct {
 	KafkaPort, ClickHousePort, HTTPPort int
 	// ClickHouseConfig is XML that goes into ClickHouse's configuration as it is, such as <remote_servers>.
 	ClickHouseConfig string
+	// ClickHouseProfiles and ClickHouseUsers are XML that goes into its <profiles> and <users> beside the default ones.
+	ClickHouseProfiles, ClickHouseUsers string
 	// Log receives what the servers report about themselves; nil discards it.
 	Log *slog.Logger
 	// Progress receives a progress bar while the ClickHouse library is fetched; nil discards it.

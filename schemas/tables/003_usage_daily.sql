@@ -146,7 +146,7 @@ COMMENT 'usage by tenant, date, meter and subscription, and what became of the d
 
 -- Joined, and not looked up with IN, because a condition on tenant and date then reaches the keys of both tables. The
 -- days come first, so that whoever reads while a day becomes current sees its figures: they were written before.
-CREATE OR REPLACE VIEW v_usage_current AS
+CREATE OR REPLACE VIEW usage_current AS
 SELECT * EXCEPT (pass, attempt, newest)
 FROM (SELECT tenant, date, max((pass, attempt)) AS newest FROM usage_days GROUP BY tenant, date) AS "current days"
 INNER JOIN usage_daily USING (tenant, date)
@@ -173,7 +173,7 @@ CREATE OR REPLACE VIEW v_usage_balance
 AS SELECT tenant, date, formatDateTime(date, '%Y-%m') AS period, sum(accepted) AS accepted, sum(events) AS counted, sum(duplicate) AS duplicate, sum(superseded) AS superseded,
     sum(voided) AS voided, sum(unallocated) AS unallocated, sum(unknown_tenant) AS unknown_tenant, sum(unmapped) AS unmapped,
     sum(open_sessions) AS open_sessions, sum(unknown_subscription) AS unknown_subscription, sum(conflicts) AS conflicts
-FROM v_usage_current
+FROM usage_current
 WHERE subscription = ''
 GROUP BY tenant, date
 COMMENT 'what became of the deliveries of each date (R22)';

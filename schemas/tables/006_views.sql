@@ -201,7 +201,7 @@ CREATE OR REPLACE VIEW v_usage_daily
 )
 AS SELECT u.tenant AS tenant, u.date AS date, formatDateTime(u.date, '%Y-%m') AS period, u.meter AS meter, u.subscription AS subscription, n.department AS department,
     u.entitled AS entitled, u.peak AS peak, u.peak_ms AS peak_ms, u.events AS events, u.milliseconds AS milliseconds, u.units AS units, u.agents AS agents
-FROM (SELECT *, finalizeAggregation(agents) AS agents FROM v_usage_current) AS u
+FROM (SELECT *, finalizeAggregation(agents) AS agents FROM usage_current) AS u
 LEFT JOIN (SELECT tenant, subscription, department FROM v_departments) AS n ON u.tenant = n.tenant AND u.subscription = n.subscription
 WHERE u.meter != ''
 COMMENT 'usage by tenant, date, meter and subscription, current figures (R9-R14)';
@@ -220,7 +220,7 @@ AS SELECT u.tenant AS tenant, u.period AS period, u.meter AS meter, u.subscripti
     u.distinct_agents AS agents, u.sessions AS sessions
 FROM (
     SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, subscription, uniqExactMerge(agents) AS distinct_agents, sum(events) AS sessions
-    FROM v_usage_current
+    FROM usage_current
     WHERE startsWith(meter, 'agent_')
     GROUP BY tenant, period, meter, subscription
 ) AS u
@@ -247,7 +247,7 @@ FROM (
 SELECT tenant, date, meter, subscription, fromUnixTimestamp64Second(60 * number, 'UTC') AS minute, toUInt64(max(level)) AS peak, entitled
 FROM (
     SELECT tenant, date, meter, subscription, entitled, level, begins_ms + intDiv(change, 2) AS from_ms, begins_ms + intDiv(next, 2) AS to_ms
-    FROM v_usage_current
+    FROM usage_current
     ARRAY JOIN changes AS change, arrayShiftLeft(changes, 1, changes[-1]) AS next,
         arrayCumSum(arrayMap(c -> if(c % 2 = 1, 1, -1), changes)) AS level
     WHERE from_ms < to_ms
@@ -280,11 +280,11 @@ AS SELECT whole.tenant AS tenant, whole.period AS period, whole.meter AS meter, 
     arraySum(c -> if(c > 2 * (peak_ms - own.begins_ms) + 1, 0, if(c % 2 = 1, 1, -1)), own.changes) AS contributed, own.entitled AS committed
 FROM (
     SELECT tenant, formatDateTime(date, '%Y-%m') AS period, meter, max((toInt64(peak) - entitled, -peak_ms, date, peak, entitled)) AS top
-    FROM v_usage_current
+    FROM usage_current
     WHERE subscription = '' AND peak > entitled AND (entitled > 0 OR events > 0)
     GROUP BY tenant, period, meter
 ) AS whole
-INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM v_usage_current WHERE subscription != '') AS own
+INNER JOIN (SELECT tenant, date, meter, subscription, entitled, begins_ms, changes FROM usage_current WHERE subscription != '') AS own
     ON whole.tenant = own.tenant AND whole.meter = own.meter AND whole.top.3 = own.date
 LEFT JOIN (SELECT tenant, subscription, department FROM v_departments) AS n ON whole.tenant = n.tenant AND own.subscription = n.subscription
 COMMENT 'what each subscription had live at the peak instant of the period''s greatest excess over the pool (R15); the agent overage of a named tenant counts distinct agents instead: the view does not know licence models';

@@ -48,7 +48,8 @@ migrations. On a cluster there are [two databases](../how-to/run-on-a-cluster.md
 A usage figure becomes current together with its whole day. The views show current figures, and are what
 [questions](#questions) are asked of; they are cheap for whoever names the tenant, and cheaper with the date and the
 meter. A period such as ` + "`2026-10`" + ` can be named in place of dates, and reads all dates of the tenant; ` + "`v_events`" + ` wants
-the dates in UTC besides, as its questions show.
+the dates in UTC besides, as its questions show. [A role for analysts](../how-to/let-analysts-in.md) reads them and can
+change nothing.
 `
 
 const questions = `## Questions
