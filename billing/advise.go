@@ -8,7 +8,6 @@ import (
 
 	"github.com/shopspring/decimal"
 
-	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -186,8 +185,8 @@ func Advise(tenant *registry.Tenant, zone *civil.Zone, last civil.Month, months 
 			concerned = concerned || c.concerns()
 			advice.add(c, last)
 		}
-		used := func(m advisedMonth) bool { return m.demands[meter].some() && len(m.active) > 0 }
-		if !concerned && slices.ContainsFunc(billed, used) {
+		over := func(m advisedMonth) bool { return m.over(meter) }
+		if !concerned && slices.ContainsFunc(billed, over) {
 			advice.LeftOut = append(advice.LeftOut,
 				LeftOut{Meter: meter, Reason: "no subscription has a commitment price for it"})
 		}
@@ -330,19 +329,21 @@ func (m advisedMonth) poolWithout(s *registry.Subscription, committed, pooled st
 	return p
 }
 
-// concerns reports whether anything was committed to, or was used and could have been committed to.
+// concerns reports whether anything was committed to, or could have been where there was overage.
 func (c *commitment) concerns() bool {
 	return slices.ContainsFunc(c.months, func(m committedMonth) bool {
-		used := m.demands[c.meter].some()
+		over := m.over(c.meter)
 		return slices.ContainsFunc(m.parts, func(p committedPart) bool {
-			return p.version.Commitments[c.meter] > 0 || used && p.priced
+			return p.version.Commitments[c.meter] > 0 || over && p.priced
 		})
 	})
 }
 
-// some reports whether there is any demand.
-func (d demand) some() bool {
-	return d.agents > 0 || slices.ContainsFunc(d.peaks, func(u aggregate.Usage) bool { return u.Peak > 0 })
+// over reports whether overage of a meter was charged.
+func (m advisedMonth) over(meter string) bool {
+	return slices.ContainsFunc(m.invoices, func(i Invoice) bool {
+		return slices.ContainsFunc(i.Lines, func(l Line) bool { return l.Kind == Overage && l.Meter == meter })
+	})
 }
 
 // since returns the months from one on.

@@ -179,11 +179,11 @@ func writeCurve(w io.Writer, c billing.AdvisedCommitment) {
 	for _, p := range curve {
 		committed := bar(p.CommitmentCost)
 		drawn := strings.Repeat("█", committed) + strings.Repeat("░", max(0, bar(p.Cost)-committed))
-		switch p.Commitment {
-		case c.Least:
-			drawn += " least"
-		case c.Committed:
+		if p.Commitment == c.Committed {
 			drawn += " as it is"
+		}
+		if p.Commitment == c.Least {
+			drawn += " least"
 		}
 		rows = append(rows, []string{strconv.FormatInt(p.Commitment, 10), p.CommitmentCost.String(), p.OverageCost.String(),
 			p.Cost.String(), drawn})
