@@ -122,9 +122,8 @@ func (a *app) hintUnknownTenants(ctx context.Context, tenants []string) error {
 	known := tenantIDs(state)
 	for _, id := range tenants {
 		if id != "" && state.Tenant(id) == nil {
-			fmt.Fprintf(a.stderr,
-				"the registry has no tenant %q%s; deliveries of it are not refused but wait for it (R10): %s\n",
-				id, typo.Hint(id, known), unknownTenantsCommand)
+			fmt.Fprintf(a.stderr, "deliveries of %q, a tenant that the registry lacks, are not refused but wait (R10): %s%s\n",
+				id, unknownTenantsCommand, typo.Hint(id, known))
 		}
 	}
 	return nil
