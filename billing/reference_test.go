@@ -18,6 +18,43 @@ var (
 	testLink   = regexp.MustCompile(`\[((?:Test|Fuzz)\w+)\]\(([^)]+)\)`)
 )
 
+// exampleForm finds an example with the script that it is from, and the lines that it quotes.
+var exampleForm = regexp.MustCompile("(?s)\\*\\*Example\\.\\*\\*[^*]*?\\(`(R[0-9]+-[^`]+)`\\)\n\n```\n(.*?)```")
+
+// TestExamplesOfRules: every rule on the page has an example, and what examples quote stands in their scripts.
+func TestExamplesOfRules(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "reference", "rules.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range regexp.MustCompile(`(?m)^## `).Split(string(text), -1)[1:] {
+		heading, body, _ := strings.Cut(section, "\n")
+		if strings.HasPrefix(heading, "R") && strings.Count(body, "**Example.**") != 1 {
+			t.Errorf("%s has no example", heading)
+		}
+	}
+	examples := exampleForm.FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 20 {
+		t.Errorf("only %d examples quote a script", len(examples))
+	}
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	for _, e := range examples {
+		script, err := os.ReadFile(filepath.Join("testdata", "rules", e[1]+".txtar"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for line := range strings.Lines(string(script)) {
+			lines = append(lines, squeeze(line))
+		}
+		for line := range strings.Lines(e[2]) {
+			if !slices.Contains(lines, squeeze(line)) {
+				t.Errorf("%s has no line %q", e[1], line)
+			}
+		}
+	}
+}
+
 // TestReferenceOfRules: the page of the rules names every script, each under a rule that it says it shows, and no script or
 // test that there is not.
 func TestReferenceOfRules(t *testing.T) {

@@ -26,7 +26,7 @@ var (
 // TestPagesDoAsTheySay runs what the tutorial shows, and then what the pages for publishers and for finance do
 // with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own.
 func TestPagesDoAsTheySay(t *testing.T) {
-	servicetest.Heavy(t, "it runs what three pages show")
+	servicetest.Heavy(t, "it runs what four pages show")
 	t.Parallel()
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
 	const prefix = "pages."
@@ -50,7 +50,8 @@ func TestPagesDoAsTheySay(t *testing.T) {
 	if out, err := execute("apportion migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
-	for _, page := range []string{"tutorial.md", "how-to/publish-events.md", "how-to/import-invoices.md"} {
+	for _, page := range []string{"tutorial.md", "how-to/publish-events.md", "how-to/import-invoices.md",
+		"how-to/close-a-month.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 		if err != nil {
 			t.Fatal(err)
