@@ -48,6 +48,7 @@ const (
 	TelephonyMismatch     Code = "telephony_mismatch"
 	SubscriptionMissing   Code = "subscription_missing"
 	MalformedCommand      Code = "malformed_command"
+	ReusedID              Code = "reused_id"
 	StaleBase             Code = "stale_base"
 	AlreadyHeld           Code = "already_held"
 	NotHeld               Code = "not_held"
@@ -195,6 +196,8 @@ var Reasons = []Reason{
 		"put it back; a date in cancelled ends it"},
 	{MalformedCommand, RefusesCommand, "", "the record is not a command of the registry",
 		"see in registry_log what was sent, and have the source send commands as the contract has them"},
+	{ReusedID, RefusesCommand, "", "a command of this source has the id, and says something else",
+		"give each command an id of its own, and repeat one as it was"},
 	{StaleBase, RefusesCommand, "", "the tenant has changed since the document was planned, or the period billed",
 		"begin again with the tenant as it is now"},
 	{AlreadyHeld, RefusesCommand, "R20", "the period is held already", "release it first, to hold it for another reason"},

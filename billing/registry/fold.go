@@ -41,8 +41,10 @@ type Command struct {
 	Claim                Claim       // ClaimIssue: as what
 	Reason               string      // all but PutTenant and ClaimIssue: why, for the log
 
-	// Hash is the SHA-256 of the record in hex, where the command was read from one.
+	// Hash is the SHA-256 of the record in hex, where a claim was read from one.
 	Hash string
+	// content is that of the record that it was read from.
+	content content
 	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
 	Unreadable []Refusal
 }
@@ -95,7 +97,7 @@ func (c Command) MarshalJSON() ([]byte, error) {
 // DecodeCommand reads a record of the command topic. It never fails: a record that is no command is one whose
 // Unreadable says why, with as much of its identity as could be read, so that the fold goes on.
 func DecodeCommand(value []byte) Command {
-	c := Command{Base: NoBase, Hash: hashOf(value)}
+	c := Command{Base: NoBase}
 	strictly, root := strict.ReadJSON(value)
 	envelope, document := reader{strictly}, reader{strictly.Fork()}
 	var specversion, kind, time string
@@ -115,11 +117,12 @@ func DecodeCommand(value []byte) Command {
 			}
 		})
 	}
+	c.content = contentOf(data)
 	if data != nil {
 		period = c.readData(envelope, document, data)
 	}
 	if c.Command == ClaimIssue {
-		c.Claim.Basis = basisOf(value)
+		c.Claim.Basis, c.Hash = basisOf(value), hashOf(value)
 	}
 	var check checker
 	for _, p := range envelope.Problems {
@@ -231,12 +234,12 @@ func (r reader) offset(dst *int64) strict.Field {
 // never changes: Apply returns another, which shares all that the command left alone. So the states of a log can
 // all be kept, and each is read from any goroutine.
 type State struct {
-	next     int64 // the offset after the last one applied
-	version  int64 // the offset after the last one that changed a tenant
-	tenants  dict[string, *tenantState]
-	owners   dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
-	verdicts dict[commandKey, Verdict]
-	holes    []AcceptedHole // in the order in which they were accepted
+	next    int64 // the offset after the last one applied
+	version int64 // the offset after the last one that changed a tenant
+	tenants dict[string, *tenantState]
+	owners  dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
+	decided dict[commandKey, decision]
+	holes   []AcceptedHole // in the order in which they were accepted
 }
 
 // tenantState is what the log says of one tenant.
@@ -248,6 +251,15 @@ type tenantState struct {
 }
 
 type commandKey struct{ tenant, source, id string }
+
+func (c Command) key() commandKey { return commandKey{c.TenantID, c.Source, c.ID} }
+
+// decision is what is remembered of a command.
+type decision struct {
+	offset   int64 // of its first delivery
+	content  content
+	refusals []Refusal // none when it was accepted
+}
 
 // Offset returns the offset of the last command applied, -1 for none.
 func (s State) Offset() int64 { return s.next - 1 }
@@ -291,21 +303,30 @@ func (s State) Tenants() []*Tenant {
 }
 
 // Apply returns the state after the command at an offset of the log, and the verdict on it. The command of an
-// identity that was decided before changes nothing and gets the verdict of then (R23), so records may be
-// delivered, and published, more than once.
+// identity that was decided before changes nothing (R23), so records may be delivered, and published, more than once: it
+// gets the verdict of then or, where it says something else than the first one did, is refused.
 func (s State) Apply(offset int64, c Command) (State, Verdict) {
-	next, key := s, commandKey{c.TenantID, c.Source, c.ID}
+	next := s
 	next.next = max(s.next, offset+1)
-	if verdict, decided := s.verdicts.get(key); decided {
-		return next, verdict
+	verdict := Verdict{Offset: offset, CommandID: c.ID, Tenant: c.TenantID}
+	c.content = c.contentOf()
+	before, repeated := s.decided.get(c.key())
+	switch {
+	case !repeated:
+		verdict.Refusals = Decide(s, c)
+	case before.content == c.content:
+		verdict.Offset, verdict.Refusals = before.offset, before.refusals
+	default:
+		verdict.Refusals = []Refusal{refusal(schemas.ReusedID, "id", c.ID,
+			"the command at offset %d has this id, and says something else; "+
+				"give each command an id of its own, and repeat one as it was", before.offset)}
 	}
-	verdict := Verdict{Offset: offset, CommandID: c.ID, Tenant: c.TenantID, Refusals: Decide(s, c)}
 	verdict.Accepted = len(verdict.Refusals) == 0
 	tenantless := c.Command == AcceptHole && c.TenantID == ""
-	if c.ID == "" || c.Source == "" || !tenantless && !idForm.MatchString(c.TenantID) {
-		return next, verdict // nobody's: there is nothing to remember it by
+	if repeated || c.ID == "" || c.Source == "" || !tenantless && !idForm.MatchString(c.TenantID) {
+		return next, verdict // it changes nothing, or is nobody's: there is nothing to remember it by
 	}
-	next.verdicts = s.verdicts.with(key, verdict)
+	next.decided = s.decided.with(c.key(), decision{offset, c.content, verdict.Refusals})
 	if verdict.Accepted {
 		next.change(offset, c)
 	}

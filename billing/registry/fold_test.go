@@ -152,6 +152,62 @@ func TestR23_RepeatsGetTheVerdictOfTheFirst(t *testing.T) {
 	}
 }
 
+// A command's id stands for what it said: said otherwise under the same id, it is refused, whatever became of the first.
+func TestAnIDIsNotUsedAgainForSomethingElse(t *testing.T) {
+	s := standingState(t, acme)
+	hold := holding(HoldPeriod, october, "disputed")
+	hold.ID = "h"
+	s, _ = fold(t, s, hold) // at offset 1
+	good := string(asJSON(t, hold))
+	for _, c := range []struct {
+		name, old, new string
+		offset         int64 // of the verdict; at 2 it is one of its own
+	}{
+		{"the same", "", "", 1},
+		{"given later", `"time":"1970`, `"time":"1971`, 1},
+		{"by somebody else", `"type":`, `"authtype":"user","authid":"bob","type":`, 1},
+		{"members in another order", `"command":"hold_period","period":"2026-10"`, `"period":"2026-10", "command":"hold_period"`, 1},
+		{"a null, which counts as absent", `"command":`, `"telephony":null,"command":`, 1},
+		{"another reason", "disputed", "disputed again", 2},
+		{"another period", "2026-10", "2026-11", 2},
+		{"another command", "hold_period", "release_period", 2},
+		{"one that cannot be read", `"period":"2026-10"`, `"period":202610`, 2},
+		{"nothing", `,"data":{`, `,"payload":{`, 2},
+	} {
+		text := strings.Replace(good, c.old, c.new, 1)
+		if text == good && c.old != "" {
+			t.Fatalf("%q is not in %s", c.old, good)
+		}
+		next, verdict := s.Apply(2, DecodeCommand([]byte(text)))
+		want := ""
+		if c.offset == 2 {
+			want = "reused_id id"
+		}
+		if got := codes(verdict.Refusals); got != want || verdict.Accepted != (want == "") || verdict.Offset != c.offset {
+			t.Errorf("%s: %+v, want %q at %d", c.name, verdict, want, c.offset)
+		}
+		if reason, held := next.Held("acme", october); !held || reason != "disputed" {
+			t.Errorf("%s: held is %v, for %q", c.name, held, reason)
+		}
+	}
+
+	// The first stays the one that counts, also where it was refused, and where neither came from a record.
+	refused := hold
+	refused.ID, refused.Reason = "r", ""
+	s, first := s.Apply(2, refused)
+	s, other := s.Apply(3, Command{ID: "r", Source: refused.Source, TenantID: "acme", Command: HoldPeriod, Period: october + 1, Reason: "why"})
+	_, again := s.Apply(4, DecodeCommand(asJSON(t, refused)))
+	if codes(first.Refusals) != "missing_field data.reason, already_held data.period" || codes(other.Refusals) != "reused_id id" ||
+		fmt.Sprint(again) != fmt.Sprint(first) {
+		t.Errorf("refused %+v, reused %+v, repeated %+v", first, other, again)
+	}
+	elsewhere := hold
+	elsewhere.Source, elsewhere.Period = "other", october+2
+	if _, verdict := s.Apply(5, elsewhere); !verdict.Accepted {
+		t.Errorf("the id of another source: %v", verdict.Refusals)
+	}
+}
+
 func TestAStateNeverChanges(t *testing.T) {
 	s := standingState(t, acme)
 	before := string(asJSON(t, s.Tenants()))
