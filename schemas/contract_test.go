@@ -259,6 +259,10 @@ func TestRegistrySchema(t *testing.T) {
 	if err := verdict("", ""); err != nil {
 		t.Errorf("refused: %v", err)
 	}
+	if err := verdict(`"tax": {"category": "S", "rate": "25"}`, `"tax": [{"category": "S", "rate": "24"},
+		{"from": "2024-09-01", "category": "S", "rate": "25.5"}]`); err != nil {
+		t.Errorf("a history of tax is refused: %v", err)
+	}
 	for _, c := range [][2]string{
 		{`"name": "Acme AB"`, `"nmae": "Acme AB"`},
 		{`"Acme AB"`, `"A\u0000"`},
@@ -275,6 +279,8 @@ func TestRegistrySchema(t *testing.T) {
 		{`"country": "SE"`, `"country": "Sweden"`},
 		{`"rate": "25"`, `"reason": "none"`},
 		{`"category": "S", "rate": "25"`, `"category": "AE"`},
+		{`"tax": {"category": "S", "rate": "25"}`, `"tax": [{"from": "2024-09-01", "category": "S", "rate": "25"}]`},
+		{`"tax": {"category": "S", "rate": "25"}`, `"tax": [{"category": "S", "rate": "24"}, {"category": "S", "rate": "25"}]`},
 		{`"role": "agent",`, ""},
 		{`"subscription": "Sub100001", "from": "2024-01-01"}`, `"subscription": "Sub100001"}`},
 	} {

@@ -104,6 +104,14 @@ func TestSchemasElsewhere(t *testing.T) {
 	}
 	add("registry", "a document", []byte(registryDocument))
 	add("registry", "a document without a zone", []byte(strings.Replace(registryDocument, "timeZone", "zone", 1)))
+	tax := `"tax": {"category": "S", "rate": "25"}`
+	for name, history := range map[string]string{
+		"a history of tax":                             `[{"category": "S", "rate": "24"}, {"from": "2024-09-01", "category": "S", "rate": "25.5"}]`,
+		"a history of tax, each from a date":           `[{"from": "2024-09-01", "category": "S", "rate": "25.5"}]`,
+		"a history of tax with two that are the first": `[{"category": "S", "rate": "24"}, {"category": "S", "rate": "25.5"}]`,
+	} {
+		add("registry", name, []byte(strings.Replace(registryDocument, tax, `"tax": `+history, 1)))
+	}
 	command := marshal(t, schemaFile(t, "registry.command")["examples"].([]any)[0])
 	add("registry.command", "its example", command)
 	add("registry.command", "its example without a reason", bytes.Replace(command, []byte(`"reason"`), []byte(`"why"`), 1))

@@ -3,8 +3,7 @@ import {readFileSync} from 'node:fs'
 import Ajv from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 
-// The history of a tax in the registry has a first entry and any number of others, which strictTuples takes for a slip.
-const ajv = addFormats(new Ajv.default({strict: true, strictTuples: false, allErrors: true}))
+const ajv = addFormats(new Ajv.default({strict: true, allErrors: true}))
 const validators = {}
 for (const line of readFileSync(0, 'utf8').trimEnd().split('\n')) {
   const {schema, value} = JSON.parse(line)
