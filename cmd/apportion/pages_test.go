@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 
 	"apportion/deploy/embedded/servicetest"
 )
+
+var update = flag.Bool("update", false, "rewrite what pages show by what the program gives")
 
 var (
 	// pageFileRE finds a file that the reader is told to save.
@@ -24,15 +27,15 @@ var (
 )
 
 // TestPagesDoAsTheySay runs what the tutorial shows, and then what the pages for publishers and for finance do
-// with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own.
+// with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own. The
+// topics have no prefix, as the reader's have none. With -update it writes what comes out.
 func TestPagesDoAsTheySay(t *testing.T) {
 	servicetest.Heavy(t, "it runs what four pages show")
 	t.Parallel()
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
-	const prefix = "pages."
 	dir := t.TempDir()
-	config := fmt.Sprintf("kafka: {brokers: ['%s'], topicPrefix: %s, group: pages}\nclickhouse: {addr: ['%s'], database: pages}\n",
-		brokers, prefix, clickHouse)
+	config := fmt.Sprintf("kafka: {brokers: ['%s'], group: pages}\nclickhouse: {addr: ['%s'], database: pages}\n",
+		brokers, clickHouse)
 	write := func(name, content string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -45,7 +48,7 @@ func TestPagesDoAsTheySay(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "sh", "-c", script+command)
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
-		return strings.ReplaceAll(progressRE.ReplaceAllString(string(out), ""), prefix, ""), err
+		return progressRE.ReplaceAllString(string(out), ""), err
 	}
 	if out, err := execute("apportion migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
@@ -60,8 +63,10 @@ func TestPagesDoAsTheySay(t *testing.T) {
 			write(file[1], file[2])
 		}
 		commands := 0
-		for _, block := range pageBlockRE.FindAllStringSubmatch(string(text), -1) {
-			for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+		made := pageBlockRE.ReplaceAllStringFunc(string(text), func(block string) string {
+			fence, shown, _ := strings.Cut(strings.TrimPrefix(block, "\n"), "\n")
+			shown, _ = strings.CutSuffix(shown, "```\n")
+			for _, part := range strings.Split("\n"+shown, "\n$ ")[1:] {
 				command, want, _ := strings.Cut(part, "\n")
 				if strings.HasPrefix(command, "curl ") { // the port is of the reader's server
 					continue
@@ -74,19 +79,39 @@ func TestPagesDoAsTheySay(t *testing.T) {
 				if strings.HasPrefix(command, "export ") {
 					script += command + "\n"
 				}
+				normal := asItIs
 				if strings.HasPrefix(command, "apportion rejected ") {
-					got, want = arrivalRE.ReplaceAllString(got, "T"), arrivalRE.ReplaceAllString(want, "T")
+					normal = func(line string) string { return arrivalRE.ReplaceAllString(line, "T") }
 				}
-				if want = strings.TrimSpace(want); want != "" {
-					if line := differs(got, want); line != "" {
-						t.Errorf("%s: %s gives no line\n%s\nbut\n%s", page, command, line, got)
-					}
+				if strings.TrimSpace(want) == "" {
+					continue
 				}
+				made, line := remade(got, want, normal)
+				if line != "" && !*update {
+					t.Errorf("%s: %s gives no line\n%s\nbut\n%s", page, command, line, got)
+				}
+				shown = strings.Replace(shown, part, command+"\n"+made, 1)
 			}
-		}
+			return "\n" + fence + "\n" + shown + "```\n"
+		})
 		if commands < 5 {
 			t.Errorf("%s: only %d commands were found", page, commands)
 		}
+		keepPage(t, page, string(text), made)
+	}
+}
+
+// keepPage compares a page with what it is made as, or with -update writes that.
+func keepPage(t *testing.T, page, text, made string) {
+	t.Helper()
+	switch {
+	case text == made:
+	case *update:
+		if err := os.WriteFile(filepath.Join("..", "..", "docs", page), []byte(made), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s shows columns otherwise than the program; -update writes them", page)
 	}
 }
 
@@ -111,40 +136,54 @@ func TestDemoDoesAsItSays(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, got)
 	}
-	if line := differs(progressRE.ReplaceAllString(string(got), ""), progressRE.ReplaceAllString(want, "")); line != "" {
+	made, line := remade(progressRE.ReplaceAllString(string(got), ""), progressRE.ReplaceAllString(want, ""), asItIs)
+	if line != "" && !*update {
 		t.Errorf("the tutorial shows\n%s\nand the demo\n%s", line, got)
+	}
+	if progressRE.ReplaceAllString(want, "") != made {
+		keepPage(t, "tutorial.md", string(text), strings.Replace(string(text), want, made, 1))
 	}
 }
 
-// differs returns the first line of what a page shows that does not come next in the output; "" when all do. Runs of
-// spaces are one, since the names of topics, and so the widths of columns, depend on the prefix.
-func differs(got, want string) string {
-	var lines []string
+func asItIs(line string) string { return line }
+
+// remade returns what a page shows of a command as the command gives it: the lines that the page has, and for what it
+// leaves out …, in a line or as a line of its own; and the first line of the page that does not come next, "" when all do.
+// Then it is the whole output, for somebody to shorten. Lines are equal whose normal forms are.
+func remade(got, want string, normal func(string) string) (made, missing string) {
+	squeezed := func(line string) string { return strings.Join(strings.Fields(normal(line)), " ") }
+	var lines, page []string
 	for line := range strings.Lines(got) {
-		if line = strings.Join(strings.Fields(line), " "); line != "" {
+		if line = strings.TrimRight(line, " \n"); line != "" {
 			lines = append(lines, line)
 		}
 	}
 	skip := false
 	for line := range strings.Lines(want) {
-		if line = strings.Join(strings.Fields(line), " "); line == "" {
+		line = strings.TrimRight(line, "\n")
+		if strings.TrimSpace(line) == "" || line == "…" {
+			skip = skip || line == "…"
+			page = append(page, line)
 			continue
 		}
-		if line == "…" {
-			skip = true
-			continue
-		}
-		shown := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*") + "$")
-		for skip && len(lines) > 0 && !shown.MatchString(lines[0]) {
+		shown := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(squeezed(line)), "…", ".*") + "$")
+		for skip && len(lines) > 0 && !shown.MatchString(squeezed(lines[0])) {
 			lines = lines[1:]
 		}
-		if len(lines) == 0 || !shown.MatchString(lines[0]) {
-			return line
+		if len(lines) == 0 || !shown.MatchString(squeezed(lines[0])) {
+			return strings.TrimRight(got, "\n") + "\n", line
 		}
-		lines, skip = lines[1:], false
+		if !strings.Contains(line, "…") && strings.Join(strings.Fields(line), " ") == strings.Join(strings.Fields(lines[0]), " ") {
+			line = lines[0]
+		}
+		page, lines, skip = append(page, line), lines[1:], false
+	}
+	made = strings.Join(page, "\n") + "\n"
+	if !strings.HasSuffix(want, "\n") {
+		made = strings.TrimSuffix(made, "\n")
 	}
 	if len(lines) > 0 && !skip {
-		return "… (the page ends before " + lines[0] + ")"
+		return strings.TrimRight(got, "\n") + "\n", "… (the page ends before " + lines[0] + ")"
 	}
-	return ""
+	return made, ""
 }
