@@ -229,8 +229,8 @@ func (d *document) WriteTo(w io.Writer) (int64, error) {
 	var pages []int
 	for i, page := range d.pages {
 		content := f.stream("", page.content)
-		pages = append(pages, f.object("<</Type/Page/Parent %d 0 R/Contents %d 0 R/Resources %d 0 R/StructParents %d/Tabs/S>>",
-			tree, content, resources, i))
+		pages = append(pages, f.object("<</Type/Page/Parent %d 0 R/Contents %d 0 R/Resources %d 0 R"+
+			"/StructParents %d/Tabs/S>>", tree, content, resources, i))
 		kids += fmt.Sprintf("%d 0 R ", pages[i])
 	}
 	f.begin(tree)
@@ -238,8 +238,8 @@ func (d *document) WriteTo(w io.Writer) (int64, error) {
 		kids, len(d.pages), number(nil, pageWidth), number(nil, pageHeight))
 	structure, metadata := f.structure(d.root, pages, d.pages), f.metadata(d)
 	f.begin(catalogue)
-	fmt.Fprintf(f, "<</Type/Catalog/Pages %d 0 R/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>/MarkInfo<</Marked true>>"+
-		"/StructTreeRoot %d 0 R/Metadata %d 0 R>>\nendobj\n", tree, structure, metadata)
+	fmt.Fprintf(f, "<</Type/Catalog/Pages %d 0 R/Lang(en)/ViewerPreferences<</DisplayDocTitle true>>"+
+		"/MarkInfo<</Marked true>>/StructTreeRoot %d 0 R/Metadata %d 0 R>>\nendobj\n", tree, structure, metadata)
 	f.begin(info)
 	date := d.date.Format("D:20060102150405Z")
 	fmt.Fprintf(f, "<</Title%s/Author%s/CreationDate(%s)/ModDate(%s)>>\nendobj\n", textString(d.title),

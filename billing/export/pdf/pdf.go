@@ -77,8 +77,9 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) *docum
 	seller := account.Seller
 	root := &element{kind: "Document"}
 	s := &sheet{
-		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet(), root: root},
-		open:     root,
+		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet(),
+			root: root},
+		open: root,
 		invoice:  invoice, account: account, tenant: account.Tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()

@@ -49,8 +49,9 @@ var (
 	pdfaProgram []byte
 
 	// einvoice has phive's rules, and those of XRechnung.
-	einvoice = validator{name: "EInvoice", version: "4.3.7-xrechnung-4.2.3", project: einvoiceProject, program: einvoiceProgram}
-	pdfa     = validator{name: "PDFA", version: "1.30.2", project: pdfaProject, program: pdfaProgram}
+	einvoice = validator{
+		name: "EInvoice", version: "4.3.7-xrechnung-4.2.3", project: einvoiceProject, program: einvoiceProgram}
+	pdfa = validator{name: "PDFA", version: "1.30.2", project: pdfaProject, program: pdfaProgram}
 )
 
 func (v *validator) judge(t testing.TB, files []string) []Finding {
@@ -61,8 +62,9 @@ func (v *validator) judge(t testing.TB, files []string) []Finding {
 	if err := os.WriteFile(program, v.program, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "java", append([]string{"-XX:TieredStopAtLevel=1", "-Xmx1g", "-XX:+UseSerialGC",
-		"-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "*"), program}, files...)...)
+	cmd := exec.CommandContext(t.Context(), "java", append([]string{"-XX:TieredStopAtLevel=1", "-Xmx1g",
+		"-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", filepath.Join(dir, "*"), program},
+		files...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
