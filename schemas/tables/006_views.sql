@@ -181,7 +181,7 @@ ASOF LEFT JOIN (
     FROM registry_tenants FINAL
     ARRAY JOIN activity AS x
 ) AS s ON e.naming = s.naming AND e.occurred_ms >= s.from_ms
-COMMENT 'the delivery that wins each event that is not voided (R8), with what it is attributed to (R9-R11), as the last pass knew the deliveries and the registry stands';
+COMMENT 'the delivery that wins each event that is not voided (R8), with what it is attributed to (R9-R11), as the last pass knew the deliveries and the registry stands; a row that ingest wrote twice is two until it is merged';
 
 CREATE OR REPLACE VIEW v_usage_daily
 (
