@@ -89,8 +89,8 @@ var ForecastAssumptions = []string{
 	"commitments are those of the whole month as registered, adjustments those of the draft; amounts are net",
 }
 
-// Forecast estimates the month of a draft to its end from the usage until now, for each tenant that the draft has. A
-// tenant whose estimate cannot be billed is a stop of the run.
+// Forecast estimates the month of a draft, as of the same now, to its end from the usage until now, for each tenant
+// that the draft has. A tenant whose estimate cannot be billed is a stop of the run.
 func (b *Biller) Forecast(ctx context.Context, run *Run, nowMS int64) ([]Forecast, error) {
 	snapshot, err := Snapshot(b.State, b.Rules)
 	if err != nil {
@@ -103,16 +103,19 @@ func (b *Biller) Forecast(ctx context.Context, run *Run, nowMS int64) ([]Forecas
 	on := b.basisOf(snapshot, 0, positions)
 	on.nowMS = nowMS
 	var estimates []*estimate
-	var inMonth, before []aggregate.Day
+	var again, before []aggregate.Day
 	for _, t := range b.State.Tenants() {
 		if _, billed := run.Accounts[t.ID]; !billed {
 			continue
 		}
 		e := newEstimate(t, snapshot.Timelines.Zone(t.ID), run.Period, nowMS)
-		inMonth, before = append(inMonth, e.daysSoFar()...), append(before, e.daysBefore()...)
+		if e.later = e.usedAfterToday(run.usage[t.ID]); e.later {
+			again = append(again, e.daysSoFar()...)
+		}
+		before = append(before, e.daysBefore()...)
 		estimates = append(estimates, e)
 	}
-	soFar, err := b.computed(ctx, on, inMonth)
+	withoutLater, err := b.computed(ctx, on, again)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +125,11 @@ func (b *Biller) Forecast(ctx context.Context, run *Run, nowMS int64) ([]Forecas
 	}
 	forecasts := []Forecast{}
 	for _, e := range estimates {
-		forecast, err := e.forecast(soFar[e.tenant.ID], earlier[e.tenant.ID], run, b.Rules)
+		soFar := run.usage[e.tenant.ID]
+		if e.later {
+			soFar = withoutLater[e.tenant.ID]
+		}
+		forecast, err := e.forecast(soFar, earlier[e.tenant.ID], run, b.Rules)
 		var stop *Stop
 		if errors.As(err, &stop) {
 			stop.Message = "estimating the month: " + stop.Message
@@ -158,6 +165,8 @@ type estimate struct {
 	today  civil.Date
 	// from and to are the dates that the rate is of, to exclusive.
 	from, to civil.Date
+	// later says that the draft has usage of dates after today.
+	later bool
 }
 
 // newEstimate takes the rate from the whole days of the month, and from days before it where these are fewer than a
@@ -177,6 +186,11 @@ func (e *estimate) daysSoFar() []aggregate.Day {
 
 func (e *estimate) daysBefore() []aggregate.Day {
 	return aggregate.Days(e.tenant.ID, e.zone, e.from, min(e.period.First(), e.to))
+}
+
+// usedAfterToday reports whether there is usage of dates after today. It is not known yet, nor are the agents in it.
+func (e *estimate) usedAfterToday(usage TenantUsage) bool {
+	return slices.ContainsFunc(usage.Days, func(u aggregate.Usage) bool { return u.Date > e.today })
 }
 
 // forecast bills the usage so far, and the same with what is projected.

@@ -157,6 +157,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	if err != nil {
 		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
 	}
+	run.usage = ByTenant(figures)
 	issues, err := b.billTenants(ctx, chosen, figures, again.periods, run, on)
 	if err != nil {
 		return nil, err

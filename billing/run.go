@@ -55,6 +55,8 @@ type Run struct {
 	Findings []Finding
 	// Accounts have, by tenant, what the files need besides the invoices.
 	Accounts map[string]Account
+
+	usage map[string]TenantUsage // that a draft is made of, by tenant
 }
 
 // Account is what a tenant's invoices of a run are based on, and what is to be said beside them.
