@@ -46,8 +46,8 @@ func (p Part) MarshalJSON() ([]byte, error) {
 	}{p.Quantity.String(), p.Money()})
 }
 
-// Explain splits the differences of a tenant: x explains by the view after, and then by that before, which has no tenant
-// where the registry had none. Commands are those that changed the tenant's document in between.
+// Explain splits the differences of a tenant: x explains by the view after, and then by that before, which has no
+// tenant where the registry had none. Commands are those that changed the tenant's document in between.
 func (c *Comparison) Explain(ctx context.Context, then, x *Explainer, commands []registry.Change) error {
 	var types []schemas.Type
 	for _, change := range c.Changes {
@@ -92,7 +92,7 @@ func (c *ChangedEvent) isOf(subscription string) bool {
 	return c.Then.To.Subscription == subscription || c.Now.To.Subscription == subscription
 }
 
-// split sets what each stage makes of a charge against the one before. A stage that cannot be billed, for want of a
+// split sets what each stage makes of a charge against the one before. A stage that cannot be billed, without a
 // price that came later, leaves its part to the next.
 func (c *Change) split(stages [2]map[charge]sums) *Causes {
 	of := charge{c.Subscription, c.Kind, c.Meter}
@@ -113,8 +113,8 @@ func (c *Change) split(stages [2]map[charge]sums) *Causes {
 		Events: []ChangedEvent{}, Commands: []registry.Change{}}
 }
 
-// stages bills a period by the registry of the view before, by the rules in plain Go: with the late events alone, and with
-// all corrections as well. One that cannot be billed is nil.
+// stages bills a period by the registry of the view before, by the rules in plain Go: with the late events alone, and
+// with all corrections as well. One that cannot be billed is nil.
 func (x *Explainer) stages(ctx context.Context, then *Explainer, period civil.Month,
 	types []schemas.Type) (stages [2]map[charge]sums, err error) {
 	if then.Tenant == nil {
@@ -167,9 +167,9 @@ func (x *Explainer) stages(ctx context.Context, then *Explainer, period civil.Mo
 	return stages, nil
 }
 
-// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. Tenants to
-// whom it is not issued are returned, and left out. What later invoices have adjusted of it is said with each difference
-// that is explained ([Comparison.AddAdjusted]).
+// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. Tenants
+// to whom it is not issued are returned, and left out. What later invoices have adjusted of it is said with each
+// difference that is explained ([Comparison.AddAdjusted]).
 func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants []string,
 	after View) (*Comparison, []string, error) {
 	unknown := &Run{Period: period}

@@ -85,7 +85,9 @@ func (x *Explainer) peakAt(ctx context.Context, meter string, atMS int64) (*Inst
 }
 
 // instantAt finds the sessions that were live at an instant: of a subscription, or of all where it is empty.
-func (x *Explainer) instantAt(ctx context.Context, zone *civil.Zone, meter string, at int64, own string) (*Instant, error) {
+func (x *Explainer) instantAt(
+	ctx context.Context, zone *civil.Zone, meter string, at int64, own string,
+) (*Instant, error) {
 	sessions, err := x.gather(ctx, zone, meter,
 		aggregate.EventFilter{
 			Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: at - x.reach(), ToMS: at + 1, LiveAt: &at,

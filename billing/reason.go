@@ -82,8 +82,8 @@ func (a Account) ReasonFor(i Invoice, l Line) *Reason {
 	return &a.Reasons[at]
 }
 
-// reasonOf compares what was issued for the charge that an adjustment corrects with what it is now. Since are the issues
-// of the tenant from that of the corrected period on, with the invoices of that in issued.
+// reasonOf compares what was issued for the charge that an adjustment corrects with what it is now. Since are the
+// issues of the tenant from that of the corrected period on, with the invoices of that in issued.
 func reasonOf(i Invoice, l Line, issued, now []Invoice, since []Issue) Reason {
 	r := Reason{Subscription: i.Subscription, Line: l.No, From: l.From, To: l.To,
 		Then: Charged{PeakMS: NoInstant}, Now: Charged{PeakMS: NoInstant}}
@@ -159,8 +159,8 @@ func countedOf(e *aggregate.Evidence) counted {
 	return c
 }
 
-// matters reports whether an event that counts otherwise makes a difference to a charge on a meter: at one of the peaks,
-// or where there are none anywhere in the period.
+// matters reports whether an event that counts otherwise makes a difference to a charge on a meter: at one of the
+// peaks, or where there are none anywhere in the period.
 func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
 	then, now := countedOf(&c.Then), countedOf(&c.Now)
 	if then.meter != meter {

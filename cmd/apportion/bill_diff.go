@@ -104,7 +104,8 @@ func (a *app) billDiff(ctx context.Context, ask service.DiffRequest) error {
 		are = "at " + result.To
 	}
 	if len(compared.NotIssued) > 0 && len(compared.Totals) == 0 {
-		return fmt.Errorf("%s is issued to nobody, so there is nothing to compare with; name an instant by --from", ask.Period)
+		return fmt.Errorf("%s is issued to nobody, so there is nothing to compare with; name an instant by --from",
+			ask.Period)
 	}
 	for _, tenant := range compared.NotIssued {
 		fmt.Fprintf(a.stderr, "%s of %s is not issued, and left out; --from compares with an instant\n", ask.Period, tenant)
@@ -213,8 +214,8 @@ func writeCauses(w io.Writer, changes []billing.Change) {
 		return
 	}
 	fmt.Fprintf(w, "What made it, net; what late usage makes, then corrections, then the registry:\n\n")
-	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "DIFFERENCE", "LATE USAGE", "CORRECTIONS", "REGISTRY",
-		"ADJUSTED", ""}, rows, 5, 6, 7, 8, 9)
+	writeTable(w, []string{"TENANT", "SUBSCRIPTION", "KIND", "METER", "DIFFERENCE", "LATE USAGE", "CORRECTIONS",
+		"REGISTRY", "ADJUSTED", ""}, rows, 5, 6, 7, 8, 9)
 	fmt.Fprintln(w)
 	for n, c := range changes {
 		if c.Causes == nil {

@@ -96,8 +96,8 @@ func thing(meter string) string {
 	return meter
 }
 
-// describe says what a line is for, and in smaller type what there is to add: of an adjustment, for which there may be a
-// reason, the words of the line that it corrects.
+// describe says what a line is for, and in smaller type what there is to add: of an adjustment, for which there may be
+// a reason, the words of the line that it corrects.
 func describe(invoice billing.Invoice, l billing.Line, reason *billing.Reason) (what, more string) {
 	switch l.Kind {
 	case billing.Commitment:
