@@ -24,7 +24,8 @@ var changedSettings = map[string]string{
 	"time.zoneData": "other.zip",
 	"seller.name":   "Other AB", "seller.address.street": "Nygatan 99", "seller.address.city": "Malmö", "seller.address.postcode": "211 11",
 	"seller.address.country": "NO", "seller.vatId": "SE556677889902", "seller.registrationId": "5566778800",
-	"seller.endpoint.scheme": "0192", "seller.endpoint.id": "974760673", "seller.payment.iban": "SE3550000000054910000003", "seller.payment.termsDays": "10",
+	"seller.endpoint.scheme": "0192", "seller.endpoint.id": "974760673",
+	"seller.contact.name": "Anna", "seller.contact.telephone": "+46 40 654321", "seller.contact.email": "anna@seller.example", "seller.payment.iban": "SE3550000000054910000003", "seller.payment.termsDays": "10",
 	"files.itemCodes": "overage=4712,commitment=1",
 	"http.listen":     "127.0.0.1:0", "log.level": "debug", "log.format": "json",
 }
@@ -35,7 +36,7 @@ var connecting = []string{"kafka.brokers", "kafka.topicPrefix", "kafka.tls.", "k
 // wholeTenant has every field that a document can have.
 const wholeTenant = `{"tenants":[{"id":"northwind","name":"Acme AB","timeZone":"Europe/Stockholm","telephony":"vpop",
 "billTo":{"name":"Acme Inköp","address":{"street":"Gatan 2","city":"Lund","postcode":"222 22","country":"SE"},"vatId":"SE556036079301","registrationId":"5560360793",
- "reference":"case 9","termsDays":20,"endpoint":{"scheme":"0007","id":"5560360793"},"tax":[{"category":"S","rate":"25"},{"from":"2026-10-01","category":"S","rate":"12"}]},
+ "reference":"case 9","leitwegId":"04011000-1234512345-06","termsDays":20,"endpoint":{"scheme":"0007","id":"5560360793"},"tax":[{"category":"S","rate":"25"},{"from":"2026-10-01","category":"S","rate":"12"}]},
 "subscriptions":[{"id":"Northwind1","name":"Support","licenceModel":"concurrent","plan":"flex","deployment":"cloud","currency":"SEK","billing":"monthly",
  "terms":[{"from":"2026-01-01","to":"2029-01-01"}],
  "versions":[{"from":"2026-01-01","commitments":{"agent_standard":1},"prices":{"commitment":{"agent_standard":"100"},"overage":{"agent_standard":"150","ivr_port":"15"},"connect":{"sms":"0.1"}}}]}],
@@ -52,6 +53,7 @@ var changedFields = [][2]string{
 	{`"vatId":"SE556036079301"`, `"vatId":"SE556677889901"`},
 	{`"registrationId":"5560360793"`, `"registrationId":"5566778899"`},
 	{`"reference":"case 9"`, `"reference":"case 10"`},
+	{`"leitwegId":"04011000-1234512345-06"`, `"leitwegId":"992-90009-96"`},
 	{`"termsDays":20`, `"termsDays":25`},
 	{`"id":"5560360793"}`, `"id":"5566778899"}`},
 	{`"rate":"25"`, `"rate":"24"`},
@@ -92,7 +94,8 @@ func TestIssuedFilesStay(t *testing.T) {
 	message := `{"specversion":"1.0","id":"m1","source":"/t","type":"connect.usage","time":"2026-09-14T08:00:00Z","tenantid":"northwind","data":{"channel":"sms","quantity":"1000"}}` + "\n"
 	sender := map[string]string{"seller.name": "Seller AB", "seller.address.street": "Gatan 1", "seller.address.city": "Stockholm", "seller.address.postcode": "111 22",
 		"seller.address.country": "SE", "seller.vatId": "SE556677889901", "seller.registrationId": "5566778899", "seller.payment.iban": "SE4550000000058398257466",
-		"seller.endpoint.scheme": "0007", "seller.endpoint.id": "5566778899", "files.itemCodes": "overage=4711,connect.connect.sms=S 1"}
+		"seller.endpoint.scheme": "0007", "seller.endpoint.id": "5566778899",
+		"seller.contact.name": "Invoices", "seller.contact.telephone": "+46 8 123456", "seller.contact.email": "invoices@seller.example", "files.itemCodes": "overage=4711,connect.connect.sms=S 1"}
 	settings := func(changed ...string) (flags []string) {
 		for _, key := range slices.Sorted(maps.Keys(sender)) {
 			if len(changed) == 0 || changed[0] != key {

@@ -79,8 +79,8 @@ func layOut(invoice billing.Invoice, account billing.Account, draft bool) *docum
 	s := &sheet{
 		document: &document{title: title, author: seller.Name, date: account.IssueDate.Time(), set: fonts.NewSet(),
 			root: root},
-		open: root,
-		invoice:  invoice, account: account, tenant: account.Tenant, seller: seller, draft: draft, zone: account.Zone,
+		open:    root,
+		invoice: invoice, account: account, tenant: account.Tenant, seller: seller, draft: draft, zone: account.Zone,
 	}
 	defer s.set.Close()
 	for _, l := range invoice.Lines {

@@ -22,16 +22,16 @@ type Finding struct {
 // fetched once into the user's cache, Maven.
 func EInvoice(t testing.TB, files ...string) []Finding {
 	t.Helper()
-	return einvoice.judge(t, files)
+	return einvoice.check(t, files)
 }
 
 // PDFA returns what veraPDF finds in PDF files against PDF/A-3a and PDF/UA-1. It needs what EInvoice needs.
 func PDFA(t testing.TB, files ...string) []Finding {
 	t.Helper()
-	return pdfa.judge(t, files)
+	return pdfa.check(t, files)
 }
 
-// validator is a program in Java that judges files; it prints what it finds and, of each file, that it has judged it.
+// validator is a program in Java that checks files; it prints what it finds and, of each file, that it has checked it.
 type validator struct {
 	name, version    string // the version is pinned here and in the project that Maven reads
 	project, program []byte
@@ -54,7 +54,7 @@ var (
 	pdfa = validator{name: "PDFA", version: "1.30.2", project: pdfaProject, program: pdfaProgram}
 )
 
-func (v *validator) judge(t testing.TB, files []string) []Finding {
+func (v *validator) check(t testing.TB, files []string) []Finding {
 	t.Helper()
 	Heavy(t, "it starts the validators of files")
 	dir := v.jars.get(t, func() (string, error) { return jars(strings.ToLower(v.name), v.version, v.project) })
