@@ -12,6 +12,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"apportion/billing/registry"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -23,7 +24,8 @@ const (
 	PeriodOpen    PeriodState = "open"    // it has not ended
 	PeriodClosing PeriodState = "closing" // it has ended, and its grace has not
 	PeriodDue     PeriodState = "due"     // it can be issued
-	PeriodHeld    PeriodState = "held"    // it is not issued until it is released
+	// PeriodHeld is not issued until it is released.
+	PeriodHeld    PeriodState = PeriodState(schemas.Held)
 	PeriodStopped PeriodState = "stopped" // a rule keeps it from being issued, or what is issued from being shown
 	PeriodIssued  PeriodState = "issued"
 )

@@ -74,17 +74,19 @@ func (a *app) monthsStatus(ctx context.Context, tenants []string, now int64, asC
 	if err != nil {
 		return err
 	}
-	var rows [][]string
-	for _, m := range months {
-		row := []string{m.Period.String()}
-		for _, state := range billing.PeriodStates {
-			if state != billing.PeriodStopped {
-				row = append(row, strconv.Itoa(m.Tenants[state]))
-			}
-		}
-		rows = append(rows, row)
+	header, rows := []string{"period"}, make([][]string, len(months))
+	for i, m := range months {
+		rows[i] = []string{m.Period.String()}
 	}
-	header := []string{"period", "open", "closing", "due", "held", "issued"}
+	for _, state := range billing.PeriodStates {
+		if state == billing.PeriodStopped {
+			continue // no look at the months of all computes what stops one
+		}
+		header = append(header, string(state))
+		for i, m := range months {
+			rows[i] = append(rows[i], strconv.Itoa(m.Tenants[state]))
+		}
+	}
 	if asCSV {
 		return errors.Join(a.printCSV(header, rows), unknownTenants(unknown))
 	}
