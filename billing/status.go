@@ -93,25 +93,34 @@ func (a Account) TotalsOf(i Invoice) TaxTotals {
 	return TaxTotals{i.Currency, i.MinorUnits, i.Total, tax, gross}
 }
 
-// Status says how far a period is, of the tenants named or else of all that have one, in byte order, and issues
-// nothing. Of what is not issued it has what an issue would give, by the daily figures, which are brought up to date
-// first: all tenants in the same few queries. Stops are those of names that the registry does not have.
+// PeriodStatus is how far a period is.
+type PeriodStatus struct {
+	// Tenants are those that have the period, in byte order, and Findings those of no tenant (R24).
+	Tenants  []TenantStatus `json:"tenants"`
+	Findings []Finding      `json:"findings"`
+	// Unknown are the tenants named that the registry does not have.
+	Unknown []*Stop `json:"unknown"`
+}
+
+// Status says how far a period is, of the tenants named or else of all that have it, and issues nothing. Of what is not
+// issued it has what an issue would give, by the daily figures, which are brought up to date first: all tenants in the
+// same few queries.
 func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []string,
-	nowMS int64) (statuses []TenantStatus, stops []*Stop, err error) {
+	nowMS int64) (*PeriodStatus, error) {
 	for range rounds {
 		run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 		chosen := b.selectTenants(run, tenants)
-		stops = run.Stopped
+		status := &PeriodStatus{Findings: []Finding{}, Unknown: append([]*Stop{}, run.Stopped...)}
 		run.Stopped = nil
 		chains, err := AllIssues(b.State, ids(chosen))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		var open []*registry.Tenant
 		for _, t := range chosen {
 			begun, err := b.hasPeriod(t, chains[t.ID], period)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if begun && issueOf(chains[t.ID], period) == nil {
 				open = append(open, t)
@@ -119,18 +128,22 @@ func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []strin
 		}
 		again, err := b.draftStored(ctx, open, chains, run, nowMS)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if again {
 			continue
 		}
 		if err := b.addIssuedOf(ctx, chains, run); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		statuses, err = b.statuses(run, chosen, chains, nowMS)
-		return statuses, stops, err
+		if err := b.addUnknownTenants(ctx, run); err != nil {
+			return nil, err
+		}
+		status.Findings = append(status.Findings, run.Findings...)
+		status.Tenants, err = b.statuses(run, chosen, chains, nowMS)
+		return status, err
 	}
-	return nil, nil, fmt.Errorf("the registry or the usage kept changing while %s was looked at; run it again", period)
+	return nil, fmt.Errorf("the registry or the usage kept changing while %s was looked at; run it again", period)
 }
 
 // hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a

@@ -12,11 +12,11 @@ import (
 // statusAt is a period's status, a tenant in a line.
 func statusAt(t *testing.T, b *billing.Biller, instant string) (lines []string) {
 	t.Helper()
-	statuses, stops, err := b.Status(t.Context(), october, nil, at(t, instant))
-	if err != nil || len(stops) > 0 {
-		t.Fatal(stops, err)
+	status, err := b.Status(t.Context(), october, nil, at(t, instant))
+	if err != nil || len(status.Unknown) > 0 {
+		t.Fatal(status, err)
 	}
-	for _, s := range statuses {
+	for _, s := range status.Tenants {
 		line := fmt.Sprint(s.Tenant, " ", s.State)
 		if s.SinceMS != 0 {
 			line += " " + s.SinceMS.String()
@@ -42,7 +42,7 @@ func wantStatus(t *testing.T, b *billing.Biller, instant string, want ...string)
 // TestR20_Status: a period is open until it ends, closing until the grace does, then due; each tenant in its own zone,
 // and what stops it shows before it is issued.
 func TestR20_Status(t *testing.T) {
-	b, _, ledger := newBiller(t, threeTenants, messages+poorMessage)
+	b, usage, ledger := newBiller(t, threeTenants, messages+poorMessage)
 	const poor = "poor stopped missing_price"
 	wantStatus(t, b, "2026-10-31T14:59:59Z", "acme open 1 1.00 SEK", "beta open 1 2.00 SEK", poor)
 	wantStatus(t, b, "2026-10-31T15:00:00Z", "acme closing 2026-10-31T15:00:00.000Z 1 1.00 SEK", "beta open 1 2.00 SEK",
@@ -51,9 +51,14 @@ func TestR20_Status(t *testing.T) {
 		t.Error(got)
 	}
 	issueAt(t, b, graceEndsInTokyo)
-	issued, _, err := b.Status(t.Context(), october, []string{"acme"}, at(t, graceEndsInTokyo))
-	if err != nil || len(issued) != 1 || issued[0].State != billing.PeriodIssued || issued[0].Invoices != 1 {
+	usage.held = []string{"stranger"}
+	issued, err := b.Status(t.Context(), october, []string{"acme"}, at(t, graceEndsInTokyo))
+	if err != nil || len(issued.Tenants) != 1 || issued.Tenants[0].State != billing.PeriodIssued ||
+		issued.Tenants[0].Invoices != 1 {
 		t.Errorf("%+v, %v", issued, err)
+	}
+	if len(issued.Findings) != 1 || issued.Findings[0].Code != schemas.UnknownTenant {
+		t.Errorf("%+v", issued.Findings)
 	}
 	months, _, err := b.Months(nil, october, at(t, graceEndsInNewYork))
 	if err != nil || len(months) != 2 || months[1].Tenants[billing.PeriodIssued] != 1 ||
@@ -67,9 +72,8 @@ func TestR20_Status(t *testing.T) {
 	if len(ledger.chain("acme")) != 1 || len(ledger.chain("beta")) != 0 {
 		t.Error("a status has issued something")
 	}
-	if _, stops, _ := b.Status(t.Context(), october, []string{"nobody"}, 0); len(stops) != 1 ||
-		stops[0].Code != schemas.UnknownTenant {
-		t.Errorf("%v", stops)
+	if none, err := b.Status(t.Context(), october, []string{"nobody"}, 0); err != nil || len(none.Unknown) != 1 {
+		t.Errorf("%v, %v", none, err)
 	}
 }
 

@@ -219,10 +219,8 @@ func (s *Invoices) Due(ctx context.Context, period civil.Month, nowMS int64) (bo
 type Status struct {
 	// NotRead are the partitions of which something published is not taken in yet, with how much; nothing is issued
 	// before it is (R22).
-	NotRead []string               `json:"notRead"`
-	Tenants []billing.TenantStatus `json:"tenants"`
-	// Unknown are the tenants named that the registry does not have.
-	Unknown []*billing.Stop `json:"unknown"`
+	NotRead []string `json:"notRead"`
+	*billing.PeriodStatus
 }
 
 // Status says how far a period is, of the tenants named, none for all, at an instant in UTC epoch milliseconds (R20).
@@ -231,7 +229,7 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	if err != nil {
 		return nil, err
 	}
-	result := &Status{NotRead: []string{}, Unknown: []*billing.Stop{}}
+	result := &Status{NotRead: []string{}}
 	lags, err := s.Ledger.Behind(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -242,9 +240,7 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
 		return nil, err
 	}
-	var unknown []*billing.Stop
-	result.Tenants, unknown, err = biller.Status(ctx, period, tenants, nowMS)
-	result.Unknown = append(result.Unknown, unknown...)
+	result.PeriodStatus, err = biller.Status(ctx, period, tenants, nowMS)
 	return result, err
 }
 

@@ -147,6 +147,7 @@ func (a *app) periodStatus(ctx context.Context, period civil.Month, tenants []st
 				fmt.Fprintf(w, "not taken in yet: %s\n", lag)
 			}
 			writeStatus(w, period, status.Tenants, rows)
+			writeFindings(w, status.Findings)
 		})
 	}
 	if stops > 0 {
