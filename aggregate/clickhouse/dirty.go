@@ -117,6 +117,25 @@ func noteSeveralDays(ctx context.Context, shard driver.Conn, after, upTo []aggre
 	return nil
 }
 
+// fewArrivals are deliveries so few that comparing all with each other is quicker than reading twice.
+const fewArrivals = 10_000
+
+// arrivals returns how many offsets lie between positions.
+func arrivals(after, upTo []aggregate.Position) (n int64) {
+	type partition struct {
+		topic  string
+		number int32
+	}
+	done := map[partition]int64{}
+	for _, p := range after {
+		done[partition{p.Topic, p.Partition}] = p.LastOffset + 1
+	}
+	for _, p := range upTo {
+		n += p.LastOffset + 1 - done[partition{p.Topic, p.Partition}]
+	}
+	return n
+}
+
 // noteOutranked records which deliveries do not win their event, and then that this is known of the new ones. The
 // events that are on several dates are recorded before, since all of their deliveries are looked at.
 func noteOutranked(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position) error {
@@ -129,7 +148,15 @@ func noteOutranked(ctx context.Context, shard driver.Conn, after, upTo []aggrega
 		of = fill(text("arrived"), "$arrived", arrived)
 	}
 	bound := known(aggregate.ReadBound{Positions: upTo, ArrivedBy: aggregate.EndOfTime})
-	if err := newQuery(ctx).exec(shard, fill(text("outranked"), "$new", of, "$known", bound)); err != nil {
+	several := "true"
+	if after == nil || arrivals(after, upTo) > fewArrivals {
+		// Grouping by one number is much the quickest, and leaves little to look at.
+		several = fill(`identity IN (
+			SELECT identity FROM usage_events WHERE $new AND $known GROUP BY identity HAVING count() > 1)`,
+			"$new", of, "$known", bound)
+	}
+	query := fill(text("outranked"), "$new", of, "$known", bound, "$several", several)
+	if err := newQuery(ctx).exec(shard, query); err != nil {
 		return fmt.Errorf("recording the deliveries that do not win their events: %w", err)
 	}
 	batch, err := shard.PrepareBatch(ctx, `INSERT INTO usage_ranked (topic, partition, last_offset)`)
