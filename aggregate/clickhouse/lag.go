@@ -37,7 +37,8 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 			SELECT toUnixTimestamp64Milli(written_at) AS since_ms FROM ingest_batches WHERE `+strings.Join(unseen, " OR ")+`
 			UNION ALL
 			SELECT arrived_ms FROM registry_log
-			WHERE offset >= ? AND accepted AND command IN ('put_tenant', 'change_telephony'))`, append(values,
+			WHERE offset >= ? AND accepted
+				AND command IN ('put_tenant', 'set_licences', 'set_entry_points', 'change_telephony'))`, append(values,
 		pass.RegistryOffset)...).
 		Scan(&sinceMS, &n)
 	return sinceMS, n > 0, err

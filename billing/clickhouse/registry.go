@@ -126,7 +126,7 @@ func (l *RegistryLog) appendIssues(ctx context.Context, commands []registry.Deci
 			row = append(row, uint64(n))
 		}
 		departments := [][]any{}
-		for _, s := range c.Tenant.Subscriptions {
+		for _, s := range c.Tenant().Subscriptions {
 			departments = append(departments, []any{s.ID, s.Name})
 		}
 		row = append(row, departments)

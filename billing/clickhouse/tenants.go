@@ -37,7 +37,7 @@ func (l *RegistryLog) appendTenants(ctx context.Context, commands []registry.Dec
 	}
 	var rows []TenantRow
 	for _, id := range slices.Sorted(maps.Keys(changed)) {
-		rows = append(rows, newTenantRow(changed[id].Tenant, changed[id].Offset))
+		rows = append(rows, newTenantRow(changed[id].Tenant(), changed[id].Offset))
 	}
 	return l.writeTenants(ctx, rows)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -43,15 +44,13 @@ type Issued struct {
 
 // Actor is who gave a command, by the attributes of CloudEvents for that: authtype, such as user or system, and authid.
 // Both are empty where nobody said.
-type Actor struct{ Type, ID string }
-
-// String returns the type and the id.
-func (a Actor) String() string {
-	if a == (Actor{}) {
-		return ""
-	}
-	return a.Type + " " + a.ID
+type Actor struct {
+	Type string `json:"type,omitempty"`
+	ID   string `json:"id,omitempty"`
 }
+
+// String returns the type and the id, as far as they are known.
+func (a Actor) String() string { return strings.TrimSpace(a.Type + " " + a.ID) }
 
 // Issues returns the periods of a tenant that are issued, in the order in which they were. They are shared, and must
 // not be changed.

@@ -15,6 +15,8 @@ import (
 // The commands.
 const (
 	PutTenant       = "put_tenant"       // the whole of one tenant as it shall be
+	SetLicences     = "set_licences"     // what users are mapped to from a date on (R7)
+	SetEntryPoints  = "set_entry_points" // what entry points are mapped to from a date on (R10)
 	ChangeTelephony = "change_telephony" // R6's tenant-wide change
 	HoldPeriod      = "hold_period"      // a period is not to be issued (R20)
 	ReleasePeriod   = "release_period"   // it may be again
@@ -29,17 +31,18 @@ const NoBase int64 = -1
 
 // Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
 type Command struct {
-	ID, Source, TenantID string      // TenantID is empty for AcceptHole, which is of no tenant
-	TimeMS               int64       // when it was given, UTC epoch milliseconds; it decides nothing
-	By                   Actor       // who gave it; it decides nothing
-	Command              string      // one of the above
-	Base                 int64       // PutTenant, ClaimIssue: the last command that changed the tenant, or NoBase
-	Tenant               *Tenant     // PutTenant
-	Telephony            string      // ChangeTelephony: the option for all subscriptions
-	Period               civil.Month // HoldPeriod, ReleasePeriod, ClaimIssue: which
-	Hole                 Hole        // AcceptHole: which offsets
-	Claim                Claim       // ClaimIssue: as what
-	Reason               string      // all but PutTenant and ClaimIssue: why, for the log
+	ID, Source, TenantID string       // TenantID is empty for AcceptHole, which is of no tenant
+	TimeMS               int64        // when it was given, UTC epoch milliseconds; it decides nothing
+	By                   Actor        // who gave it; it decides nothing
+	Command              string       // one of the above
+	Base                 int64        // PutTenant, ClaimIssue: the last command that changed the tenant, or NoBase
+	Tenant               *Tenant      // PutTenant
+	Mappings             *SetMappings // SetLicences, SetEntryPoints
+	Telephony            string       // ChangeTelephony: the option for all subscriptions
+	Period               civil.Month  // HoldPeriod, ReleasePeriod, ClaimIssue: which
+	Hole                 Hole         // AcceptHole: which offsets
+	Claim                Claim        // ClaimIssue: as what
+	Reason               string       // all but PutTenant and ClaimIssue: why, for the log; SetLicences and SetEntryPoints need none
 
 	// Hash is the SHA-256 of the record in hex, where a claim was read from one.
 	Hash string
@@ -81,17 +84,24 @@ func (c Command) MarshalJSON() ([]byte, error) {
 	case ClaimIssue:
 		d.Base, d.Period, d.Claim = &c.Base, &c.Period, &c.Claim
 	}
+	written, err := json.Marshal(d)
+	if c.Mappings != nil {
+		written, err = c.mappingsJSON()
+	}
+	if err != nil {
+		return nil, err
+	}
 	return json.Marshal(struct {
-		SpecVersion string `json:"specversion"`
-		ID          string `json:"id"`
-		Source      string `json:"source"`
-		Type        string `json:"type"`
-		Time        string `json:"time"`
-		AuthType    string `json:"authtype,omitempty"`
-		AuthID      string `json:"authid,omitempty"`
-		TenantID    string `json:"tenantid,omitempty"`
-		Data        data   `json:"data"`
-	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.By.Type, c.By.ID, c.TenantID, d})
+		SpecVersion string          `json:"specversion"`
+		ID          string          `json:"id"`
+		Source      string          `json:"source"`
+		Type        string          `json:"type"`
+		Time        string          `json:"time"`
+		AuthType    string          `json:"authtype,omitempty"`
+		AuthID      string          `json:"authid,omitempty"`
+		TenantID    string          `json:"tenantid,omitempty"`
+		Data        json.RawMessage `json:"data"`
+	}{"1.0", c.ID, c.Source, commandType, civil.FormatMillis(c.TimeMS), c.By.Type, c.By.ID, c.TenantID, written})
 }
 
 // DecodeCommand reads a record of the command topic. It never fails: a record that is no command is one whose
@@ -140,6 +150,10 @@ func DecodeCommand(value []byte) Command {
 
 // readData reads what is asked for. The tenant's document has refusals of its own.
 func (c *Command) readData(envelope, document reader, data *strict.Node) (period *civil.Month) {
+	if c.Command = commandOf(data); c.Command == SetLicences || c.Command == SetEntryPoints {
+		c.readMappings(envelope, document, data)
+		return nil
+	}
 	envelope.Object("data", data, strict.Fields{
 		"command": envelope.Text(&c.Command),
 		"base":    envelope.offset(&c.Base),
@@ -161,6 +175,16 @@ func (c *Command) readData(envelope, document reader, data *strict.Node) (period
 		"basis":     envelope.basis,
 	})
 	return period
+}
+
+// commandOf returns what a command's data says that it is.
+func commandOf(data *strict.Node) string {
+	for pair := range slices.Chunk(data.Content, 2) {
+		if len(pair) == 2 && pair[0].Value == "command" {
+			return pair[1].Value
+		}
+	}
+	return ""
 }
 
 // envelope checks the attributes of a command and the fields that its kind needs.
@@ -205,11 +229,11 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 		}
 		command.Period = *period
 		c.claim(command.Claim)
-	case AcceptHole:
+	case AcceptHole, SetLicences, SetEntryPoints:
 	default:
 		malformed(true, "data.command", command.Command,
-			"write "+strings.Join([]string{PutTenant, ChangeTelephony, HoldPeriod, ReleasePeriod, ClaimIssue}, ", ")+
-				" or "+AcceptHole)
+			"write "+strings.Join([]string{PutTenant, SetLicences, SetEntryPoints, ChangeTelephony, HoldPeriod, ReleasePeriod,
+				ClaimIssue}, ", ")+" or "+AcceptHole)
 	}
 }
 
@@ -244,10 +268,10 @@ type State struct {
 
 // tenantState is what the log says of one tenant.
 type tenantState struct {
-	tenant *Tenant
-	base   int64 // offset of the last command that changed it
-	holds  map[civil.Month]Hold
-	issues []Issued // in order; never changed, only added to
+	standing *standing
+	base     int64 // offset of the last command that changed it
+	holds    map[civil.Month]Hold
+	issues   []Issued // in order; never changed, only added to
 }
 
 type commandKey struct{ tenant, source, id string }
@@ -271,7 +295,15 @@ func (s State) Version() int64 { return s.version }
 // Tenant returns the tenant of that id, or nil. It is shared, and must not be changed.
 func (s State) Tenant(id string) *Tenant {
 	if st, ok := s.tenants.get(id); ok {
-		return st.tenant
+		return st.standing.tenant()
+	}
+	return nil
+}
+
+// document returns the last document of a tenant, or nil; its mappings may have been set since.
+func (s State) document(id string) *Tenant {
+	if st, ok := s.tenants.get(id); ok {
+		return st.standing.document
 	}
 	return nil
 }
@@ -297,7 +329,7 @@ func (s State) Base(id string) int64 {
 // Tenants returns the tenants that there are, by id in byte order. They are shared, and must not be changed.
 func (s State) Tenants() []*Tenant {
 	tenants := []*Tenant{}
-	s.tenants.all(func(_ string, st *tenantState) { tenants = append(tenants, st.tenant) })
+	s.tenants.all(func(_ string, st *tenantState) { tenants = append(tenants, st.standing.tenant()) })
 	slices.SortFunc(tenants, func(x, y *Tenant) int { return strings.Compare(x.ID, y.ID) })
 	return tenants
 }
@@ -351,11 +383,13 @@ func (s *State) change(offset int64, c Command) {
 				s.owners = s.owners.with(sub.ID, c.TenantID)
 			}
 		}
-		st.tenant, st.base, s.version = canonical(c.Tenant), offset, offset+1
+		st.standing, st.base, s.version = newStanding(canonical(c.Tenant)), offset, offset+1
+	case SetLicences, SetEntryPoints:
+		st.standing, st.base, s.version = st.standing.set(c), offset, offset+1
 	case ChangeTelephony:
-		changed := *st.tenant
+		changed := *st.standing.document
 		changed.Telephony = c.Telephony
-		st.tenant, st.base, s.version = &changed, offset, offset+1
+		st.standing, st.base, s.version = st.standing.with(&changed), offset, offset+1
 	case HoldPeriod, ReleasePeriod:
 		st.holds = applyHold(st.holds, c, offset)
 	case ClaimIssue:
@@ -371,8 +405,10 @@ func Decide(s State, c Command) []Refusal {
 	if len(c.Unreadable) > 0 {
 		return c.Unreadable
 	}
-	current := s.Tenant(c.TenantID)
+	current := s.document(c.TenantID)
 	switch c.Command {
+	case SetLicences, SetEntryPoints:
+		return decideMappings(s, c)
 	case HoldPeriod, ReleasePeriod:
 		return decideHold(s, c)
 	case AcceptHole:

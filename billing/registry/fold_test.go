@@ -3,9 +3,12 @@ package registry
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"apportion/schemas/civil"
 )
 
 // fold applies commands, through their bytes, at offsets of their own.
@@ -301,6 +304,11 @@ func FuzzDecodeCommand(f *testing.F) {
 	f.Add(asJSON(f, Command{ID: "c1", Source: "support", TenantID: "acme", Command: ChangeTelephony, Telephony: "vpop"}))
 	f.Add(asJSON(f, Command{ID: "c1", Source: "support", TenantID: "acme", Command: HoldPeriod, Period: october, Reason: "disputed"}))
 	f.Add(asJSON(f, Command{ID: "c2", Source: "support", TenantID: "acme", Command: ReleasePeriod, Period: october, Reason: "settled"}))
+	mapping := SetMappings{Names: []string{"agent-17"}, All: true, From: day("2026-11-01"), Role: "agent",
+		Subscriptions: []Mapped{{"Sub1", Premium, civil.NoDate}, {"Sub2", "", day("2027-01-01")}}}
+	many := SetMappings{Names: []string{"ep-1", "ep-2"}, From: day("2026-11-01"), Subscriptions: []Mapped{{"Sub1", "", civil.NoDate}}}
+	f.Add(asJSON(f, Command{ID: "c3", Source: "support", TenantID: "acme", Command: SetLicences, Mappings: &mapping}))
+	f.Add(asJSON(f, Command{ID: "c4", Source: "support", TenantID: "acme", Command: SetEntryPoints, Mappings: &many, Reason: "moved"}))
 	f.Add([]byte(`{"tenantid": "a", "id": "1", "source": "s", "data": {"tenant": [[{}]]}}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		c := DecodeCommand(value)
@@ -324,13 +332,18 @@ func FuzzDecodeCommand(f *testing.F) {
 				t.Fatalf("written and read: %+v, not %+v", verdict, first)
 			}
 		}
-		// A hold, which an empty log has no tenant for, is read and written all the same.
-		if len(c.Unreadable) == 0 && (c.Command == HoldPeriod || c.Command == ReleasePeriod) {
+		// What an empty log has no tenant for is read and written all the same.
+		if len(c.Unreadable) == 0 && slices.Contains([]string{HoldPeriod, ReleasePeriod, SetLicences, SetEntryPoints}, c.Command) {
 			written, err := json.Marshal(c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if again := DecodeCommand(written); fmt.Sprint(again) != fmt.Sprint(c) {
+			again := DecodeCommand(written)
+			if c.Mappings != nil && !reflect.DeepEqual(again.Mappings, c.Mappings) {
+				t.Fatalf("written and read: %+v, not %+v", again.Mappings, c.Mappings)
+			}
+			again.Mappings, again.content = c.Mappings, c.content // a null that was there is gone
+			if fmt.Sprint(again) != fmt.Sprint(c) {
 				t.Fatalf("written and read: %+v, not %+v", again, c)
 			}
 		}

@@ -22,11 +22,14 @@ type Decided struct {
 	Verdict Verdict // its offset is that of the command's first delivery
 	// Issued is the period that it issued, nil for none.
 	Issued *Issued
-	// Tenant is the command's, as it stands after it, nil where there is none, and Changed says that the command
-	// changed it.
-	Tenant  *Tenant
+	// Changed says that the command changed its tenant's document.
 	Changed bool
+
+	after State
 }
+
+// Tenant returns the command's tenant as it stands after it, nil where there is none.
+func (d Decided) Tenant() *Tenant { return d.after.Tenant(d.Command.TenantID) }
 
 // Take returns the state after a record of the command topic, and what was decided on it.
 func (s State) Take(r Record) (State, Decided) { return s.take(r, DecodeCommand(r.Payload)) }
@@ -38,7 +41,7 @@ func (s State) take(r Record, c Command) (State, Decided) {
 		issues := s.Issues(c.TenantID)
 		d.Issued = &issues[len(issues)-1]
 	}
-	d.Tenant, d.Changed = s.Tenant(c.TenantID), s.Base(c.TenantID) == r.Offset
+	d.after, d.Changed = s, s.Base(c.TenantID) == r.Offset
 	return s, d
 }
 
@@ -136,7 +139,7 @@ func (h *History) Changes(tenant string, chosen func(offset, arrivedMS int64) bo
 		if s.command.TenantID == tenant && s.after.Base(tenant) == s.offset && before.Base(tenant) != s.offset &&
 			chosen(s.offset, s.arrivedMS) {
 			changes = append(changes, Change{s.offset, civil.FormatMillis(s.arrivedMS), s.command.By, s.command.Command,
-				Describe(before.Tenant(tenant), s.after.Tenant(tenant))})
+				DescribeCommand(before, s.after, s.command)})
 		}
 		before = s.after
 	}

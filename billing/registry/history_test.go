@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"apportion/schemas/civil"
 )
 
 // TestHistory: the registry is known as it stood before every offset, and as it was known at every instant, also where
@@ -45,8 +47,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// BenchmarkFold takes ten thousand tenants of ten subscriptions, with a million licences, and then one command more. It
-// says how much memory the history of it takes.
+// BenchmarkFold takes ten thousand tenants of ten subscriptions, with a million licences, then one command more, and then
+// a million commands that each map a user to another subscription. It says how much memory the history takes.
 func BenchmarkFold(b *testing.B) {
 	const tenants, users = 10_000, 100
 	records := make([]Record, tenants)
@@ -72,10 +74,7 @@ func BenchmarkFold(b *testing.B) {
 				}
 			}
 		}
-		runtime.GC()
-		var memory runtime.MemStats
-		runtime.ReadMemStats(&memory)
-		b.ReportMetric(float64(memory.HeapAlloc)/(1<<20), "MiB")
+		reportMemory(b)
 	})
 	b.Run("next", func(b *testing.B) {
 		changed := *h.Now().Tenant("t77")
@@ -87,4 +86,32 @@ func BenchmarkFold(b *testing.B) {
 			}
 		}
 	})
+	b.Run("small", func(b *testing.B) {
+		const commands = 1_000_000
+		for b.Loop() {
+			for first := int64(tenants); first < tenants+commands; first += 1000 {
+				page := make([]Record, 1000)
+				for i := range page {
+					offset := first + int64(i)
+					tenant := fmt.Sprint("t", offset*7919%tenants)
+					page[i] = Record{offset, 0, asJSON(b, Command{ID: fmt.Sprint("c", offset), Source: "s", TenantID: tenant, Command: SetLicences,
+						Mappings: &SetMappings{Names: []string{fmt.Sprint("agent-", offset%users)}, All: true, From: day("2025-01-01").Add(int(offset % 365)),
+							Subscriptions: []Mapped{{fmt.Sprint(tenant, "-", offset%10), Standard, civil.NoDate}}}})}
+				}
+				for _, d := range h.Take(page...) {
+					if !d.Verdict.Accepted {
+						b.Fatal(d.Verdict.Refusals)
+					}
+				}
+			}
+		}
+		reportMemory(b)
+	})
+}
+
+func reportMemory(b *testing.B) {
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	b.ReportMetric(float64(memory.HeapAlloc)/(1<<20), "MiB")
 }

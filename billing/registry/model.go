@@ -29,7 +29,11 @@ const (
 	Premium    = "premium"
 )
 
-var telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
+var (
+	telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
+	roles            = []string{"admin", "agent"} // of users (R7)
+	classes          = []string{Standard, Premium}
+)
 
 // Document is a registry document: the tenants as they should be.
 type Document struct {
@@ -176,15 +180,7 @@ func canonical(t *Tenant) *Tenant {
 			func(a, b Version) int { return cmp.Compare(a.From, b.From) })
 	}
 	slices.SortFunc(c.Subscriptions, func(a, b Subscription) int { return strings.Compare(a.ID, b.ID) })
-	c.Licences = slices.Compact(slices.SortedFunc(slices.Values(t.Licences), func(a, b Licence) int {
-		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.Subscription, b.Subscription),
-			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To),
-			strings.Compare(a.Class, b.Class), strings.Compare(a.Role, b.Role))
-	}))
-	c.EntryPoints = slices.Compact(slices.SortedFunc(slices.Values(t.EntryPoints), func(a, b EntryPoint) int {
-		return cmp.Or(strings.Compare(a.EntryPoint, b.EntryPoint), strings.Compare(a.Subscription, b.Subscription),
-			cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
-	}))
+	c.Licences, c.EntryPoints = inOrder(t.Licences), inOrder(t.EntryPoints)
 	return &c
 }
 

@@ -49,6 +49,9 @@ func DescribeCommand(old, next State, c Command) []string {
 	case AcceptHole:
 		return []string{fmt.Sprintf("+ accepted %s/%d %d-%d", c.Hole.Topic, c.Hole.Partition, c.Hole.First, c.Hole.Last)}
 	}
+	if c.Mappings != nil {
+		return Describe(old.mappedBy(c), next.mappedBy(c))
+	}
 	return Describe(old.Tenant(c.TenantID), next.Tenant(c.TenantID))
 }
 

@@ -139,21 +139,16 @@ func (t *Tenant) Validate() []Refusal {
 		c.billTo(path+".billTo", t.BillTo)
 	}
 	mapped := func(at, subscription string, from, to civil.Date) {
-		if !c.missing(at+".subscription", subscription == "", "the subscription it is mapped to") &&
-			models[subscription] == nil {
-			c.refuse(schemas.InvalidField, at+".subscription", subscription,
-				"the tenant has no such subscription; add it, or name one that it has")
-		}
-		if !c.missing(at+".from", from == civil.NoDate, "the first date of the mapping") && to != civil.NoDate && to <= from {
-			c.refuse(schemas.InvalidField, at+".to", to.String(),
-				"not after from (%s); a mapping's to is the first date without it", from)
+		c.mappedTo(at+".subscription", subscription, models[subscription])
+		if !c.missing(at+".from", from == civil.NoDate, "the first date of the mapping") {
+			c.mappedDates(at+".to", from, to)
 		}
 	}
 	for _, l := range t.Licences {
 		at := path + ".licences[" + l.User + "]"
 		c.neededText(at+".user", l.User, "the user")
-		c.oneOf(at+".role", l.Role, "admin", "agent")
-		c.oneOf(at+".class", l.Class, Standard, Premium)
+		c.oneOf(at+".role", l.Role, roles...)
+		c.oneOf(at+".class", l.Class, classes...)
 		mapped(at, l.Subscription, l.From, l.To)
 	}
 	for _, e := range t.EntryPoints {
@@ -162,6 +157,21 @@ func (t *Tenant) Validate() []Refusal {
 		mapped(at, e.Subscription, e.From, e.To)
 	}
 	return c.refusals
+}
+
+// mappedTo checks that a mapping is to a subscription that the tenant has.
+func (c *checker) mappedTo(path, id string, of *Subscription) {
+	if !c.missing(path, id == "", "the subscription it is mapped to") && of == nil {
+		c.refuse(schemas.InvalidField, path, id, "the tenant has no such subscription; add it, or name one that it has")
+	}
+}
+
+// mappedDates checks that a mapping ends, if it does, after it begins.
+func (c *checker) mappedDates(path string, from, to civil.Date) {
+	if to != civil.NoDate && to <= from {
+		c.refuse(schemas.InvalidField, path, to.String(),
+			"not after from (%s); a mapping's to is the first date without it", from)
+	}
 }
 
 func (c *checker) subscription(path string, s *Subscription) {
