@@ -186,6 +186,9 @@ func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
 func (x *Explainer) changedSince(
 	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string,
 ) ([]ChangedEvent, error) {
+	if then.ArrivedBy >= x.Bound.ArrivedBy && covers(then.Positions, x.Bound.Positions) {
+		return nil, nil // nothing has come
+	}
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
