@@ -57,7 +57,7 @@ func (s *Invoices) AcceptHole(
 		return nil, errorf(schemas.NoHole, 0, "the ledger has no open hole %s/%d with the offsets %d-%d",
 			hole.Topic, hole.Partition, hole.First, hole.Last)
 	}
-	return s.Registry.Give(ctx, by, single(registry.Command{
+	return s.Registry.Give(ctx, by, Single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/ledger",
 		Command: registry.AcceptHole, Hole: hole, Reason: reason,
 	}))

@@ -203,27 +203,34 @@ type Outcome struct {
 	command registry.Command
 }
 
-// DryRun returns what would stand after a command, and what would become of it.
+// DryRun returns what would stand after a command, and what would become of it. One that was decided before has its
+// offset.
 func DryRun(state registry.State, c registry.Command) (registry.State, *Outcome) {
 	next, verdict := state.Apply(state.Offset()+1, c)
 	o := &Outcome{
 		Tenant: c.TenantID, Command: c.Command, command: c,
 		Accepted: verdict.Accepted, Refusals: verdict.Refusals,
 	}
+	if verdict.Offset <= state.Offset() {
+		o.Offset = &verdict.Offset
+		return next, o
+	}
 	if !o.Accepted {
 		return next, o
 	}
 	o.Event = &o.command
 	o.Changes = registry.DescribeCommand(state, next, c)
-	o.Warnings = registry.ChangeWarnings(state.Tenant(c.TenantID), next.Tenant(c.TenantID))
+	if c.Command == registry.PutTenant {
+		o.Warnings = registry.ChangeWarnings(state.Tenant(c.TenantID), next.Tenant(c.TenantID))
+	}
 	return next, o
 }
 
 // Plan returns the commands that are to be given where a state stands.
 type Plan func(state registry.State) []*Outcome
 
-// single is the plan of one command.
-func single(c registry.Command) Plan {
+// Single is the plan of one command, whose id whoever gives it chooses: given again it is answered as it was.
+func Single(c registry.Command) Plan {
 	return func(state registry.State) []*Outcome {
 		_, o := DryRun(state, c)
 		return []*Outcome{o}
@@ -240,7 +247,7 @@ func (r *Registry) Apply(ctx context.Context, by registry.Actor, doc *registry.D
 func (r *Registry) Hold(
 	ctx context.Context, by registry.Actor, command string, hold registry.Hold,
 ) ([]*Outcome, error) {
-	return r.Give(ctx, by, single(registry.Command{
+	return r.Give(ctx, by, Single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/billing", TenantID: hold.Tenant,
 		Command: command, Period: hold.Period, Reason: hold.Reason,
 	}))
@@ -250,7 +257,7 @@ func (r *Registry) Hold(
 func (r *Registry) ChangeTelephony(
 	ctx context.Context, by registry.Actor, tenant, option, reason string,
 ) ([]*Outcome, error) {
-	return r.Give(ctx, by, single(registry.Command{
+	return r.Give(ctx, by, Single(registry.Command{
 		ID: uuid.NewString(), Source: "apportion/registry", TenantID: tenant,
 		Command: registry.ChangeTelephony, Telephony: option, Reason: reason,
 	}))
@@ -258,6 +265,7 @@ func (r *Registry) ChangeTelephony(
 
 // Give gives the commands of a plan, on what stands now, in somebody's name, and returns what became of them. Those
 // that would be refused are not given: a verdict is for good, and the same command may be right once something else is.
+// Nor are those that were given before.
 func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*Outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -269,7 +277,7 @@ func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*O
 	given := map[string]*Outcome{} // by the command's id, which is unique
 	var commands []registry.Command
 	for _, o := range outcomes {
-		if o.Accepted {
+		if o.Accepted && o.Offset == nil {
 			o.command.By, o.Event = by, nil
 			commands = append(commands, o.command)
 			given[o.command.ID] = o
@@ -281,7 +289,8 @@ func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*O
 	}
 	for _, d := range decided {
 		// Somebody else's command may have come in between, so the verdict need not be that of the dry run.
-		if o := given[d.Command.ID]; o != nil {
+		// With its id it may have said something else.
+		if o := given[d.Command.ID]; o != nil && o.command.Same(d.Command) {
 			o.Offset, o.Accepted, o.Refusals = &d.Verdict.Offset, d.Verdict.Accepted, d.Verdict.Refusals
 		}
 	}

@@ -107,6 +107,69 @@ func TestGive(t *testing.T) {
 	}
 }
 
+// TestGiveAgain: a command that was given before is answered as it was, and is not given again; another content under its
+// id is refused, also where somebody else was a moment faster with the id.
+func TestGiveAgain(t *testing.T) {
+	log, verdicts := &raceLog{}, &kept{}
+	r := service.NewRegistry(log, verdicts, time.Now)
+	doc, problems := registry.Parse("", []byte(document))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if _, err := r.Apply(t.Context(), registry.Actor{}, doc); err != nil {
+		t.Fatal(err)
+	}
+	from := civil.NewMonth(2026, 11).First()
+	mapping := func(id string, users ...string) registry.Command {
+		return registry.Command{ID: id, Source: "console", TenantID: "acme", Command: registry.SetLicences,
+			Mappings: &registry.SetMappings{Names: users, Role: "agent", From: from,
+				Subscriptions: []registry.Mapped{{Subscription: "Sub1", To: civil.NoDate}}}}
+	}
+	give := func(by string, c registry.Command) *service.Outcome {
+		t.Helper()
+		outcomes, err := r.Give(t.Context(), registry.Actor{Type: "user", ID: by}, service.Single(c))
+		if err != nil || len(outcomes) != 1 {
+			t.Fatalf("%v, %v", outcomes, err)
+		}
+		return outcomes[0]
+	}
+	first := give("anna", mapping("key", "agent-1"))
+	if !first.Accepted || *first.Offset != 1 || !slices.Equal(first.Changes, []string{"+ licence agent-1 agent standard on Sub1 from 2026-11-01"}) {
+		t.Errorf("%+v", first)
+	}
+	if again := give("bert", mapping("key", "agent-1")); !again.Accepted || *again.Offset != 1 || len(log.values) != 2 {
+		t.Errorf("again: %+v, and %d commands", again, len(log.values))
+	}
+	if other := give("anna", mapping("key", "agent-2")); other.Accepted || other.Refusals[0].Code != schemas.ReusedID || len(log.values) != 2 {
+		t.Errorf("another content: %+v, and %d commands", other, len(log.values))
+	}
+
+	faster, err := json.Marshal(mapping("other", "agent-3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.first = [][]byte{faster}
+	if late := give("anna", mapping("other", "agent-4")); late.Accepted || late.Refusals[0].Code != schemas.ReusedID || *late.Offset != 3 {
+		t.Errorf("late: %+v", late)
+	}
+	if faster, err = json.Marshal(mapping("third", "agent-5")); err != nil {
+		t.Fatal(err)
+	}
+	log.first = [][]byte{faster}
+	if same := give("anna", mapping("third", "agent-5")); !same.Accepted || *same.Offset != 4 || len(log.values) != 6 {
+		t.Errorf("the same: %+v, and %d commands", same, len(log.values))
+	}
+	state, err := r.CatchUp(t.Context())
+	if err != nil || len(state.Tenant("acme").Licences) != 3 {
+		t.Errorf("%v, %v", state.Tenant("acme").Licences, err)
+	}
+	changes := r.Changes("acme", func(int64, int64) bool { return true })
+	if len(changes) != 4 || changes[1].By != (registry.Actor{Type: "user", ID: "anna"}) || changes[2].By != (registry.Actor{}) ||
+		changes[2].Command != registry.SetLicences || changes[2].Changes[0] != "+ licence agent-3 agent standard on Sub1 from 2026-11-01" {
+		t.Errorf("changes: %+v", changes)
+	}
+}
+
 // TestRecordsWhatOthersLeft: commands whose verdicts nobody recorded, because whoever gave them was killed, are
 // recorded by whoever comes next, and no other.
 func TestRecordsWhatOthersLeft(t *testing.T) {
