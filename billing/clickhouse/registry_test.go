@@ -26,7 +26,7 @@ func TestRegistryLog(t *testing.T) {
 	var state registry.State
 	var decided []registry.Decided
 	change := `{"specversion":"1.0","type":"registry.command","source":"support","id":"c1","time":"2026-10-14T08:00:00Z",` +
-		`"tenantid":"acme","data":{"command":"change_telephony","telephony":"vpop","reason":"moved"}}`
+		`"authtype":"user","authid":"anna@host","tenantid":"acme","data":{"command":"change_telephony","telephony":"vpop","reason":"moved"}}`
 	for offset, payload := range []string{change, change, "\xff\x00 not JSON"} {
 		var d registry.Decided
 		state, d = state.Take(registry.Record{Offset: int64(offset), ArrivedMS: 1000 + int64(offset), Payload: []byte(payload)})
@@ -39,23 +39,23 @@ func TestRegistryLog(t *testing.T) {
 	}
 	last(2)
 
-	rows, err := conn.Query(t.Context(), `SELECT offset, arrived_ms, tenant, source, command_id, command, accepted,
+	rows, err := conn.Query(t.Context(), `SELECT offset, arrived_ms, tenant, source, command_id, command, given_by, accepted,
 		arrayMap(r -> r.code, refusals), payload FROM registry_log FINAL ORDER BY offset`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
 	type row struct {
-		offset, arrived                   int64
-		tenant, source, id, command, code string
-		accepted                          bool
-		payload                           string
+		offset, arrived                       int64
+		tenant, source, id, command, by, code string
+		accepted                              bool
+		payload                               string
 	}
 	var got []row
 	for rows.Next() {
 		var r row
 		var codes []string
-		if err := rows.Scan(&r.offset, &r.arrived, &r.tenant, &r.source, &r.id, &r.command, &r.accepted, &codes, &r.payload); err != nil {
+		if err := rows.Scan(&r.offset, &r.arrived, &r.tenant, &r.source, &r.id, &r.command, &r.by, &r.accepted, &codes, &r.payload); err != nil {
 			t.Fatal(err)
 		}
 		if len(codes) > 0 {
@@ -67,9 +67,9 @@ func TestRegistryLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []row{
-		{0, 1000, "acme", "support", "c1", "change_telephony", "unknown_tenant", false, change},
-		{1, 1001, "acme", "support", "c1", "change_telephony", "unknown_tenant", false, change},
-		{2, 1002, "", "", "", "", "malformed_command", false, "\xff\x00 not JSON"},
+		{0, 1000, "acme", "support", "c1", "change_telephony", "user anna@host", "unknown_tenant", false, change},
+		{1, 1001, "acme", "support", "c1", "change_telephony", "user anna@host", "unknown_tenant", false, change},
+		{2, 1002, "", "", "", "", "", "malformed_command", false, "\xff\x00 not JSON"},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d rows, want %d: %v", len(got), len(want), got)

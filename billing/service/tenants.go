@@ -22,11 +22,13 @@ type TenantAt struct {
 	Active        []string         `json:"active"`            // ids, in byte order (R3)
 	Primary       string           `json:"primary,omitempty"` // id (R4); none without an active subscription
 	Entitlement   map[string]int64 `json:"entitlement"`       // by meter (R14)
-	Document      *registry.Tenant `json:"document,omitempty"`
+	// Changed is the last command that changed it.
+	Changed  *registry.Change `json:"changed,omitempty"`
+	Document *registry.Tenant `json:"document,omitempty"`
 }
 
 // NewTenantAt returns what a state of the registry says of one of its tenants at an instant, in UTC epoch milliseconds;
-// the document is left out.
+// the last change and the document are left out.
 func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billing.Rules) (*TenantAt, error) {
 	zone, err := civil.LoadZone(t.TimeZone)
 	if err != nil {

@@ -281,16 +281,21 @@ func writeCommands(w io.Writer, tenant string, commands []registry.Change) {
 	}
 	fmt.Fprintf(w, "%s changed %s since:\n\n", plural(len(commands), "registry command", "registry commands"), tenant)
 	for _, command := range commands {
-		by := ""
-		if command.By.ID != "" {
-			by = ", by " + escape(command.By.ID)
-		}
-		fmt.Fprintf(w, "%s at offset %d, %s%s\n", command.Command, command.Offset, command.ArrivedAt, by)
+		fmt.Fprintln(w, changeText(command))
 		for _, line := range command.Changes {
 			fmt.Fprintln(w, " ", line)
 		}
 	}
 	fmt.Fprintln(w)
+}
+
+// changeText says which command a change was, when, and who gave it.
+func changeText(c registry.Change) string {
+	text := fmt.Sprintf("%s at offset %d, %s", c.Command, c.Offset, c.ArrivedAt)
+	if c.By.ID != "" {
+		text += ", by " + escape(c.By.ID)
+	}
+	return text
 }
 
 // writeChangedEvents writes a row for each late event, and for one that was corrected a row as it was, too.

@@ -23,7 +23,8 @@ func newRegistryShowCommand(a *app) *cobra.Command {
 		Short: "Show what stands, and what it means at an instant",
 		Long: `Lists the tenants or, for one of them, its subscriptions as they are at an
 instant: which are active (R3), which is the primary (R4), what they commit to, and what
-the tenant is entitled to (R14). With --json, one tenant comes with its whole document.`,
+the tenant is entitled to (R14), and by which command of whom it was last changed. With --json,
+one tenant comes with its whole document.`,
 		Example: `  apportion registry show --config data/apportion.yaml
   apportion registry show --config data/apportion.yaml acme --at 2026-10-14T08:00:00Z`,
 		Args: cobra.MaximumNArgs(1),
@@ -58,12 +59,12 @@ func (a *app) registryShow(ctx context.Context, args []string, at string) error 
 			return usagef("--at: %w", err)
 		}
 	}
-	state, err := a.loadRegistry(ctx)
+	history, state, err := a.readRegistry(ctx)
 	if err != nil {
 		return err
 	}
 	if len(args) > 0 {
-		return a.showTenant(state, args[0], ms)
+		return a.showTenant(history, state, args[0], ms)
 	}
 	result := []*service.TenantAt{}
 	var rows [][]string
@@ -81,7 +82,7 @@ func (a *app) registryShow(ctx context.Context, args []string, at string) error 
 	})
 }
 
-func (a *app) showTenant(state registry.State, id string, ms int64) error {
+func (a *app) showTenant(history *service.Registry, state registry.State, id string, ms int64) error {
 	t := state.Tenant(id)
 	if t == nil {
 		return fmt.Errorf("no tenant %s stands; `apportion registry show` lists those that do", id)
@@ -91,6 +92,9 @@ func (a *app) showTenant(state registry.State, id string, ms int64) error {
 		return err
 	}
 	f.Document = t
+	for _, c := range history.Changes(id, func(offset, _ int64) bool { return offset == f.Offset }) {
+		f.Changed = &c
+	}
 	return a.print(f, func(w io.Writer) {
 		fmt.Fprintf(w, "%s, %s\n%s in %s, telephony %s, %d users mapped\n\n",
 			t.ID, t.Name, f.At, t.TimeZone, t.Telephony, countUsers(t))
@@ -101,6 +105,9 @@ func (a *app) showTenant(state registry.State, id string, ms int64) error {
 		writeTable(w, []string{"SUBSCRIPTION", "NAME", "STATE", "MODEL", "PLAN", "DEPLOYMENT", "BILLING", "TERMS",
 			"COMMITMENTS"}, rows)
 		fmt.Fprintf(w, "\nentitled to %s\n", meters(f.Entitlement))
+		if f.Changed != nil {
+			fmt.Fprintf(w, "last changed by %s\n", changeText(*f.Changed))
+		}
 	})
 }
 

@@ -95,11 +95,19 @@ func (a *app) lazily(what string) func(done, total int) {
 
 // loadRegistry returns the registry as it stands, for those who only read it: they need no ClickHouse.
 func (a *app) loadRegistry(ctx context.Context) (registry.State, error) {
+	_, state, err := a.readRegistry(ctx)
+	return state, err
+}
+
+// readRegistry returns the registry with its history, too.
+func (a *app) readRegistry(ctx context.Context) (*service.Registry, registry.State, error) {
 	client, err := a.kafka()
 	if err != nil {
-		return registry.State{}, err
+		return nil, registry.State{}, err
 	}
-	return service.NewRegistry(client.NewLog(a.topic(schemas.TopicRegistry)), nil, a.now).CatchUp(ctx)
+	r := service.NewRegistry(client.NewLog(a.topic(schemas.TopicRegistry)), nil, a.now)
+	state, err := r.CatchUp(ctx)
+	return r, state, err
 }
 
 // person is who runs this program by hand.
