@@ -8,7 +8,7 @@ import (
 )
 
 // Refill records in event_days again the dates in UTC of the deliveries. Rows that come twice change nothing;
-// DirtyDays, asked from the beginning, fills events_on_several_days from it.
+// DirtyDays, asked from the beginning, fills events_on_several_days from it, and usage_outranked.
 func (s *Store) Refill(ctx context.Context, tenants []string) error {
 	_, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (struct{}, error) {
 		q := newQuery(ctx)
