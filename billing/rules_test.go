@@ -3,6 +3,7 @@ package billing_test
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"go.yaml.in/yaml/v4"
@@ -28,7 +30,7 @@ var update = flag.Bool("update", false, "rewrite what the scripts of testdata/ru
 
 // The sections of a script, in the order in which those of an act stand: what happens, and what is expected of it.
 var (
-	happens  = []string{"registry.yaml", "change-telephony", "deliveries", "when"}
+	happens  = []string{"registry.yaml", "change-telephony", "command", "deliveries", "when"}
 	expected = []string{"refused", "warned", "access", "stopped", "reported", "lines"}
 )
 
@@ -168,9 +170,33 @@ func (s *story) change(t *testing.T, a act, n int) (refusals []registry.Refusal)
 			refusals = append(refusals, s.apply(t, registry.Command{ID: fmt.Sprint("act-", n), Source: "script",
 				TenantID: words[0],
 				Command:  registry.ChangeTelephony, Telephony: words[1]})...)
+		case "command":
+			for line := range strings.Lines(string(f.Data)) {
+				var data map[string]any
+				if err := yaml.Unmarshal([]byte(line), &data); err != nil {
+					t.Fatal(err)
+				}
+				refusals = append(refusals, s.apply(t, command(t, fmt.Sprint("act-", n, line), data))...)
+			}
 		}
 	}
 	return refusals
+}
+
+// command is one for acme, as it is read from the topic; its dates have been written as YAML.
+func command(t *testing.T, id string, data map[string]any) registry.Command {
+	t.Helper()
+	for name, value := range data {
+		if at, ok := value.(time.Time); ok {
+			data[name] = at.Format(time.DateOnly)
+		}
+	}
+	record, err := json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "script", "type": "registry.command",
+		"time": "2026-10-14T08:00:00Z", "tenantid": "acme", "data": data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry.DecodeCommand(record)
 }
 
 // play lets an act happen, and returns what comes of it as the sections that a script expects.
