@@ -46,7 +46,7 @@ func TestLaggingSince(t *testing.T) {
 	want("only the other partition", 7000)
 	pass(3, 0, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
 	want("all are current", -1)
-	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms, command, accepted) VALUES (0, 8000, 'put_tenant', true), (1, 9000, 'put_tenant', true), (2, 7000, 'claim_issue', true), (3, 7000, 'put_tenant', false)`); err != nil {
+	if err := conn.Exec(t.Context(), `INSERT INTO registry_log (offset, arrived_ms, command, accepted) VALUES (0, 8000, 'put_tenant', true), (1, 9000, 'set_licences', true), (2, 7000, 'claim_issue', true), (3, 7000, 'put_tenant', false)`); err != nil {
 		t.Fatal(err)
 	}
 	want("two commands", 8000)
@@ -54,6 +54,8 @@ func TestLaggingSince(t *testing.T) {
 	want("and a batch between them", 8000)
 	pass(4, 1, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 4})
 	want("the first command is current", 8500)
+	pass(5, 1, aggregate.Position{Topic: "usage", Partition: 0, LastOffset: 19}, aggregate.Position{Topic: "usage", Partition: 1, LastOffset: 5})
+	want("the batch, too, and not the licences that are set", 9000)
 }
 
 // TestLaggingSinceReadsLittle: what the last pass has seen of a long ledger is not read.

@@ -272,3 +272,45 @@ func classAndRole(c Command, m Mapped) string {
 	}
 	return m.Class + " " + c.Mappings.Role
 }
+
+// TestMappingsAreRefusedAsADocumentIs: a licence that no document may have is not to be had by a command, for the same
+// reasons.
+func TestMappingsAreRefusedAsADocumentIs(t *testing.T) {
+	s := standingState(t, acme)
+	good := Licence{"agent-1", "agent", Premium, "Sub2", day("2026-11-01"), day("2027-01-01")}
+	for name, change := range map[string]func(*Licence){
+		"nothing wrong":           func(*Licence) {},
+		"no user":                 func(l *Licence) { l.User = "" },
+		"a long user":             func(l *Licence) { l.User = strings.Repeat("x", 201) },
+		"a control character":     func(l *Licence) { l.User = "a\nb" },
+		"another role":            func(l *Licence) { l.Role = "boss" },
+		"another class":           func(l *Licence) { l.Class = "gold" },
+		"no subscription":         func(l *Licence) { l.Subscription = "" },
+		"an unknown subscription": func(l *Licence) { l.Subscription = "Sub9" },
+		"no date":                 func(l *Licence) { l.From = civil.NoDate },
+		"it ends as it begins":    func(l *Licence) { l.To = l.From },
+		"everything":              func(l *Licence) { *l = Licence{"", "boss", "gold", "Sub9", l.To, l.From} },
+	} {
+		l := good
+		change(&l)
+		doc := parse(t, acme)
+		doc.Tenants[0].Licences = append(doc.Tenants[0].Licences, l)
+		put := codesAlone(Decide(s, Plan(s, doc, 0)[0]))
+		for _, all := range []bool{true, false} {
+			c := DecodeCommand(asJSON(t, Command{ID: "c", Source: "s", TenantID: "acme", Command: SetLicences, Mappings: &SetMappings{
+				Names: []string{l.User}, All: all, From: l.From, Role: l.Role, Subscriptions: []Mapped{{l.Subscription, l.Class, l.To}}}}))
+			if set := codesAlone(Decide(s, c)); set != put {
+				t.Errorf("%s, all %v: refused for %q, and in a document for %q", name, all, set, put)
+			}
+		}
+	}
+}
+
+func codesAlone(refusals []Refusal) string {
+	var all []string
+	for _, r := range refusals {
+		all = append(all, string(r.Code))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
