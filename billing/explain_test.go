@@ -63,6 +63,14 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 	return nil
 }
 
+func (m memory) Arrived(_ context.Context, tenants []string, after, upTo []aggregate.Position) (map[string]bool, error) {
+	arrived := map[string]bool{}
+	for _, d := range m[after[0].LastOffset+1 : upTo[0].LastOffset+1] {
+		arrived[d.Tenant] = slices.Contains(tenants, d.Tenant)
+	}
+	return arrived, nil
+}
+
 // failing is a test, or one draw of a property.
 type failing interface {
 	Helper()

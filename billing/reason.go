@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -186,9 +187,6 @@ func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
 func (x *Explainer) changedSince(
 	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string,
 ) ([]ChangedEvent, error) {
-	if then.ArrivedBy >= x.Bound.ArrivedBy && covers(then.Positions, x.Bound.Positions) {
-		return nil, nil // nothing has come
-	}
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
 		return nil, err
@@ -231,9 +229,31 @@ func mattering(all []ChangedEvent, l Line, r Reason) (those []ChangedEvent) {
 	return those
 }
 
-// addReasons records with an issue why its adjustments are what they are.
+// arrivedSince returns those of the tenants billed again that have a delivery which their issue before did not know.
+// Those that were issued by the same positions are asked for together.
+func (b *Biller) arrivedSince(ctx context.Context, again map[string][]rerated, on basis) (map[string]bool, error) {
+	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
+	for tenant, of := range again {
+		since := of[0].since
+		before := since[len(since)-1].Positions
+		key := fmt.Sprint(before)
+		after[key], groups[key] = before, append(groups[key], tenant)
+	}
+	all := map[string]bool{}
+	for key, tenants := range groups {
+		arrived, err := b.Deliveries.Arrived(ctx, tenants, after[key], on.Positions)
+		if err != nil {
+			return nil, fmt.Errorf("reading who has deliveries that are new: %w", err)
+		}
+		maps.Copy(all, arrived)
+	}
+	return all, nil
+}
+
+// addReasons records with an issue why its adjustments are what they are; arrived says that the tenant has deliveries
+// which its issue before did not know.
 func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenant, again []rerated,
-	corrections []Correction, on basis) error {
+	corrections []Correction, on basis, arrived bool) error {
 	for n, c := range corrections {
 		since := again[n].since
 		last := since[len(since)-1]
@@ -248,7 +268,7 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 				}
 				r := reasonOf(i, l, c.Issued, c.Now, since)
 				r.Registry = b.State.Base(t.ID) >= last.RegistryOffset
-				if l.CorrectsKind != Commitment {
+				if arrived && l.CorrectsKind != Commitment {
 					of := typesOf(l.Meter)[0]
 					if _, read := changed[of]; !read {
 						var err error

@@ -214,6 +214,10 @@ func covers(positions, others []aggregate.Position) bool {
 func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, figures *aggregate.Figures,
 	again map[string][]rerated, run *Run, on basis) ([]Issue, error) {
 	usage := ByTenant(figures)
+	arrived, err := b.arrivedSince(ctx, again, on)
+	if err != nil {
+		return nil, err
+	}
 	var issues []Issue
 	for i, t := range tenants {
 		b.progress(i, len(tenants))
@@ -231,7 +235,7 @@ func (b *Biller) billTenants(ctx context.Context, tenants []*registry.Tenant, fi
 			Basis: Basis{Date: run.Period.Next().First().Add(b.Rules.GraceDays), Balance: usage[t.ID].Balance, Basis: on.Basis,
 				Zone: on.timelines.Zone(t.ID).Data(), Seller: b.Seller, ItemCodes: b.ItemCodes, Files: FilesVersion},
 		}
-		if err := b.addReasons(ctx, &issue, t, again[t.ID], corrections, on); err != nil {
+		if err := b.addReasons(ctx, &issue, t, again[t.ID], corrections, on, arrived[t.ID]); err != nil {
 			return nil, err
 		}
 		issues = append(issues, issue)

@@ -72,6 +72,23 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 	return nil
 }
 
+// Arrived returns those of the tenants that have a delivery behind some positions and up to others.
+func (s *Store) Arrived(
+	ctx context.Context, tenants []string, after, upTo []aggregate.Position,
+) (map[string]bool, error) {
+	arrived := map[string]bool{}
+	q := newQuery(ctx)
+	q.tenants("wanted", tenants)
+	err := s.rows(q, `SELECT DISTINCT tenant FROM usage_events
+		WHERE `+within(after, upTo)+` AND tenant IN (SELECT tenant FROM wanted)`, func(rows driver.Rows) error {
+		var tenant string
+		err := rows.Scan(&tenant)
+		arrived[tenant] = true
+		return err
+	})
+	return arrived, err
+}
+
 // narrowed returns the query for the identities of the events that are wanted. Another event may share the number of
 // one; whoever asks looks at each event anyhow.
 func (q *query) narrowed(bound aggregate.ReadBound, wanted aggregate.EventFilter) string {

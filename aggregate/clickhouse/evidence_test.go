@@ -46,6 +46,12 @@ func TestEventsAreWhole(t *testing.T) {
 		case 4:
 			wanted.Types, wanted.Agents = []schemas.Type{schemas.AgentSession}, []string{"x", `"y\`}
 		}
+		end := []aggregate.Position{{Topic: "usage", LastOffset: int64(len(known)+len(later)) - 1}}
+		arrived, err := store.Arrived(context.Background(), []string{"a", "z"}, bound.Positions, end)
+		came := slices.ContainsFunc(later, func(d schemas.Event) bool { return d.Tenant == "a" })
+		if err != nil || arrived["a"] != came || len(arrived) > 1 {
+			t.Fatalf("%v have something new: %v, of %v", arrived, err, later)
+		}
 		half := int64(0) // from where on an event has to have a delivery
 		if !wanted.OneEach && rapid.Bool().Draw(t, "beyond") {
 			half = int64(len(known) / 2)

@@ -444,6 +444,10 @@ func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggre
 	return nil, nil, nil
 }
 
+func (u *usage) Arrived(context.Context, []string, []aggregate.Position, []aggregate.Position) (map[string]bool, error) {
+	return nil, nil
+}
+
 // Events has none: nobody looks at who is behind an adjustment here.
 func (u *usage) Events(context.Context, aggregate.ReadBound, aggregate.EventFilter, func([]aggregate.Delivery) error) error {
 	return nil
