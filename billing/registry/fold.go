@@ -42,7 +42,7 @@ type Command struct {
 	Period               civil.Month  // HoldPeriod, ReleasePeriod, ClaimIssue: which
 	Hole                 Hole         // AcceptHole: which offsets
 	Claim                Claim        // ClaimIssue: as what
-	Reason               string       // all but PutTenant and ClaimIssue: why, for the log; SetLicences and SetEntryPoints need none
+	Reason               string       // why, for the log; not of PutTenant and ClaimIssue
 
 	// Hash is the SHA-256 of the record in hex, where a claim was read from one.
 	Hash string
@@ -335,8 +335,8 @@ func (s State) Tenants() []*Tenant {
 }
 
 // Apply returns the state after the command at an offset of the log, and the verdict on it. The command of an
-// identity that was decided before changes nothing (R23), so records may be delivered, and published, more than once: it
-// gets the verdict of then or, where it says something else than the first one did, is refused.
+// identity that was decided before changes nothing (R23), so records may be delivered, and published, more than
+// once: it gets the verdict of then or, where it says something else than the first one did, is refused.
 func (s State) Apply(offset int64, c Command) (State, Verdict) {
 	next := s
 	next.next = max(s.next, offset+1)
@@ -405,7 +405,6 @@ func Decide(s State, c Command) []Refusal {
 	if len(c.Unreadable) > 0 {
 		return c.Unreadable
 	}
-	current := s.document(c.TenantID)
 	switch c.Command {
 	case SetLicences, SetEntryPoints:
 		return decideMappings(s, c)
@@ -417,7 +416,7 @@ func Decide(s State, c Command) []Refusal {
 		return decideClaim(s, c)
 	case ChangeTelephony:
 		var check checker
-		if current == nil {
+		if s.document(c.TenantID) == nil {
 			check.unknownTenant(c.TenantID)
 		}
 		check.oneOf("data.telephony", c.Telephony, telephonyOptions...)
@@ -428,7 +427,7 @@ func Decide(s State, c Command) []Refusal {
 			"the tenant has changed since (its last accepted command is at %d); apply the document again", base)}
 	}
 	refusals := append(c.Tenant.Validate(), s.ownedByOthers(c.Tenant)...)
-	if current != nil {
+	if current := s.document(c.TenantID); current != nil {
 		refusals = append(refusals, changesRefused(current, c.Tenant)...)
 	}
 	return refusals

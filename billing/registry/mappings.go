@@ -114,7 +114,8 @@ func (c *Command) readMappings(envelope, document reader, data *strict.Node) {
 		return
 	}
 	form(!given[many], one, "needed; give %s with subscriptions, or %s with a subscription", one, many)
-	form(given[many] && given["subscriptions"], "subscriptions", "goes with %s; give the one subscription that the %s are mapped to", one, many)
+	form(given[many] && given["subscriptions"], "subscriptions",
+		"goes with %s; give the one subscription that the %s are mapped to", one, many)
 	set.Subscriptions = []Mapped{mapped}
 }
 
@@ -148,8 +149,8 @@ func (r reader) texts(dst *[]string) strict.Field {
 	}
 }
 
-// decideMappings returns every reason to refuse what users or entry points are mapped to: those for which their document
-// would be refused (R7).
+// decideMappings returns every reason to refuse what users or entry points are mapped to: those for which their
+// document would be refused (R7).
 func decideMappings(s State, c Command) []Refusal {
 	var check checker
 	set := c.Mappings
@@ -262,9 +263,9 @@ func inOrder[M mappable[M]](all []M) []M {
 	return slices.Compact(slices.SortedFunc(slices.Values(all), M.compare))
 }
 
-// setFrom returns the mappings of one name after those wanted apply from a date on. What is mapped on that date and
-// goes on is one mapping. Others to the same subscriptions, and with all those to any other, end on the date; where they
-// would begin only then, they are gone.
+// setFrom returns the mappings of one name after those wanted apply from a date on. What is mapped on that date and is
+// wanted alike goes on as one mapping. Other mappings to the subscriptions that are wanted, and with all those to any
+// other, end on the date; those that would begin only then are gone.
 func setFrom[M mappable[M]](old, wanted []M, from civil.Date, all bool) []M {
 	wanted = slices.Clone(wanted)
 	var kept []M
