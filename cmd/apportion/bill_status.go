@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -95,9 +96,26 @@ func (a *app) monthsStatus(ctx context.Context, tenants []string, now int64, asC
 			fmt.Fprintln(w, "no tenant has a month to bill")
 			return
 		}
-		writeTable(w, upper(header), rows, 2, 3, 4, 5, 6)
+		writeTable(w, upper(header), alikeAsOne(rows), 2, 3, 4, 5, 6)
 	})
 	return errors.Join(err, unknownTenants(unknown))
+}
+
+// alikeAsOne puts three or more months one after the other, the newest first, that have the same counts on one row.
+func alikeAsOne(months [][]string) (rows [][]string) {
+	for len(months) > 0 {
+		n := 1
+		for n < len(months) && slices.Equal(months[n][1:], months[0][1:]) {
+			n++
+		}
+		if n < 3 {
+			rows = append(rows, months[:n]...)
+		} else {
+			rows = append(rows, append([]string{months[n-1][0] + " to " + months[0][0]}, months[0][1:]...))
+		}
+		months = months[n:]
+	}
+	return rows
 }
 
 // unknownTenants returns the error that tenants were named that there are not.

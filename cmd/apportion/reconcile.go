@@ -90,7 +90,7 @@ func summarize(w io.Writer, r *service.Reconciliation) {
 	t := r.Total
 	fmt.Fprintf(w, "%d deliveries read: %d accepted, %d rejected.\n", read, t.Accepted, rejected)
 	fmt.Fprintf(w, "Accepted: %d counted, %d duplicate, %d superseded, %d voided, %d unallocated, "+
-		"%d held for an unknown tenant (R8, R10, R22).\n",
+		"%d of unknown tenants (R8, R10, R22).\n",
 		t.Counted, t.Duplicate, t.Superseded, t.Voided, t.Unallocated, t.UnknownTenant)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "Rejected as %s: %d.\n", code, r.Rejected[code])
