@@ -31,9 +31,9 @@ const (
 func NewAnalyst(ctx context.Context, db *sql.DB, database, cluster, tenant string) (*Analyst, error) {
 	a := &Analyst{Database: database, Cluster: cluster, Tenant: tenant}
 	rows, err := db.QueryContext(ctx, `
-		SELECT database, name, engine IN ('View', 'MaterializedView'), (database, name) IN (
+		SELECT database, name, engine = 'View', (database, name) IN (
 			SELECT database, table FROM system.columns WHERE name = 'tenant')
-		FROM system.tables WHERE has([?, ?], database) AND name NOT LIKE '.inner%' ORDER BY database, name`,
+		FROM system.tables WHERE has([?, ?], database) AND engine != 'MaterializedView' ORDER BY database, name`,
 		database, a.shardDatabase())
 	if err != nil {
 		return nil, fmt.Errorf("reading which tables there are: %w", err)
@@ -45,7 +45,8 @@ func NewAnalyst(ctx context.Context, db *sql.DB, database, cluster, tenant strin
 		if err := rows.Scan(&t.database, &t.name, &isView, &ofTenants); err != nil {
 			return nil, err
 		}
-		// Views read as whoever asks them, so that rows which are kept back from the tables are from the views too.
+		// Views read as whoever asks them, so that rows which are kept back from the tables are from the views too. Not
+		// so materialized views, which show all rows of the table that they fill: nobody needs to read them.
 		switch {
 		case ofTenants == 1 && isView == 0:
 			a.filtered = append(a.filtered, t)
