@@ -60,7 +60,7 @@ func (c *Comparison) Explain(ctx context.Context, then, x *Explainer, commands [
 	if err != nil {
 		return err
 	}
-	changed := map[schemas.Type][]ChangedEvent{}
+	changed := map[schemas.Type]changes{}
 	for n := range c.Changes {
 		change := &c.Changes[n]
 		if change.Tenant != x.Tenant.ID {
@@ -77,19 +77,10 @@ func (c *Comparison) Explain(ctx context.Context, then, x *Explainer, commands [
 				return err
 			}
 		}
-		for i := range changed[of] {
-			if e := &changed[of][i]; e.matters(change.Meter, change.peaks) &&
-				(change.Kind == Overage || e.isOf(change.Subscription)) {
-				change.Causes.Events = append(change.Causes.Events, *e)
-			}
-		}
+		change.Causes.Events = append(change.Causes.Events,
+			changed[of].mattering(charge{change.Subscription, change.Kind, change.Meter}, change.peaks)...)
 	}
 	return nil
-}
-
-// isOf reports whether the event goes, or went, to a subscription.
-func (c *ChangedEvent) isOf(subscription string) bool {
-	return c.Then.To.Subscription == subscription || c.Now.To.Subscription == subscription
 }
 
 // split sets what each stage makes of a charge against the one before. A stage that cannot be billed, without a

@@ -26,7 +26,7 @@ type Corrected struct {
 	PeakThen *Instant `json:"peakThen,omitempty"`
 	PeakNow  *Instant `json:"peakNow,omitempty"`
 	// Events are those that have come since the tenant's issue before and make the difference: of an overage at its peaks,
-	// else anywhere in the period. Commands are those that changed the tenant's document since.
+	// else anywhere in the period, of the subscription. Commands are those that changed the tenant's document since.
 	Events   []ChangedEvent    `json:"events"`
 	Commands []registry.Change `json:"commands"`
 }
@@ -81,7 +81,8 @@ func (x *Explainer) whatCame(ctx context.Context, c *Corrected, line Line) (err 
 		if err != nil {
 			return err
 		}
-		c.Events = append(c.Events, mattering(changed, line, c.Reason)...)
+		of := charge{c.Reason.Subscription, c.Kind, line.Meter}
+		c.Events = append(c.Events, changed.mattering(of, c.Reason.Peaks())...)
 	}
 	c.Reason.count(c.Events)
 	if at := c.Reason.Then.PeakMS; at != NoInstant {

@@ -160,18 +160,27 @@ func countedOf(e *aggregate.Evidence) counted {
 	return c
 }
 
-// matters reports whether an event that counts otherwise makes a difference to a charge on a meter: at one of the
-// peaks, or where there are none anywhere in the period.
-func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
-	then, now := countedOf(&c.Then), countedOf(&c.Now)
-	if then.meter != meter {
-		then = counted{}
+// changes are the events that count otherwise than they did before some deliveries came.
+type changes struct {
+	events []ChangedEvent
+	// fromMS and toMS, in UTC epoch milliseconds, are when the period starts and ends. Sessions that start before it can
+	// be live in it.
+	fromMS, toMS int64
+}
+
+// mattering returns those of the events that make a difference to a charge: at one of its peaks, or where it has none
+// anywhere in the period; of an overage those of all subscriptions (R15), else those of its own.
+func (all changes) mattering(of charge, peaks []int64) (those []ChangedEvent) {
+	if of.kind == Commitment {
+		return nil
 	}
-	if now.meter != meter {
-		now = counted{}
-	}
-	if len(peaks) == 0 {
-		return then != now
+	side := func(e *aggregate.Evidence) counted {
+		c := countedOf(e)
+		if c.meter != of.meter || of.kind != Overage && c.subscription != of.subscription ||
+			len(peaks) == 0 && (c.atMS < all.fromMS || c.atMS >= all.toMS) {
+			return counted{}
+		}
+		return c
 	}
 	live := func(c counted, at int64) string {
 		if c.fromMS <= at && at < c.toMS {
@@ -179,22 +188,29 @@ func (c *ChangedEvent) matters(meter string, peaks []int64) bool {
 		}
 		return ""
 	}
-	return slices.ContainsFunc(peaks, func(at int64) bool { return live(then, at) != live(now, at) })
+	for i := range all.events {
+		then, now := side(&all.events[i].Then), side(&all.events[i].Now)
+		if len(peaks) == 0 && then != now ||
+			slices.ContainsFunc(peaks, func(at int64) bool { return live(then, at) != live(now, at) }) {
+			those = append(those, all.events[i])
+		}
+	}
+	return those
 }
 
 // changedSince returns the events of a period, of the type that a meter measures, that count otherwise than they did by
 // the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame.
 func (x *Explainer) changedSince(
 	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string,
-) ([]ChangedEvent, error) {
+) (all changes, err error) {
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	timelines := x.timelines(zone)
+	all.fromMS, all.toMS = zone.Start(period.First()), zone.Start(period.Next().First())
 	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), Beyond: &then,
-		FromMS: zone.Start(period.First()) - x.reach(), ToMS: zone.Start(period.Next().First())}
-	var all []ChangedEvent
+		FromMS: all.fromMS - x.reach(), ToMS: all.toMS}
 	err = x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
 		before := slices.DeleteFunc(slices.Clone(event), func(d aggregate.Delivery) bool { return !then.Has(d) })
 		c := ChangedEvent{Late: len(before) == 0, Now: timelines.ResolveEvent(event, x.Rules.Rules, x.NowMS)}
@@ -202,31 +218,18 @@ func (x *Explainer) changedSince(
 			c.Then = timelines.ResolveEvent(before, x.Rules.Rules, x.NowMS)
 		}
 		if countedOf(&c.Then) != countedOf(&c.Now) {
-			all = append(all, c)
+			all.events = append(all.events, c)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
+		return all, fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
 	}
-	slices.SortFunc(all, func(a, b ChangedEvent) int {
+	slices.SortFunc(all.events, func(a, b ChangedEvent) int {
 		return cmp.Or(strings.Compare(a.Now.Winner.Source, b.Now.Winner.Source),
 			strings.Compare(a.Now.Winner.ID, b.Now.Winner.ID))
 	})
 	return all, nil
-}
-
-// mattering returns those of the events that make a difference to what an adjustment corrects.
-func mattering(all []ChangedEvent, l Line, r Reason) (those []ChangedEvent) {
-	if l.CorrectsKind == Commitment {
-		return nil
-	}
-	for i := range all {
-		if all[i].matters(l.Meter, r.Peaks()) {
-			those = append(those, all[i])
-		}
-	}
-	return those
 }
 
 // arrivedSince returns those of the tenants billed again that have a delivery which their issue before did not know.
@@ -260,7 +263,7 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 		x := &Explainer{Tenant: t, Rules: b.Rules, Deliveries: b.Deliveries, NowMS: aggregate.EndOfTime,
 			Bound: aggregate.ReadBound{Positions: on.Positions, ArrivedBy: on.arrivedBy}}
 		then := aggregate.ReadBound{Positions: last.Positions, ArrivedBy: aggregate.EndOfTime}
-		changed := map[schemas.Type][]ChangedEvent{}
+		changed := map[schemas.Type]changes{}
 		for _, i := range issue.Invoices {
 			for _, l := range i.Lines {
 				if l.Kind != Adjustment || l.From != c.Period.First() {
@@ -276,7 +279,7 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 							return err
 						}
 					}
-					r.count(mattering(changed[of], l, r))
+					r.count(changed[of].mattering(charge{i.Subscription, l.CorrectsKind, l.Meter}, r.Peaks()))
 				}
 				issue.Reasons = append(issue.Reasons, r)
 			}

@@ -41,6 +41,39 @@ connect sms 1 at 08:00`)
 		"now 3 300 at 2026-09-14T08:30:00.000Z of 3")
 }
 
+// TestReasonsAreOfTheMonthAndSubscription: of what has no peak, the events of another month or subscription make no
+// difference. Those of the last hour of September in Stockholm are its own, too.
+func TestReasonsAreOfTheMonthAndSubscription(t *testing.T) {
+	s := newStoryOf(t, `tenants: [{id: acme, timeZone: Europe/Stockholm, subscriptions: [
+		{id: Sub1, terms: [{from: 2024-01-01, to: 2026-10-15}]}, {id: Sub2, terms: [{from: 2024-02-01, to: 2034-01-01}]}]}]`,
+		"connect sms 2 at 2026-09-14T08:00Z id=moves\nconnect sms 4 at 2026-09-14T08:00Z")
+	s.issue(t, september)
+	s.issue(t, september.Next())
+	s.arrives(t, `connect sms 2 at 2026-09-10T08:00Z x2
+connect sms 2 at 2026-09-30T21:30Z
+connect sms 2 at 2026-09-30T22:00Z
+connect sms 2 at 2026-10-10T08:00Z x2
+connect sms 2 at 2026-10-10T08:00Z id=moves rev=1
+connect sms 2 at 2026-10-20T08:00Z x5
+connect sms 2 at 2026-11-02T08:00Z x7`)
+	wantReasons(t, s, s.issue(t, september.Next().Next()),
+		"1 late 3 corrected 1 registry false, then 6 3, now 10 5",
+		"2 late 3 corrected 1 registry false, then 0 0, now 8 4",
+		"2 late 5 corrected 0 registry false, then 0 0, now 10 5")
+}
+
+// TestReasonsOfNamedAgents: what is counted by agents and not at a peak is of the month in which sessions start.
+func TestReasonsOfNamedAgents(t *testing.T) {
+	s := newStoryOf(t, `tenants: [{id: acme, subscriptions: [{id: Sub1, licenceModel: named,
+		versions: [{commitments: {agent_standard: 1}}]}]}]`, "agent a1 2026-09-14T08:00Z 2026-09-14T09:00Z")
+	s.issue(t, september)
+	s.issue(t, september.Next())
+	s.arrives(t, "agent a2..a4 2026-09-30T23:00Z 2026-10-01T02:00Z\nagent a5..a7 2026-10-02T08:00Z 2026-10-02T09:00Z")
+	wantReasons(t, s, s.issue(t, september.Next().Next()),
+		"1 late 3 corrected 0 registry false, then 0 0, now 3 300",
+		"2 late 3 corrected 0 registry false, then 0 0, now 2 200")
+}
+
 // wantReasons compares why the adjustments of a run are there, as it says and as its issue has recorded.
 func wantReasons(t *testing.T, s *story, run *billing.Run, want ...string) {
 	t.Helper()
