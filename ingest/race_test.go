@@ -78,6 +78,47 @@ func TestAttemptsEnterAtOnce(t *testing.T) {
 	e.enteredTwice()
 }
 
+// TestBatchesAroundARetriedEntry: what follows a batch that was entered only at its second attempt is in one run with it,
+// and not with what was before it. Or merged rows would show a hole where there is none, once a partition has one.
+func TestBatchesAroundARetriedEntry(t *testing.T) {
+	servicetest.Heavy(t, "it takes several seconds")
+	e := newEnv(t, 1)
+	e.Produce(schemas.TopicAgent, 0, messagesOf(sessions(30)...)...)
+	cfg, deps := e.config(), e.deps()
+	cfg.BatchRows, cfg.BatchAge = 10, servicetest.Patience
+	entries := 0
+	deps.ClickHouse = failing{e.conn, func(query string) error {
+		if strings.HasPrefix(query, "INSERT INTO ingest_batches") {
+			if entries++; entries == 2 {
+				return errors.New("away")
+			}
+		}
+		return nil
+	}}
+	e.exec("SYSTEM STOP MERGES ingest_batches")
+	e.ingest(cfg, deps)
+	topic := e.Prefix + schemas.TopicAgent
+	got := e.rows(`SELECT first_offset, last_offset, dense_rank() OVER (ORDER BY run = first) FROM (
+			SELECT *, first_value(run) OVER (ORDER BY first_offset) AS first FROM ingest_batches)
+		ORDER BY first_offset`)
+	if want := []string{"(0,9,2)", "(10,19,1)", "(20,29,1)"}; !slices.Equal(got, want) {
+		t.Errorf("the batches and their runs are %v, want %v", got, want)
+	}
+	e.exec("INSERT INTO ingest_batches (topic, partition, first_offset, last_offset) VALUES ('" + topic + "', 0, 40, 40)")
+	e.exec("SYSTEM START MERGES ingest_batches")
+	hole := Hole{partition(topic, 0), OffsetRange{30, 39}}
+	for _, merged := range []string{"as entered", "merged"} {
+		balances, err := Balance(t.Context(), e.conn, nil, hole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := balances[0]; !b.Balanced() || b.Accepted != 30 || !slices.Equal(b.AcceptedHoles, []OffsetRange{{30, 39}}) {
+			t.Errorf("%s: accepted %d, holes accepted %v, differences %q", merged, b.Accepted, b.AcceptedHoles, b.Differences)
+		}
+		e.exec("OPTIMIZE TABLE ingest_batches FINAL")
+	}
+}
+
 // produceOneBatch produces 120 good deliveries and 20 bad ones, and returns a Config that takes them in at once.
 func (e *env) produceOneBatch() Config {
 	lines := append(sessions(120), slices.Repeat([]string{"{"}, 20)...)

@@ -22,7 +22,7 @@ import (
 type writer struct {
 	*Ingester
 	gen   *kafka.Generation
-	id    uuid.UUID   // of its run, in the ledger
+	id    uuid.UUID   // of its run, in the ledger; belongs to the batch whose turn it is to be entered
 	ready chan *batch // sealed, to be written
 
 	// filling is held for reading while a buffer of the open batch is being
@@ -192,6 +192,9 @@ func (w *writer) write(ctx context.Context, b *batch) error {
 	if err != nil {
 		return err
 	}
+	// What comes next goes on in the run of the attempt that succeeded: entries of one run follow each other, or merged
+	// they would show a hole.
+	w.id = tried[len(tried)-1]
 	w.fences.entered()
 	w.failpoint("after ledger")
 	if err := w.commit(entries, func(e ledgerRow) int64 { return e.last + 1 }); err != nil {

@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS ingest_batches
     accepted     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to usage_events',
     rejected     SimpleAggregateFunction(sum, UInt64) COMMENT 'deliveries that went to rejected',
     run_offset   Int64 DEFAULT first_offset COMMENT 'offset where the consumer began that entered this and, without a hole, all until here',
-    run          UUID COMMENT 'that consumer, from when it was given the partition: two may enter the same offsets at one instant, one does not enter them twice',
+    run          UUID COMMENT 'that consumer, from when it was given the partition or entered a batch once more after a failure: two may enter the same offsets at one instant, one does not enter them twice',
     written_at   SimpleAggregateFunction(max, DateTime64(3, 'UTC')) DEFAULT now64(3) COMMENT 'when the last of the batches was done',
     minute       DateTime('UTC') MATERIALIZED toStartOfMinute(written_at) COMMENT 'the minute of it',
     covered      SimpleAggregateFunction(sum, UInt64) MATERIALIZED last_offset - first_offset + 1 COMMENT 'offsets of all batches together',
