@@ -11,6 +11,7 @@ import (
 
 	"github.com/shopspring/decimal"
 
+	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -143,7 +144,7 @@ func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []strin
 		status.Tenants, err = b.statuses(run, chosen, chains, nowMS)
 		return status, err
 	}
-	return nil, fmt.Errorf("the registry or the usage kept changing while %s was looked at; run it again", period)
+	return nil, fmt.Errorf("the registry kept changing while %s was looked at; run it again", period)
 }
 
 // hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a
@@ -160,66 +161,83 @@ func (b *Biller) hasPeriod(t *registry.Tenant, chain []Issue, period civil.Month
 	return first != civil.NoDate && first.Month() <= period, nil
 }
 
-// draftStored adds to a run what an issue of the tenants would give now, by the stored figures. It reports whether they
-// changed meanwhile, and it has to be done again.
+// draftStored adds to a run what an issue of the tenants would give now, by the stored figures. Passes go on meanwhile:
+// only a tenant that does not balance, and that one of them changed while it was read, is read again. It reports
+// whether the registry changed meanwhile, and all has to be done again.
 func (b *Biller) draftStored(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, run *Run,
 	nowMS int64) (again bool, err error) {
-	if len(tenants) == 0 {
-		return false, nil
-	}
-	snapshot, err := Snapshot(b.State, b.Rules)
-	if err != nil {
-		return false, err
-	}
-	pass, err := b.refresh(ctx, snapshot)
-	if err != nil || pass.RegistryOffset > snapshot.RegistryOffset {
-		return true, err
-	}
-	first := run.Period.First()
-	figures, err := Proved(ctx, b.Usage, ids(tenants), first, run.Period.Next().First(), pass, snapshot.Timelines)
-	if err != nil {
-		return false, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
-	}
-	rerated, err := b.rerate(ctx, tenants, chains, pass, snapshot.Timelines, run.Period)
-	if err != nil {
-		return false, err
-	}
-	for _, moved := range rerated.moved {
-		if moved {
-			return true, nil
-		}
-	}
-	tenants = rerated.without(run, stopBehind(run, tenants, pass))
-	usage := ByTenant(figures)
-	var issues []Issue
-	for _, t := range tenants {
-		invoices, _, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
-		var stop *Stop
-		if errors.As(err, &stop) {
-			run.Stopped = append(run.Stopped, stop)
-			continue
-		}
+	for round := 1; len(tenants) > 0; round++ {
+		snapshot, err := Snapshot(b.State, b.Rules)
 		if err != nil {
 			return false, err
 		}
-		issues = append(issues, Issue{Tenant: t.ID, Period: run.Period, Invoices: invoices})
+		pass, err := b.refresh(ctx, snapshot)
+		if err != nil || pass.RegistryOffset > snapshot.RegistryOffset {
+			return true, err
+		}
+		moving, err := b.addStored(ctx, tenants, chains, run, snapshot, pass, nowMS)
+		if err != nil {
+			return false, err
+		}
+		tenants = nil
+		for _, stop := range moving {
+			if round < drafts {
+				tenants = append(tenants, b.State.Tenant(stop.Tenant))
+			} else {
+				run.Stopped = append(run.Stopped, stop)
+			}
+		}
 	}
-	on := b.basisOf(snapshot, pass.Pass, pass.Positions)
-	found, err := b.findingsOf(ctx, issues, figures, chains, on, nowMS)
+	return false, nil
+}
+
+// drafts is how often a tenant is read that does not balance and keeps changing.
+const drafts = 10
+
+// addStored adds to a run what an issue of the tenants would give, by the figures of a pass. It returns the stops of
+// those that do not balance and changed while they were read: part of that may be of a later pass.
+func (b *Biller) addStored(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, run *Run,
+	snapshot aggregate.Snapshot, pass aggregate.Pass, nowMS int64) (moving []*Stop, err error) {
+	figures, err := Proved(ctx, b.Usage, ids(tenants), run.Period.First(), run.Period.Next().First(), pass,
+		snapshot.Timelines)
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
+	}
+	rerated, err := b.rerate(ctx, tenants, chains, pass, snapshot.Timelines, run.Period)
+	if err != nil {
+		return nil, err
+	}
+	usage := ByTenant(figures)
+	var issues []Issue
+	for _, t := range rerated.without(run, stopBehind(run, tenants, pass)) {
+		invoices, _, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
+		var stop *Stop
+		switch {
+		case errors.As(err, &stop) && stop.Code == schemas.Unbalanced && rerated.moved[t.ID]:
+			moving = append(moving, stop)
+		case errors.As(err, &stop):
+			run.Stopped = append(run.Stopped, stop)
+		case err != nil:
+			return nil, err
+		default:
+			issues = append(issues, Issue{Tenant: t.ID, Period: run.Period, Invoices: invoices})
+		}
+	}
+	found, err := b.findingsOf(ctx, issues, figures, chains, b.basisOf(snapshot, pass.Pass, pass.Positions), nowMS)
+	if err != nil {
+		return nil, err
 	}
 	documents := documents{}
 	for _, issue := range issues {
 		account := Account{Tenant: b.State.Tenant(issue.Tenant), Findings: found[issue.Tenant]}
 		account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		run.Invoices = append(run.Invoices, issue.Invoices...)
 		run.Accounts[issue.Tenant] = account
 	}
-	return false, nil
+	return moving, nil
 }
 
 // addIssuedOf adds to a run what is issued of its period.

@@ -1,12 +1,15 @@
 package billing_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
+	"apportion/aggregate"
 	"apportion/billing"
 	"apportion/schemas"
+	"apportion/schemas/civil"
 )
 
 // statusAt is a period's status, a tenant in a line.
@@ -92,6 +95,47 @@ func TestStatusOfManyTenants(t *testing.T) {
 	if len(usage.stored) != 1 {
 		t.Errorf("the figures were read %d times", len(usage.stored))
 	}
+}
+
+// TestStatusOfARunningMonth: passes that go on meanwhile do not keep it from being shown, and a tenant that is read
+// partly before and partly after one is read again, alone.
+func TestStatusOfARunningMonth(t *testing.T) {
+	b, usage, _ := newBiller(t, threeTenants, messages+poorMessage)
+	usage.finished = func(pass *aggregate.Pass) { // the next comes while this one is read
+		for _, tenant := range []string{"acme", "beta", "poor"} {
+			usage.mark(tenant, october, pass.Pass+1)
+		}
+	}
+	read := &between{fakeUsage: usage, tenant: "acme", times: 2}
+	b.Usage = read
+	wantStatus(t, b, "2026-10-20T00:00:00Z", "acme open 1 1.00 SEK", "beta open 1 2.00 SEK", "poor stopped missing_price")
+	if got := fmt.Sprint(read.asked); got != "[[acme beta poor] [acme] [acme]]" {
+		t.Errorf("read %s", got)
+	}
+	read.times = 1000
+	wantStatus(t, b, "2026-10-20T00:00:00Z", "acme stopped unbalanced", "beta open 1 2.00 SEK",
+		"poor stopped missing_price")
+}
+
+// between is usage of which the figures of a tenant are of a later pass than their proof, so many times.
+type between struct {
+	*fakeUsage
+	tenant string
+	times  int
+	asked  [][]string
+}
+
+func (b *between) Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error) {
+	b.asked = append(b.asked, tenants)
+	f, err := b.fakeUsage.Load(ctx, tenants, from, to)
+	for n := range f.Balances {
+		if f.Balances[n].Tenant == b.tenant && b.times > 0 {
+			f.Balances[n].Accepted++
+			f.Balances[n].Superseded++
+		}
+	}
+	b.times--
+	return f, err
 }
 
 // TestPreviewOfAnIssuedPeriod says so, and what the next issue would adjust (R21).
