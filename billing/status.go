@@ -348,6 +348,9 @@ func (b *Biller) Months(tenants []string, from civil.Month, nowMS int64) ([]Mont
 			first, last = min(first, issue.Period), max(last, issue.Period)
 		}
 		for period := first; period <= last; period = period.Next() {
+			if period < from && issueOf(chains[t.ID], period) == nil {
+				continue // nobody will issue it
+			}
 			s, err := b.status(t, chains[t.ID], period, nowMS)
 			if err != nil {
 				return nil, nil, err

@@ -80,6 +80,25 @@ func TestR20_Status(t *testing.T) {
 	}
 }
 
+// TestMonthsBeforeTheSchedule are those that somebody has issued, and no others: the schedule issues none of them.
+func TestMonthsBeforeTheSchedule(t *testing.T) {
+	s := newStoryOf(t, oneTenant, "")
+	s.issue(t, october-3)
+	s.issue(t, october-1)
+	months, _, err := s.biller(billing.DefaultRules()).Months(nil, october, at(t, graceEndsInNewYork))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range months {
+		got = append(got, fmt.Sprint(m.Period, m.Tenants))
+	}
+	const want = "2026-11 map[open:1] 2026-10 map[due:1] 2026-09 map[issued:1] 2026-07 map[issued:1]"
+	if strings.Join(got, " ") != want {
+		t.Errorf("%s\nwant\n%s", strings.Join(got, " "), want)
+	}
+}
+
 // TestStatusOfManyTenants reads the figures of all of them at once.
 func TestStatusOfManyTenants(t *testing.T) {
 	document, deliveries := "tenants:\n", ""
