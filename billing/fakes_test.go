@@ -203,6 +203,7 @@ type fakeLedger struct {
 	states  []registry.State // those before the commands, by their offset
 	lines   map[uuid.UUID][]billing.Invoice
 	asked   int // how often something was claimed
+	read    int // how often lines were read
 	failing error
 	before  func() // what else happens before a claim
 }
@@ -274,6 +275,7 @@ func (l *fakeLedger) Delete(_ context.Context, issues []billing.Issue) error {
 func (l *fakeLedger) Invoices(_ context.Context, issues []billing.Issue) (map[uuid.UUID][]billing.Invoice, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.read++
 	invoices := map[uuid.UUID][]billing.Invoice{}
 	for _, i := range issues {
 		invoices[i.ID] = l.lines[i.ID]

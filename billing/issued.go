@@ -23,34 +23,49 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month, tenants ...stri
 	return run, nil
 }
 
-// loadIssued adds what is issued to a run; the chains are those of its tenants. A tenant whose stored lines are not
-// what was issued is stopped instead.
+// loadIssued adds what is issued to a run, of each tenant one issue; the chains are those of its tenants. A tenant
+// whose stored lines are not what was issued is stopped instead.
 func (b *Biller) loadIssued(ctx context.Context, issues []Issue, chains map[string][]Issue, run *Run) error {
-	invoices, changed, err := invoicesOf(ctx, b.Lines, issues)
+	stops, err := b.readIssued(ctx, issues, chains, func(issue Issue, account Account) {
+		run.Invoices = append(run.Invoices, issue.Invoices...)
+		run.Accounts[issue.Tenant] = account
+	})
+	run.Stopped = append(run.Stopped, stops...)
+	return err
+}
+
+// readIssued visits issues with their invoices and what those are based on. One whose stored lines are not what was
+// issued is a stop, and is not visited.
+func (b *Biller) readIssued(ctx context.Context, issues []Issue, chains map[string][]Issue,
+	visit func(Issue, Account)) (stops []*Stop, err error) {
+	if len(issues) == 0 {
+		return nil, nil
+	}
+	invoices, err := b.Lines.Invoices(ctx, issues)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("reading what has been issued: %w", err)
 	}
 	documents := documents{}
 	for _, issue := range issues {
-		if stop := changed[issue.Tenant]; stop != nil {
-			run.Stopped = append(run.Stopped, stop)
+		issue.Invoices = invoices[issue.ID]
+		if stop := issue.Changed(issue.Invoices); stop != nil {
+			stops = append(stops, stop)
 			continue
 		}
 		tenant, err := documents.of(b, issue)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		account, err := issue.account(tenant, b.Seller)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if account.TaxedAs, err = b.taxedAs(tenant, invoices[issue.ID], chains[issue.Tenant], documents); err != nil {
-			return err
+		if account.TaxedAs, err = b.taxedAs(tenant, issue.Invoices, chains[issue.Tenant], documents); err != nil {
+			return nil, err
 		}
-		run.Invoices = append(run.Invoices, invoices[issue.ID]...)
-		run.Accounts[issue.Tenant] = account
+		visit(issue, account)
 	}
-	return nil
+	return stops, nil
 }
 
 // account returns what the issue's files show. An issue without a seller whom they could show had none of those files:

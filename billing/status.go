@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/shopspring/decimal"
@@ -386,33 +385,28 @@ type ListedInvoice struct {
 func (b *Biller) List(ctx context.Context, period civil.Month, tenants []string) ([]ListedInvoice, []*Stop, error) {
 	run := &Run{}
 	chosen := b.selectTenants(run, tenants)
-	stops := run.Stopped
 	chains, err := AllIssues(b.State, ids(chosen))
 	if err != nil {
 		return nil, nil, err
 	}
-	periods := map[civil.Month]bool{}
-	for _, chain := range chains {
-		for _, issue := range chain {
-			periods[issue.Period] = period == 0 || issue.Period == period
+	var issues []Issue
+	for _, t := range chosen {
+		for _, issue := range chains[t.ID] {
+			if period == 0 || issue.Period == period {
+				issues = append(issues, issue)
+			}
 		}
 	}
 	list := []ListedInvoice{}
-	for _, month := range slices.Sorted(maps.Keys(periods)) {
-		if !periods[month] {
-			continue
+	changed, err := b.readIssued(ctx, issues, chains, func(issue Issue, account Account) {
+		for _, i := range issue.Invoices {
+			list = append(list, ListedInvoice{i.ID, i.Tenant, i.Subscription, issue.Period, account.IssueDate,
+				account.DueDate(), len(i.Lines), account.TotalsOf(i)})
 		}
-		run := &Run{Period: month, Accounts: map[string]Account{}}
-		if err := b.addIssuedOf(ctx, chains, run); err != nil {
-			return nil, nil, err
-		}
-		run.sort()
-		stops = append(stops, run.Stopped...)
-		for _, i := range run.Invoices {
-			account := run.Accounts[i.Tenant]
-			list = append(list, ListedInvoice{i.ID, i.Tenant, i.Subscription, month, account.IssueDate, account.DueDate(),
-				len(i.Lines), account.TotalsOf(i)})
-		}
-	}
-	return list, stops, nil
+	})
+	// Those of an issue are in the order of subscriptions.
+	slices.SortStableFunc(list, func(x, y ListedInvoice) int {
+		return cmp.Or(cmp.Compare(x.Period, y.Period), cmp.Compare(x.Tenant, y.Tenant))
+	})
+	return list, append(run.Stopped, changed...), err
 }

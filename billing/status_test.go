@@ -99,6 +99,36 @@ func TestMonthsBeforeTheSchedule(t *testing.T) {
 	}
 }
 
+// TestListOfAllMonths reads the lines once, in the order of periods and tenants, and leaves out an issue whose lines
+// have changed, alone.
+func TestListOfAllMonths(t *testing.T) {
+	s := newStoryOf(t, "tenants: [{id: acme, subscriptions: [{id: Sub1}]}, {id: beta, subscriptions: [{id: Beta1}]}]",
+		`connect sms 2 at 2026-09-14T08:00Z
+connect sms 4 at 2026-10-14T08:00Z
+tenant beta
+connect sms 6 at 2026-09-14T08:00Z
+connect sms 8 at 2026-10-14T08:00Z`)
+	s.issue(t, september)
+	s.issue(t, october)
+	s.ledger.lines[s.ledger.chain("acme")[0].ID] = nil
+	s.ledger.read = 0
+	list, stops, err := s.biller(billing.DefaultRules()).List(t.Context(), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, i := range list {
+		got = append(got, i.ID+" "+i.Totals.Net.String())
+	}
+	const want = "INV-Beta1-202609 3, INV-Sub1-202610 2, INV-Beta1-202610 4"
+	if strings.Join(got, ", ") != want || s.ledger.read != 1 {
+		t.Errorf("%s, by %d readings\nwant\n%s, by one", strings.Join(got, ", "), s.ledger.read, want)
+	}
+	if len(stops) != 1 || stops[0].Tenant != "acme" || stops[0].Period != september {
+		t.Errorf("stopped: %v; want September of acme", stops)
+	}
+}
+
 // TestStatusOfManyTenants reads the figures of all of them at once.
 func TestStatusOfManyTenants(t *testing.T) {
 	document, deliveries := "tenants:\n", ""
