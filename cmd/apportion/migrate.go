@@ -192,8 +192,13 @@ func (a *app) grants(ctx context.Context, tenant string) error {
 	result := struct {
 		Role       string   `json:"role"`
 		Statements []string `json:"statements"`
-	}{analyst.Role(), analyst.SQL()}
+		User       []string `json:"user"`
+	}{analyst.Role(), analyst.SQL(), analyst.UserSQL("anna")}
 	return a.print(result, func(w io.Writer) {
+		fmt.Fprintln(w, "-- For each user of the role besides, such as anna:")
+		for _, statement := range result.User {
+			fmt.Fprintf(w, "-- %s;\n", statement)
+		}
 		for _, statement := range result.Statements {
 			fmt.Fprintf(w, "%s;\n", statement)
 		}

@@ -96,10 +96,7 @@ func (a *Analyst) Grants() (grants []string) {
 
 // SQL returns the statements that make the role, or make it again after an upgrade.
 func (a *Analyst) SQL() (statements []string) {
-	on := ""
-	if a.Cluster != "" {
-		on = " ON CLUSTER " + identifier(a.Cluster)
-	}
+	on := a.onCluster()
 	role := identifier(a.Role())
 	statements = append(statements,
 		fmt.Sprintf("CREATE SETTINGS PROFILE OR REPLACE %s%s SETTINGS readonly = 2, "+
@@ -118,6 +115,23 @@ func (a *Analyst) SQL() (statements []string) {
 		statements = append(statements, strings.Replace(grant, "GRANT", "GRANT"+on, 1)+" TO "+role)
 	}
 	return statements
+}
+
+// UserSQL returns the statements that make a user of the role, with … for the password. On a cluster every node has to
+// know the user, and the role as a default one: a shard applies row policies to whoever it knows.
+func (a *Analyst) UserSQL(user string) (statements []string) {
+	role := identifier(a.Role())
+	return []string{
+		fmt.Sprintf("CREATE USER %s%s IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE %s", user, a.onCluster(), role),
+		fmt.Sprintf("GRANT%s %s TO %s", a.onCluster(), role, user),
+	}
+}
+
+func (a *Analyst) onCluster() string {
+	if a.Cluster == "" {
+		return ""
+	}
+	return " ON CLUSTER " + identifier(a.Cluster)
 }
 
 // filter is true of the rows that a tenant's analyst sees.
@@ -142,11 +156,11 @@ func (a *Analyst) UsersXML(user string) (profiles, users string) {
 	}
 	b.WriteString("</grants>")
 	if a.Tenant != "" {
-		fmt.Fprintf(&b, "<databases><%s>", a.Database)
+		b.WriteString("<databases>")
 		for _, t := range a.filtered {
-			fmt.Fprintf(&b, "<%s><filter>%s</filter></%[1]s>", t.name, escaped(a.filter()))
+			fmt.Fprintf(&b, "<%s><%s><filter>%s</filter></%[2]s></%[1]s>", t.database, t.name, escaped(a.filter()))
 		}
-		fmt.Fprintf(&b, "</%s></databases>", a.Database)
+		b.WriteString("</databases>")
 	}
 	fmt.Fprintf(&b, "</%s>", user)
 	return profiles, b.String()

@@ -86,6 +86,16 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// The page on clusters shows what a first migration applies.
+func TestPageOfCluster(t *testing.T) {
+	page := read(t, "../../docs/how-to/run-on-a-cluster.md")
+	for file := range writers {
+		if !strings.Contains(page, "applied "+file+"\n") {
+			t.Errorf("%s is not among what is applied", file)
+		}
+	}
+}
+
 // october returns a connection to a database with the tables and the made month, aggregated.
 func october(t *testing.T) driver.Conn {
 	t.Helper()

@@ -17,16 +17,23 @@ import (
 // ClusterName is what the servers of Cluster call the cluster that they are.
 const ClusterName = "pair"
 
-var cluster shared[clusterServers]
+var cluster shared[Servers]
 
-type clusterServers []*embedded.ClickHouse
+// Servers are those of a cluster, one for each shard.
+type Servers []*embedded.ClickHouse
 
 // Cluster returns the native address of the first of two servers that are the two shards of a cluster, without
 // replicas, and the name of a database that neither has. What a test makes of it is dropped when it ends, and so is
 // a database of that name with "_shard" after it.
 func Cluster(t testing.TB) (addr, database string) {
 	t.Helper()
-	servers := cluster.get(t, startCluster)
+	servers := cluster.get(t, func() (Servers, error) {
+		dir, err := dataDir()
+		if err != nil {
+			return nil, err
+		}
+		return StartCluster(embedded.Options{Data: dir, Progress: os.Stderr})
+	})
 	database = fmt.Sprintf("test_%d", databases.Add(1))
 	t.Cleanup(func() {
 		for _, s := range servers {
@@ -38,12 +45,9 @@ func Cluster(t testing.TB) (addr, database string) {
 	return servers[0].Addr, database
 }
 
-// startCluster starts servers that know each other by the addresses of their relays, which are chosen beforehand.
-func startCluster() (servers clusterServers, err error) {
-	dir, err := dataDir()
-	if err != nil {
-		return nil, err
-	}
+// StartCluster starts both servers of a cluster as Cluster has it, with data and users of their own. They know each
+// other by the addresses of their relays, which are chosen beforehand, and by a secret: so a shard knows who asks.
+func StartCluster(o embedded.Options) (servers Servers, err error) {
 	addrs, err := freePorts(2)
 	if err != nil {
 		return nil, err
@@ -62,23 +66,22 @@ func startCluster() (servers clusterServers, err error) {
 		ports = append(ports, n)
 		fmt.Fprintf(&shards, "<shard><replica><host>%s</host><port>%s</port></replica></shard>", host, port)
 	}
-	config := fmt.Sprintf("<remote_servers><%[1]s>%[2]s</%[1]s></remote_servers>", ClusterName, shards.String())
+	o.ClickHouseConfig = fmt.Sprintf("<remote_servers><%[1]s><secret>between us</secret>%[2]s</%[1]s></remote_servers>",
+		ClusterName, shards.String())
+	data := o.Data
 	for i, port := range ports {
-		s, err := embedded.StartClickHouse(context.Background(), embedded.Options{
-			Data:             filepath.Join(dir, "shard"+strconv.Itoa(i+1)),
-			ClickHousePort:   port,
-			ClickHouseConfig: config,
-			Progress:         os.Stderr,
-		})
+		o.Data, o.ClickHousePort = filepath.Join(data, "shard"+strconv.Itoa(i+1)), port
+		s, err := embedded.StartClickHouse(context.Background(), o)
 		if err != nil {
-			return nil, errors.Join(err, servers.stop())
+			return nil, errors.Join(err, servers.Stop())
 		}
 		servers = append(servers, s)
 	}
 	return servers, nil
 }
 
-func (servers clusterServers) stop() (err error) {
+// Stop stops all of them.
+func (servers Servers) Stop() (err error) {
 	for _, s := range servers {
 		err = errors.Join(err, s.Stop())
 	}

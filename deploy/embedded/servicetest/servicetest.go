@@ -86,7 +86,7 @@ func Run(m *testing.M) int {
 			code = 1
 		}
 	}
-	if err := cluster.value.stop(); err != nil {
+	if err := cluster.value.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
