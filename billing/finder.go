@@ -142,7 +142,7 @@ func (f *finder) refused(ctx context.Context, tenants []string, after []aggregat
 	}
 	var decoder schemas.Decoder
 	open := slices.DeleteFunc(corrections, func(r aggregate.Refused) bool {
-		return answered(r, decoder.Order(0, r.Headers, r.Value))
+		return decoder.Order(0, r.Headers, r.Value).Answered(r.Revision, r.TimeMS, r.TimeRevision)
 	})
 	for len(open) > 0 {
 		tenant := open[0].Tenant
@@ -157,16 +157,6 @@ func (f *finder) refused(ctx context.Context, tenants []string, after []aggregat
 		f.add(tenant, schemas.RefusedCorrection, int64(len(events)), named(events), records...)
 	}
 	return nil
-}
-
-// answered reports whether an accepted delivery answers one that was refused (R24): it has a revision as high or,
-// where the revision could not be read, a time as late. A first delivery, of revision 0, does not answer what corrects
-// it: the time of Connect usage is that of the usage itself, in its corrections too.
-func answered(r aggregate.Refused, o schemas.Order) bool {
-	if o.HasRevision {
-		return r.Revision >= o.Revision
-	}
-	return o.HasTime && (r.TimeMS > o.TimeMS || r.TimeMS == o.TimeMS && r.TimeRevision > 0)
 }
 
 // atPeaks looks at who is live at the peaks that are charged.

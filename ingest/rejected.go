@@ -272,9 +272,7 @@ func (a *Acceptance) After(l *DeadLetter) bool {
 	return a.ArrivedMS > l.ArrivedMS
 }
 
-// Answer returns one of the accepted deliveries of its event that answers the letter, or nil: it has a revision as high
-// or, where the letter's cannot be read, a time as late (R24). A first delivery does not answer what came after it at
-// the same time, and may correct it.
+// Answer returns one of the accepted deliveries of its event that answers a letter that has its value (R24), or nil.
 func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
 	if len(accepted) == 0 {
 		return nil
@@ -283,11 +281,7 @@ func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
 	const anyTopic = 0 // what is read here does not depend on it
 	o := decoder.Order(anyTopic, l.Headers, l.Value)
 	for i := range accepted {
-		a := &accepted[i]
-		later := a.Revision > 0 || a.After(l)
-		if o.HasRevision && a.Revision >= o.Revision ||
-			!o.HasRevision && o.HasTime && (a.TimeMS > o.TimeMS || a.TimeMS == o.TimeMS && later) ||
-			!o.HasRevision && !o.HasTime && a.After(l) {
+		if a := &accepted[i]; o.Answered(a.Revision, a.TimeMS, a.Revision) {
 			return a
 		}
 	}

@@ -210,7 +210,7 @@ func testAccepted(t *testing.T, broker string) {
 	}
 }
 
-// A letter is answered by a revision as high or, where it has none that can be read, by a time as late (R24).
+// What answers a letter is read from its value, wherever the accepted delivery lies on Kafka (R24).
 func TestAnswer(t *testing.T) {
 	const noon = 1_791_979_200_000 // 2026-10-14T12:00:00Z
 	letter := func(revision string) DeadLetter {
@@ -234,7 +234,9 @@ func TestAnswer(t *testing.T) {
 		{"a correction that was sent again", letter("1"), at(9, 1, noon), true},
 		{"a later one that came first", letter("1"), at(4, 2, noon), true},
 		{"no revision to be read, and what it may correct", letter(`"1"`), at(4, 0, noon), false},
-		{"no revision to be read, and sent again", letter(`"1"`), at(9, 0, noon), true},
+		{"no revision to be read, and what it may correct once more", letter(`"1"`), at(9, 0, noon), false},
+		{"no revision to be read, and a correction", letter(`"1"`), at(4, 1, noon), true},
+		{"nothing to be read of it", DeadLetter{Value: []byte("{")}, at(9, 3, noon), false},
 		{"no revision to be read, and one of before was sent again", letter(`"1"`), at(9, 0, noon-1), false},
 		{"no revision to be read, and a later time", letter(`"1"`), at(4, 0, noon+1), true},
 	} {

@@ -34,3 +34,34 @@ func TestOrderOfARefusedDelivery(t *testing.T) {
 		}
 	}
 }
+
+// TestR24_Answered: a refused delivery is answered by a revision as high or, where it has none that can be read, by a time
+// as late, but for the time of a first delivery, which it may correct.
+func TestR24_Answered(t *testing.T) {
+	const noon = 1_791_979_200_000
+	readable := func(revision int32) Order { return Order{revision, true, noon, true} }
+	timeOnly := Order{TimeMS: noon, HasTime: true}
+	for _, c := range []struct {
+		name         string
+		order        Order
+		revision     int32
+		timeMS       int64
+		timeRevision int32
+		want         bool
+	}{
+		{"the first, sent again as it was meant", readable(0), 0, noon, 0, true},
+		{"a correction, and what it corrects at a later time", readable(1), 0, noon + 1, 0, false},
+		{"a correction that was sent again at an earlier time", readable(1), 1, noon - 1, 1, true},
+		{"a correction, and a later one", readable(1), 2, noon, 2, true},
+		{"no revision, and an earlier time", timeOnly, 7, noon - 1, 7, false},
+		{"no revision, and a first delivery of the same time", timeOnly, 0, noon, 0, false},
+		{"no revision, and a first delivery of the same time, corrected earlier", timeOnly, 1, noon, 0, false},
+		{"no revision, and a correction of the same time", timeOnly, 1, noon, 1, true},
+		{"no revision, and a later time", timeOnly, 0, noon + 1, 0, true},
+		{"neither revision nor time", Order{}, 7, noon, 7, false},
+	} {
+		if got := c.order.Answered(c.revision, c.timeMS, c.timeRevision); got != c.want {
+			t.Errorf("%s: answered is %v", c.name, got)
+		}
+	}
+}

@@ -61,10 +61,6 @@ const (
 	LetterRefused  = "refused"  // and would be again
 )
 
-// replayPage is how many dead letters are read, decided and published at a time: few enough for their identities to
-// fit into one query.
-const replayPage = 100
-
 // Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are
 // chosen before the first is published: those that come back, because an older version still takes deliveries in, are
 // none of them.
