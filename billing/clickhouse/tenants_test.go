@@ -113,6 +113,10 @@ func TestRegistryViews(t *testing.T) {
 			"acme|S1|Service|concurrent|flex3|cloud|SEK|monthly|2027-03-01|2027-06-01",
 			"acme|S2|Sales|concurrent|flex|hybrid|SEK|prepaid|2026-02-01|2027-01-01",
 		},
+		"v_primaries": {
+			"acme|S1|Service|2026-01-01|2027-01-01",
+			"acme|S1|Service|2027-03-01|2027-06-01",
+		},
 		"v_departments": {"acme|S1|Service", "acme|S2|Sales"},
 		"v_commitments": {
 			"acme|S1|Service|addon.wfo|3|2026-01-01|2026-07-01",

@@ -44,6 +44,25 @@ FROM registry_tenants FINAL
 ARRAY JOIN arrayDistinct(arrayMap(s -> (s.1, s.4), activity)) AS t
 COMMENT 'what subscriptions are called, a row for each';
 
+-- Go has decided which subscription is the primary (R4). A change of it is at the midnight that begins a date.
+CREATE OR REPLACE VIEW v_primaries
+(
+    tenant       LowCardinality(String) COMMENT 'the tenant',
+    subscription String COMMENT 'the subscription that is the primary: what pays overage and Connect (R4)',
+    department   String COMMENT 'its name',
+    from_date    Date32 COMMENT 'first date on which it is',
+    to_date      Nullable(Date32) COMMENT 'the date after the last; null where it goes on'
+)
+AS SELECT tenant, c.subscription AS subscription, c.department AS department, toDate32(toInt32(least(intDiv(c.from_ms + c.shift_ms, 86400000), 120529))) AS from_date,
+    if(next.from_ms = 0, NULL, toDate32(toInt32(least(intDiv(next.from_ms + next.shift_ms, 86400000), 120529)))) AS to_date
+FROM (
+    SELECT tenant, arrayFilter((c, before) -> c.subscription != before, calendar, arrayPushFront(arrayPopBack(calendar.subscription), '')) AS changes
+    FROM registry_tenants FINAL
+)
+ARRAY JOIN changes AS c, arrayShiftLeft(changes, 1) AS next
+WHERE c.subscription != ''
+COMMENT 'which subscription is the primary, a row for each stretch of dates (R4); on others there is none';
+
 CREATE OR REPLACE VIEW v_commitments
 (
     tenant       LowCardinality(String) COMMENT 'the tenant',

@@ -170,10 +170,10 @@ func fillAnalysts(t *testing.T, db *sql.DB) {
 			`INSERT INTO usage_days (tenant, date, pass) VALUES ('$t', '2026-10-01', 1)`,
 			`INSERT INTO usage_daily (tenant, date, meter, subscription, entitled, peak, events, changes, accepted, pass)
 				VALUES ('$t', '2026-10-01', 'agent_standard', '', 1, 2, 1, [3, 5, 100000, 200000], 1, 1), ('$t', '2026-10-01', 'agent_standard', 'S', 1, 2, 1, [3, 5, 100000, 200000], 0, 1)`,
-			`INSERT INTO registry_tenants (tenant, terms, commitments, prices, licences, entry_points, activity) VALUES ('$t',
+			`INSERT INTO registry_tenants (tenant, terms, commitments, prices, licences, entry_points, calendar, activity) VALUES ('$t',
 				[('S', 'Sales', '', '', '', '', '', '2026-01-01', '2027-01-01')], [('S', 'Sales', 'm', 1, '2026-01-01', NULL)],
 				[('S', 'Sales', 'k', 'm', 1, 'SEK', '2026-01-01', NULL)], [('u', 'agent', 'standard', 'S', 'Sales', '2026-01-01', NULL)],
-				[('e', 'S', 'Sales', '2026-01-01', NULL)], [('S', 1, true, 'Sales')])`,
+				[('e', 'S', 'Sales', '2026-01-01', NULL)], [(1, 0, 'S', 'Sales')], [('S', 1, true, 'Sales')])`,
 			`INSERT INTO findings (tenant, period, found) VALUES ('$t', '2026-10', [('c', 'R1', 1, ['x'], 'y')])`,
 			`INSERT INTO issued_periods (tenant, seq, issue) VALUES ('$t', 1, toUUID(concat('00000000-0000-0000-0000-00000000000', if('$t' = 'acme', '1', '2'))))`,
 			`INSERT INTO invoice_lines (tenant, subscription, issue) VALUES ('$t', 'S', toUUID(concat('00000000-0000-0000-0000-00000000000', if('$t' = 'acme', '1', '2'))))`,

@@ -2,8 +2,8 @@
 -- not added up: the greatest excess stands, and only a higher one adds to it. Named tenants' agent overage counts
 -- distinct agents instead (R15), and is not forecast here.
 WITH toDate32('2026-10-20') AS today, toDate32('2026-10-01') AS first, toDate32('2026-11-01') AS after,
-    (SELECT argMin(subscription, from_date) FROM v_subscriptions
-     WHERE tenant = 'acme' AND from_date <= today AND to_date > today) AS payer
+    (SELECT subscription FROM v_primaries
+     WHERE tenant = 'acme' AND from_date <= today AND (to_date IS NULL OR to_date > today)) AS payer
 SELECT u.meter AS meter, p.kind AS kind, u.until_now AS until_now,
     if(kind = 'connect', u.until_now * dateDiff('day', first, after) / dateDiff('day', first, today), u.until_now) AS by_month_end,
     p.price AS price, round(by_month_end * p.price, 2) AS net, p.currency AS currency
