@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,6 +68,7 @@ func (c *Comparison) Explain(ctx context.Context, then, x *Explainer, commands [
 			continue
 		}
 		change.Causes = change.split(stages)
+		change.Causes.Adjusted = c.adjusted(change)
 		change.Causes.Commands = append(change.Causes.Commands, commands...)
 		if change.Kind == Commitment {
 			continue
@@ -100,8 +102,8 @@ func (c *Change) split(stages [2]map[charge]sums) *Causes {
 		return stages[n][of]
 	}
 	return &Causes{Late: part(stage(0)), Corrections: part(stage(1)),
-		Registry: part(sums{c.Quantity.After, c.Amount.After}), Adjusted: Part{MinorUnits: c.Amount.MinorUnits},
-		Events: []ChangedEvent{}, Commands: []registry.Change{}}
+		Registry: part(sums{c.Quantity.After, c.Amount.After}), Events: []ChangedEvent{},
+		Commands: []registry.Change{}}
 }
 
 // stages bills a period by the registry of the view before, by the rules in plain Go: with the late events alone, and
@@ -160,7 +162,7 @@ func (x *Explainer) stages(ctx context.Context, then *Explainer, period civil.Mo
 
 // CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. Tenants
 // to whom it is not issued are returned, and left out. What later invoices have adjusted of it is said with each
-// difference that is explained ([Comparison.AddAdjusted]).
+// difference that is explained.
 func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants []string,
 	after View) (*Comparison, []string, error) {
 	unknown := &Run{Period: period}
@@ -205,24 +207,60 @@ func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants 
 	}
 	c := compare(issued, now)
 	c.Positions, c.Before = positions, append(c.Before, unknown.Stopped...)
-	return c, open, nil
+	return c, open, c.readLater(ctx, b.Lines, chains)
 }
 
-// AddAdjusted notes what of the differences of a tenant is on invoices issued after the period's, which the issues are
-// with their invoices.
-func (c *Comparison) AddAdjusted(issues []Issue) {
-	for n := range c.Changes {
-		change := &c.Changes[n]
-		for _, issue := range issues {
-			for _, i := range issue.Invoices {
-				for _, l := range i.Lines {
-					if l.Kind == Adjustment && l.From == c.Period.First() && i.Tenant == change.Tenant && change.Causes != nil &&
-						i.Subscription == change.Subscription && l.CorrectsKind == change.Kind && l.Meter == change.Meter {
-						a := &change.Causes.Adjusted
-						a.Quantity, a.Amount = a.Quantity.Add(l.Quantity), a.Amount.Add(l.Amount)
-					}
+// readLater reads what was issued after the period to those of whom something differs. Those whose lines of it have
+// changed are left out: what is adjusted already is not known.
+func (c *Comparison) readLater(ctx context.Context, lines Lines, chains map[string][]Issue) error {
+	tenants := map[string]bool{}
+	var later []Issue
+	for _, change := range c.Changes {
+		if !tenants[change.Tenant] {
+			later = append(later, from(chains[change.Tenant], c.Period)[1:]...)
+		}
+		tenants[change.Tenant] = true
+	}
+	invoices, changed, err := invoicesOf(ctx, lines, later)
+	if err != nil {
+		return err
+	}
+	c.later = map[string][]Issue{}
+	for _, issue := range later {
+		issue.Invoices = invoices[issue.ID]
+		c.later[issue.Tenant] = append(c.later[issue.Tenant], issue)
+	}
+	for tenant, stop := range changed {
+		c.LeaveOut(tenant, stop)
+	}
+	return nil
+}
+
+// LeaveOut takes a tenant out of what is compared, and says why.
+func (c *Comparison) LeaveOut(tenant string, why error) {
+	var stop *Stop
+	if !errors.As(why, &stop) {
+		stop = newStop(tenant, c.Period, schemas.Unbalanced, why.Error())
+	}
+	c.Before = append(c.Before, stop)
+	slices.SortFunc(c.Before, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	c.Changes = slices.DeleteFunc(c.Changes, func(x Change) bool { return x.Tenant == tenant })
+	c.Tenants = slices.DeleteFunc(c.Tenants, func(x Total) bool { return x.Tenant == tenant })
+	c.Totals = totalsOf(c.Tenants)
+}
+
+// adjusted adds up what of a difference is on invoices issued after the period's.
+func (c *Comparison) adjusted(change *Change) Part {
+	sum := Part{MinorUnits: change.Amount.MinorUnits}
+	for _, issue := range c.later[change.Tenant] {
+		for _, i := range issue.Invoices {
+			for _, l := range i.Lines {
+				if l.Kind == Adjustment && l.From == c.Period.First() && i.Subscription == change.Subscription &&
+					l.CorrectsKind == change.Kind && l.Meter == change.Meter {
+					sum.Quantity, sum.Amount = sum.Quantity.Add(l.Quantity), sum.Amount.Add(l.Amount)
 				}
 			}
 		}
 	}
+	return sum
 }

@@ -1,6 +1,7 @@
 package billing_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -44,11 +45,6 @@ connect sms 8 at 09:00`)
 	if err := c.Explain(t.Context(), then, now, nil); err != nil {
 		t.Fatal(err)
 	}
-	chain := s.ledger.chain("acme")[1:]
-	for n := range chain {
-		chain[n].Invoices = s.ledger.lines[chain[n].ID]
-	}
-	c.AddAdjusted(chain)
 	var got []string
 	for _, change := range c.Changes {
 		k := change.Causes
@@ -78,4 +74,53 @@ connect sms 8 at 09:00`)
 	if len(c.Totals) != 1 || c.Totals[0].Amount.Difference().String() != "404.5" {
 		t.Errorf("%+v", c.Totals)
 	}
+}
+
+// TestDifferenceOfWhoCannotBeExplained: a tenant whose later invoices have changed, or whose issue this program does
+// not know, is left out of everything, and the others stay.
+func TestDifferenceOfWhoCannotBeExplained(t *testing.T) {
+	document := "tenants: ["
+	deliveries := ""
+	for _, tenant := range []string{"acme", "beta", "caro"} {
+		document += fmt.Sprintf("{id: %s, subscriptions: [{id: %s1}]}, ", tenant, tenant)
+		deliveries += fmt.Sprintf("tenant %s\n"+
+			"connect sms 2 at 2026-09-14T08:00Z\nconnect sms 4 at 2026-10-14T08:00Z\n", tenant)
+	}
+	s := newStoryOf(t, document+"]", deliveries)
+	s.issue(t, september)
+	s.arrives(t, deliveries)
+	s.issue(t, october)
+	s.ledger.lines[s.ledger.chain("beta")[1].ID] = nil
+	s.ledger.read = 0
+	b := s.biller(billing.DefaultRules())
+	c, _, err := b.CompareIssued(t.Context(), september, nil, billing.View{State: s.ledger.state,
+		NowMS: aggregate.EndOfTime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(tenants, stops, total string) {
+		t.Helper()
+		var of, changed, stopped []string
+		for _, total := range c.Tenants {
+			of = append(of, total.Tenant)
+		}
+		for _, change := range c.Changes {
+			changed = append(changed, change.Tenant)
+		}
+		for _, stop := range c.Before {
+			stopped = append(stopped, fmt.Sprint(stop.Tenant, " ", stop.Period, " ", stop.Code))
+		}
+		if fmt.Sprint(of) != tenants || fmt.Sprint(changed) != tenants || fmt.Sprint(stopped) != stops {
+			t.Errorf("of %s differ %s, stopped %s; want %s and %s", of, changed, stopped, tenants, stops)
+		}
+		if sum := c.Totals[0].Amount.Difference(); len(c.Totals) != 1 || sum.String() != total {
+			t.Errorf("in total %v; want %s", c.Totals, total)
+		}
+	}
+	want("[acme caro]", "[beta 2026-10 unbalanced]", "2")
+	if s.ledger.read != 2 { // of September, and of what came later
+		t.Errorf("lines were read %d times", s.ledger.read)
+	}
+	c.LeaveOut("acme", errors.New("issued by other rules"))
+	want("[caro]", "[acme 2026-09 unbalanced beta 2026-10 unbalanced]", "1")
 }

@@ -40,6 +40,8 @@ type Comparison struct {
 	Before, After []*Stop
 	// Positions are the end of the ledger that both views are based on.
 	Positions []aggregate.Position
+
+	later map[string][]Issue // by tenant, the issues after the period's, where the view before is that
 }
 
 // Change is what the lines of one kind and meter of a subscription total in two views. There may be several of
@@ -167,12 +169,11 @@ func compare(before, after *Run) *Comparison {
 					changes[k].peaks = append(changes[k].peaks, l.PeakMS)
 				}
 			}
-			for _, of := range []account{{i.Tenant, i.Currency}, {"", i.Currency}} {
-				if totals[of] == nil {
-					totals[of] = &Total{Tenant: of.tenant, Currency: of.currency, Amount: AmountPair{MinorUnits: i.MinorUnits}}
-				}
-				plus(&totals[of].Amount.Pair, i.Total)
+			of := account{i.Tenant, i.Currency}
+			if totals[of] == nil {
+				totals[of] = &Total{Tenant: of.tenant, Currency: of.currency, Amount: AmountPair{MinorUnits: i.MinorUnits}}
 			}
+			plus(&totals[of].Amount.Pair, i.Total)
 		}
 	}
 	add(before, func(p *Pair) *decimal.Decimal { return &p.Before })
@@ -191,11 +192,22 @@ func compare(before, after *Run) *Comparison {
 	for _, of := range slices.SortedFunc(maps.Keys(totals), func(x, y account) int {
 		return cmp.Or(cmp.Compare(x.tenant, y.tenant), cmp.Compare(x.currency, y.currency))
 	}) {
-		if of.tenant == "" {
-			c.Totals = append(c.Totals, *totals[of])
-		} else {
-			c.Tenants = append(c.Tenants, *totals[of])
-		}
+		c.Tenants = append(c.Tenants, *totals[of])
 	}
+	c.Totals = totalsOf(c.Tenants)
 	return c
+}
+
+// totalsOf adds up the totals of tenants, by currency in byte order.
+func totalsOf(tenants []Total) (all []Total) {
+	for _, t := range tenants {
+		at, found := slices.BinarySearchFunc(all, t.Currency,
+			func(x Total, currency string) int { return cmp.Compare(x.Currency, currency) })
+		if !found {
+			all = slices.Insert(all, at, Total{Currency: t.Currency, Amount: AmountPair{MinorUnits: t.Amount.MinorUnits}})
+		}
+		sum := &all[at].Amount
+		sum.Before, sum.After = sum.Before.Add(t.Amount.Before), sum.After.Add(t.Amount.After)
+	}
+	return all
 }

@@ -130,16 +130,16 @@ type Change struct {
 	Changes []string `json:"changes"`
 }
 
-// Changes returns the commands chosen, by offset and Kafka timestamp in UTC epoch milliseconds, that changed a tenant's
-// document.
-func (h *History) Changes(tenant string, chosen func(offset, arrivedMS int64) bool) []Change {
-	changes := []Change{}
+// Changes returns, by tenant, the commands chosen that changed the tenant's document. They are chosen by tenant, offset
+// and Kafka timestamp in UTC epoch milliseconds.
+func (h *History) Changes(chosen func(tenant string, offset, arrivedMS int64) bool) map[string][]Change {
+	changes := map[string][]Change{}
 	before := State{}
 	for _, s := range h.steps {
-		if s.command.TenantID == tenant && s.after.Base(tenant) == s.offset && before.Base(tenant) != s.offset &&
-			chosen(s.offset, s.arrivedMS) {
-			changes = append(changes, Change{s.offset, civil.FormatMillis(s.arrivedMS), s.command.By, s.command.Command,
-				DescribeCommand(before, s.after, s.command)})
+		tenant := s.command.TenantID
+		if chosen(tenant, s.offset, s.arrivedMS) && s.after.Base(tenant) == s.offset && before.Base(tenant) != s.offset {
+			changes[tenant] = append(changes[tenant], Change{s.offset, civil.FormatMillis(s.arrivedMS), s.command.By,
+				s.command.Command, DescribeCommand(before, s.after, s.command)})
 		}
 		before = s.after
 	}

@@ -258,7 +258,9 @@ func (s *Invoices) explainSince(x *billing.Explainer, before []billing.Issue, of
 	if x.Then, err = s.explainerOf(last); err != nil {
 		return err
 	}
-	x.Commands = s.Registry.Changes(x.Tenant.ID, func(o, _ int64) bool { return o >= last.RegistryOffset && o < offset })
+	x.Commands = s.Registry.Changes(func(tenant string, o, _ int64) bool {
+		return tenant == x.Tenant.ID && o >= last.RegistryOffset && o < offset
+	})[x.Tenant.ID]
 	return nil
 }
 

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -395,15 +396,7 @@ func (s *Invoices) Diff(ctx context.Context, ask DiffRequest) (*Difference, erro
 			return nil, err
 		}
 	}
-	for n, change := range d.Changes {
-		if n > 0 && d.Changes[n-1].Tenant == change.Tenant {
-			continue
-		}
-		if err := s.explainDifference(ctx, d, change.Tenant, biller.State, then, now); err != nil {
-			return nil, err
-		}
-	}
-	return d, nil
+	return d, s.explainDifferences(ctx, d, biller.State, then, now)
 }
 
 func (s *Invoices) viewKnownAt(ctx context.Context, instantMS int64) (billing.View, error) {
@@ -411,42 +404,51 @@ func (s *Invoices) viewKnownAt(ctx context.Context, instantMS int64) (billing.Vi
 	return billing.View{State: state, NowMS: instantMS, KnownAtMS: &instantMS}, err
 }
 
-// explainDifference says what made the differences of a tenant between two views or, where then is nil, since the issue
-// that the registry as it stands has.
-func (s *Invoices) explainDifference(ctx context.Context, d *Difference, tenant string, state registry.State,
-	then *billing.View, now billing.View) error {
-	x := s.explainerAt(tenant, now, d.Positions)
-	if x.Tenant == nil {
-		return nil // nobody takes a tenant away; the topic was another then
+// explainDifferences says what made the differences between two views or, where then is nil, since the issues that the
+// registry as it stands has.
+func (s *Invoices) explainDifferences(ctx context.Context, d *Difference, state registry.State, then *billing.View,
+	now billing.View) error {
+	issues := map[string]billing.Issue{}
+	tenants := map[string]bool{}
+	for _, change := range d.Changes {
+		tenants[change.Tenant] = true
 	}
-	known := func(arrivedMS int64) bool { return now.KnownAtMS == nil || arrivedMS <= *now.KnownAtMS }
-	if then != nil {
-		return d.Explain(ctx, s.explainerAt(tenant, *then, d.Positions), x, s.Registry.Changes(tenant,
-			func(_, arrivedMS int64) bool { return known(arrivedMS) && arrivedMS > *then.KnownAtMS }))
+	if then == nil {
+		chains, err := billing.AllIssues(state, slices.Sorted(maps.Keys(tenants)))
+		if err != nil {
+			return err
+		}
+		for tenant, chain := range chains {
+			issues[tenant] = chain[slices.IndexFunc(chain, func(i billing.Issue) bool { return i.Period == d.Period })]
+		}
 	}
-	chain, err := billing.Issues(state, tenant)
-	if err != nil {
-		return err
+	commands := s.Registry.Changes(func(tenant string, offset, arrivedMS int64) bool {
+		switch {
+		case !tenants[tenant] || now.KnownAtMS != nil && arrivedMS > *now.KnownAtMS:
+			return false
+		case then != nil:
+			return arrivedMS > *then.KnownAtMS
+		default:
+			return offset >= issues[tenant].RegistryOffset
+		}
+	})
+	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
+		x := s.explainerAt(tenant, now, d.Positions)
+		if x.Tenant == nil {
+			continue // nobody takes a tenant away; the topic was another then
+		}
+		var before *billing.Explainer
+		var err error
+		if then != nil {
+			before = s.explainerAt(tenant, *then, d.Positions)
+		} else if before, err = s.explainerOf(issues[tenant]); err != nil {
+			d.LeaveOut(tenant, err)
+			continue
+		}
+		if err := d.Explain(ctx, before, x, commands[tenant]); err != nil {
+			return err
+		}
 	}
-	at := slices.IndexFunc(chain, func(i billing.Issue) bool { return i.Period == d.Period })
-	before, err := s.explainerOf(chain[at])
-	if err != nil {
-		return err
-	}
-	if err := d.Explain(ctx, before, x, s.Registry.Changes(tenant, func(offset, arrivedMS int64) bool {
-		return known(arrivedMS) && offset >= chain[at].RegistryOffset
-	})); err != nil {
-		return err
-	}
-	since := chain[at+1:]
-	invoices, err := billing.IssuedInvoices(ctx, s.Lines, since)
-	if err != nil {
-		return err
-	}
-	for n := range since {
-		since[n].Invoices = invoices[since[n].ID]
-	}
-	d.AddAdjusted(since)
 	return nil
 }
 

@@ -142,11 +142,11 @@ func (r *Registry) KnownAt(ctx context.Context, instantMS int64) (registry.State
 	return r.history.KnownAt(instantMS), err
 }
 
-// Changes returns the commands chosen, of those that have been read, that changed a tenant's document.
-func (r *Registry) Changes(tenant string, chosen func(offset, arrivedMS int64) bool) []registry.Change {
+// Changes returns, by tenant, the commands chosen, of those that have been read, that changed the tenant's document.
+func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) bool) map[string][]registry.Change {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.history.Changes(tenant, chosen)
+	return r.history.Changes(chosen)
 }
 
 // LastArrivedMS is when the last command that has been read arrived, in UTC epoch milliseconds; 0 where there is none.

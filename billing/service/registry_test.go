@@ -163,7 +163,7 @@ func TestGiveAgain(t *testing.T) {
 	if err != nil || len(state.Tenant("acme").Licences) != 3 {
 		t.Errorf("%v, %v", state.Tenant("acme").Licences, err)
 	}
-	changes := r.Changes("acme", func(int64, int64) bool { return true })
+	changes := r.Changes(func(string, int64, int64) bool { return true })["acme"]
 	if len(changes) != 4 || changes[1].By != (registry.Actor{Type: "user", ID: "anna"}) || changes[2].By != (registry.Actor{}) ||
 		changes[2].Command != registry.SetLicences || changes[2].Changes[0] != "+ licence agent-3 agent standard on Sub1 from 2026-11-01" {
 		t.Errorf("changes: %+v", changes)

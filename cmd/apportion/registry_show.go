@@ -92,7 +92,8 @@ func (a *app) showTenant(history *service.Registry, state registry.State, id str
 		return err
 	}
 	f.Document = t
-	for _, c := range history.Changes(id, func(offset, _ int64) bool { return offset == f.Offset }) {
+	last := func(tenant string, offset, _ int64) bool { return tenant == id && offset == f.Offset }
+	for _, c := range history.Changes(last)[id] {
 		f.Changed = &c
 	}
 	return a.print(f, func(w io.Writer) {
