@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -105,12 +106,8 @@ func WriteTenants(ctx context.Context, conn driver.Conn, rows ...TenantRow) erro
 		return err
 	}
 	defer batch.Close()
-	shifts := map[string]timeline.Line[int64]{}
 	for _, r := range rows {
-		t, zone := r.Tenant, r.Lines.Zone
-		if shifts[zone.Name()] == nil {
-			shifts[zone.Name()] = dateShifts(zone)
-		}
+		t := r.Tenant
 		names := map[string]string{}
 		for _, s := range t.Subscriptions {
 			names[s.ID] = s.Name
@@ -118,7 +115,7 @@ func WriteTenants(ctx context.Context, conn driver.Conn, rows ...TenantRow) erro
 		d := describe(t, names)
 		if err := batch.Append(t.ID, r.Version, r.TZVersion, t.Name, t.TimeZone, t.Telephony,
 			d.terms, d.commitments, d.prices, d.licences, d.entryPoints,
-			calendar(shifts[zone.Name()], r.Lines.Primary, names), activity(r.Lines.Active, names),
+			calendar(dateShifts(r.Lines.Zone), r.Lines.Primary, names), activity(r.Lines.Active, names),
 			mappings(r.Lines, names)); err != nil {
 			return fmt.Errorf("%s: %w", t.ID, err)
 		}
@@ -203,18 +200,33 @@ func calendar(shifts timeline.Line[int64], primary timeline.Line[string], names 
 	return rows
 }
 
+// zoneShifts has the dateShifts of zones, by *civil.Zone: the data in use has one of each name.
+var zoneShifts sync.Map
+
 // dateShifts returns what to add to an instant so that its date in UTC is its date in the zone: for every date until
-// the end of 2100, in the order of time.
+// the end of 2100, in the order of time. It must not be changed.
 func dateShifts(zone *civil.Zone) timeline.Line[int64] {
+	if known, ok := zoneShifts.Load(zone); ok {
+		return known.(timeline.Line[int64])
+	}
+	line := computeDateShifts(zone)
+	zoneShifts.Store(zone, line)
+	return line
+}
+
+func computeDateShifts(zone *civil.Zone) timeline.Line[int64] {
 	const day = 24 * 3600_000
 	var line timeline.Line[int64]
+	var before int64 // the start of the date before
 	for d := civil.NewDate(1970, 1, 1); d <= civil.NewDate(2100, 12, 31); d++ {
-		step := timeline.Step[int64]{FromMS: zone.Start(d), Value: int64(d)*day - zone.Start(d)}
+		start := zone.Start(d)
+		step := timeline.Step[int64]{FromMS: start, Value: int64(d)*day - start}
 		if line == nil {
 			step.FromMS = timeline.Start
-		} else if before := zone.Start(d - 1); step.FromMS > before+day {
+		} else if step.FromMS > before+day {
 			step.FromMS = before + day // the end of a day that is longer than others
 		}
+		before = start
 		for len(line) > 0 && line[len(line)-1].FromMS >= step.FromMS {
 			line = line[:len(line)-1] // a date that the zone skips
 		}
