@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,59 +97,83 @@ type DeadLetters struct {
 // at most limit of them unless that is 0. It leaves out their key, value and
 // headers, which Read reads.
 func (d DeadLetters) List(ctx context.Context, f RejectedFilter, limit int) ([]DeadLetter, error) {
+	if f.Open {
+		var letters []DeadLetter
+		err := d.eachOpen(ctx, f, func(l *DeadLetter) (more bool) {
+			letters = append(letters, *l)
+			return len(letters) != limit
+		})
+		return letters, err
+	}
 	where, args := f.where()
 	query := `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id
 		FROM rejected FINAL WHERE ` + where + ` ORDER BY arrived_ms DESC, topic, partition, offset DESC`
-	if limit > 0 && !f.Open {
+	if limit > 0 {
 		query += " LIMIT " + strconv.Itoa(limit)
 	}
-	letters, err := collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
 		return l, rows.Scan(l.reason()...)
 	}, query, args...)
-	if err != nil || !f.Open {
-		return letters, err
-	}
-	answered, err := d.answered(ctx, f)
-	letters = slices.DeleteFunc(letters, func(l DeadLetter) bool { return answered[l.RecordID] })
-	if limit > 0 {
-		letters = letters[:min(limit, len(letters))]
-	}
-	return letters, err
 }
 
-// answered returns those of the dead letters that an accepted delivery answers.
-func (d DeadLetters) answered(ctx context.Context, f RejectedFilter) (map[schemas.RecordID]bool, error) {
+// eachOpen has a function take the dead letters that the filter chooses and no accepted delivery answers, newest first,
+// without their values, for as long as it wants more.
+func (d DeadLetters) eachOpen(ctx context.Context, f RejectedFilter, take func(*DeadLetter) (more bool)) error {
+	ctx, cancel := context.WithCancel(ctx) // rows that are not taken are not sent
+	defer cancel()
 	where, args := f.where()
-	where += " AND source != '' AND id != ''"
-	records, err := collect(ctx, d.ClickHouse, func(rows driver.Rows) (r schemas.RecordID, err error) {
-		return r, rows.Scan(&r.Topic, &r.Partition, &r.Offset)
-	}, `SELECT topic, partition, offset FROM rejected FINAL WHERE `+where+` AND (tenant, source, id) IN (
-			SELECT tenant, source, id FROM usage_events WHERE identity IN (
-				SELECT cityHash64(tenant, source, id) FROM rejected FINAL WHERE `+where+`))
-		ORDER BY topic, partition, offset`, append(args, args...)...)
+	rows, err := d.ClickHouse.Query(ctx, `
+		WITH
+			refused AS (SELECT * FROM rejected FINAL WHERE `+where+`),
+			accepted AS (
+				SELECT tenant, source, id, max(e.revision) AS revision, max((e.time_ms, e.revision)) AS latest
+				FROM usage_events AS e
+				WHERE tenant IN (SELECT tenant FROM refused)
+					AND identity IN (SELECT cityHash64(tenant, source, id) FROM refused)
+				GROUP BY tenant, source, id)
+		SELECT r.topic, r.partition, r.offset, r.arrived_ms, r.code, r.field, r.value, r.message, r.tenant, r.source, r.id,
+			a.id != '' AS known, a.revision, a.latest.1, a.latest.2,
+			if(known, r.payload, ''), if(known, r.headers.name, []), if(known, r.headers.value, [])
+		FROM refused AS r
+		LEFT JOIN accepted AS a ON r.tenant = a.tenant AND r.source = a.source AND r.id = a.id
+		ORDER BY r.arrived_ms DESC, r.topic, r.partition, r.offset DESC`, args...)
 	if err != nil {
-		return nil, err
+		return schemaError(err)
 	}
-	answered := make(map[schemas.RecordID]bool)
-	for page := range slices.Chunk(records, LetterPage) {
-		letters, err := d.Read(ctx, page, math.MaxInt32) // one that is too large has a revision, too
+	defer func() {
+		cancel()
+		rows.Close()
+	}()
+	var decoder schemas.Decoder
+	for rows.Next() {
+		var l DeadLetter
+		var known bool
+		var revision, timeRevision int32
+		var timeMS int64
+		var value string
+		var names, values []string
+		err := rows.Scan(append(l.reason(), &known, &revision, &timeMS, &timeRevision, &value, &names, &values)...)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		answers, err := d.Answers(ctx, letters)
-		if err != nil {
-			return nil, err
-		}
-		for i := range letters {
-			answered[letters[i].RecordID] = answers[i] != nil
+		answered := known && decoder.Order(anyTopic, headersOf(names, values), []byte(value)).
+			Answered(revision, timeMS, timeRevision)
+		if !answered && !take(&l) {
+			return nil
 		}
 	}
-	return answered, nil
+	return rows.Err()
 }
 
-// LetterPage is how many dead letters are looked at together: few enough for their identities to fit into one
-// query.
-const LetterPage = 100
+// anyTopic is for a [schemas.Order]: what is read for it does not depend on the topic.
+const anyTopic schemas.Type = 0
+
+func headersOf(names, values []string) (headers []schemas.Header) {
+	for i, name := range names {
+		headers = append(headers, schemas.Header{Key: name, Value: []byte(values[i])})
+	}
+	return headers
+}
 
 // Answers returns, for each of some dead letters that have their values, an accepted delivery that answers it, or nil.
 func (d DeadLetters) Answers(ctx context.Context, letters []DeadLetter) ([]*Acceptance, error) {
@@ -192,9 +215,7 @@ func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBy
 		var names, values []string
 		err = rows.Scan(append(l.reason(), &key, &value, &names, &values)...)
 		l.Key, l.Value = []byte(key), []byte(value)
-		for i, name := range names {
-			l.Headers = append(l.Headers, schemas.Header{Key: name, Value: []byte(values[i])})
-		}
+		l.Headers = headersOf(names, values)
 		return l, err
 	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id,
 			key, substring(payload, 1, ?), headers.name, headers.value
@@ -217,8 +238,7 @@ type RejectedCount struct {
 // tenant, the most first.
 func (d DeadLetters) Count(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
 	if f.Open {
-		letters, err := d.List(ctx, f, 0)
-		return countLetters(letters), err
+		return d.countOpen(ctx, f)
 	}
 	where, args := f.where()
 	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (n RejectedCount, err error) {
@@ -227,22 +247,22 @@ func (d DeadLetters) Count(ctx context.Context, f RejectedFilter) ([]RejectedCou
 		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant ORDER BY deliveries DESC, code, tenant`, args...)
 }
 
-// countLetters is Count of letters that are at hand, the latest first.
-func countLetters(letters []DeadLetter) []RejectedCount {
+// countOpen is Count of those that are open.
+func (d DeadLetters) countOpen(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
 	type kind struct {
 		code   schemas.Code
 		tenant string
 	}
 	counts := make(map[kind]*RejectedCount)
-	for i := range letters {
-		l := &letters[i]
+	err := d.eachOpen(ctx, f, func(l *DeadLetter) (more bool) {
 		k := kind{l.Why.Code, l.Why.Tenant}
-		if counts[k] == nil {
+		if counts[k] == nil { // the newest comes first
 			counts[k] = &RejectedCount{Code: k.code, Tenant: k.tenant, LastMS: l.ArrivedMS}
 		}
 		counts[k].Deliveries++
 		counts[k].FirstMS = l.ArrivedMS
-	}
+		return true
+	})
 	var all []RejectedCount
 	for _, n := range counts {
 		all = append(all, *n)
@@ -250,7 +270,7 @@ func countLetters(letters []DeadLetter) []RejectedCount {
 	slices.SortFunc(all, func(x, y RejectedCount) int {
 		return cmp.Or(cmp.Compare(y.Deliveries, x.Deliveries), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Tenant, y.Tenant))
 	})
-	return all
+	return all, err
 }
 
 // Acceptance is a delivery that was accepted.
@@ -278,7 +298,6 @@ func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
 		return nil
 	}
 	var decoder schemas.Decoder
-	const anyTopic = 0 // what is read here does not depend on it
 	o := decoder.Order(anyTopic, l.Headers, l.Value)
 	for i := range accepted {
 		if a := &accepted[i]; o.Answered(a.Revision, a.TimeMS, a.Revision) {
@@ -298,8 +317,9 @@ func (d DeadLetters) Accepted(ctx context.Context, ids ...Identity) ([]Acceptanc
 	for i, id := range ids {
 		keys[i] = clickhouse.GroupSet{Value: []any{id.Tenant, id.Source, id.ID}}
 	}
-	return collect(ctx, d.ClickHouse, scanAcceptance, acceptances+` FROM usage_events WHERE (tenant, source, id) IN (?)
-		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys)
+	return collect(ctx, d.ClickHouse, scanAcceptance, acceptances+` FROM usage_events
+		WHERE identity IN (SELECT cityHash64(e.1, e.2, e.3) FROM (SELECT arrayJoin([?]) AS e)) AND (tenant, source, id) IN (?)
+		ORDER BY arrived_ms DESC, topic, partition, offset DESC LIMIT 1 BY topic, partition, offset`, keys, keys)
 }
 
 // acceptances begins a query that scanAcceptance reads the rows of.

@@ -1,12 +1,15 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/ingest/kafka"
 	"apportion/schemas"
@@ -264,14 +267,64 @@ func testOpen(t *testing.T, broker string) {
 	if got, want := strings.Join(e.rejected(open, 0), " "), "usage.agent.v1/0/2 usage.agent.v1/0/4 usage.agent.v1/0/5"; got != want {
 		t.Errorf("open are %s, want %s", got, want)
 	}
-	if got := e.rejected(open, 2); len(got) != 2 {
-		t.Errorf("of three that are open a limit of two leaves %q", got)
+	if got := strings.Join(e.rejected(open, 2), " "); got != "usage.agent.v1/0/4 usage.agent.v1/0/5" {
+		t.Errorf("the newest two that are open are %s", got)
 	}
 	open.Tenants = []string{"acme"}
 	counts, err := e.deadLetters().Count(t.Context(), open)
 	if err != nil || len(counts) != 1 || counts[0].Deliveries != 2 || counts[0].FirstMS > counts[0].LastMS || counts[0].FirstMS < epoch {
 		t.Errorf("counted as %+v, %v", counts, err)
 	}
+}
+
+// What is open is found by one query, however many were refused and whatever the limit.
+func TestOpenIsOneQuery(t *testing.T) {
+	e := newEnv(t, 1)
+	e.exec(`INSERT INTO rejected (topic, partition, offset, arrived_ms, tenant, source, id, payload, headers)
+		SELECT 'a', 0, number, intDiv(number, 2), if(number % 7 = 0, '', 'acme') AS tenant, '/test' AS source, toString(number) AS id, '{"revision":1}',
+			[('ce_specversion', '1.0'), ('ce_id', id), ('ce_source', source), ('ce_type', 'agent.session'),
+				('ce_time', '2026-10-14T09:00:00Z'), ('ce_tenantid', tenant)]
+		FROM numbers(3000)`)
+	e.exec(`INSERT INTO usage_events (tenant, type, source, id, revision, topic, partition, offset)
+		SELECT 'acme', 'agent.session', '/test', toString(number), r, 'a', 0, 10000 + 10 * number + r
+		FROM numbers(0, 3000, 2) ARRAY JOIN range(toInt32(number % 3 != 0) + 1) AS r`)
+	// Of those with an even offset that is no multiple of 3, a revision of 1 was accepted, and it answers those with a tenant.
+	open := func(offset int64) bool { return offset%7 == 0 || offset%2 != 0 || offset%3 == 0 }
+	var queries int
+	letters := DeadLetters{ClickHouse: asked{e.conn, &queries}}
+	for _, limit := range []int{1, 1000, 0} {
+		var want, got []int64
+		for arrived := int64(1499); arrived >= 0; arrived-- {
+			for _, offset := range []int64{2*arrived + 1, 2 * arrived} {
+				if open(offset) && (limit == 0 || len(want) < limit) {
+					want = append(want, offset)
+				}
+			}
+		}
+		queries = 0
+		listed, err := letters.List(t.Context(), RejectedFilter{Open: true}, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range listed {
+			got = append(got, l.Offset)
+		}
+		if !slices.Equal(got, want) || queries != 1 {
+			t.Errorf("a limit of %d: %d queries list %d: %d…, want %d: %d…",
+				limit, queries, len(got), got[:min(9, len(got))], len(want), want[:min(9, len(want))])
+		}
+	}
+}
+
+// asked counts the queries on a connection.
+type asked struct {
+	driver.Conn
+	queries *int
+}
+
+func (a asked) Query(ctx context.Context, query string, args ...any) (driver.Rows, error) {
+	*a.queries++
+	return a.Conn.Query(ctx, query, args...)
 }
 
 // What is replayed is what the sender sent, at offsets of its own, in its old order.

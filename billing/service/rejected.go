@@ -61,6 +61,10 @@ const (
 	LetterRefused  = "refused"  // and would be again
 )
 
+// letterPage is how many dead letters are read, decided and published at a time: few enough for their identities to fit
+// into one query.
+const letterPage = 100
+
 // Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are
 // chosen before the first is published: those that come back, because an older version still takes deliveries in, are
 // none of them.
@@ -70,7 +74,7 @@ func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, lim
 		return nil, err
 	}
 	result := &Replay{DryRun: dryRun, Deliveries: []Replayed{}}
-	for page := range slices.Chunk(records, ingest.LetterPage) {
+	for page := range slices.Chunk(records, letterPage) {
 		// One byte more than there may be is enough to refuse a value for its size.
 		letters, err := r.letters.Read(ctx, page, schemas.MaxValueBytes+1)
 		if err != nil {
