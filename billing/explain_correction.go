@@ -75,7 +75,7 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 
 // whatCame finds what makes the difference between then and now.
 func (x *Explainer) whatCame(ctx context.Context, c *Corrected, line Line) (err error) {
-	c.Commands, c.Reason.Registry = append(c.Commands, x.Commands...), len(x.Commands) > 0
+	c.Commands = append(c.Commands, x.Commands...)
 	if c.Kind != Commitment {
 		changed, err := x.changedSince(ctx, x.Then.Bound, c.Period, line.Meter)
 		if err != nil {

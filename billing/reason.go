@@ -3,6 +3,7 @@ package billing
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,8 @@ type Reason struct {
 	// difference: of an overage at its peak, then or now.
 	Late      int `json:"late,omitempty"`
 	Corrected int `json:"corrected,omitempty"`
-	// Registry says that the tenant's document has changed since the previous issue.
+	// Registry says that what was agreed for the period has changed since the previous issue or, where no event makes the
+	// difference, that anything in the tenant's document has.
 	Registry bool `json:"registry,omitempty"`
 }
 
@@ -263,6 +265,10 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 		x := &Explainer{Tenant: t, Rules: b.Rules, Deliveries: b.Deliveries, NowMS: aggregate.EndOfTime,
 			Bound: aggregate.ReadBound{Positions: on.Positions, ArrivedBy: on.arrivedBy}}
 		then := aggregate.ReadBound{Positions: last.Positions, ArrivedBy: aggregate.EndOfTime}
+		was, err := b.Log.At(last.RegistryOffset)
+		if err != nil {
+			return err
+		}
 		changed := map[schemas.Type]changes{}
 		for _, i := range issue.Invoices {
 			for _, l := range i.Lines {
@@ -270,20 +276,47 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 					continue
 				}
 				r := reasonOf(i, l, c.Issued, c.Now, since)
-				r.Registry = b.State.Base(t.ID) >= last.RegistryOffset
 				if arrived && l.CorrectsKind != Commitment {
 					of := typesOf(l.Meter)[0]
 					if _, read := changed[of]; !read {
-						var err error
 						if changed[of], err = x.changedSince(ctx, then, c.Period, l.Meter); err != nil {
 							return err
 						}
 					}
 					r.count(changed[of].mattering(charge{i.Subscription, l.CorrectsKind, l.Meter}, r.Peaks()))
 				}
+				r.Registry = b.State.Base(t.ID) >= last.RegistryOffset &&
+					(r.Late+r.Corrected == 0 || agreed(was.Tenant(t.ID), c.Period) != agreed(t, c.Period))
 				issue.Reasons = append(issue.Reasons, r)
 			}
 		}
 	}
 	return nil
+}
+
+// agreed is what the subscriptions of a tenant say of the dates of a period, to be compared; who is mapped to which is
+// no part of it.
+func agreed(t *registry.Tenant, period civil.Month) string {
+	type contract struct {
+		Subscription, Model, Plan, Deployment, Currency, Billing string
+		Version                                                  registry.Version
+	}
+	var dates [][]contract
+	for date := period.First(); date < period.Next().First(); date++ {
+		var active []contract // the oldest, which is the primary, first
+		for _, s := range t.ActiveOn(date) {
+			c := contract{s.ID, s.LicenceModel, s.Plan, s.Deployment, s.Currency, s.Billing, registry.Version{}}
+			if v := s.VersionOn(date); v != nil {
+				c.Version = *v
+			}
+			c.Version.From = date // it says the same whenever it took effect
+			active = append(active, c)
+		}
+		dates = append(dates, active)
+	}
+	text, err := json.Marshal(dates)
+	if err != nil {
+		panic(err) // the model holds nothing that JSON cannot write
+	}
+	return string(text)
 }

@@ -74,6 +74,46 @@ func TestReasonsOfNamedAgents(t *testing.T) {
 		"2 late 3 corrected 0 registry false, then 0 0, now 2 200")
 }
 
+// TestReasonsNameTheRegistry beside events where what was agreed for the month is another, and not for what begins later
+// or who is mapped; where no event makes the difference for whatever has changed.
+func TestReasonsNameTheRegistry(t *testing.T) {
+	document := func(price, later, licences string) string {
+		return fmt.Sprintf(`tenants: [{id: acme, subscriptions: [{id: Sub1, versions: [{from: 2024-01-01,
+			commitments: {agent_standard: 1}, prices: {overage: {agent_standard: %q, agent_premium: "500"}}}%s]}], licences: [%s]}]`,
+			price, later, licences)
+	}
+	const (
+		late = "agent a3 08:00 09:00"
+		peak = " at 2026-09-14T08:00:00.000Z of "
+	)
+	for _, c := range []struct {
+		name, document, late string
+		want                 []string
+	}{
+		{"nothing", document("100", "", ""), late,
+			[]string{"1 late 1 corrected 0 registry false, then 1 100" + peak + "1, now 2 200" + peak + "1"}},
+		{"a price", document("200", "", ""), late,
+			[]string{"1 late 1 corrected 0 registry true, then 1 100" + peak + "1, now 2 400" + peak + "1"}},
+		{"a later price", document("100", `, {from: 2026-10-01, prices: {overage: {agent_standard: "300"}}}`, ""), late,
+			[]string{"1 late 1 corrected 0 registry false, then 1 100" + peak + "1, now 2 200" + peak + "1"}},
+		{"a mapping", document("100", "", "{user: a1, subscription: Sub1, class: standard}"), late,
+			[]string{"1 late 1 corrected 0 registry false, then 1 100" + peak + "1, now 2 200" + peak + "1"}},
+		{"a mapping alone", document("100", "", "{user: a1, subscription: Sub1, class: premium}"), "", []string{
+			"1 late 0 corrected 0 registry true, then 0 0, now 1 500" + peak + "0",
+			"2 late 0 corrected 0 registry true, then 1 100" + peak + "1, now 0 0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newStoryOf(t, document("100", "", ""), "on 2026-09-14\nagent a1..a2 08:00 09:00")
+			s.issue(t, september)
+			if refusals := s.put(t, c.document); len(refusals) > 0 {
+				t.Fatal(refusals)
+			}
+			s.arrives(t, "on 2026-09-14\n"+c.late)
+			wantReasons(t, s, s.issue(t, october), c.want...)
+		})
+	}
+}
+
 // wantReasons compares why the adjustments of a run are there, as it says and as its issue has recorded.
 func wantReasons(t *testing.T, s *story, run *billing.Run, want ...string) {
 	t.Helper()

@@ -256,20 +256,25 @@ func cause(l billing.Line, r *billing.Reason) string {
 		}
 		return "were"
 	}
-	after := "After " + month(l.From.Month()) + " was invoiced, "
+	const agreed = "what was agreed for the month was changed"
+	text := "After " + month(l.From.Month()) + " was invoiced, "
 	switch {
 	case r.Late > 0 && r.Corrected > 0:
-		return after + number(r.Late, one, many) + " came in late and " +
-			strings.TrimSpace(number(r.Corrected, "", "")) + " " + was(r.Corrected) + " corrected."
+		text += number(r.Late, one, many) + " came in late and " +
+			strings.TrimSpace(number(r.Corrected, "", "")) + " " + was(r.Corrected) + " corrected"
 	case r.Late > 0:
-		return after + number(r.Late, one, many) + " came in late."
+		text += number(r.Late, one, many) + " came in late"
 	case r.Corrected > 0:
-		return after + number(r.Corrected, one, many) + " " + was(r.Corrected) + " corrected."
+		text += number(r.Corrected, one, many) + " " + was(r.Corrected) + " corrected"
 	case r.Registry:
-		return after + "what was agreed for it was changed."
+		return text + agreed + "."
 	default:
 		return sentence(month(l.From.Month())) + " was rated again by other settings."
 	}
+	if r.Registry {
+		text += ", and " + agreed
+	}
+	return text + "."
 }
 
 // charged says what a quantity is charged with: two seats for SEK 2 200.00.

@@ -188,8 +188,18 @@ func TestWhyCorrected(t *testing.T) {
 		{billing.Connect, "connect.sms", billing.Reason{Late: 1, Corrected: 2, Then: at("40", "18", none, 0), Now: at("95.5", "42.98", none, 0)},
 			"After September 2026 was invoiced, one report of usage came in late and two were corrected. " +
 				"This makes 95.5 seats for SEK 42.98 in place of 40 seats for SEK 18.00."},
+		{billing.Connect, "connect.sms", billing.Reason{Late: 1, Corrected: 2, Registry: true, Then: at("40", "18", none, 0), Now: at("95.5", "42.98", none, 0)},
+			"After September 2026 was invoiced, one report of usage came in late and two were corrected, and what was agreed for the month was changed. " +
+				"This makes 95.5 seats for SEK 42.98 in place of 40 seats for SEK 18.00."},
+		{billing.Connect, "connect.sms", billing.Reason{Corrected: 1, Registry: true, Then: at("40", "18", none, 0), Now: at("95.5", "42.98", none, 0)},
+			"After September 2026 was invoiced, one report of usage was corrected, and what was agreed for the month was changed. " +
+				"This makes 95.5 seats for SEK 42.98 in place of 40 seats for SEK 18.00."},
+		{billing.Overage, "agent_standard", billing.Reason{Late: 1, Registry: true, Then: at("0", "0", none, 0), Now: at("1", "200", peakMS, 25)},
+			"After September 2026 was invoiced, one session came in late, and what was agreed for the month was changed. " +
+				"At 10:31 on 14 October, 26 agents were signed in at once; the subscriptions together include 25. " +
+				"This makes one seat for SEK 200.00 in place of nothing."},
 		{billing.Commitment, "agent_standard", billing.Reason{Registry: true, Then: at("10", "9000", none, 0), Now: at("12", "10800", none, 0)},
-			"After September 2026 was invoiced, what was agreed for it was changed. " +
+			"After September 2026 was invoiced, what was agreed for the month was changed. " +
 				"This makes 12 seats for SEK 10 800.00 in place of 10 seats for SEK 9 000.00."},
 		{billing.Overage, "agent_standard", billing.Reason{Then: at("0", "0", none, 0), Now: at("0", "0", none, 0)},
 			"September 2026 was rated again by other settings. No overage of this subscription is left. This makes nothing in place of nothing."},
