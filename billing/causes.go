@@ -160,22 +160,21 @@ func (x *Explainer) stages(ctx context.Context, then *Explainer, period civil.Mo
 	return stages, nil
 }
 
-// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. Tenants
-// to whom it is not issued are returned, and left out. What later invoices have adjusted of it is said with each
+// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. It returns
+// the tenants to whom it is issued, and those to whom it is not, which are left out. What later invoices have adjusted of it is said with each
 // difference that is explained.
 func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants []string,
-	after View) (*Comparison, []string, error) {
+	after View) (c *Comparison, compared, open []string, err error) {
 	unknown := &Run{Period: period}
 	chosen := ids(b.selectTenants(unknown, tenants))
 	issued, err := b.Issued(ctx, period, chosen...)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	chains, err := AllIssues(b.State, chosen)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var compared, open []string
 	for _, t := range chosen {
 		if issueOf(chains[t], period) != nil {
 			compared = append(compared, t)
@@ -184,7 +183,7 @@ func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants 
 		}
 	}
 	if len(compared) == 0 {
-		return &Comparison{Period: period, Before: unknown.Stopped}, open, nil
+		return &Comparison{Period: period, Before: unknown.Stopped}, nil, open, nil
 	}
 	// What it adjusts is of other periods.
 	for n := range issued.Invoices {
@@ -197,17 +196,17 @@ func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants 
 	}
 	positions, err := b.Usage.Positions(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the ledger: %w", err)
+		return nil, nil, nil, fmt.Errorf("reading the ledger: %w", err)
 	}
 	fixed := *b
 	fixed.Usage = pinned{b.Usage, positions}
 	now, err := fixed.View(ctx, period, compared, after)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	c := compare(issued, now)
+	c = compare(issued, now)
 	c.Positions, c.Before = positions, append(c.Before, unknown.Stopped...)
-	return c, open, c.readLater(ctx, b.Lines, chains)
+	return c, compared, open, c.readLater(ctx, b.Lines, chains)
 }
 
 // readLater reads what was issued after the period to those of whom something differs. Those whose lines of it have

@@ -34,7 +34,7 @@ connect sms 8 at 09:00`)
 	s.put(t, document(2, 200))
 
 	b := s.biller(billing.DefaultRules())
-	c, open, err := b.CompareIssued(t.Context(), september, nil, billing.View{State: s.ledger.state,
+	c, _, open, err := b.CompareIssued(t.Context(), september, nil, billing.View{State: s.ledger.state,
 		NowMS: aggregate.EndOfTime})
 	if err != nil || len(open) > 0 {
 		t.Fatal(open, err)
@@ -93,7 +93,7 @@ func TestDifferenceOfWhoCannotBeExplained(t *testing.T) {
 	s.ledger.lines[s.ledger.chain("beta")[1].ID] = nil
 	s.ledger.read = 0
 	b := s.biller(billing.DefaultRules())
-	c, _, err := b.CompareIssued(t.Context(), september, nil, billing.View{State: s.ledger.state,
+	c, _, _, err := b.CompareIssued(t.Context(), september, nil, billing.View{State: s.ledger.state,
 		NowMS: aggregate.EndOfTime})
 	if err != nil {
 		t.Fatal(err)
@@ -123,4 +123,19 @@ func TestDifferenceOfWhoCannotBeExplained(t *testing.T) {
 	}
 	c.LeaveOut("acme", errors.New("issued by other rules"))
 	want("[caro]", "[acme 2026-09 unbalanced beta 2026-10 unbalanced]", "1")
+}
+
+// TestCompareIssuedSaysToWhom: a stopped tenant's period is issued all the same.
+func TestCompareIssuedSaysToWhom(t *testing.T) {
+	b, _, ledger := newBiller(t, threeTenants, messages)
+	issueAt(t, b, graceEndsInTokyo, "acme", "beta")
+	ledger.lines[ledger.chain("acme")[0].ID] = nil
+	c, compared, open, err := b.CompareIssued(t.Context(), october, []string{"acme", "beta", "nobody"},
+		billing.View{State: b.State, NowMS: aggregate.EndOfTime})
+	if err != nil || fmt.Sprint(compared, open) != "[acme] [beta]" {
+		t.Errorf("%v and %v, %v; want acme and beta", compared, open, err)
+	}
+	if len(c.Totals) != 0 || len(c.Before) != 2 || c.Before[0].Tenant != "acme" || c.Before[1].Tenant != "nobody" {
+		t.Errorf("%+v", c)
+	}
 }

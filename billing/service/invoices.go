@@ -361,8 +361,9 @@ type DiffRequest struct {
 // Difference is what changed in a period.
 type Difference struct {
 	*billing.Comparison
-	// NotIssued are the tenants that are left out, since there is no issue to compare with.
-	NotIssued []string
+	// Issued are the tenants whose issue is compared, and NotIssued those that are left out, since they have none; neither
+	// where two instants are compared.
+	Issued, NotIssued []string
 }
 
 // Diff compares a period as it was known at two instants, or as it was issued, and says what made each difference.
@@ -383,7 +384,8 @@ func (s *Invoices) Diff(ctx context.Context, ask DiffRequest) (*Difference, erro
 	d := &Difference{}
 	var then *billing.View
 	if ask.FromMS == nil {
-		if d.Comparison, d.NotIssued, err = biller.CompareIssued(ctx, ask.Period, ask.Tenants, now); err != nil {
+		d.Comparison, d.Issued, d.NotIssued, err = biller.CompareIssued(ctx, ask.Period, ask.Tenants, now)
+		if err != nil {
 			return nil, err
 		}
 	} else {
@@ -408,6 +410,9 @@ func (s *Invoices) viewKnownAt(ctx context.Context, instantMS int64) (billing.Vi
 // registry as it stands has.
 func (s *Invoices) explainDifferences(ctx context.Context, d *Difference, state registry.State, then *billing.View,
 	now billing.View) error {
+	if len(d.Changes) == 0 {
+		return nil
+	}
 	issues := map[string]billing.Issue{}
 	tenants := map[string]bool{}
 	for _, change := range d.Changes {

@@ -103,7 +103,7 @@ func (a *app) billDiff(ctx context.Context, ask service.DiffRequest) error {
 		result.To = civil.FormatMillis(*ask.ToMS)
 		are = "at " + result.To
 	}
-	if len(compared.NotIssued) > 0 && len(compared.Totals) == 0 {
+	if len(compared.NotIssued) > 0 && len(compared.Issued)+len(compared.Before) == 0 {
 		return fmt.Errorf("%s is issued to nobody, so there is nothing to compare with; name an instant by --from",
 			ask.Period)
 	}
