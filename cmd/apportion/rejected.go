@@ -197,6 +197,7 @@ const noneRejected = "no refused delivery is chosen\n"
 var rejectedColumns = []string{"time", "topic", "partition", "offset", "tenant_id", "source", "id",
 	"code", "field", "value", "message"}
 
+// row guards the names. A value is in quotes or a number, and a message begins with words of the program.
 func (e *rejectedEntry) row() []string {
 	return []string{e.Time, e.Topic, strconv.Itoa(int(e.Partition)), strconv.FormatInt(e.Offset, 10),
 		export.Guard(e.Tenant), export.Guard(e.Source), export.Guard(e.ID),

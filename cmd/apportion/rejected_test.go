@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +83,36 @@ func TestShorten(t *testing.T) {
 	} {
 		if got := shorten(test.long, 4); got != test.want {
 			t.Errorf("%q is %q, want %q", test.long, got, test.want)
+		}
+	}
+}
+
+// TestRejectedRowIsNoFormula: a spreadsheet runs nothing that was sent. Names are guarded, what else was sent is in quotes
+// where it is no number, and a message begins with words of the program.
+func TestRejectedRowIsNoFormula(t *testing.T) {
+	const event = `{"specversion":"1.0","type":"connect.usage","time":"2026-10-14T16:00:00Z","tenantid":"=acme",` +
+		`"source":"+s","id":"@1","data":{"channel":"sms",%s}}`
+	for data, want := range map[string][]string{
+		`"quantity":1,"=voided":true`: {"misspelt_field", "voided", `"=voided"`},
+		`"quantity":"=1+1"`:           {"invalid_field", "quantity", `"=1+1"`},
+		`"quantity":-1`:               {"invalid_field", "quantity", "-1"},
+		`"=HYPERLINK(1)":1`:           {"missing_field", "quantity", ""},
+		`"quantity":-1+1`:             {"malformed_json", "", ""},
+		`"quantity":+1`:               {"malformed_json", "", ""},
+		`"=x":1,"=x":2`:               {"malformed_json", "", ""},
+	} {
+		var d schemas.Decoder
+		l := ingest.DeadLetter{Why: *d.Decode(schemas.ConnectUsage, nil, fmt.Appendf(nil, event, data), new(schemas.Event))}
+		e := newRejectedEntry(&l)
+		row := e.row()
+		if names := row[4:7]; l.Why.Tenant != "" && !slices.Equal(names, []string{"'=acme", "'+s", "'@1"}) {
+			t.Errorf("%s: the names are %q", data, names)
+		}
+		if !slices.Equal(row[7:10], want) {
+			t.Errorf("%s: the code, field and value are %q, want %q", data, row[7:10], want)
+		}
+		if strings.ContainsAny(row[10][:1], "=+-@\t\r\n") {
+			t.Errorf("%s: the message is %q", data, row[10])
 		}
 	}
 }
