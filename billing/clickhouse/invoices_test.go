@@ -335,7 +335,7 @@ func TestIssuesOutliveTheirTables(t *testing.T) {
 			if got := w.differs(t); !slices.Equal(got, []string{"more: acme 4"}) {
 				t.Errorf("the table differs from the log in %q", got)
 			}
-			if err := w.table.Rebuild(t.Context(), w.decided); err != nil {
+			if err := w.table.Rebuild(t.Context(), w.state, w.decided); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.differs(t); len(got) != 0 {

@@ -6,6 +6,8 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -73,14 +75,11 @@ func (l *RegistryLog) Append(ctx context.Context, commands []registry.Decided) e
 	if len(commands) == 0 {
 		return nil
 	}
-	// The verdicts last: LastOffset says that nothing before it is missing in any of the tables.
+	// The verdicts last: LastOffset says that nothing before it is missing in any of these tables.
 	if err := l.appendIssues(ctx, commands); err != nil {
 		return fmt.Errorf("writing issued_periods: %w", err)
 	}
 	if err := l.appendFindings(ctx, commands); err != nil {
-		return err
-	}
-	if err := l.appendTenants(ctx, commands); err != nil {
 		return err
 	}
 	if err := l.appendVerdicts(ctx, commands); err != nil {
@@ -187,10 +186,13 @@ func (l *RegistryLog) IssuedHashes(ctx context.Context) ([]registry.IssuedHash, 
 	return all, rows.Err()
 }
 
-// Rebuild makes both tables what the commands come to, which must be all there are: it writes them all, and deletes
-// issues that they do not have.
-func (l *RegistryLog) Rebuild(ctx context.Context, commands []registry.Decided) error {
+// Rebuild makes the tables what the commands come to, which must be all there are, with the state after them: it writes
+// all, and deletes issues that they do not have.
+func (l *RegistryLog) Rebuild(ctx context.Context, state registry.State, commands []registry.Decided) error {
 	if err := l.Append(ctx, commands); err != nil {
+		return err
+	}
+	if err := l.writeTenants(ctx, state, slices.Sorted(maps.Keys(state.Versions()))); err != nil {
 		return err
 	}
 	conn, err := l.first(ctx)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
@@ -28,52 +29,33 @@ type TenantRow struct {
 	TZVersion string
 }
 
-// appendTenants writes the tenants that the commands have changed, each as it stands after the last of them.
-func (l *RegistryLog) appendTenants(ctx context.Context, commands []registry.Decided) error {
-	changed := map[string]registry.Decided{}
-	for _, c := range commands {
-		if c.Changed {
-			changed[c.Command.TenantID] = c
-		}
-	}
-	var rows []TenantRow
-	for _, id := range slices.Sorted(maps.Keys(changed)) {
-		rows = append(rows, newTenantRow(changed[id].Tenant(), changed[id].Offset))
-	}
-	return l.writeTenants(ctx, rows)
-}
-
-// CompleteTenants writes the tenants of a state that registry_tenants has not, or has by other time zone data.
-func (l *RegistryLog) CompleteTenants(ctx context.Context, state registry.State) error {
-	rows, err := l.conn.Query(ctx, `SELECT tenant, version, tz_version FROM registry_tenants FINAL`)
+// CompleteTenants writes the tenants of a state, or those named, that registry_tenants has not, or has as they stood
+// before, or has by other time zone data.
+func (l *RegistryLog) CompleteTenants(ctx context.Context, state registry.State, only ...string) error {
+	rows, err := l.conn.Query(ctx, `SELECT tenant, version, tz_version FROM registry_tenants FINAL
+		WHERE empty({only:Array(String)}) OR tenant IN {only:Array(String)}`, clickhouse.Named("only", only))
 	if err != nil {
 		return fmt.Errorf("reading registry_tenants: %w", err)
 	}
 	defer rows.Close()
-	type stand struct {
-		version   int64
-		tzVersion string
+	missing := state.Versions()
+	if len(only) > 0 {
+		maps.DeleteFunc(missing, func(id string, _ int64) bool { return !slices.Contains(only, id) })
 	}
-	has := map[string]stand{}
 	for rows.Next() {
-		var tenant string
-		var s stand
-		if err := rows.Scan(&tenant, &s.version, &s.tzVersion); err != nil {
+		var tenant, tzVersion string
+		var version int64
+		if err := rows.Scan(&tenant, &version, &tzVersion); err != nil {
 			return err
 		}
-		has[tenant] = s
+		if wanted := missing[tenant]; version > wanted || version == wanted && tzVersion == civil.Edition() {
+			delete(missing, tenant)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("reading registry_tenants: %w", err)
 	}
-	var missing []TenantRow
-	for _, t := range state.Tenants() {
-		version := state.Base(t.ID)
-		if s, ok := has[t.ID]; !ok || s.version < version || s.version == version && s.tzVersion != civil.Edition() {
-			missing = append(missing, newTenantRow(t, version))
-		}
-	}
-	return l.writeTenants(ctx, missing)
+	return l.writeTenants(ctx, state, slices.Sorted(maps.Keys(missing)))
 }
 
 // newTenantRow computes a tenant's timelines. The factor of the IVR has no part in what usage is attributed to.
@@ -85,15 +67,21 @@ func newTenantRow(t *registry.Tenant, version int64) TenantRow {
 	return TenantRow{Tenant: t, Version: version, Lines: t.Timelines(zone, 1), TZVersion: civil.Edition()}
 }
 
-func (l *RegistryLog) writeTenants(ctx context.Context, rows []TenantRow) error {
-	if len(rows) == 0 {
-		return nil
+// tenantsPerBatch is how many tenants are written at a time: those of a large registry need not be in memory at once.
+const tenantsPerBatch = 100
+
+// writeTenants writes tenants as they stand. Wherever it ends, they are missing or whole, and can be written again.
+func (l *RegistryLog) writeTenants(ctx context.Context, state registry.State, ids []string) error {
+	for batch := range slices.Chunk(ids, tenantsPerBatch) {
+		rows := make([]TenantRow, len(batch))
+		for i, id := range batch {
+			rows[i] = newTenantRow(state.Tenant(id), state.Base(id))
+		}
+		l.failpoint("before tenants")
+		if err := WriteTenants(ctx, l.conn, rows...); err != nil {
+			return fmt.Errorf("writing registry_tenants: %w", err)
+		}
 	}
-	l.failpoint("before tenants")
-	if err := WriteTenants(ctx, l.conn, rows...); err != nil {
-		return fmt.Errorf("writing registry_tenants: %w", err)
-	}
-	l.failpoint("after tenants")
 	return nil
 }
 

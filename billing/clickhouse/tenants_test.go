@@ -83,27 +83,14 @@ func TestRegistryViews(t *testing.T) {
 		return decided
 	}
 	first := give(twoDepartments)
-	// Wherever it ends, the commands are written again: only the verdicts say that they have been.
-	for _, step := range []string{"before tenants", "after tenants"} {
-		log.Failpoint = func(at string) {
-			if at == step {
-				panic(at)
-			}
-		}
-		func() {
-			defer func() {
-				if at := recover(); at != step {
-					t.Errorf("%s: %v", step, at)
-				}
-			}()
-			log.Append(t.Context(), first)
-		}()
-		if last, err := log.LastOffset(t.Context()); err != nil || last != -1 {
-			t.Errorf("%s: the verdicts are there up to %d, %v", step, last, err)
-		}
-	}
-	log.Failpoint = nil
+	before := state
 	if err := log.Append(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	if got := table(t, conn, "SELECT * FROM v_tenants"); len(got) != 0 {
+		t.Errorf("a verdict waits for the tenant to be written: %q", got)
+	}
+	if err := log.CompleteTenants(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
 	for view, want := range map[string][]string{
@@ -139,9 +126,9 @@ func TestRegistryViews(t *testing.T) {
 		}
 	}
 
-	second := give(strings.NewReplacer("name: Sales", "name: Orders", "entryPoint: Orders", "entryPoint: Shop").Replace(twoDepartments))
-	for _, batch := range [][]registry.Decided{second, first, nil} {
-		if err := log.Append(t.Context(), batch); err != nil {
+	give(strings.NewReplacer("name: Sales", "name: Orders", "entryPoint: Orders", "entryPoint: Shop").Replace(twoDepartments))
+	for _, state := range []registry.State{state, before, {}} {
+		if err := log.CompleteTenants(t.Context(), state, "acme"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,7 +138,8 @@ func TestRegistryViews(t *testing.T) {
 	}
 }
 
-// Whoever begins to record completes what is missing, or is of other time zone data, and leaves the rest alone.
+// Whoever completes the tenants writes those that are missing, as they stood before, or of other time zone data, and
+// leaves the rest alone.
 func TestCompleteTenants(t *testing.T) {
 	conn := tablestest.Open(t)
 	log := clickhouse.NewRegistryLog(conn, func(context.Context) (driver.Conn, error) { return conn, nil })
@@ -163,34 +151,71 @@ func TestCompleteTenants(t *testing.T) {
 	for i, c := range registry.Plan(state, doc, 0) {
 		state, _ = state.Apply(int64(i), c)
 	}
-	versions := func() []string {
-		return table(t, conn, "SELECT tenant, version, tz_version FROM registry_tenants FINAL")
+	state, verdict := state.Apply(1, registry.Command{ID: "c", Source: "test", TenantID: "acme", Command: registry.ChangeTelephony,
+		Telephony: "vpop", Reason: "moved"})
+	if !verdict.Accepted {
+		t.Fatal(verdict.Refusals)
 	}
-	for _, insert := range []string{
-		"", // of an upgrade
-		"INSERT INTO registry_tenants (tenant, version, tz_version) VALUES ('acme', 0, '1999a')",
+	for _, c := range []struct{ insert, only, want string }{
+		{"", "other", ""},
+		{"", "", "acme|1|" + civil.Edition()}, // of an upgrade
+		{"('acme', 0, '" + civil.Edition() + "')", "acme", "acme|1|" + civil.Edition()}, // whoever gave the last command was killed
+		{"('acme', 1, '1999a')", "", "acme|1|" + civil.Edition()},
+		{"('acme', 7, 'other')", "", "acme|7|other"}, // somebody's who has read further
 	} {
-		if insert != "" {
-			if err := conn.Exec(t.Context(), insert); err != nil {
-				t.Fatal(err)
-			}
+		if c.insert != "" {
+			exec(t, conn, "TRUNCATE TABLE registry_tenants")
+			exec(t, conn, "INSERT INTO registry_tenants (tenant, version, tz_version) VALUES "+c.insert)
 		}
-		if err := log.CompleteTenants(t.Context(), state); err != nil {
+		var only []string
+		if c.only != "" {
+			only = []string{c.only}
+		}
+		if err := log.CompleteTenants(t.Context(), state, only...); err != nil {
 			t.Fatal(err)
 		}
-		if got := versions(); len(got) != 1 || got[0] != "acme|0|"+civil.Edition() {
-			t.Errorf("after %q: %q", insert, got)
+		got := table(t, conn, "SELECT tenant, version, tz_version FROM registry_tenants FINAL")
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("after %q: %q, want %q", c.insert, got, c.want)
 		}
 	}
-	// A later version is somebody's who has read further.
-	if err := conn.Exec(t.Context(), "INSERT INTO registry_tenants (tenant, version, tz_version) VALUES ('acme', 7, 'other')"); err != nil {
-		t.Fatal(err)
+}
+
+// Tenants are written some at a time, however many there are; where that was ended, the rest are completed.
+func TestManyTenants(t *testing.T) {
+	conn := tablestest.Open(t)
+	log := clickhouse.NewRegistryLog(conn, func(context.Context) (driver.Conn, error) { return conn, nil })
+	var state registry.State
+	const many = 250
+	for i := range many {
+		id := fmt.Sprint("t", i)
+		doc, problems := registry.Parse("test", []byte(strings.NewReplacer("acme", id, "S1", id+"S1", "S2", id+"S2").Replace(twoDepartments)))
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for _, c := range registry.Plan(state, doc, 0) {
+			state, _ = state.Apply(int64(i), c)
+		}
+	}
+	batches := 0
+	log.Failpoint = func(string) {
+		if batches++; batches == 2 {
+			panic("killed")
+		}
+	}
+	func() {
+		defer func() { recover() }()
+		log.CompleteTenants(t.Context(), state)
+	}()
+	count := func() string { return table(t, conn, "SELECT count() FROM v_tenants")[0] }
+	if got := count(); got != "100" {
+		t.Errorf("killed at the second batch: %s tenants", got)
 	}
 	if err := log.CompleteTenants(t.Context(), state); err != nil {
 		t.Fatal(err)
 	}
-	if got := versions(); len(got) != 1 || got[0] != "acme|7|other" {
-		t.Errorf("a later version: %q", got)
+	if got := count(); got != fmt.Sprint(many) || batches != 4 {
+		t.Errorf("%s tenants after %d batches", got, batches)
 	}
 }
 

@@ -326,6 +326,13 @@ func (s State) Base(id string) int64 {
 	return NoBase
 }
 
+// Versions returns the ids of the tenants that there are, each with its Base.
+func (s State) Versions() map[string]int64 {
+	versions := map[string]int64{}
+	s.tenants.all(func(id string, st *tenantState) { versions[id] = st.base })
+	return versions
+}
+
 // Tenants returns the tenants that there are, by id in byte order. They are shared, and must not be changed.
 func (s State) Tenants() []*Tenant {
 	tenants := []*Tenant{}

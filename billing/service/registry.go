@@ -6,12 +6,16 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"apportion/billing"
 	"apportion/billing/registry"
@@ -38,10 +42,11 @@ type Verdicts interface {
 	Last(ctx context.Context) (offset int64, payload []byte, err error)
 	// Append keeps commands, which are all that follow the last one kept; those that are there already stay.
 	Append(ctx context.Context, commands []registry.Decided) error
-	// CompleteTenants keeps the tenants as they stand, where it has not kept them by the time zone data in use.
-	CompleteTenants(ctx context.Context, state registry.State) error
-	// Rebuild keeps these commands and no others.
-	Rebuild(ctx context.Context, commands []registry.Decided) error
+	// CompleteTenants keeps the tenants of a state, or those named, as they stand, where it has not kept them so by the
+	// time zone data in use. A tenant is kept as a whole, so it is not for every command to wait for.
+	CompleteTenants(ctx context.Context, state registry.State, only ...string) error
+	// Rebuild keeps these commands, which are all, with the state after them, and no others.
+	Rebuild(ctx context.Context, state registry.State, commands []registry.Decided) error
 	// Commands returns every command kept, by offset.
 	Commands(ctx context.Context) ([]registry.Kept, error)
 	// IssuedHashes returns what is kept of issues, in the order of tenant and number.
@@ -169,6 +174,14 @@ func (r *Registry) record(ctx context.Context) error {
 		r.unrecorded = nil
 	}
 	return err
+}
+
+// RecordTenants keeps the tenants as they stand for people to query, those among them that whoever was killed after a
+// verdict has left. A process that gives commands and ends calls it at its end: there may be no [Recorder] to do it.
+func (r *Registry) RecordTenants(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.verdicts.CompleteTenants(ctx, r.history.Now())
 }
 
 // record records those of the commands that nobody has recorded yet.
@@ -364,7 +377,7 @@ func (r *Registry) Rebuild(ctx context.Context) (commands int, err error) {
 	}); err != nil {
 		return 0, err
 	}
-	return len(all), r.verdicts.Rebuild(ctx, all)
+	return len(all), r.verdicts.Rebuild(ctx, state, all)
 }
 
 // Restore appends to the topic the commands that only the verdicts have: its end, or all of it where it was recreated.
@@ -403,8 +416,8 @@ func (r *Registry) Restore(ctx context.Context) (written int, err error) {
 }
 
 // Follow catches up and then goes on with what is added to the topic, until ctx is done. Each is called once it has
-// caught up, and after every command from then on, with the registry as it then stands and the commands since the last
-// call that nobody had recorded when it began. It keeps no history.
+// caught up, and from then on whenever there are commands that it was not called for, with the registry after all that
+// have come by then. With it come those commands that nobody had recorded when Follow began. It keeps no history.
 func Follow(
 	ctx context.Context, log CommandLog, verdicts Verdicts, each func(registry.State, []registry.Decided) error,
 ) error {
@@ -414,34 +427,58 @@ func Follow(
 	}
 	var state registry.State
 	var decided []registry.Decided
-	take := func(offset, arrivedMS int64, value []byte) error {
+	take := func(r registry.Record) {
 		var d registry.Decided
-		if state, d = state.Take(registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value}); offset > last {
+		if state, d = state.Take(r); d.Record.Offset > last {
 			decided = append(decided, d)
 		}
-		return nil
 	}
-	next, err := log.Read(ctx, 0, take)
+	next, err := log.Read(ctx, 0, func(offset, arrivedMS int64, value []byte) error {
+		take(registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value})
+		return nil
+	})
 	if err != nil {
 		return err
 	}
 	if err := each(state, decided); err != nil {
 		return err
 	}
-	_, err = log.Tail(ctx, next, func(offset, arrivedMS int64, value []byte) error {
-		decided = nil
-		if err := take(offset, arrivedMS, value); err != nil {
-			return err
+	group, following := errgroup.WithContext(ctx)
+	added := make(chan registry.Record, pageRecords)
+	group.Go(func() error { return tail(following, log, next, added) })
+	group.Go(func() error {
+		for r := range added {
+			decided = nil
+			take(r)
+			for range len(added) { // what has come meanwhile
+				take(<-added)
+			}
+			if err := each(state, decided); err != nil {
+				return err
+			}
 		}
-		return each(state, decided)
+		return nil
 	})
-	if err == nil {
-		err = ctx.Err()
-	}
+	err = group.Wait()
+	return cmp.Or(ctx.Err(), err)
+}
+
+// tail sends what is added to the log from an offset on, until ctx is done, and closes the channel.
+func tail(ctx context.Context, log CommandLog, from int64, added chan<- registry.Record) error {
+	defer close(added)
+	_, err := log.Tail(ctx, from, func(offset, arrivedMS int64, value []byte) error {
+		select {
+		case added <- registry.Record{Offset: offset, ArrivedMS: arrivedMS, Payload: value}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	return err
 }
 
-// Recorder records verdicts as commands come, those that came while nobody did among them.
+// Recorder records verdicts as commands come, those that came while nobody did among them, and then the tenants that
+// the commands have changed: once for all commands that have come meanwhile.
 type Recorder struct {
 	log      CommandLog
 	verdicts Verdicts
@@ -454,11 +491,22 @@ func NewRecorder(log CommandLog, verdicts Verdicts) *Recorder { return &Recorder
 func (r *Recorder) Run(ctx context.Context) error {
 	complete := false
 	return Follow(ctx, r.log, r.verdicts, func(state registry.State, decided []registry.Decided) error {
-		err := record(ctx, r.verdicts, decided)
-		if err == nil && !complete {
-			err = r.verdicts.CompleteTenants(ctx, state)
-			complete = err == nil
+		if err := record(ctx, r.verdicts, decided); err != nil {
+			return err
 		}
-		return err
+		if !complete {
+			complete = true
+			return r.verdicts.CompleteTenants(ctx, state)
+		}
+		changed := map[string]bool{}
+		for _, d := range decided {
+			if d.Changed {
+				changed[d.Command.TenantID] = true
+			}
+		}
+		if len(changed) == 0 {
+			return nil
+		}
+		return r.verdicts.CompleteTenants(ctx, state, slices.Sorted(maps.Keys(changed))...)
 	})
 }

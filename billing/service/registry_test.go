@@ -3,6 +3,8 @@ package service_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -34,7 +36,8 @@ func (l *raceLog) Same(context.Context, int64, []byte) error { return nil }
 // kept are verdicts in memory.
 type kept struct {
 	service.Verdicts
-	decided []registry.Decided
+	decided   []registry.Decided
+	completed []string // the tenants asked for, and the versions by then
 }
 
 func (k *kept) Last(context.Context) (int64, []byte, error) {
@@ -47,6 +50,11 @@ func (k *kept) Last(context.Context) (int64, []byte, error) {
 
 func (k *kept) Append(_ context.Context, decided []registry.Decided) error {
 	k.decided = append(k.decided, decided...)
+	return nil
+}
+
+func (k *kept) CompleteTenants(_ context.Context, state registry.State, only ...string) error {
+	k.completed = append(k.completed, fmt.Sprint(only, " ", state.Versions()))
 	return nil
 }
 
@@ -196,5 +204,110 @@ func TestRecordsWhatOthersLeft(t *testing.T) {
 	}
 	if len(verdicts.decided) != 2 || verdicts.decided[1].Offset != 1 || !verdicts.decided[1].Verdict.Accepted {
 		t.Errorf("recorded: %+v", verdicts.decided)
+	}
+}
+
+// TestTenantsAreNotWaitedFor: whoever gives a command is answered without its tenant being written, which comes at the
+// end, also of what somebody else has left.
+func TestTenantsAreNotWaitedFor(t *testing.T) {
+	log, verdicts := &raceLog{}, &kept{}
+	doc, _ := registry.Parse("", []byte(document))
+	r := service.NewRegistry(log, verdicts, time.Now)
+	for range 2 {
+		if _, err := r.Apply(t.Context(), registry.Actor{}, doc); err != nil || len(verdicts.completed) != 0 {
+			t.Fatal(verdicts.completed, err)
+		}
+	}
+	killed, again := r, service.NewRegistry(log, verdicts, time.Now)
+	if outcomes, err := again.Apply(t.Context(), registry.Actor{}, doc); err != nil || len(outcomes) != 0 {
+		t.Fatal(outcomes, err)
+	}
+	for _, r := range []*service.Registry{killed, again} {
+		if err := r.RecordTenants(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"[] map[acme:0]", "[] map[acme:0]"}; !slices.Equal(verdicts.completed, want) {
+		t.Errorf("%q, want %q", verdicts.completed, want)
+	}
+}
+
+// slowVerdicts takes its second batch of commands when end is closed, and no sooner.
+type slowVerdicts struct {
+	kept
+	batches    []int
+	begun, end chan struct{}
+	done       context.CancelFunc
+}
+
+func (v *slowVerdicts) Append(ctx context.Context, decided []registry.Decided) error {
+	if v.batches = append(v.batches, len(decided)); len(v.batches) == 2 {
+		close(v.begun)
+		<-v.end
+	}
+	return v.kept.Append(ctx, decided)
+}
+
+func (v *slowVerdicts) CompleteTenants(ctx context.Context, state registry.State, only ...string) error {
+	err := v.kept.CompleteTenants(ctx, state, only...)
+	if state.Offset() == 6 {
+		v.done()
+	}
+	return err
+}
+
+// busyLog gets five commands while the verdict on one before them is recorded.
+type busyLog struct {
+	raceLog
+	verdicts *slowVerdicts
+	added    [][]byte
+}
+
+func (l *busyLog) Tail(ctx context.Context, from int64, visit kafka.LogVisitor) (int64, error) {
+	for i, value := range l.added {
+		if i == 1 {
+			<-l.verdicts.begun
+		}
+		if err := visit(from+int64(i), 0, value); err != nil {
+			return 0, err
+		}
+	}
+	close(l.verdicts.end)
+	<-ctx.Done()
+	return 0, nil
+}
+
+// TestRecorder records what was there when it began, with all tenants, and then what comes: each tenant once for all
+// commands that came while others were recorded.
+func TestRecorder(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	verdicts := &slowVerdicts{begun: make(chan struct{}), end: make(chan struct{}), done: cancel}
+	log := &busyLog{verdicts: verdicts}
+	doc, _ := registry.Parse("", []byte(document))
+	value := func(c registry.Command) []byte {
+		t.Helper()
+		c.Source, c.TenantID = "test", "acme"
+		value, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+	log.values = [][]byte{value(registry.Plan(registry.State{}, doc, 0)[0])}
+	for i := range 6 {
+		log.added = append(log.added, value(registry.Command{ID: fmt.Sprint(i), Command: registry.SetLicences, Mappings: &registry.SetMappings{
+			Names: []string{fmt.Sprint("agent-", i)}, Role: "agent", From: civil.NewDate(2026, 11, 1),
+			Subscriptions: []registry.Mapped{{Subscription: "Sub1", To: civil.NoDate}}}}))
+	}
+	if err := service.NewRecorder(log, verdicts).Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if want := []int{1, 1, 5}; !slices.Equal(verdicts.batches, want) {
+		t.Errorf("recorded are %v commands at a time, want %v", verdicts.batches, want)
+	}
+	want := []string{"[] map[acme:0]", "[acme] map[acme:1]", "[acme] map[acme:6]"}
+	if !slices.Equal(verdicts.completed, want) {
+		t.Errorf("tenants: %q, want %q", verdicts.completed, want)
 	}
 }

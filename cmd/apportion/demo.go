@@ -105,6 +105,9 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	if d.outcomes, err = s.registry.Apply(ctx, person(), in.doc); err != nil {
 		return err
 	}
+	if err := s.registry.RecordTenants(ctx); err != nil {
+		return err
+	}
 	a.showProblems(in.doc, d.outcomes)
 
 	a.step("publish the deliveries")

@@ -193,6 +193,11 @@ func TestCommandsKilled(t *testing.T) {
 			if err := s.db.QueryRow(t.Context(), "SELECT uniqExact(offset), toUInt64(max(offset) + 1) FROM registry_log").Scan(&rows, &last); err != nil || rows != last {
 				t.Errorf("%v: registry_log has %d of %d commands (%v)", e, rows, last, err)
 			}
+			var version int64
+			err := s.db.QueryRow(t.Context(), "SELECT version FROM v_tenants WHERE tenant = 'issued'").Scan(&version)
+			if last := s.registry().Base("issued"); err != nil || version != last {
+				t.Errorf("%v: analysts see the tenant after command %d, and not %d (%v)", e, version, last, err)
+			}
 			return ended
 		})
 	})

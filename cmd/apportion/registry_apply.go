@@ -107,6 +107,9 @@ func (a *app) registryApply(ctx context.Context, file string, dryRun bool) error
 		if outcomes, err = s.registry.Apply(ctx, person(), doc); err != nil {
 			return err
 		}
+		if err := s.registry.RecordTenants(ctx); err != nil {
+			return err
+		}
 	}
 	return a.printOutcomes(outcomes, service.Warnings(doc, outcomes))
 }

@@ -24,6 +24,9 @@ subscription of a tenant, and only this command moves them all (R6).`,
 				return err
 			}
 			outcomes, err := s.registry.ChangeTelephony(ctx, person(), args[0], args[1], reason)
+			if err == nil {
+				err = s.registry.RecordTenants(ctx)
+			}
 			if err != nil {
 				return err
 			}

@@ -20,8 +20,9 @@ ENGINE = ReplacingMergeTree
 ORDER BY offset
 COMMENT 'every registry command with its verdict (R1-R7), for people: the topic decides what is current; read with FINAL';
 
--- What the registry says of each tenant, one row each, so that a tenant changes as a whole. It is written as verdicts are,
--- before them: what registry_log has is here too. The dates are those of the registry, in the zone of the tenant. The
+-- What the registry says of each tenant, one row each, so that a tenant changes as a whole. It is written after the
+-- verdicts, once for all commands that have come meanwhile; whoever was killed in between leaves an earlier version, and
+-- the next to write completes it. The dates are those of the registry, in the zone of the tenant. The
 -- last three columns are what the rules make of them (R3, R4, R10), computed in Go: queries look them up by instant, and
 -- have no rules of their own.
 CREATE TABLE IF NOT EXISTS registry_tenants
