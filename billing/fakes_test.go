@@ -135,7 +135,11 @@ func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Da
 }
 
 func (u *fakeUsage) Compute(_ context.Context, in aggregate.Inputs) (*aggregate.Figures, error) {
-	return figures(u.deliveries, in), nil
+	known := u.deliveries
+	for _, p := range in.Bound.Positions {
+		known = known[:p.LastOffset+1]
+	}
+	return figures(known, in), nil
 }
 
 func (u *fakeUsage) Profile(_ context.Context, in aggregate.Inputs) ([]aggregate.Profile, error) {

@@ -96,18 +96,16 @@ func (b *Biller) Forecast(ctx context.Context, run *Run, nowMS int64) ([]Forecas
 	if err != nil {
 		return nil, err
 	}
-	positions, err := b.Usage.Positions(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	on := b.basisOf(snapshot, 0, positions)
+	on := b.basisOf(snapshot, 0, nil)
 	on.nowMS = nowMS
 	var estimates []*estimate
 	var again, before []aggregate.Day
 	for _, t := range b.State.Tenants() {
-		if _, billed := run.Accounts[t.ID]; !billed {
+		account, billed := run.Accounts[t.ID]
+		if !billed {
 			continue
 		}
+		on.Positions = account.Positions // the same for all of a draft
 		e := newEstimate(t, snapshot.Timelines.Zone(t.ID), run.Period, nowMS)
 		if e.later = e.usedAfterToday(run.usage[t.ID]); e.later {
 			again = append(again, e.daysSoFar()...)

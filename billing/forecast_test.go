@@ -75,6 +75,32 @@ func TestForecastProperties(t *testing.T) {
 	})
 }
 
+// TestForecastIsOnTheLedgerOfItsDraft, whatever is taken in meanwhile: also where it computes days again, or days
+// before the month.
+func TestForecastIsOnTheLedgerOfItsDraft(t *testing.T) {
+	s := newStoryOf(t, oneTenant, "connect sms 20 at 2026-09-30T08:00Z\nconnect sms 2 at 2026-10-03T08:00Z\n"+
+		"connect sms 4 at 2026-10-20T08:00Z")
+	b, now := s.biller(billing.DefaultRules()), at(t, "2026-10-04T12:00:00Z")
+	run, err := b.Preview(t.Context(), october, nil, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forecast := func() string {
+		t.Helper()
+		forecasts, err := b.Forecast(t.Context(), run, now)
+		if err != nil || len(forecasts) != 1 || len(forecasts[0].Totals) != 1 {
+			t.Fatal(forecasts, err)
+		}
+		total := forecasts[0].Totals[0].Net
+		return total.SoFar.String() + " and " + total.Estimate.String()
+	}
+	before := forecast()
+	s.arrives(t, "connect sms 1000 at 2026-09-30T09:00Z\nconnect sms 1000 at 2026-10-03T09:00Z")
+	if after := forecast(); after != before {
+		t.Errorf("with deliveries that the draft does not know %s; without %s", after, before)
+	}
+}
+
 // moved reports whether other deliveries of an event are of another time, so that it decides where the event is.
 func moved(all []schemas.Event, e schemas.Event) bool {
 	return slices.ContainsFunc(all, func(o schemas.Event) bool {
