@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+	"weak"
 
 	"apportion/schemas/civil"
 )
@@ -44,6 +45,38 @@ func TestHistory(t *testing.T) {
 	}
 	if h.Len() != 4 || h.LastArrivedMS() != 400 || holds(h.Now()) != "true 2026-01 2026-02 " {
 		t.Errorf("%d commands, the last at %d: %q", h.Len(), h.LastArrivedMS(), holds(h.Now()))
+	}
+}
+
+// TestHistoryKeepsNoTenantWhole: the tenant put together after a small command is gone with whoever asked for it, and is
+// the same when it is asked for again; as long as it is used, it is put together once.
+func TestHistoryKeepsNoTenantWhole(t *testing.T) {
+	var h History
+	tenant := Tenant{ID: "acme", Name: "A", TimeZone: "UTC", Telephony: "vpop", Subscriptions: []Subscription{sub("Sub1", "2024-01-01/2027-01-01")}}
+	decided := h.Take(Record{0, 0, asJSON(t, Command{ID: "p", Source: "s", TenantID: "acme", Command: PutTenant, Base: NoBase, Tenant: &tenant})})
+	const commands = 10
+	for i := range commands {
+		decided = append(decided, h.Take(Record{int64(i + 1), 0, asJSON(t, Command{ID: fmt.Sprint(i), Source: "s", TenantID: "acme",
+			Command: SetLicences, Mappings: &SetMappings{Names: []string{fmt.Sprint("agent-", i)}, Role: "agent", From: day("2026-01-01"),
+				Subscriptions: []Mapped{{Subscription: "Sub1", To: civil.NoDate}}}})})...)
+	}
+	var asked []weak.Pointer[Tenant]
+	for i, d := range decided {
+		whole := d.Tenant()
+		if len(whole.Licences) != i || h.At(d.Offset+1).Tenant("acme") != whole {
+			t.Errorf("after command %d: %v", i, whole.Licences)
+		}
+		asked = append(asked, weak.Make(whole))
+		runtime.KeepAlive(whole)
+	}
+	runtime.GC()
+	for i, whole := range asked[1:] { // the first is the document
+		if whole.Value() != nil {
+			t.Errorf("the tenant after command %d is kept", i+1)
+		}
+	}
+	if got := h.Now().Tenant("acme"); len(got.Licences) != commands || len(decided[3].Tenant().Licences) != 3 {
+		t.Errorf("asked for again: %v", got.Licences)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"weak"
 
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -311,9 +312,12 @@ func (r roster[M]) of(name string) []M {
 	return r.document[first:last:last]
 }
 
+// empty reports whether none has been set since the document.
+func (r roster[M]) empty() bool { return r.set == (dict[string, []M]{}) }
+
 // all returns the mappings of all names, in order.
 func (r roster[M]) all() []M {
-	if r.set == (dict[string, []M]{}) {
+	if r.empty() {
 		return r.document
 	}
 	var all []M
@@ -333,8 +337,9 @@ type standing struct {
 	licences    roster[Licence]
 	entryPoints roster[EntryPoint]
 
-	once  sync.Once
-	whole *Tenant
+	mu sync.Mutex
+	// whole is the tenant put together, for as long as somebody uses it: a history keeps the standing after each command.
+	whole weak.Pointer[Tenant]
 }
 
 func newStanding(document *Tenant) *standing {
@@ -347,14 +352,20 @@ func (s *standing) with(document *Tenant) *standing {
 	return &standing{document: document, licences: s.licences, entryPoints: s.entryPoints}
 }
 
-// tenant returns the tenant as a whole, which is put together when it is first asked for.
+// tenant returns the tenant as a whole, which is put together when it is asked for.
 func (s *standing) tenant() *Tenant {
-	s.once.Do(func() {
-		whole := *s.document
-		whole.Licences, whole.EntryPoints = s.licences.all(), s.entryPoints.all()
-		s.whole = &whole
-	})
-	return s.whole
+	if s.licences.empty() && s.entryPoints.empty() {
+		return s.document
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	whole := s.whole.Value()
+	if whole == nil {
+		t := *s.document
+		t.Licences, t.EntryPoints = s.licences.all(), s.entryPoints.all()
+		whole, s.whole = &t, weak.Make(&t)
+	}
+	return whole
 }
 
 // mappedBy returns a command's tenant with nothing but the mappings of those whom the command names.
