@@ -206,10 +206,9 @@ func (l *DeadLetter) reason() []any {
 		(*string)(&w.Code), &w.Field, &w.Value, &w.Message, &w.Tenant, &w.Source, &w.ID}
 }
 
-// Read returns the dead letters of some records, whole but for values
-// longer than maxBytes, which are cut. They come in the order of the records; those that do not
-// exist are left out.
-func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]DeadLetter, error) {
+// Read returns the dead letters of some records, whole. They come in the order of the records; those that do not exist
+// are left out.
+func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID) ([]DeadLetter, error) {
 	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (l DeadLetter, err error) {
 		var key, value string
 		var names, values []string
@@ -218,9 +217,9 @@ func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID, maxBy
 		l.Headers = headersOf(names, values)
 		return l, err
 	}, `SELECT topic, partition, offset, arrived_ms, code, field, value, message, tenant, source, id,
-			key, substring(payload, 1, ?), headers.name, headers.value
+			key, payload, headers.name, headers.value
 		FROM rejected FINAL WHERE (topic, partition, offset) IN (?) ORDER BY topic, partition, offset`,
-		maxBytes, recordSet(records))
+		recordSet(records))
 }
 
 // RejectedCount is how many deliveries of a tenant were refused for a reason.

@@ -14,8 +14,8 @@ type DeadLetters interface {
 	// List returns those that a filter chooses, without their values, the latest first; at most as many as the limit says,
 	// 0 for all.
 	List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error)
-	// Read returns those of the records, with their values up to so many bytes, in the order of the records.
-	Read(ctx context.Context, records []schemas.RecordID, maxBytes int) ([]ingest.DeadLetter, error)
+	// Read returns those of the records, with their values, in the order of the records.
+	Read(ctx context.Context, records []schemas.RecordID) ([]ingest.DeadLetter, error)
 	// Answers returns, for each of some that have their values, an accepted delivery that answers it, or nil.
 	Answers(ctx context.Context, letters []ingest.DeadLetter) ([]*ingest.Acceptance, error)
 	// Publish publishes them again, each to its own topic.
@@ -75,8 +75,7 @@ func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, lim
 	}
 	result := &Replay{DryRun: dryRun, Deliveries: []Replayed{}}
 	for page := range slices.Chunk(records, letterPage) {
-		// One byte more than there may be is enough to refuse a value for its size.
-		letters, err := r.letters.Read(ctx, page, schemas.MaxValueBytes+1)
+		letters, err := r.letters.Read(ctx, page)
 		if err != nil {
 			return nil, err
 		}

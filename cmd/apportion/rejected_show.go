@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"unicode/utf8"
 
@@ -98,7 +97,7 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 		return err
 	}
 	deadLetters := ingest.DeadLetters{ClickHouse: conn}
-	letters, err := deadLetters.Read(ctx, []schemas.RecordID{record}, math.MaxInt32)
+	letters, err := deadLetters.Read(ctx, []schemas.RecordID{record})
 	if err != nil {
 		return err
 	}
