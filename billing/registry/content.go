@@ -21,6 +21,13 @@ func (c Command) Same(other Command) bool {
 	return c.key() == other.key() && c.contentOf() == other.contentOf()
 }
 
+// WithContent returns the command knowing its content, which is otherwise computed whenever it is decided or compared.
+// What it says must not be changed any more; when and by whom it is given may be.
+func (c Command) WithContent() Command {
+	c.content = c.contentOf()
+	return c
+}
+
 // contentOf returns the content of a command, whether it was read from a record or is to become one.
 func (c Command) contentOf() content {
 	if c.content != (content{}) {

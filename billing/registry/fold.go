@@ -46,7 +46,7 @@ type Command struct {
 
 	// Hash is the SHA-256 of the record in hex, where a claim was read from one.
 	Hash string
-	// content is that of the record that it was read from.
+	// content is that of the record that it was read from, or is to become: see WithContent.
 	content content
 	// Unreadable is why the record cannot be carried out as it stands; such a command is refused for it.
 	Unreadable []Refusal

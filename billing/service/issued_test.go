@@ -124,3 +124,22 @@ func TestOthersIssueWhileIssuesAreCompared(t *testing.T) {
 		}
 	}
 }
+
+// TestDryRunComputesContentOnce: what a command says is written out once, however often it is compared afterwards.
+func TestDryRunComputesContentOnce(t *testing.T) {
+	c := registry.Command{ID: "c", Source: "test", TenantID: "acme", Command: registry.HoldPeriod, Period: civil.NewMonth(2026, 10),
+		Reason: "why"}
+	_, o := DryRun(registry.State{}, c)
+	record, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, same := registry.DecodeCommand(record), true
+	if n := testing.AllocsPerRun(10, func() { same = same && o.command.Same(given) }); n > 0 || !same {
+		t.Errorf("compared with %v allocations, the same: %v", n, same)
+	}
+	c.Reason = "another"
+	if o.command.Same(c) {
+		t.Error("another reason is the same command")
+	}
+}

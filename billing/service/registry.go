@@ -219,6 +219,7 @@ type Outcome struct {
 // DryRun returns what would stand after a command, and what would become of it. One that was decided before has its
 // offset.
 func DryRun(state registry.State, c registry.Command) (registry.State, *Outcome) {
+	c = c.WithContent()
 	next, verdict := state.Apply(state.Offset()+1, c)
 	o := &Outcome{
 		Tenant: c.TenantID, Command: c.Command, command: c,
