@@ -39,6 +39,8 @@ type Explainer struct {
 	// document since; nil where nothing was issued before.
 	Then     *Explainer
 	Commands []registry.Change
+
+	recomputed map[string]recomputed // by period and types of events
 }
 
 // Explanation is how a line came about. Of the parts that only some kinds of lines have, the others are nil. In JSON

@@ -3,6 +3,7 @@ package billing_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,6 +124,54 @@ func wantExplained(t failing, ledger *fakeLedger, state registry.State, events [
 				t.Fatalf("%s/%d with one more: %v, %v", i.ID, l.No, err, differences)
 			}
 		}
+	}
+}
+
+// counting counts how often the sessions of a whole period are read.
+type counting struct {
+	memory
+	whole *int
+}
+
+func (c counting) Events(ctx context.Context, bound aggregate.ReadBound, w aggregate.EventFilter,
+	each func([]aggregate.Delivery) error) error {
+	if w.LiveAt == nil && w.Channel == "" && w.Beyond == nil && !w.OneEach {
+		*c.whole++
+	}
+	return c.memory.Events(ctx, bound, w, each)
+}
+
+// TestLinesAreVerifiedFromOneReading of each type of events and period, and each says how much was read.
+func TestLinesAreVerifiedFromOneReading(t *testing.T) {
+	s := newStoryOf(t, `tenants: [{id: acme, subscriptions: [{id: Sub1, billing: monthly, versions: [{commitments: {agent_standard: 1}}]}]}]`,
+		"on 2026-09-14\nagent a1..a3 08:00 09:00")
+	s.issue(t, september)
+	s.arrives(t, `agent a4 2026-09-14T08:00Z 2026-09-14T09:00Z
+on 2026-10-14
+agent a1..a5 08:00 09:00
+ivr e1 08:00 09:00
+connect sms 2 at 08:00
+connect whatsapp 2 at 08:00`)
+	i := s.issue(t, october).Invoices[0]
+	x := explainer(t, s.ledger.state, "acme", october, s.usage.deliveries, billing.DefaultRules(), issue)
+	x.Lines, x.Chain = s.ledger, s.ledger.chain("acme")
+	var whole int
+	x.Deliveries = counting{memory(s.usage.deliveries), &whole}
+	read := map[string]int64{}
+	for _, l := range i.Lines {
+		differences, err := x.Verify(t.Context(), i, l, func(n int64) { read[fmt.Sprint(l.Kind, " ", l.Meter)] = n })
+		if err != nil || len(differences) > 0 {
+			t.Errorf("line %d: %v, %v", l.No, err, differences)
+		}
+	}
+	want := "map[adjustment agent_standard:4 connect connect.sms:2 connect connect.whatsapp:2 overage agent_standard:9 " +
+		"usage agent_standard:9 usage ivr_port:1]"
+	if got := fmt.Sprint(read); got != want {
+		t.Errorf("read\n%s\nwant\n%s", got, want)
+	}
+	if whole != 4 {
+		t.Errorf("%d readings of %d lines, want sessions and calls and Connect of October, and sessions of September",
+			whole, len(i.Lines))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -59,36 +60,68 @@ func (x *Explainer) Verify(
 	return []string{"recomputed, there is no such line"}, nil
 }
 
+// recomputed is a period as it was billed again, from how many deliveries.
+type recomputed struct {
+	invoices   []Invoice
+	deliveries int64
+	err        error
+}
+
 // recompute bills a period again from its deliveries, by the rules in plain Go: all the lines that are based on the
-// same type of events as one kind and meter do, and the commitments.
+// same type of events as one kind and meter do, and the commitments. Lines of one type share what was read.
 func (x *Explainer) recompute(
 	ctx context.Context, period civil.Month, kind Kind, meter string, progress func(deliveries int64),
 ) ([]Invoice, error) {
+	var types []schemas.Type
+	if kind != Commitment {
+		types = typesOf(meter)
+	}
+	key := fmt.Sprint(period, types)
+	result, known := x.recomputed[key]
+	if !known {
+		result = x.recomputeOf(ctx, period, types, progress)
+		if result.err != nil && !errors.As(result.err, new(*Stop)) {
+			return nil, result.err
+		}
+		if x.recomputed == nil {
+			x.recomputed = map[string]recomputed{}
+		}
+		x.recomputed[key] = result
+	} else if progress != nil && result.deliveries > 0 {
+		progress(result.deliveries)
+	}
+	return result.invoices, result.err
+}
+
+// recomputeOf bills a period from the events of some types.
+func (x *Explainer) recomputeOf(
+	ctx context.Context, period civil.Month, types []schemas.Type, progress func(deliveries int64),
+) (result recomputed) {
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
-		return nil, err
+		return recomputed{err: err}
 	}
 	days := aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First())
 	measured := aggregate.NewMeasurement(aggregate.Inputs{Days: days, Timelines: x.timelines(zone),
 		Rules: x.Rules.Rules, NowMS: x.NowMS})
-	if kind != Commitment {
-		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: days[0].FromMS - x.reach(),
+	if len(types) > 0 {
+		wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: types, FromMS: days[0].FromMS - x.reach(),
 			ToMS: days[len(days)-1].ToMS}
-		var read int64
 		err := x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
 			for _, c := range aggregate.ResolveRevisions(aggregate.Events(event)) {
 				measured.Add(c)
 			}
-			read += int64(len(event))
+			result.deliveries += int64(len(event))
 			if progress != nil {
-				progress(read)
+				progress(result.deliveries)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)
+			return recomputed{err: fmt.Errorf("reading the deliveries of %s: %w", x.Tenant.ID, err)}
 		}
 	}
 	usage := ByTenant(measured.Figures())[x.Tenant.ID]
-	return Bill(x.Tenant, zone, period, usage, x.Rules)
+	result.invoices, result.err = Bill(x.Tenant, zone, period, usage, x.Rules)
+	return result
 }

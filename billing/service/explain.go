@@ -156,11 +156,7 @@ func (s *Invoices) findInvoice(
 		return nil, err
 	}
 	*basis = Basis{Issued: true, Basis: found.issue.Basis.Basis}
-	run, err := s.billerOn(state, registry.Actor{}).Issued(ctx, ask.Invoice.Period, found.tenant.ID)
-	if err != nil {
-		return nil, err
-	}
-	return &explainable{explainer, found.invoice, run.Accounts[found.tenant.ID]}, nil
+	return &explainable{explainer, found.invoice, found.account}, nil
 }
 
 // lookedUp is what there is of an invoice that is asked for by its id.
@@ -170,6 +166,7 @@ type lookedUp struct {
 	// issue is that of the period, nil where it is not issued; then there are no invoices either.
 	issue    *billing.Issue
 	invoices []billing.Invoice
+	account  billing.Account
 	invoice  *billing.Invoice // nil where the issue has none for the subscription
 }
 
@@ -188,11 +185,14 @@ func (s *Invoices) lookUp(
 		return found, nil
 	}
 	found.issue = &found.chain[at]
-	invoices, err := billing.IssuedInvoices(ctx, s.Lines, []billing.Issue{*found.issue})
+	run, err := s.billerOn(state, registry.Actor{}).Issued(ctx, id.Period, found.tenant.ID)
 	if err != nil {
 		return found, err
 	}
-	found.invoices = invoices[found.issue.ID]
+	for _, stop := range run.Stopped {
+		return found, stop
+	}
+	found.invoices, found.account = run.Invoices, run.Accounts[found.tenant.ID]
 	if n := slices.IndexFunc(found.invoices, func(i billing.Invoice) bool { return i.ID == id.String() }); n >= 0 {
 		found.invoice = &found.invoices[n]
 	}
