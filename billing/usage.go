@@ -26,8 +26,8 @@ type Usage interface {
 		timelines aggregate.Timelines) ([]aggregate.Proof, error)
 	// Compute computes the figures of the days from the deliveries within the bound, and stores nothing.
 	Compute(ctx context.Context, in aggregate.Inputs) (*aggregate.Figures, error)
-	// MonthsChangedSince returns the months of each tenant that have a day whose current figures are of a pass after the
-	// given one, with the number of the last such pass.
+	// MonthsChangedSince returns the months of each of the tenants or, with nil, of all that have a day whose current
+	// figures are of a pass after the given one, with the number of the last such pass.
 	MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (map[string]map[civil.Month]uint64, error)
 	// Noted finds what is to be said of single events that start on the days and, where after is not nil, have a delivery
 	// behind those positions (R24), in the order of tenant and code.

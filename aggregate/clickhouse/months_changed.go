@@ -10,19 +10,23 @@ import (
 	"apportion/schemas/civil"
 )
 
-// MonthsChangedSince returns the months of each tenant that have a day whose current figures are of a pass after the
-// given one, with the number of the last such pass.
+// MonthsChangedSince returns the months of each of the tenants, or with nil of all, that have a day whose current
+// figures are of a pass after the given one, with the number of the last such pass.
 func (s *Store) MonthsChangedSince(ctx context.Context, tenants []string, after uint64) (
 	map[string]map[civil.Month]uint64, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (
 		map[string]map[civil.Month]uint64, error) {
 		q := newQuery(ctx)
-		q.tenants("wanted", tenants)
+		where := "pass > {after:UInt64}"
+		if tenants != nil {
+			q.tenants("wanted", tenants)
+			where += " AND tenant IN (SELECT tenant FROM wanted)"
+		}
 		q.parameters["after"] = fmt.Sprint(after)
 		changed := map[string]map[civil.Month]uint64{}
 		return changed, q.each(shard, `
 			SELECT tenant, toInt32(toYear(date)), toInt32(toMonth(date)), max(pass) FROM usage_days
-			WHERE pass > {after:UInt64} AND tenant IN (SELECT tenant FROM wanted)
+			WHERE `+where+`
 			GROUP BY ALL`, func(rows driver.Rows) error {
 			var tenant string
 			var year, month int32

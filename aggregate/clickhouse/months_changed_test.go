@@ -30,4 +30,8 @@ func TestMonthsChangedSince(t *testing.T) {
 			t.Errorf("after %d: %v, %v; want %v", after, got, err, want)
 		}
 	}
+	all := map[string]map[civil.Month]uint64{"acme": {civil.NewMonth(2026, 9): 9}, "gamma": {civil.NewMonth(2026, 10): 9}}
+	if got, err := store.MonthsChangedSince(t.Context(), nil, 8); err != nil || !reflect.DeepEqual(got, all) {
+		t.Errorf("of all: %v, %v; want %v", got, err, all)
+	}
 }

@@ -109,8 +109,8 @@ func TestOthersIssueWhileIssuesAreCompared(t *testing.T) {
 			t.Fatal(err)
 		}
 		table.read = step.read
-		r := newReconciliation()
-		chains, err := s.issuesKept(t.Context(), r, state)
+		r := newPeriodBalance()
+		chains, err := s.issuesKept(t.Context(), &r, state)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,17 +20,40 @@ import (
 	"apportion/schemas/civil"
 )
 
-// Reconciliation is the balance of R22, from one end to the other.
+// Reconciliation is the balance of a period (R22), from one end to the other.
 type Reconciliation struct {
+	LedgerBalance
+	PeriodBalance
+}
+
+// Reconciliations are the balances of all periods.
+type Reconciliations struct {
+	LedgerBalance
+	// Periods are those that have usage, or are issued to anybody, the newest first.
+	Periods []ReconciledPeriod `json:"periods"`
+}
+
+// ReconciledPeriod is the balance of one of several periods.
+type ReconciledPeriod struct {
+	Period civil.Month `json:"period"`
+	PeriodBalance
+}
+
+// LedgerBalance is what of the balance belongs to no period.
+type LedgerBalance struct {
 	Partitions []PartitionBalance `json:"partitions"`
 	// AcceptedHoles are offsets that were never taken in, and why they stop nobody.
 	AcceptedHoles []registry.AcceptedHole `json:"acceptedHoles"`
 	// OtherTopics says which topics are not those that were taken in.
 	OtherTopics []string `json:"otherTopics,omitempty"`
-	// Tenants are in byte order.
-	Tenants []TenantBalance `json:"tenants"`
 	// Rejected counts refused deliveries by code, whatever their period.
 	Rejected map[schemas.Code]uint64 `json:"rejected"`
+}
+
+// PeriodBalance is what became of the deliveries of a period.
+type PeriodBalance struct {
+	// Tenants are in byte order.
+	Tenants []TenantBalance `json:"tenants"`
 	// Findings are what a person should look at (R24).
 	Findings []billing.Finding `json:"findings"`
 	// Total is the sum of the tenants.
@@ -69,22 +92,43 @@ type TenantBalance struct {
 	Differences []string               `json:"differences,omitempty"`
 }
 
-func newReconciliation() *Reconciliation {
-	return &Reconciliation{
+func newLedgerBalance() LedgerBalance {
+	return LedgerBalance{
 		Partitions:    []PartitionBalance{},
 		AcceptedHoles: []registry.AcceptedHole{},
-		Tenants:       []TenantBalance{},
 		Rejected:      map[schemas.Code]uint64{},
-		Findings:      []billing.Finding{},
 	}
+}
+
+func newPeriodBalance() PeriodBalance {
+	return PeriodBalance{Tenants: []TenantBalance{}, Findings: []billing.Finding{}}
 }
 
 // Differences counts what does not balance.
 func (r *Reconciliation) Differences() int {
+	return r.LedgerBalance.Differences() + r.PeriodBalance.Differences()
+}
+
+// Differences counts what does not balance.
+func (r *Reconciliations) Differences() int {
+	n := r.LedgerBalance.Differences()
+	for _, p := range r.Periods {
+		n += p.Differences()
+	}
+	return n
+}
+
+// Differences counts what does not balance of the ledger.
+func (r *LedgerBalance) Differences() int {
 	n := len(r.OtherTopics)
 	for _, p := range r.Partitions {
 		n += len(p.Differences)
 	}
+	return n
+}
+
+// Differences counts what does not balance of the tenants.
+func (r *PeriodBalance) Differences() (n int) {
 	for _, t := range r.Tenants {
 		n += len(t.Differences)
 	}
@@ -92,7 +136,7 @@ func (r *Reconciliation) Differences() int {
 }
 
 // Holes counts the holes of the ledger that nobody has accepted.
-func (r *Reconciliation) Holes() (n int) {
+func (r *LedgerBalance) Holes() (n int) {
 	for _, p := range r.Partitions {
 		n += p.Holes
 	}
@@ -100,7 +144,7 @@ func (r *Reconciliation) Holes() (n int) {
 }
 
 // NotRead is how many offsets are on Kafka and not taken in.
-func (r *Reconciliation) NotRead() (n int64) {
+func (r *LedgerBalance) NotRead() (n int64) {
 	for _, p := range r.Partitions {
 		if p.NotRead != nil {
 			n += *p.NotRead
@@ -110,13 +154,13 @@ func (r *Reconciliation) NotRead() (n int64) {
 }
 
 // differ adds a difference of a tenant.
-func (r *Reconciliation) differ(tenant, difference string) {
+func (r *PeriodBalance) differ(tenant, difference string) {
 	at := r.tenant(tenant)
 	r.Tenants[at].Differences = append(r.Tenants[at].Differences, difference)
 }
 
 // tenant returns the index of a tenant, which is added where it has none.
-func (r *Reconciliation) tenant(id string) int {
+func (r *PeriodBalance) tenant(id string) int {
 	byID := func(t TenantBalance, id string) int { return strings.Compare(t.Tenant, id) }
 	at, found := slices.BinarySearchFunc(r.Tenants, id, byID)
 	if !found {
@@ -128,32 +172,100 @@ func (r *Reconciliation) tenant(id string) int {
 // Reconcile returns the balance of a period, followed to its invoices, with what a person should look at (R22, R24).
 // The daily figures are brought up to date first.
 func (s *Invoices) Reconcile(ctx context.Context, period civil.Month) (*Reconciliation, error) {
-	report, err := s.Aggregate(ctx, nil)
-	if other := (kafka.OtherLogError{}); errors.As(err, &other) {
-		// Whose usage it is follows from the registry, so there is nothing else to show.
-		r := newReconciliation()
-		r.OtherTopics = []string{other.Error()}
-		return r, nil
+	on, ledger, err := s.reconciler(ctx)
+	r := &Reconciliation{ledger, newPeriodBalance()}
+	if err != nil || on == nil {
+		return r, err
 	}
+	r.PeriodBalance, err = on.period(ctx, period)
+	return r, err
+}
+
+// ReconcileAll returns the same of all periods.
+func (s *Invoices) ReconcileAll(ctx context.Context) (*Reconciliations, error) {
+	on, ledger, err := s.reconciler(ctx)
+	r := &Reconciliations{ledger, []ReconciledPeriod{}}
+	if err != nil || on == nil {
+		return r, err
+	}
+	periods, err := on.periods(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, period := range periods {
+		balance, err := on.period(ctx, period)
+		if err != nil {
+			return nil, err
+		}
+		r.Periods = append(r.Periods, ReconciledPeriod{period, balance})
+	}
+	return r, nil
+}
+
+// reconciler reconciles periods on one state of the registry.
+type reconciler struct {
+	*Invoices
+	state  registry.State
+	behind []aggregate.Behind // whose daily figures could not be brought up to date
+}
+
+// reconciler brings the daily figures up to date, and returns what reconciles periods by them, with the balance of the
+// ledger; nothing where the registry's log is not the one that was read: whose usage it is follows from the registry.
+func (s *Invoices) reconciler(ctx context.Context) (*reconciler, LedgerBalance, error) {
+	report, err := s.Aggregate(ctx, nil)
+	if other := (kafka.OtherLogError{}); errors.As(err, &other) {
+		ledger := newLedgerBalance()
+		ledger.OtherTopics = []string{other.Error()}
+		return nil, ledger, nil
+	}
+	if err != nil {
+		return nil, LedgerBalance{}, err
 	}
 	// Read again, since that may have taken long: the figures may be of another process's pass by a later registry.
 	state, err := s.Registry.CatchUp(ctx)
 	if err != nil {
-		return nil, err
+		return nil, LedgerBalance{}, err
 	}
-	r, err := s.balance(ctx, state, period.First(), period.Next().First())
+	ledger, err := s.ledgerBalance(ctx, state)
+	return &reconciler{s, state, report.Behind}, ledger, err
+}
+
+// periods returns those that have usage, or are issued to anybody, the newest first.
+func (s *reconciler) periods(ctx context.Context) ([]civil.Month, error) {
+	months := map[civil.Month]bool{}
+	used, err := s.Usage.MonthsChangedSince(ctx, nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	for _, b := range report.Behind {
+	for _, of := range used {
+		for month := range of {
+			months[month] = true
+		}
+	}
+	chains, err := billing.AllIssues(s.state, nil)
+	for _, chain := range chains {
+		for _, issue := range chain {
+			months[issue.Period] = true
+		}
+	}
+	periods := slices.Sorted(maps.Keys(months))
+	slices.Reverse(periods)
+	return periods, err
+}
+
+// period returns the balance of a period, followed to its invoices, with what a person should look at.
+func (s *reconciler) period(ctx context.Context, period civil.Month) (PeriodBalance, error) {
+	r, err := s.periodBalance(ctx, s.state, period.First(), period.Next().First())
+	if err != nil {
+		return r, err
+	}
+	for _, b := range s.behind {
 		r.differ(b.Tenant, "its usage could not be computed: "+b.Reason)
 	}
-	if err := s.followToInvoices(ctx, r, state, period); err != nil {
-		return nil, err
+	if err := s.followToInvoices(ctx, &r, s.state, period); err != nil {
+		return r, err
 	}
-	found, err := s.look(ctx, s.billerOn(state, registry.Actor{}), period, r.figures, r.pass)
+	found, err := s.look(ctx, s.billerOn(s.state, registry.Actor{}), period, r.figures, r.pass)
 	r.Findings = append(r.Findings, found...)
 	return r, err
 }
@@ -210,23 +322,35 @@ func (s *Invoices) Balance(ctx context.Context, from, to civil.Date) (*Reconcili
 	if err != nil {
 		return nil, err
 	}
-	return s.balance(ctx, state, from, to)
+	ledger, err := s.ledgerBalance(ctx, state)
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.periodBalance(ctx, state, from, to)
+	return &Reconciliation{ledger, of}, err
 }
 
-// balance returns the same of a state of the registry that has been read.
-func (s *Invoices) balance(
-	ctx context.Context, state registry.State, from, to civil.Date,
-) (r *Reconciliation, err error) {
-	r = newReconciliation()
+// ledgerBalance returns what of the balance belongs to no period.
+func (s *Invoices) ledgerBalance(ctx context.Context, state registry.State) (r LedgerBalance, err error) {
+	r = newLedgerBalance()
 	r.AcceptedHoles = append(r.AcceptedHoles, state.AcceptedHoles()...)
 	if r.Partitions, err = s.partitions(ctx, state); err != nil {
-		return nil, err
+		return r, err
 	}
 	if r.OtherTopics, err = s.Ledger.OtherTopics(ctx); err != nil {
-		return nil, err
+		return r, err
 	}
+	r.Rejected, err = s.Ledger.CountRejected(ctx)
+	return r, err
+}
+
+// periodBalance returns the balance of the dates `[from, to)`, up to the usage of subscriptions.
+func (s *Invoices) periodBalance(
+	ctx context.Context, state registry.State, from, to civil.Date,
+) (r PeriodBalance, err error) {
+	r = newPeriodBalance()
 	if r.figures, r.pass, err = s.proved(ctx, state, from, to); err != nil {
-		return nil, err
+		return r, err
 	}
 	usage := billing.ByTenant(r.figures)
 	differences := billing.DifferencesByDay(r.figures)
@@ -237,8 +361,7 @@ func (s *Invoices) balance(
 			Tenant: tenant, Balance: u.Balance, Usage: u.MeterBalances(), Differences: differences[tenant],
 		})
 	}
-	r.Rejected, err = s.Ledger.CountRejected(ctx)
-	return r, err
+	return r, nil
 }
 
 // proved returns the figures of the dates `[from, to)` of all tenants, with what of them the deliveries as stored do
@@ -312,7 +435,7 @@ func (s *Invoices) partitions(ctx context.Context, state registry.State) ([]Part
 // deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment
 // (R21).
 func (s *Invoices) followToInvoices(
-	ctx context.Context, r *Reconciliation, state registry.State, period civil.Month,
+	ctx context.Context, r *PeriodBalance, state registry.State, period civil.Month,
 ) error {
 	chains, err := s.issuesKept(ctx, r, state)
 	if err != nil {
@@ -359,7 +482,7 @@ func (s *Invoices) followToInvoices(
 // issuesSince returns the issue of the period and those after it, of the tenants that have one, with their invoices. It
 // says where the stored lines are not what was issued.
 func (s *Invoices) issuesSince(
-	ctx context.Context, r *Reconciliation, chains map[string][]billing.Issue, period civil.Month,
+	ctx context.Context, r *PeriodBalance, chains map[string][]billing.Issue, period civil.Month,
 ) (map[string][]billing.Issue, error) {
 	issues := map[string][]billing.Issue{}
 	var all []billing.Issue
@@ -388,7 +511,7 @@ func (s *Invoices) issuesSince(
 // where it lacks an issue of that state, or has one that the log still lacks when the table has been read. Others may
 // issue meanwhile.
 func (s *Invoices) issuesKept(
-	ctx context.Context, r *Reconciliation, state registry.State,
+	ctx context.Context, r *PeriodBalance, state registry.State,
 ) (map[string][]billing.Issue, error) {
 	if err := s.Registry.Record(ctx); err != nil {
 		return nil, err

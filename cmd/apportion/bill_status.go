@@ -176,15 +176,11 @@ func (a *app) periodStatus(ctx context.Context, period civil.Month, tenants []st
 
 // statusRows are the rows of a tenant: one, or one for each currency.
 func statusRows(t billing.TenantStatus) (rows [][]string) {
-	var codes []string
-	for _, f := range t.Findings {
-		codes = append(codes, fmt.Sprintf("%s %d", f.Code, f.Count))
-	}
 	since := ""
 	if t.SinceMS != 0 {
 		since = t.SinceMS.String()
 	}
-	row := []string{t.Tenant, string(t.State), since, strconv.Itoa(t.Invoices), "", "", "", "", strings.Join(codes, ", ")}
+	row := []string{t.Tenant, string(t.State), since, strconv.Itoa(t.Invoices), "", "", "", "", findingCodes(t.Findings)}
 	for _, sum := range t.Totals {
 		row[4], row[5], row[6], row[7] = sum.Money(sum.Net), sum.Money(sum.Tax), sum.Money(sum.Gross), sum.Currency
 		rows = append(rows, row)
@@ -194,6 +190,15 @@ func statusRows(t billing.TenantStatus) (rows [][]string) {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// findingCodes names findings in short: the code of each, and how often it was found.
+func findingCodes(found []billing.Finding) string {
+	var codes []string
+	for _, f := range found {
+		codes = append(codes, fmt.Sprintf("%s %d", f.Code, f.Count))
+	}
+	return strings.Join(codes, ", ")
 }
 
 // writeStatus writes a period's status for people: the tenants, the sums of each state, and why a tenant is held or

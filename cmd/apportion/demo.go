@@ -238,7 +238,8 @@ func (a *app) printDemo(in demoInput, d demonstration) error {
 	}); err != nil {
 		return err
 	}
-	return errors.Join(refusedFinding(refused, len(d.outcomes)), d.sent.finding(), unbalanced(d.balance),
+	return errors.Join(refusedFinding(refused, len(d.outcomes)), d.sent.finding(),
+		unbalanced(d.balance.Differences(), &d.balance.LedgerBalance, d.balance.TableDiffers),
 		stopped(d.run), leftOutFinding(d.leftOut), lacking(d.run))
 }
 

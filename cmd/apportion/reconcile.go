@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -19,8 +20,9 @@ import (
 
 func newReconcileCommand(a *app) *cobra.Command {
 	var period string
+	var asCSV bool
 	cmd := &cobra.Command{
-		Use:   "reconcile --period P",
+		Use:   "reconcile [--period P]",
 		Short: "Show that nothing was lost between Kafka and the invoices (R22)",
 		Long: `Shows the balance of a period, from one end to the other: for every topic partition what was
 published, read, skipped by Kafka itself (markers of transactions, records of aborted ones,
@@ -32,14 +34,23 @@ since the issue. --json has the meters by tenant.
 What does not balance is named down to the partition and its offsets, or to the tenant and the
 day, and the exit code is then 3. Figures are brought up to date first. Refused deliveries
 belong to no period, so all of them are counted by code. What a person should look at before
-the month is signed (R24) is listed, of a tenant that is issued as it was found then.`,
-		Example: `  apportion reconcile --config data/apportion.yaml --period 2026-10
+the month is signed (R24) is listed, of a tenant that is issued as it was found then.
+
+Without a period all of them are reconciled that have usage or are issued to anybody, a line each.`,
+		Example: `  apportion reconcile --config data/apportion.yaml
+  apportion reconcile --config data/apportion.yaml --period 2026-10
   apportion reconcile --config data/apportion.yaml --period 2026-10 --json`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
+			if period == "" {
+				return a.reconcileAll(ctx, asCSV)
+			}
 			p, err := parsePeriod(period)
 			if err != nil {
 				return err
+			}
+			if asCSV {
+				return usageError{errors.New("--csv is for the list of all periods; leave out --period, or take --json instead")}
 			}
 			s, err := a.services(ctx)
 			if err != nil {
@@ -52,16 +63,62 @@ the month is signed (R24) is listed, of a tenant that is issued as it was found 
 			if err := a.print(r, func(w io.Writer) { writeReconciliation(w, r) }); err != nil {
 				return err
 			}
-			return unbalanced(r)
+			return unbalanced(r.Differences(), &r.LedgerBalance, r.TableDiffers)
 		}),
 	}
-	periodFlag(cmd, &period)
+	cmd.Flags().StringVar(&period, "period", "", "the `month`, such as 2026-10 (default: a line for each)")
+	csvFlag(cmd, &asCSV)
 	return cmd
 }
 
+// reconcileAll reconciles every period.
+func (a *app) reconcileAll(ctx context.Context, asCSV bool) error {
+	s, err := a.services(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := s.invoices.ReconcileAll(ctx)
+	if err != nil {
+		return err
+	}
+	header := append([]string{"period"}, balanceColumns[:7]...)
+	header = append(header, "tenants", "issued", "differences", "findings")
+	rows, tableDiffers := make([][]string, len(r.Periods)), false
+	for i, p := range r.Periods {
+		issued := 0
+		for _, t := range p.Tenants {
+			if t.Issued {
+				issued++
+			}
+		}
+		rows[i] = append([]string{p.Period.String()}, balanceCells(p.Total)[:7]...)
+		rows[i] = append(rows[i], strconv.Itoa(len(p.Tenants)), strconv.Itoa(issued), strconv.Itoa(p.Differences()),
+			findingCodes(p.Findings))
+		tableDiffers = tableDiffers || p.TableDiffers
+	}
+	if asCSV {
+		err = a.printCSV(header, rows)
+	} else {
+		err = a.print(r, func(w io.Writer) {
+			writePartitions(w, r.Partitions)
+			fmt.Fprintln(w)
+			writeTable(w, upper(header), rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+			differences := ledgerDifferences(&r.LedgerBalance)
+			for _, p := range r.Periods {
+				for _, d := range tenantDifferences(p.Tenants) {
+					differences = append(differences, p.Period.String()+": "+d)
+				}
+			}
+			writeLedger(w, &r.LedgerBalance)
+			writeDifferences(w, differences)
+		})
+	}
+	return errors.Join(err, unbalanced(r.Differences(), &r.LedgerBalance, tableDiffers))
+}
+
 // unbalanced returns what does not balance, if anything does not.
-func unbalanced(r *service.Reconciliation) error {
-	n, notRead := r.Differences(), r.NotRead()
+func unbalanced(n int, ledger *service.LedgerBalance, tableDiffers bool) error {
+	notRead := ledger.NotRead()
 	if n == 0 && notRead > 0 {
 		return findings(fmt.Sprintf("%s (%s): %d offsets are not read yet; let ingest catch up, and reconcile again (%s)",
 			schemas.Behind, schemas.Behind.Rule(), notRead, commandOf[schemas.Behind]))
@@ -70,10 +127,10 @@ func unbalanced(r *service.Reconciliation) error {
 		return nil
 	}
 	until := "until the tables are whole again"
-	if r.Holes() > 0 {
+	if ledger.Holes() > 0 {
 		until += ", or what Kafka deleted is published again and the holes are accepted with `apportion ledger accept`"
 	}
-	if r.TableDiffers {
+	if tableDiffers {
 		until += "; `apportion registry rebuild` writes issued_periods again from the log"
 	}
 	return findings(fmt.Sprintf("%s (%s): %s, as listed above; what differs cannot be issued %s",
@@ -98,48 +155,56 @@ func summarize(w io.Writer, r *service.Reconciliation) {
 
 }
 
+// balanceColumns are what becomes of deliveries (R22), and what is to be reported of them; balanceCells has their cells.
+var balanceColumns = []string{"accepted", "counted", "duplicate", "superseded", "voided", "unallocated",
+	"unknown_tenant", "unmapped", "open", "unknown_sub", "conflicts"}
+
+func balanceCells(b aggregate.Balance) (cells []string) {
+	for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
+		b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
+		cells = append(cells, strconv.FormatInt(n, 10))
+	}
+	return cells
+}
+
 // writeReconciliation writes a reconciliation for people.
 func writeReconciliation(w io.Writer, r *service.Reconciliation) {
-	var rows [][]string
-	differences := slices.Clone(r.OtherTopics)
-	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	known := func(n *int64) string {
-		if n == nil {
-			return "?"
-		}
-		return number(*n)
-	}
-	for _, p := range r.Partitions {
-		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead),
-			number(int64(p.Read)), number(int64(p.Skipped)), number(int64(p.Accepted)), number(int64(p.Rejected))})
-		differences = append(differences, p.Differences...)
-	}
-	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "SKIPPED", "ACCEPTED", "REJECTED"},
-		rows, 2, 3, 4, 5, 6, 7, 8)
+	writePartitions(w, r.Partitions)
 	fmt.Fprintln(w)
-	rows = nil
-	row := func(tenant string, b aggregate.Balance) []string {
-		cells := []string{tenant}
-		for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
-			b.Unmapped, b.OpenSessions, b.UnknownSubscription, b.Conflicts} {
-			cells = append(cells, number(n))
-		}
-		return cells
-	}
+	var rows [][]string
 	for _, t := range r.Tenants {
-		rows = append(rows, row(t.Tenant, t.Balance))
-		for _, d := range t.Differences {
-			differences = append(differences, t.Tenant+": "+d)
-		}
+		rows = append(rows, append([]string{t.Tenant}, balanceCells(t.Balance)...))
 	}
-	rows = append(rows, row("total", r.Total))
-	writeTable(w, []string{"TENANT", "ACCEPTED", "COUNTED", "DUPLICATE", "SUPERSEDED", "VOIDED", "UNALLOCATED", "HELD",
-		"UNMAPPED", "OPEN", "UNKNOWN SUB", "CONFLICTS"}, rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
+	rows = append(rows, append([]string{"total"}, balanceCells(r.Total)...))
+	writeTable(w, upper(append([]string{"tenant"}, balanceColumns...)), rows, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 	writeMeterBalances(w, r)
 	for _, code := range slices.Sorted(maps.Keys(r.Rejected)) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
 	}
 	writeFindings(w, r.Findings)
+	writeLedger(w, &r.LedgerBalance)
+	writeDifferences(w, append(ledgerDifferences(&r.LedgerBalance), tenantDifferences(r.Tenants)...))
+}
+
+func writePartitions(w io.Writer, partitions []service.PartitionBalance) {
+	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
+	known := func(n *int64) string {
+		if n == nil {
+			return "?"
+		}
+		return strconv.FormatInt(*n, 10)
+	}
+	var rows [][]string
+	for _, p := range partitions {
+		rows = append(rows, []string{p.Topic, strconv.Itoa(p.Partition), known(p.Published), known(p.NotRead),
+			number(p.Read), number(p.Skipped), number(p.Accepted), number(p.Rejected)})
+	}
+	writeTable(w, []string{"TOPIC", "PARTITION", "PUBLISHED", "NOT READ", "READ", "SKIPPED", "ACCEPTED", "REJECTED"},
+		rows, 2, 3, 4, 5, 6, 7, 8)
+}
+
+// writeLedger writes which holes are accepted, and what is not read yet.
+func writeLedger(w io.Writer, r *service.LedgerBalance) {
 	for _, h := range r.AcceptedHoles {
 		offsets := ingest.OffsetRange{First: h.First, Last: h.Last}
 		fmt.Fprintf(w, "accepted hole: %s/%d: the offsets %s: %s (command %d)\n",
@@ -150,6 +215,26 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 			fmt.Fprintf(w, "%s: %s/%d: %d offsets are not read yet\n", schemas.Behind, p.Topic, p.Partition, *p.NotRead)
 		}
 	}
+}
+
+func ledgerDifferences(r *service.LedgerBalance) []string {
+	differences := slices.Clone(r.OtherTopics)
+	for _, p := range r.Partitions {
+		differences = append(differences, p.Differences...)
+	}
+	return differences
+}
+
+func tenantDifferences(tenants []service.TenantBalance) (differences []string) {
+	for _, t := range tenants {
+		for _, d := range t.Differences {
+			differences = append(differences, t.Tenant+": "+d)
+		}
+	}
+	return differences
+}
+
+func writeDifferences(w io.Writer, differences []string) {
 	for _, d := range differences {
 		fmt.Fprintf(w, "%s: %s\n", schemas.Unbalanced, d)
 	}
