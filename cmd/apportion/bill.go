@@ -329,10 +329,12 @@ func writeFindings(w io.Writer, found []billing.Finding) {
 // writeAlreadyIssued says of a preview who has the period issued, and what the next issue would adjust.
 func writeAlreadyIssued(w io.Writer, run *billing.Run) {
 	var rows [][]string
+	anyStopped := false
 	for _, t := range run.Already {
 		fmt.Fprintf(w, "%s of %s is issued, as of %s; below is what a first issue would give now\n",
 			run.Period, t.Tenant, t.IssueDate)
 		if t.Stop != nil {
+			anyStopped = true
 			fmt.Fprintln(w, "the next issue would be stopped:", stopText(t.Stop))
 		}
 		for _, a := range t.Adjustments {
@@ -344,7 +346,10 @@ func writeAlreadyIssued(w io.Writer, run *billing.Run) {
 		return
 	}
 	if len(rows) == 0 {
-		fmt.Fprint(w, "the next issue would adjust nothing of it\n\n")
+		if !anyStopped {
+			fmt.Fprintln(w, "the next issue would adjust nothing of it")
+		}
+		fmt.Fprintln(w)
 		return
 	}
 	fmt.Fprint(w, "\nthe next issue would adjust, net:\n\n")
