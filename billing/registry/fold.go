@@ -262,7 +262,7 @@ type State struct {
 	version int64 // the offset after the last one that changed a tenant
 	tenants dict[string, *tenantState]
 	owners  dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
-	decided dict[commandKey, decision]
+	decided decisions
 	holes   []AcceptedHole // in the order in which they were accepted
 }
 

@@ -48,6 +48,50 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestHistoryRemembersByOffset: a state of a history knows the commands before it and no others, as one folded by itself
+// does, also after what was decided on it beside the log; what is remembered is there once for all states.
+func TestHistoryRemembersByOffset(t *testing.T) {
+	named := func(id, reason string) Command {
+		c := holding(HoldPeriod, october, reason)
+		c.ID = id
+		return c
+	}
+	commands := []Command{Plan(State{}, parse(t, acme), 0)[0], named("a", "one"), named("b", "two"), named("a", "one"), named("a", "three"),
+		holding(ReleasePeriod, october, "done"), named("c", "four")}
+	var h History
+	for i, c := range commands {
+		h.Take(Record{int64(i), 0, asJSON(t, c)})
+	}
+	var folded State
+	compare := func(what string, of, want State) {
+		t.Helper()
+		for i, c := range commands {
+			_, got := of.Apply(50, c)
+			if _, want := want.Apply(50, c); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s, command %d: %+v, want %+v", what, i, got, want)
+			}
+		}
+	}
+	for n := range len(commands) + 1 {
+		of := h.At(int64(n))
+		compare(fmt.Sprint("before ", n), of, folded)
+		for i, c := range commands {
+			beside, _ := of.Apply(int64(n), c)
+			want, _ := folded.Apply(int64(n), c)
+			compare(fmt.Sprint("before ", n, ", after command ", i, " beside the log"), beside, want)
+		}
+		if of.decided.beside != (dict[commandKey, decision]{}) {
+			t.Errorf("the state before %d has a memory of its own", n)
+		}
+		if n < len(commands) {
+			folded, _ = folded.Apply(int64(n), commands[n])
+		}
+	}
+	if got := len(h.index.all); got != 5 {
+		t.Errorf("%d commands are remembered, want 5", got)
+	}
+}
+
 // TestHistoryKeepsNoTenantWhole: the tenant put together after a small command is gone with whoever asked for it, and is
 // the same when it is asked for again; as long as it is used, it is put together once.
 func TestHistoryKeepsNoTenantWhole(t *testing.T) {
