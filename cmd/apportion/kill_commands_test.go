@@ -33,7 +33,7 @@ func endings(t *testing.T, do func(t *testing.T, e ending) (ended bool)) {
 		for _, answered := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, answered %v", signal, answered), func(t *testing.T) {
 				n := 0
-				for nth := int64(1); do(t, ending{nth, answered, signal}); nth += 1 + nth/int64(servicetest.Draws(3, 6)) {
+				for nth := int64(1); do(t, ending{nth, answered, signal}); nth += 1 + nth/int64(servicetest.Draws(2, 6)) {
 					n++
 				}
 				if n < 5 && !answered {

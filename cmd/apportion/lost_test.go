@@ -118,6 +118,7 @@ func TestLost(t *testing.T) {
 	detach := func(table string) []string { return []string{"ALTER TABLE " + table + " DETACH PART '" + newest + "'"} }
 	lose := func(table, where string) []string { return []string{"DELETE FROM " + table + " WHERE " + where} }
 	const nothing = "" // the damage makes no difference
+	asked := map[string]bool{}
 	for _, c := range []struct {
 		table, what string
 		damage      []string
@@ -182,12 +183,17 @@ func TestLost(t *testing.T) {
 				t.Errorf("reconcile says\n%s\nwant %s", said, c.says)
 			}
 			if slices.Contains(derived, c.table) {
-				if c.table != "usage_passes" {
+				// What is billed is asked of each table once: it goes by the same balance.
+				asks := servicetest.Draws(0, 1) > 0 || !asked[c.table]
+				asked[c.table] = true
+				if asks && c.table != "usage_passes" {
 					if said := apportion(t, exitFindings, "bill", "issue", "--period", "2026-10", "--tenant", "acme", "--as-of", "2026-11-10T00:00:00Z", "--allow-future"); !strings.Contains(said, "stopped: acme 2026-10: unbalanced (R22)") {
 						t.Errorf("the issue of acme says\n%s", said)
 					}
 				}
-				apportion(t, exitDone, "bill", "issue", "--period", "2026-10", "--tenant", "beta", "--as-of", "2026-11-10T00:00:00Z", "--allow-future")
+				if asks {
+					apportion(t, exitDone, "bill", "issue", "--period", "2026-10", "--tenant", "beta", "--as-of", "2026-11-10T00:00:00Z", "--allow-future")
+				}
 				apportion(t, exitDone, "aggregate", "--rebuild")
 			} else {
 				for _, table := range sources {
