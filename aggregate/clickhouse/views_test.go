@@ -329,20 +329,27 @@ func selected(t failer, conn driver.Conn, sql string) (lines []string) {
 func TestViewsReadByTheirKeys(t *testing.T) {
 	conn := tablestest.Open(t)
 	insert(t, conn, 0, []schemas.Event{{Tenant: "a", Type: schemas.IVRSession, ID: "1", EntryPoint: "e"}})
-	for _, table := range []string{"usage_daily", "usage_days"} {
-		if err := conn.Exec(t.Context(), "INSERT INTO "+table+" (tenant, date) VALUES ('a', '2026-10-25')"); err != nil {
+	for _, row := range []string{
+		"usage_daily (tenant, date) VALUES ('a', '2026-10-25')",
+		"usage_days (tenant, date) VALUES ('a', '2026-10-25')",
+		"usage_outranked (tenant, day) VALUES ('a', 20751)",
+	} {
+		if err := conn.Exec(t.Context(), "INSERT INTO "+row); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const tenant, date, meter = "(tenant in ['a', 'a'])", "(date in [20751, 20751])", "(meter in ['ivr_port', 'ivr_port'])"
 	const ivr, utc = "(type in [2, 2])", "intDiv(occurred_ms, 86400000))) in [20751, 20751]"
+	const outranked = "(toDate32(day) in [20751, 20751])"
 	for _, c := range []struct {
 		query string
 		reads int // of tables
 		by    []string
 	}{
 		{"v_usage_daily WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
-		{"v_events WHERE tenant = 'a' AND type = 'ivr.session'", 1, []string{tenant, ivr}},
+		{"v_events WHERE tenant = 'a'", 2, []string{tenant}},
+		{"v_events WHERE tenant = 'a' AND utc_date = '2026-10-25'", 1, []string{utc, outranked}},
+		{"v_events WHERE tenant = 'a' AND type = 'ivr.session'", 1, []string{ivr}},
 		{"v_events WHERE tenant = 'a' AND type = 'ivr.session' AND utc_date = '2026-10-25'", 1, []string{ivr, utc}},
 		{"v_usage_balance WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
 		{"v_usage_balance_monthly WHERE tenant = 'a' AND period = '2026-10'", 2, []string{tenant}},

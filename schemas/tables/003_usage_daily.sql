@@ -53,12 +53,13 @@ COMMENT 'the events whose deliveries are on several dates in UTC, with each of t
 CREATE TABLE IF NOT EXISTS usage_outranked
 (
     tenant    LowCardinality(String) COMMENT 'the tenant',
+    day       Int32 COMMENT 'that of the delivery in UTC, in days since 1970',
     topic     LowCardinality(String) COMMENT 'Kafka topic of the delivery, prefix included',
     partition Int32 COMMENT 'Kafka partition of the delivery',
     offset    Int64 COMMENT 'Kafka offset of the delivery' CODEC(Delta, LZ4)
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (tenant, topic, partition, offset)
+ORDER BY (tenant, day, topic, partition, offset)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'the deliveries that another of their event wins over, or repeats (R8): v_events leaves them out';
 

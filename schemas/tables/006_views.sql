@@ -127,7 +127,8 @@ COMMENT 'which entry points are mapped to which subscriptions (R10)';
 
 -- The winner of each event, looked up in what Go has resolved, as attributed.sql does. A delivery wins when the
 -- passes know it and nothing outranks it. `mapped` and `naming` are numbers of what is looked up, which is much quicker than
--- by names, and as good as unique; so is the number of a delivery.
+-- by names, and as good as unique; so is `delivery`. What is outranked is joined by tenant and date besides, since a
+-- condition on these then reaches its key.
 CREATE OR REPLACE VIEW v_events
 (
     tenant               LowCardinality(String) COMMENT 'the tenant; whoever names it reads no other''s events',
@@ -180,11 +181,14 @@ SELECT e.tenant AS tenant,
 FROM (
     SELECT *, subscription AS named, type = 'connect.usage' AS is_connect, type = 'ivr.session' AS is_ivr,
         toDate32(toInt32(intDiv(occurred_ms, 86400000))) AS utc_date,
-        cityHash64(tenant, is_ivr, if(is_ivr, toString(entry_point), agent)) AS mapped, cityHash64(tenant, named) AS naming
+        cityHash64(tenant, is_ivr, if(is_ivr, toString(entry_point), agent)) AS mapped, cityHash64(tenant, named) AS naming,
+        cityHash64(topic, partition, offset) AS delivery
     FROM usage_events
     WHERE NOT voided AND offset <= transform(cityHash64(topic, partition), ranked.1, ranked.2, toInt64(-1))
-        AND cityHash64(topic, partition, offset) NOT IN (SELECT cityHash64(topic, partition, offset) FROM usage_outranked)
 ) AS e
+LEFT ANTI JOIN (
+    SELECT tenant, toDate32(day) AS utc_date, cityHash64(topic, partition, offset) AS delivery FROM usage_outranked
+) AS o ON e.tenant = o.tenant AND e.utc_date = o.utc_date AND e.delivery = o.delivery
 ASOF LEFT JOIN (
     SELECT tenant, x.1 AS from_ms, x.2 AS shift_ms, toLowCardinality(x.3) AS subscription, toLowCardinality(x.4) AS department
     FROM registry_tenants FINAL
