@@ -16,6 +16,9 @@ type Delivery struct {
 	ArrivedMS int64
 }
 
+// Span is `[FromMS, ToMS)` in UTC epoch milliseconds.
+type Span struct{ FromMS, ToMS int64 }
+
 // EventFilter says which events of a tenant are looked for: those of which any delivery is as follows. Others may come
 // along, since it shows only when the winner is known what an event amounts to.
 type EventFilter struct {
@@ -30,8 +33,9 @@ type EventFilter struct {
 	// Class, if not empty, is the one licence class that the session may name; it need not name one.
 	Class string
 	// Beyond, if not nil, leaves out events all of whose deliveries are within it: those that remain are new since, or
-	// corrected. It is not for OneEach.
-	Beyond *ReadBound
+	// corrected. It is not for OneEach. BeyondIn, if not nil, holds when the usage of what is behind it happened.
+	Beyond   *ReadBound
+	BeyondIn *Span
 	// Agents, if not nil, are those of the session; with OneEach one session of every agent is enough.
 	Agents  []string
 	OneEach bool

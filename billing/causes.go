@@ -75,7 +75,7 @@ func (c *Comparison) Explain(ctx context.Context, then, x *Explainer, commands [
 		}
 		of := typesOf(change.Meter)[0]
 		if _, read := changed[of]; !read {
-			if changed[of], err = x.changedSince(ctx, then.Bound, c.Period, change.Meter); err != nil {
+			if changed[of], err = x.changedSince(ctx, then.Bound, c.Period, change.Meter, nil); err != nil {
 				return err
 			}
 		}

@@ -19,8 +19,9 @@ type Deliveries interface {
 	// Events hands over every event that is wanted with all its deliveries of the bound.
 	Events(ctx context.Context, bound aggregate.ReadBound, wanted aggregate.EventFilter,
 		each func(event []aggregate.Delivery) error) error
-	// Arrived returns those of the tenants that have a delivery behind some positions and up to others.
-	Arrived(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (map[string]bool, error)
+	// Arrived returns those of the tenants that have a delivery behind some positions and up to others, with when all
+	// deliveries of these events are, at the most.
+	Arrived(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (map[string]aggregate.Span, error)
 }
 
 // Explainer says how lines of one tenant's invoices came about, from the registry and the deliveries that they

@@ -77,7 +77,7 @@ func (x *Explainer) correction(ctx context.Context, e *Explanation) error {
 func (x *Explainer) whatCame(ctx context.Context, c *Corrected, line Line) (err error) {
 	c.Commands = append(c.Commands, x.Commands...)
 	if c.Kind != Commitment {
-		changed, err := x.changedSince(ctx, x.Then.Bound, c.Period, line.Meter)
+		changed, err := x.changedSince(ctx, x.Then.Bound, c.Period, line.Meter, nil)
 		if err != nil {
 			return err
 		}

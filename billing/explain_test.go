@@ -44,7 +44,10 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 			w.Class != "" && d.Class != "" && d.Class != w.Class,
 			w.Agents != nil && !slices.Contains(w.Agents, d.Agent),
 			w.Beyond != nil && !slices.ContainsFunc(m[min(len(m), int(w.Beyond.Positions[0].LastOffset)+1):],
-				func(o schemas.Event) bool { return o.Tenant == d.Tenant && o.Source == d.Source && o.ID == d.ID }):
+				func(o schemas.Event) bool {
+					return o.Tenant == d.Tenant && o.Source == d.Source && o.ID == d.ID &&
+						(w.BeyondIn == nil || w.BeyondIn.FromMS <= o.OccurredMS() && o.OccurredMS() < w.BeyondIn.ToMS)
+				}):
 		case w.OneEach:
 			if other, ok := first[d.Agent]; !d.Voided && (!ok || d.OccurredMS() < other.OccurredMS()) {
 				first[d.Agent] = d
@@ -64,10 +67,20 @@ func (m memory) Events(_ context.Context, bound aggregate.ReadBound, w aggregate
 	return nil
 }
 
-func (m memory) Arrived(_ context.Context, tenants []string, after, upTo []aggregate.Position) (map[string]bool, error) {
-	arrived := map[string]bool{}
+func (m memory) Arrived(_ context.Context, tenants []string, after, upTo []aggregate.Position) (map[string]aggregate.Span, error) {
+	arrived := map[string]aggregate.Span{}
 	for _, d := range m[after[0].LastOffset+1 : upTo[0].LastOffset+1] {
-		arrived[d.Tenant] = slices.Contains(tenants, d.Tenant)
+		for _, o := range m[:upTo[0].LastOffset+1] {
+			if !slices.Contains(tenants, d.Tenant) || o.Tenant != d.Tenant || o.Source != d.Source || o.ID != d.ID {
+				continue
+			}
+			span, known := arrived[d.Tenant]
+			if at := o.OccurredMS(); !known {
+				arrived[d.Tenant] = aggregate.Span{FromMS: at, ToMS: at + 1}
+			} else {
+				arrived[d.Tenant] = aggregate.Span{FromMS: min(span.FromMS, at), ToMS: max(span.ToMS, at+1)}
+			}
+		}
 	}
 	return arrived, nil
 }
@@ -135,7 +148,7 @@ type counting struct {
 
 func (c counting) Events(ctx context.Context, bound aggregate.ReadBound, w aggregate.EventFilter,
 	each func([]aggregate.Delivery) error) error {
-	if w.LiveAt == nil && w.Channel == "" && w.Beyond == nil && !w.OneEach {
+	if w.LiveAt == nil && w.Channel == "" && !w.OneEach {
 		*c.whole++
 	}
 	return c.memory.Events(ctx, bound, w, each)

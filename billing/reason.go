@@ -201,9 +201,10 @@ func (all changes) mattering(of charge, peaks []int64) (those []ChangedEvent) {
 }
 
 // changedSince returns the events of a period, of the type that a meter measures, that count otherwise than they did by
-// the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame.
+// the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame. In, which may be nil, is when all
+// deliveries of such events are.
 func (x *Explainer) changedSince(
-	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string,
+	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string, in *aggregate.Span,
 ) (all changes, err error) {
 	zone, err := zoneOf(x.Tenant, x.Rules)
 	if err != nil {
@@ -211,8 +212,11 @@ func (x *Explainer) changedSince(
 	}
 	timelines := x.timelines(zone)
 	all.fromMS, all.toMS = zone.Start(period.First()), zone.Start(period.Next().First())
-	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), Beyond: &then,
+	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), Beyond: &then, BeyondIn: in,
 		FromMS: all.fromMS - x.reach(), ToMS: all.toMS}
+	if in != nil && (in.FromMS >= wanted.ToMS || in.ToMS <= wanted.FromMS) {
+		return all, nil
+	}
 	err = x.Deliveries.Events(ctx, x.Bound, wanted, func(event []aggregate.Delivery) error {
 		before := slices.DeleteFunc(slices.Clone(event), func(d aggregate.Delivery) bool { return !then.Has(d) })
 		c := ChangedEvent{Late: len(before) == 0, Now: timelines.ResolveEvent(event, x.Rules.Rules, x.NowMS)}
@@ -234,9 +238,11 @@ func (x *Explainer) changedSince(
 	return all, nil
 }
 
-// arrivedSince returns those of the tenants billed again that have a delivery which their issue before did not know.
-// Those that were issued by the same positions are asked for together.
-func (b *Biller) arrivedSince(ctx context.Context, again map[string][]rerated, on basis) (map[string]bool, error) {
+// arrivedSince returns those of the tenants billed again that have a delivery which their issue before did not know,
+// with when those of such events are. Those that were issued by the same positions are asked for together.
+func (b *Biller) arrivedSince(
+	ctx context.Context, again map[string][]rerated, on basis,
+) (map[string]aggregate.Span, error) {
 	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
 	for tenant, of := range again {
 		since := of[0].since
@@ -244,7 +250,7 @@ func (b *Biller) arrivedSince(ctx context.Context, again map[string][]rerated, o
 		key := fmt.Sprint(before)
 		after[key], groups[key] = before, append(groups[key], tenant)
 	}
-	all := map[string]bool{}
+	all := map[string]aggregate.Span{}
 	for key, tenants := range groups {
 		arrived, err := b.Deliveries.Arrived(ctx, tenants, after[key], on.Positions)
 		if err != nil {
@@ -255,10 +261,10 @@ func (b *Biller) arrivedSince(ctx context.Context, again map[string][]rerated, o
 	return all, nil
 }
 
-// addReasons records with an issue why its adjustments are what they are; arrived says that the tenant has deliveries
-// which its issue before did not know.
+// addReasons records with an issue why its adjustments are what they are; arrived is when events are that
+// have deliveries which its issue before did not know; none where it has nothing.
 func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenant, again []rerated,
-	corrections []Correction, on basis, arrived bool) error {
+	corrections []Correction, on basis, arrived aggregate.Span) error {
 	for n, c := range corrections {
 		since := again[n].since
 		last := since[len(since)-1]
@@ -276,10 +282,10 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 					continue
 				}
 				r := reasonOf(i, l, c.Issued, c.Now, since)
-				if arrived && l.CorrectsKind != Commitment {
+				if l.CorrectsKind != Commitment {
 					of := typesOf(l.Meter)[0]
 					if _, read := changed[of]; !read {
-						if changed[of], err = x.changedSince(ctx, then, c.Period, l.Meter); err != nil {
+						if changed[of], err = x.changedSince(ctx, then, c.Period, l.Meter, &arrived); err != nil {
 							return err
 						}
 					}

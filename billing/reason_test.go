@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"apportion/billing"
+	"apportion/schemas/civil"
 )
 
 // TestR21_ReasonsOfAdjustments: an issue records what stood before and what stands now, with its peaks and pools, and how
@@ -111,6 +112,40 @@ func TestReasonsNameTheRegistry(t *testing.T) {
 			s.arrives(t, "on 2026-09-14\n"+c.late)
 			wantReasons(t, s, s.issue(t, october), c.want...)
 		})
+	}
+}
+
+// TestReasonsAreSoughtWhereSomethingCame: of the periods that are corrected those are read that new deliveries reach, or
+// what these have moved; sessions of the month before can be live in a period.
+func TestReasonsAreSoughtWhereSomethingCame(t *testing.T) {
+	for late, want := range map[string]string{
+		"":                                   "0 of 3 read",
+		"connect sms 1 at 2026-10-20T08:00Z": "2 of 3 read",
+		"connect sms 1 at 2026-10-20T08:00Z id=moves rev=1": "3 of 3 read",
+		"connect sms 1 at 2026-12-20T08:00Z":                "0 of 3 read",
+	} {
+		const prices = "tenants: [{id: acme, subscriptions: [{id: Sub1, versions: [{prices: {connect: {sms: %q}}}]}]}]"
+		s := newStoryOf(t, fmt.Sprintf(prices, "1"), `connect sms 8 at 2026-09-10T08:00Z id=moves
+connect sms 8 at 2026-09-10T08:00Z
+connect sms 8 at 2026-10-10T08:00Z
+connect sms 8 at 2026-11-10T08:00Z`)
+		for n := range 3 {
+			s.issue(t, september+civil.Month(n))
+		}
+		if refusals := s.put(t, fmt.Sprintf(prices, "3")); len(refusals) > 0 {
+			t.Fatal(refusals)
+		}
+		s.arrives(t, late)
+		b := s.biller(billing.DefaultRules())
+		var read int
+		b.Deliveries = counting{memory(s.usage.deliveries), &read}
+		run, err := b.Issue(t.Context(), september+3, nil, at(t, yearAfter))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%d of %d read", read, len(run.Accounts["acme"].Reasons)); got != want {
+			t.Errorf("%q: %s, want %s", late, got, want)
+		}
 	}
 }
 

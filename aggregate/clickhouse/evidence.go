@@ -72,18 +72,28 @@ func (s *Store) Events(ctx context.Context, bound aggregate.ReadBound, wanted ag
 	return nil
 }
 
-// Arrived returns those of the tenants that have a delivery behind some positions and up to others.
+// Arrived returns those of the tenants that have a delivery behind some positions and up to others, with the dates in
+// UTC of all deliveries of these events: a revision may have moved one. A pass has read up to the latter positions.
 func (s *Store) Arrived(
 	ctx context.Context, tenants []string, after, upTo []aggregate.Position,
-) (map[string]bool, error) {
-	arrived := map[string]bool{}
+) (map[string]aggregate.Span, error) {
+	const dayMS = 24 * 3600_000
+	arrived := map[string]aggregate.Span{}
 	q := newQuery(ctx)
 	q.tenants("wanted", tenants)
-	err := s.rows(q, `SELECT DISTINCT tenant FROM usage_events
-		WHERE `+within(after, upTo)+` AND tenant IN (SELECT tenant FROM wanted)`, func(rows driver.Rows) error {
+	of := `WHERE tenant IN (SELECT tenant FROM wanted)`
+	behind := of + ` AND ` + within(after, upTo)
+	err := s.rows(q, `SELECT tenant, toInt64(min(day)), toInt64(max(day)) FROM (
+			SELECT tenant, intDiv(occurred_ms, 86400000) AS day FROM usage_events `+behind+`
+			UNION ALL
+			SELECT tenant, day FROM events_on_several_days `+of+` AND identity IN (
+				SELECT identity FROM usage_events `+behind+`
+					AND identity IN (SELECT identity FROM events_on_several_days `+of+`)))
+		GROUP BY tenant`, func(rows driver.Rows) error {
 		var tenant string
-		err := rows.Scan(&tenant)
-		arrived[tenant] = true
+		var first, last int64
+		err := rows.Scan(&tenant, &first, &last)
+		arrived[tenant] = aggregate.Span{FromMS: first * dayMS, ToMS: (last + 1) * dayMS}
 		return err
 	})
 	return arrived, err
@@ -132,7 +142,13 @@ func (q *query) narrowed(bound aggregate.ReadBound, wanted aggregate.EventFilter
 	narrow := `SELECT identity FROM usage_events PREWHERE ` + where
 	if b := wanted.Beyond; b != nil {
 		q.parameter("beyond_arrived_by", b.ArrivedBy)
-		narrow += ` AND identity IN (SELECT identity FROM usage_events PREWHERE tenant = {tenant:String}
+		when := ""
+		if in := wanted.BeyondIn; in != nil {
+			q.parameter("beyond_from_ms", in.FromMS)
+			q.parameter("beyond_to_ms", in.ToMS)
+			when = ` AND occurred_ms >= {beyond_from_ms:Int64} AND occurred_ms < {beyond_to_ms:Int64}`
+		}
+		narrow += ` AND identity IN (SELECT identity FROM usage_events PREWHERE tenant = {tenant:String}` + when + `
 			WHERE NOT ifNull(offset <= ` + q.lastOffset(*b) + `, false) OR arrived_ms > {beyond_arrived_by:Int64})`
 	}
 	return narrow

@@ -444,7 +444,7 @@ func (u *usage) Refused(context.Context, []string, []aggregate.Position, []aggre
 	return nil, nil, nil
 }
 
-func (u *usage) Arrived(context.Context, []string, []aggregate.Position, []aggregate.Position) (map[string]bool, error) {
+func (u *usage) Arrived(context.Context, []string, []aggregate.Position, []aggregate.Position) (map[string]aggregate.Span, error) {
 	return nil, nil
 }
 
