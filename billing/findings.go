@@ -44,6 +44,8 @@ type Look struct {
 	Tenant   string
 	Period   civil.Month
 	Findings []Finding
+	// Issued says that it was found at the issue, which is for good.
+	Issued bool
 	// Pass and RegistryOffset say what was looked at, as in [aggregate.Basis], and AtMS when, in UTC epoch milliseconds.
 	Pass           uint64
 	RegistryOffset int64
@@ -52,7 +54,7 @@ type Look struct {
 
 // Look returns what was found at an issue.
 func (i Issue) Look() Look {
-	return Look{Tenant: i.Tenant, Period: i.Period, Findings: i.findings(), Pass: i.Pass,
+	return Look{Tenant: i.Tenant, Period: i.Period, Findings: i.findings(), Issued: true, Pass: i.Pass,
 		RegistryOffset: i.RegistryOffset, AtMS: i.AtMS}
 }
 

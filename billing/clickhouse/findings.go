@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -17,13 +18,13 @@ type Findings struct{ conn driver.Conn }
 // NewFindings returns the findings over a connection whose database has been migrated.
 func NewFindings(conn driver.Conn) *Findings { return &Findings{conn} }
 
-// Keep keeps what was found, of each tenant in place of what was found before.
+// Keep keeps what was found, of each tenant in place of what was found before, unless that was at its issue.
 func (s *Findings) Keep(ctx context.Context, looks []billing.Look) error {
 	if len(looks) == 0 {
 		return nil
 	}
 	batch, err := s.conn.PrepareBatch(ctx,
-		`INSERT INTO findings (tenant, period, pass, registry_offset, looked_at, found)`)
+		`INSERT INTO findings (tenant, period, pass, registry_offset, looked_at, found, rank)`)
 	if err != nil {
 		return fmt.Errorf("writing findings: %w", err)
 	}
@@ -37,8 +38,12 @@ func (s *Findings) Keep(ctx context.Context, looks []billing.Look) error {
 			}
 			found = append(found, []any{string(f.Code), f.Rule, f.Count, names, f.Advice})
 		}
+		rank := l.Pass
+		if l.Issued {
+			rank = math.MaxUint64
+		}
 		if err := batch.Append(l.Tenant, l.Period.String(), l.Pass, l.RegistryOffset, time.UnixMilli(l.AtMS),
-			found); err != nil {
+			found, rank); err != nil {
 			return fmt.Errorf("writing findings: %w", err)
 		}
 	}

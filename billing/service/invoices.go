@@ -45,7 +45,7 @@ type Usage interface {
 
 // Findings keeps what was found where people and programs can query it (R24); billing/clickhouse has it.
 type Findings interface {
-	// Keep keeps looks, each in place of what was found of its tenant and period before.
+	// Keep keeps looks, each in place of what was found of its tenant and period before, unless that was at the issue.
 	Keep(ctx context.Context, looks []billing.Look) error
 }
 

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +11,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"apportion/aggregate"
+	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest/kafka"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -37,6 +41,25 @@ func (l *commandsInMemory) give(t *testing.T, c registry.Command) {
 		t.Fatal(err)
 	}
 	l.values = append(l.values, value)
+}
+
+// register gives what registers tenants with a subscription each.
+func (l *commandsInMemory) register(t *testing.T, tenants ...string) {
+	t.Helper()
+	document := "tenants: ["
+	for n, tenant := range tenants {
+		document += fmt.Sprintf(`
+  {id: %s, name: x, timeZone: UTC, telephony: vpop, subscriptions: [
+    {id: Sub%d, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
+     terms: [{from: 2024-01-01, to: 2029-01-01}], versions: [{from: 2024-01-01}]}]},`, tenant, n+1)
+	}
+	doc, problems := registry.Parse("", []byte(document+"]"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, c := range registry.Plan(registry.State{}, doc, 0) {
+		l.give(t, c)
+	}
 }
 
 // issuesInMemory is the table of what is issued.
@@ -70,16 +93,7 @@ func (v *issuesInMemory) IssuedHashes(context.Context) ([]registry.IssuedHash, e
 func TestOthersIssueWhileIssuesAreCompared(t *testing.T) {
 	log, table := &commandsInMemory{}, &issuesInMemory{}
 	s := NewInvoices(InvoiceDeps{Registry: NewRegistry(log, table, time.Now)})
-	doc, problems := registry.Parse("", []byte(`tenants: [
-  {id: acme, name: Acme, timeZone: UTC, telephony: vpop, subscriptions: [
-    {id: Sub1, name: x, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: prepaid,
-     terms: [{from: 2024-01-01, to: 2029-01-01}], versions: [{from: 2024-01-01}]}]}]`))
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	for _, c := range registry.Plan(registry.State{}, doc, 0) {
-		log.give(t, c)
-	}
+	log.register(t, "acme")
 	for _, step := range []struct {
 		what   string
 		read   func()
@@ -141,5 +155,33 @@ func TestDryRunComputesContentOnce(t *testing.T) {
 	c.Reason = "another"
 	if o.command.Same(c) {
 		t.Error("another reason is the same command")
+	}
+}
+
+// TestLooksLeaveWhatIsIssued as it was found at the issue, with the instant of that.
+func TestLooksLeaveWhatIsIssued(t *testing.T) {
+	october := civil.NewMonth(2026, 10)
+	log := &commandsInMemory{}
+	log.register(t, "acme", "beta")
+	log.give(t, registry.Command{ID: uuid.NewString(), Source: "test", TenantID: "acme", Command: registry.ClaimIssue,
+		Period: october,
+		Claim: registry.Claim{Seq: 1, Lines: 1, LinesHash: strings.Repeat("ab", 32),
+			Basis: []byte(`{"issueDate":"2026-11-04"}`)}})
+	state, err := NewRegistry(log, &issuesInMemory{}, time.Now).CatchUp(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := []billing.Finding{{Tenant: "acme", Code: schemas.Ahead}, {Tenant: "beta", Code: schemas.Unmapped}}
+	for period, want := range map[civil.Month]string{
+		october:     "[ 0 by 3 at 5  beta 1 by 3 at 5]",
+		october + 1: "[ 0 by 3 at 5  acme 1 by 3 at 5  beta 1 by 3 at 5]",
+	} {
+		var got []string
+		for _, l := range looks(state, period, found, aggregate.Pass{Basis: aggregate.Basis{Pass: 3}}, 5) {
+			got = append(got, fmt.Sprintf("%s %d by %d at %d", l.Tenant, len(l.Findings), l.Pass, l.AtMS))
+		}
+		if of := "[" + strings.Join(got, "  ") + "]"; of != want {
+			t.Errorf("%s: looks %s; want %s", period, of, want)
+		}
 	}
 }

@@ -278,20 +278,28 @@ func (s *Invoices) look(ctx context.Context, biller *billing.Biller, period civi
 	if err != nil {
 		return nil, err
 	}
+	return found, s.Findings.Keep(ctx, looks(biller.State, period, found, pass, nowMS))
+}
+
+// looks returns what was found, by tenant. What was found at an issue is kept with the issue.
+func looks(state registry.State, period civil.Month, found []billing.Finding, pass aggregate.Pass,
+	nowMS int64) (all []billing.Look) {
 	of := map[string][]billing.Finding{}
 	for _, f := range found {
 		of[f.Tenant] = append(of[f.Tenant], f)
 	}
 	tenants := []string{""} // what is of all
-	for _, t := range biller.State.Tenants() {
-		tenants = append(tenants, t.ID)
+	issued := billing.IssuedPeriods(state)
+	for _, t := range state.Tenants() {
+		if !issued[billing.TenantPeriod{Tenant: t.ID, Period: period}] {
+			tenants = append(tenants, t.ID)
+		}
 	}
-	var looks []billing.Look
 	for _, tenant := range tenants {
-		looks = append(looks, billing.Look{Tenant: tenant, Period: period, Findings: of[tenant], Pass: pass.Pass,
+		all = append(all, billing.Look{Tenant: tenant, Period: period, Findings: of[tenant], Pass: pass.Pass,
 			RegistryOffset: pass.RegistryOffset, AtMS: nowMS})
 	}
-	return found, s.Findings.Keep(ctx, looks)
+	return all
 }
 
 // Look looks at the findings of a period of all tenants, by figures that are brought up to date first, and keeps them.

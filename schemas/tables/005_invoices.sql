@@ -93,17 +93,19 @@ INNER JOIN (SELECT tenant, issue, departments FROM issued_periods FINAL) AS issu
 COMMENT 'invoice_lines of what is issued: what customers have been sent; department is what the subscription was called then';
 
 -- What was found when somebody last looked at a period of a tenant (R24). A look has one row, with all that it found, so
--- that what it no longer finds is gone with the look before.
+-- that what it no longer finds is gone with the look before. What was found at an issue is for good, also where somebody
+-- looks meanwhile who does not know of the issue yet.
 CREATE TABLE IF NOT EXISTS findings
 (
     tenant          LowCardinality(String) COMMENT 'the tenant; empty for what is of all',
     period          LowCardinality(String) COMMENT 'the period that was looked at, such as 2026-10',
-    pass            UInt64 COMMENT 'the pass of aggregation that was looked at; the highest is current, and of equal ones the last',
+    pass            UInt64 COMMENT 'the pass of aggregation that was looked at',
     registry_offset Int64 COMMENT 'the next offset of the registry''s command log then',
     looked_at       DateTime64(3, 'UTC') COMMENT 'when it was looked at',
-    found           Array(Tuple(code String, rule String, count Int64, names Array(String), advice String)) COMMENT 'what was found; see v_findings'
+    found           Array(Tuple(code String, rule String, count Int64, names Array(String), advice String)) COMMENT 'what was found; see v_findings',
+    rank            UInt64 COMMENT 'the highest is current, and of equal ones the last: the pass, or the highest there is for what was found at an issue'
 )
-ENGINE = ReplacingMergeTree(pass)
+ENGINE = ReplacingMergeTree(rank)
 ORDER BY (tenant, period)
 COMMENT 'what a person should look at (R24), by tenant and period, as somebody last looked; read with FINAL';
 
