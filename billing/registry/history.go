@@ -25,11 +25,16 @@ type Decided struct {
 	// Changed says that the command changed its tenant's document.
 	Changed bool
 
-	after State
+	standing *standing // of the command's tenant after it, nil where there is none
 }
 
 // Tenant returns the command's tenant as it stands after it, nil where there is none.
-func (d Decided) Tenant() *Tenant { return d.after.Tenant(d.Command.TenantID) }
+func (d Decided) Tenant() *Tenant {
+	if d.standing == nil {
+		return nil
+	}
+	return d.standing.tenant()
+}
 
 // Take returns the state after a record of the command topic, and what was decided on it.
 func (s State) Take(r Record) (State, Decided) { return s.take(r, DecodeCommand(r.Payload)) }
@@ -41,7 +46,9 @@ func (s State) take(r Record, c Command) (State, Decided) {
 		issues := s.Issues(c.TenantID)
 		d.Issued = &issues[len(issues)-1]
 	}
-	d.after, d.Changed = s, s.Base(c.TenantID) == r.Offset
+	if st, ok := s.tenants.get(c.TenantID); ok {
+		d.standing, d.Changed = st.standing, st.base == r.Offset
+	}
 	return s, d
 }
 

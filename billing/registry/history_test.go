@@ -124,6 +124,25 @@ func TestHistoryKeepsNoTenantWhole(t *testing.T) {
 	}
 }
 
+// TestDecidedKeepsItsTenantAlone: commands that wait to be recorded keep what each said of its tenant, and no registry.
+func TestDecidedKeepsItsTenantAlone(t *testing.T) {
+	state, d := State{}.Take(Record{0, 0, asJSON(t, Plan(State{}, parse(t, acme), 0)[0])})
+	tenants := weak.Make(state.tenants.root)
+	if state.Tenant("acme") == nil {
+		t.Fatal(d.Verdict.Refusals)
+	}
+	runtime.GC()
+	if tenants.Value() != nil {
+		t.Error("the whole registry is kept")
+	}
+	if d.Tenant().Name != "Acme AB" || !d.Changed {
+		t.Errorf("changed %t: %+v", d.Changed, d.Tenant())
+	}
+	if _, nobody := (State{}).Take(Record{0, 0, asJSON(t, holding(HoldPeriod, october, "why"))}); nobody.Tenant() != nil || nobody.Changed {
+		t.Errorf("of no tenant: %+v", nobody)
+	}
+}
+
 // BenchmarkFold takes ten thousand tenants of ten subscriptions, with a million licences, then one command more, and then
 // a hundred thousand commands that each map a user to another subscription. It says how much memory the history takes.
 func BenchmarkFold(b *testing.B) {
