@@ -333,6 +333,7 @@ func TestViewsReadByTheirKeys(t *testing.T) {
 		"usage_daily (tenant, date) VALUES ('a', '2026-10-25')",
 		"usage_days (tenant, date) VALUES ('a', '2026-10-25')",
 		"usage_outranked (tenant, day) VALUES ('a', 20751)",
+		"registry_tenants (tenant) VALUES ('a')",
 	} {
 		if err := conn.Exec(t.Context(), "INSERT INTO "+row); err != nil {
 			t.Fatal(err)
@@ -346,15 +347,16 @@ func TestViewsReadByTheirKeys(t *testing.T) {
 		reads int // of tables
 		by    []string
 	}{
-		{"v_usage_daily WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
-		{"v_events WHERE tenant = 'a'", 2, []string{tenant}},
+		{"v_usage_daily WHERE tenant = 'a'", 3, []string{tenant}},
+		{"v_usage_daily WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{date}},
+		{"v_events WHERE tenant = 'a'", 4, []string{tenant}},
 		{"v_events WHERE tenant = 'a' AND utc_date = '2026-10-25'", 1, []string{utc, outranked}},
 		{"v_events WHERE tenant = 'a' AND type = 'ivr.session'", 1, []string{ivr}},
 		{"v_events WHERE tenant = 'a' AND type = 'ivr.session' AND utc_date = '2026-10-25'", 1, []string{ivr, utc}},
 		{"v_usage_balance WHERE tenant = 'a' AND date = '2026-10-25'", 2, []string{tenant, date}},
 		{"v_usage_balance_monthly WHERE tenant = 'a' AND period = '2026-10'", 2, []string{tenant}},
-		{"v_concurrency WHERE tenant = 'a' AND date = '2026-10-25' AND meter = 'ivr_port'", 2, []string{tenant, date}},
-		{"v_overage_by_department WHERE tenant = 'a' AND period = '2026-10'", 4, []string{tenant}},
+		{"v_concurrency WHERE tenant = 'a' AND date = '2026-10-25' AND meter = 'ivr_port'", 2, []string{date}},
+		{"v_overage_by_department WHERE tenant = 'a' AND period = '2026-10'", 5, []string{tenant}},
 	} {
 		plan := selected(t, conn, "EXPLAIN indexes = 1 SELECT * FROM "+c.query)
 		for _, by := range c.by {

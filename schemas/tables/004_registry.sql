@@ -43,9 +43,9 @@ CREATE TABLE IF NOT EXISTS registry_tenants
     entry_points Array(Tuple(entry_point String, subscription String, department String, from_date Date32, to_date Nullable(Date32))) COMMENT 'see v_entry_points',
     calendar     Array(Tuple(from_ms Int64, shift_ms Int64, subscription String, department String))
         COMMENT 'from each instant on: what to add to an instant so that its date in UTC is that of the tenant, until the year 2100, and the primary (R4)',
-    activity     Array(Tuple(subscription String, from_ms Int64, active Bool, department String)) COMMENT 'when each subscription is active (R3)',
+    activity     Array(Tuple(subscription String, from_ms Int64, active Bool, department String)) COMMENT 'when each subscription is active, by subscription and instant (R3)',
     mappings     Array(Tuple(is_ivr Bool, name String, from_ms Int64, subscription String, department String, premium Bool))
-        COMMENT 'from each instant on: the oldest active subscription that an agent, or an entry point of the IVR, is mapped to (R10), and whether its sessions are premium (R9)'
+        COMMENT 'from each instant on, by name and instant: the oldest active subscription that an agent, or an entry point of the IVR, is mapped to (R10), and whether its sessions are premium (R9)'
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY tenant

@@ -127,8 +127,9 @@ COMMENT 'which entry points are mapped to which subscriptions (R10)';
 
 -- The winner of each event, looked up in what Go has resolved, as attributed.sql does. A delivery wins when the
 -- passes know it and nothing outranks it. `mapped` and `naming` are numbers of what is looked up, which is much quicker than
--- by names, and as good as unique; so is `delivery`. What is outranked is joined by tenant and date besides, since a
--- condition on these then reaches its key.
+-- by names, and as good as unique; so is `delivery`. Tenant and date are compared besides, since a condition on them then
+-- reaches the keys of what is looked up. ASOF keeps it from there, so only the calendar is joined so: it is short for each
+-- tenant, and too long to be compared step by step.
 CREATE OR REPLACE VIEW v_events
 (
     tenant               LowCardinality(String) COMMENT 'the tenant; whoever names it reads no other''s events',
@@ -194,16 +195,18 @@ ASOF LEFT JOIN (
     FROM registry_tenants FINAL
     ARRAY JOIN calendar AS x
 ) AS c ON e.tenant = c.tenant AND e.occurred_ms >= c.from_ms
-ASOF LEFT JOIN (
-    SELECT cityHash64(tenant, x.1, x.2) AS mapped, x.3 AS from_ms, toLowCardinality(x.4) AS subscription, toLowCardinality(x.5) AS department, x.6 AS premium
+LEFT JOIN (
+    SELECT tenant, cityHash64(tenant, x.1, x.2) AS mapped, x.3 AS from_ms, if(x.1 = next.1 AND x.2 = next.2, next.3, 9223372036854775807) AS to_ms,
+        toLowCardinality(x.4) AS subscription, toLowCardinality(x.5) AS department, x.6 AS premium
     FROM registry_tenants FINAL
-    ARRAY JOIN mappings AS x
-) AS m ON e.mapped = m.mapped AND e.occurred_ms >= m.from_ms
-ASOF LEFT JOIN (
-    SELECT cityHash64(tenant, x.1) AS naming, x.2 AS from_ms, x.3 AS active, toLowCardinality(x.4) AS department
+    ARRAY JOIN mappings AS x, arrayShiftLeft(mappings, 1) AS next
+) AS m ON e.tenant = m.tenant AND e.mapped = m.mapped AND e.occurred_ms >= m.from_ms AND e.occurred_ms < m.to_ms
+LEFT JOIN (
+    SELECT tenant, cityHash64(tenant, x.1) AS naming, x.2 AS from_ms, if(x.1 = next.1, next.2, 9223372036854775807) AS to_ms, x.3 AS active,
+        toLowCardinality(x.4) AS department
     FROM registry_tenants FINAL
-    ARRAY JOIN activity AS x
-) AS s ON e.naming = s.naming AND e.occurred_ms >= s.from_ms
+    ARRAY JOIN activity AS x, arrayShiftLeft(activity, 1) AS next
+) AS s ON e.tenant = s.tenant AND e.naming = s.naming AND e.occurred_ms >= s.from_ms AND e.occurred_ms < s.to_ms
 COMMENT 'the delivery that wins each event that is not voided (R8), with what it is attributed to (R9-R11), as the last pass knew the deliveries and the registry stands; a row that ingest wrote twice is two until it is merged';
 
 CREATE OR REPLACE VIEW v_usage_daily
