@@ -302,8 +302,9 @@ func looks(state registry.State, period civil.Month, found []billing.Finding, pa
 	return all
 }
 
-// Look looks at the findings of a period of all tenants, by figures that are brought up to date first, and keeps them.
-func (s *Invoices) Look(ctx context.Context, period civil.Month) error {
+// Look looks at the findings of periods of all tenants, by figures that are brought up to date first, and keeps them. A
+// period that fails does not stop the others.
+func (s *Invoices) Look(ctx context.Context, periods ...civil.Month) error {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return err
@@ -316,12 +317,17 @@ func (s *Invoices) Look(ctx context.Context, period civil.Month) error {
 	if err != nil {
 		return err
 	}
-	figures, err := s.Usage.Load(ctx, nil, period.First(), period.Next().First())
-	if err != nil {
-		return err
+	var failed []error
+	for _, period := range periods {
+		figures, err := s.Usage.Load(ctx, nil, period.First(), period.Next().First())
+		if err == nil {
+			_, err = s.look(ctx, biller, period, figures, pass)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", period, err))
+		}
 	}
-	_, err = s.look(ctx, biller, period, figures, pass)
-	return err
+	return errors.Join(failed...)
 }
 
 // Balance returns the balance of the dates `[from, to)`, up to the usage of subscriptions (R22).

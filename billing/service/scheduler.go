@@ -151,10 +151,8 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 	// What people see of the month that runs, and of the one before, is no older than the last firing. Nothing that is
 	// issued needs it.
 	month := civil.DateOfTime(time.UnixMilli(now).UTC()).Month()
-	for _, period := range []civil.Month{month - 1, month} {
-		if err := invoices.Look(ctx, period); err != nil && ctx.Err() == nil {
-			s.deps.Log.Error("v_findings is not current", "period", period, "error", err)
-		}
+	if err := invoices.Look(ctx, month-1, month); err != nil && ctx.Err() == nil {
+		s.deps.Log.Error("v_findings is not current", "error", err)
 	}
 	return nil
 }
