@@ -2,7 +2,9 @@ package export
 
 import (
 	"fmt"
+	"strings"
 
+	"apportion/billing"
 	"apportion/schemas"
 )
 
@@ -24,4 +26,39 @@ func (r *Refusal) Error() string {
 		return left
 	}
 	return r.Tenant + ": " + left
+}
+
+// Notices say of a run's tenants, a line each, whose e-invoices are written and are not XRechnung although what asks for
+// it is known.
+func Notices(run *billing.Run) (notices []string) {
+	looked := map[string]bool{}
+	for _, i := range run.Invoices {
+		if looked[i.Tenant] {
+			continue
+		}
+		p, refusal := newInvoiceParties(i, run.Accounts[i.Tenant])
+		if refusal != nil {
+			continue
+		}
+		looked[i.Tenant] = true
+		if field, advice := p.lacksForXRechnung(); field != "" {
+			notices = append(notices, fmt.Sprintf("%s: ubl/%s.xml is not XRechnung: %s is not there; %s",
+				i.Tenant, i.ID, field, advice))
+		}
+	}
+	return notices
+}
+
+// lacksForXRechnung returns what keeps an invoice from being XRechnung that has a Leitweg-ID, or a reference and whom to
+// ask; nothing where it is, or nothing asks for it.
+func (p *invoiceParties) lacksForXRechnung() (field, advice string) {
+	switch {
+	case p.xrechnung || p.buyer.address.Country != "DE":
+		return "", ""
+	case p.contact == nil && strings.TrimSpace(p.account.Tenant.BillTo.LeitwegID) != "":
+		return "seller.contact", "configure it, for what is issued from then on"
+	case p.contact != nil && p.reference != "":
+		return "billTo.endpoint", "complete the registry document and apply it, for what is issued from then on"
+	}
+	return "", ""
 }

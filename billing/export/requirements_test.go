@@ -192,3 +192,37 @@ func TestXRechnung(t *testing.T) {
 		}
 	}
 }
+
+// TestNoticeOfXRechnung: who has a Leitweg-ID, or a reference and the seller's contact, is told what keeps the file from
+// being XRechnung; nobody else is, nor of a file that is left out.
+func TestNoticeOfXRechnung(t *testing.T) {
+	const file = "acme: ubl/INV-Sub1-202610.xml is not XRechnung: "
+	contact := &billing.Contact{Name: "Invoices", Telephone: "+46 8 123", Email: "invoices@seller.example"}
+	line := billing.Line{Kind: billing.Overage, Meter: "ivr_port", Quantity: dec("1"), Unit: "port", UnitPrice: price("1"), Amount: dec("1")}
+	for _, c := range []struct {
+		name    string
+		contact *billing.Contact
+		change  func(b *registry.BillTo)
+		want    string
+	}{
+		{"XRechnung", contact, func(*registry.BillTo) {}, ""},
+		{"by Leitweg-ID", contact, func(b *registry.BillTo) { b.LeitwegID, b.Endpoint = "04011000-1234512345-06", nil }, ""},
+		{"no endpoint", contact, func(b *registry.BillTo) { b.Endpoint = nil }, file + "billTo.endpoint is not there; " +
+			"complete the registry document and apply it, for what is issued from then on"},
+		{"no contact", nil, func(b *registry.BillTo) { b.LeitwegID = "04011000-1234512345-06" }, file +
+			"seller.contact is not there; configure it, for what is issued from then on"},
+		{"nothing asks for it", nil, func(b *registry.BillTo) { b.Endpoint = nil }, ""},
+		{"no reference", contact, func(b *registry.BillTo) { b.Reference, b.Endpoint = "", nil }, ""},
+		{"no German", contact, func(b *registry.BillTo) { b.Address.Country, b.Endpoint = "SE", nil }, ""},
+		{"left out", contact, func(b *registry.BillTo) { b.Name, b.Tax, b.Endpoint = "", nil, nil }, ""},
+	} {
+		s, b := sellerAB(), acme()
+		s.Contact, b.Address.Country = c.contact, "DE"
+		c.change(b)
+		run := &billing.Run{Invoices: []billing.Invoice{october("EUR", line), october("EUR", line)},
+			Accounts: map[string]billing.Account{"acme": from(account(b), s)}}
+		if got := strings.Join(Notices(run), "\n"); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

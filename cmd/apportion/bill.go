@@ -248,6 +248,9 @@ func (a *app) writeFiles(run *billing.Run, out string) ([]*export.Refusal, error
 	for _, refusal := range leftOut {
 		fmt.Fprintln(a.stderr, refusal.Error())
 	}
+	for _, notice := range export.Notices(run) {
+		fmt.Fprintln(a.stderr, notice)
+	}
 	fmt.Fprintf(a.stderr, "files written: %s\n", dir)
 	return leftOut, nil
 }
