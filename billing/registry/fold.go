@@ -260,9 +260,9 @@ func (r reader) offset(dst *int64) strict.Field {
 type State struct {
 	next    int64 // the offset after the last one applied
 	version int64 // the offset after the last one that changed a tenant
-	tenants dict[string, *tenantState]
+	tenants shared[string, *tenantState]
 	owners  dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
-	decided decisions
+	decided shared[commandKey, decision]
 	holes   []AcceptedHole // in the order in which they were accepted
 }
 

@@ -72,8 +72,10 @@ func decode(records []Record) []Command {
 // History is that of an empty topic.
 type History struct {
 	now   State
-	steps []step         // in the order of offsets
-	index *decisionIndex // shared by the states, nil before the first command
+	steps []step // in the order of offsets
+	// The states share these, nil before the first command.
+	tenants *index[string, *tenantState]
+	decided *index[commandKey, decision]
 }
 
 // step is a command and the state after it; states share all that a command leaves alone, so keeping each is cheap.
@@ -85,13 +87,14 @@ type step struct {
 
 // Take adds the next records of the command topic, and returns what was decided on them.
 func (h *History) Take(records ...Record) []Decided {
-	if h.index == nil {
-		h.index = &decisionIndex{all: map[commandKey]decision{}}
+	if h.tenants == nil {
+		h.tenants, h.decided = new(index[string, *tenantState]), new(index[commandKey, decision])
 	}
 	decided := make([]Decided, len(records))
 	for i, c := range decode(records) {
 		h.now, decided[i] = h.now.take(records[i], c)
-		h.now.decided = h.now.decided.indexed(h.index, h.now.next)
+		h.now.tenants = h.tenants.take(h.now.tenants, h.now.Offset())
+		h.now.decided = h.decided.take(h.now.decided, h.now.Offset())
 		h.steps = append(h.steps, step{records[i].Offset, records[i].ArrivedMS, c, h.now})
 	}
 	return decided

@@ -48,8 +48,8 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// TestHistoryRemembersByOffset: a state of a history knows the commands before it and no others, as one folded by itself
-// does, also after what was decided on it beside the log; what is remembered is there once for all states.
+// TestHistoryRemembersByOffset: a state of a history has what the commands before it and no others made of it, as one
+// folded by itself has, also after what was decided on it beside the log; what is remembered is there once for all states.
 func TestHistoryRemembersByOffset(t *testing.T) {
 	named := func(id, reason string) Command {
 		c := holding(HoldPeriod, october, reason)
@@ -57,7 +57,11 @@ func TestHistoryRemembersByOffset(t *testing.T) {
 		return c
 	}
 	commands := []Command{Plan(State{}, parse(t, acme), 0)[0], named("a", "one"), named("b", "two"), named("a", "one"), named("a", "three"),
-		holding(ReleasePeriod, october, "done"), named("c", "four")}
+		holding(ReleasePeriod, october, "done"), named("c", "four"),
+		{ID: "t", Source: "s", TenantID: "acme", Command: ChangeTelephony, Telephony: "vpop", Reason: "moved"},
+		{ID: "l", Source: "s", TenantID: "acme", Command: SetLicences, Mappings: &SetMappings{Names: []string{"agent-17"}, All: true, From: day("2026-01-01")}}}
+	other := Tenant{ID: "other", Name: "O", TimeZone: "UTC", Telephony: "vpop", Subscriptions: []Subscription{sub("Other1", "2024-01-01/2027-01-01")}}
+	commands = append(commands, Command{ID: "o", Source: "s", TenantID: "other", Command: PutTenant, Base: NoBase, Tenant: &other})
 	var h History
 	for i, c := range commands {
 		h.Take(Record{int64(i), 0, asJSON(t, c)})
@@ -65,6 +69,12 @@ func TestHistoryRemembersByOffset(t *testing.T) {
 	var folded State
 	compare := func(what string, of, want State) {
 		t.Helper()
+		if got, want := string(asJSON(t, of.Tenants())), string(asJSON(t, want.Tenants())); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+		if got, want := fmt.Sprint(of.Versions(), of.Holds()), fmt.Sprint(want.Versions(), want.Holds()); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
 		for i, c := range commands {
 			_, got := of.Apply(50, c)
 			if _, want := want.Apply(50, c); fmt.Sprint(got) != fmt.Sprint(want) {
@@ -80,15 +90,15 @@ func TestHistoryRemembersByOffset(t *testing.T) {
 			want, _ := folded.Apply(int64(n), c)
 			compare(fmt.Sprint("before ", n, ", after command ", i, " beside the log"), beside, want)
 		}
-		if of.decided.beside != (dict[commandKey, decision]{}) {
+		if of.decided.beside.root != nil || of.tenants.beside.root != nil {
 			t.Errorf("the state before %d has a memory of its own", n)
 		}
 		if n < len(commands) {
 			folded, _ = folded.Apply(int64(n), commands[n])
 		}
 	}
-	if got := len(h.index.all); got != 5 {
-		t.Errorf("%d commands are remembered, want 5", got)
+	if decided, versions := len(h.decided.set), len(h.tenants.set["acme"]); decided != 8 || versions != 6 {
+		t.Errorf("%d commands are remembered, and %d versions of the tenant; want 8 and 6", decided, versions)
 	}
 }
 
@@ -127,7 +137,7 @@ func TestHistoryKeepsNoTenantWhole(t *testing.T) {
 // TestDecidedKeepsItsTenantAlone: commands that wait to be recorded keep what each said of its tenant, and no registry.
 func TestDecidedKeepsItsTenantAlone(t *testing.T) {
 	state, d := State{}.Take(Record{0, 0, asJSON(t, Plan(State{}, parse(t, acme), 0)[0])})
-	tenants := weak.Make(state.tenants.root)
+	tenants := weak.Make(state.tenants.beside.root)
 	if state.Tenant("acme") == nil {
 		t.Fatal(d.Verdict.Refusals)
 	}
