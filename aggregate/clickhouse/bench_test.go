@@ -245,7 +245,7 @@ func watchMemory(b *testing.B, conn driver.Conn) (peak func() int64) {
 
 // fillMonth makes sessions of October 2026 in the database itself, as ingest would have left them: of the first
 // tenant a quarter, a fifth of them in the IVR, four a day of each agent, and a fiftieth of the events with a second
-// revision.
+// revision: all of them where APPORTION_BENCH_REVISED is set, as where a session is sent at login and again at logout.
 func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 	b.Helper()
 	zone, err := civil.LoadZone("Europe/Stockholm")
@@ -253,8 +253,12 @@ func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 		b.Fatal(err)
 	}
 	from := zone.Start(period.First())
+	deliveries := sessions + sessions/50
+	if os.Getenv("APPORTION_BENCH_REVISED") != "" {
+		deliveries = 2 * sessions
+	}
 	if err := conn.Exec(ch.Context(b.Context(), ch.WithParameters(ch.Parameters{
-		"n": fmt.Sprint(sessions), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
+		"n": fmt.Sprint(sessions), "deliveries": fmt.Sprint(deliveries), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
 	})), `
 		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms,
 			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
@@ -267,12 +271,12 @@ func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 				cityHash64(event, 3) % greatest(1, intDiv(if(tenant = 0, intDiv({n:UInt64}, 4), intDiv({n:UInt64} * 3, 4 * {tenants:UInt64})), 124)) AS agent,
 				{from:Int64} + (cityHash64(event, 1) % (31 * 86400)) * 1000 AS started,
 				if(ivr, 10000 + cityHash64(event, 2) % 240000, 60000 + cityHash64(event, 2) % 14400000) AS lasted
-			FROM numbers({n:UInt64} + intDiv({n:UInt64}, 50)))`); err != nil {
+			FROM numbers({deliveries:UInt64}))`); err != nil {
 		b.Fatal(err)
 	}
 	for partition := range 8 {
 		if err := conn.Exec(b.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected)
-			VALUES ('usage', ?, 0, ?, 0, 0, 0)`, partition, (sessions+sessions/50-1-partition)/8); err != nil {
+			VALUES ('usage', ?, 0, ?, 0, 0, 0)`, partition, (deliveries-1-partition)/8); err != nil {
 			b.Fatal(err)
 		}
 	}
