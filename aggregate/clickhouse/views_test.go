@@ -325,6 +325,25 @@ func selected(t failer, conn driver.Conn, sql string) (lines []string) {
 	return sorted(lines)
 }
 
+// A delivery that ingest wrote twice is one for whoever says so.
+func TestEventWrittenTwice(t *testing.T) {
+	conn := tablestest.Open(t)
+	if err := conn.Exec(t.Context(), "SYSTEM STOP MERGES usage_events"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		insert(t, conn, 0, []schemas.Event{{Tenant: "a", Type: schemas.IVRSession, ID: "1", EntryPoint: "e"}})
+	}
+	if err := conn.Exec(t.Context(), "INSERT INTO usage_ranked SELECT topic, partition, offset FROM usage_events"); err != nil {
+		t.Fatal(err)
+	}
+	got := selected(t, conn, `SELECT (SELECT count() FROM v_events),
+		(SELECT count() FROM (SELECT id FROM v_events LIMIT 1 BY topic, partition, offset))`)
+	if len(got) != 1 || got[0] != "2 1" {
+		t.Errorf("events, and without what was written twice: %q", got)
+	}
+}
+
 // TestViewsReadByTheirKeys: a question about one tenant reads no other tenant's rows.
 func TestViewsReadByTheirKeys(t *testing.T) {
 	conn := tablestest.Open(t)

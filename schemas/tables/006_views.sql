@@ -128,7 +128,8 @@ COMMENT 'which entry points are mapped to which subscriptions (R10)';
 -- The winner of each event, looked up in what Go has resolved, as attributed.sql does. A delivery wins when the
 -- passes know it and nothing outranks it. `mapped` and `naming` are numbers of what is looked up, which is much quicker than
 -- by names, and as good as unique; so is `delivery`. Tenant and date are compared besides, since a condition on them then
--- reaches the keys of what is looked up. ASOF keeps it from there, so only the calendar is joined so: it is short for each
+-- reaches the keys of what is looked up. FINAL would make one row of those that ingest wrote twice, which is seldom, and
+-- doubles what is asked of a month whose parts are not merged yet. ASOF keeps it from there, so only the calendar is joined so: it is short for each
 -- tenant, and too long to be compared step by step.
 CREATE OR REPLACE VIEW v_events
 (
@@ -207,7 +208,7 @@ LEFT JOIN (
     FROM registry_tenants FINAL
     ARRAY JOIN activity AS x, arrayShiftLeft(activity, 1) AS next
 ) AS s ON e.tenant = s.tenant AND e.naming = s.naming AND e.occurred_ms >= s.from_ms AND e.occurred_ms < s.to_ms
-COMMENT 'the delivery that wins each event that is not voided (R8), with what it is attributed to (R9-R11), as the last pass knew the deliveries and the registry stands; a row that ingest wrote twice is two until it is merged';
+COMMENT 'the delivery that wins each event that is not voided (R8), with what it is attributed to (R9-R11), as the last pass knew the deliveries and the registry stands; a row that ingest wrote twice is two until it is merged: LIMIT 1 BY topic, partition, offset makes it one';
 
 CREATE OR REPLACE VIEW v_usage_daily
 (
