@@ -160,9 +160,9 @@ func (x *Explainer) stages(ctx context.Context, then *Explainer, period civil.Mo
 	return stages, nil
 }
 
-// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. It returns
-// the tenants to whom it is issued, and those to whom it is not, which are left out. What later invoices have adjusted of it is said with each
-// difference that is explained.
+// CompareIssued compares what was issued of a period to the tenants named, or else to all, with another view. It
+// returns the tenants to whom it is issued, and those to whom it is not, which are left out. What later invoices have
+// adjusted of it is said with each difference that is explained.
 func (b *Biller) CompareIssued(ctx context.Context, period civil.Month, tenants []string,
 	after View) (c *Comparison, compared, open []string, err error) {
 	unknown := &Run{Period: period}

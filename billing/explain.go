@@ -41,7 +41,7 @@ type Explainer struct {
 	Then     *Explainer
 	Commands []registry.Change
 
-	recomputed map[string]recomputed // by period and types of events
+	recomputed map[recomputedOf]recomputed
 }
 
 // Explanation is how a line came about. Of the parts that only some kinds of lines have, the others are nil. In JSON

@@ -60,6 +60,12 @@ func (x *Explainer) Verify(
 	return []string{"recomputed, there is no such line"}, nil
 }
 
+// recomputedOf says what was billed again: a period from its events of a type, or with none its commitments alone.
+type recomputedOf struct {
+	period civil.Month
+	events schemas.Type
+}
+
 // recomputed is a period as it was billed again, from how many deliveries.
 type recomputed struct {
 	invoices   []Invoice
@@ -76,7 +82,10 @@ func (x *Explainer) recompute(
 	if kind != Commitment {
 		types = typesOf(meter)
 	}
-	key := fmt.Sprint(period, types)
+	key := recomputedOf{period: period}
+	if len(types) > 0 {
+		key.events = types[0]
+	}
 	result, known := x.recomputed[key]
 	if !known {
 		result = x.recomputeOf(ctx, period, types, progress)
@@ -84,7 +93,7 @@ func (x *Explainer) recompute(
 			return nil, result.err
 		}
 		if x.recomputed == nil {
-			x.recomputed = map[string]recomputed{}
+			x.recomputed = map[recomputedOf]recomputed{}
 		}
 		x.recomputed[key] = result
 	} else if progress != nil && result.deliveries > 0 {

@@ -201,8 +201,8 @@ func (all changes) mattering(of charge, peaks []int64) (those []ChangedEvent) {
 }
 
 // changedSince returns the events of a period, of the type that a meter measures, that count otherwise than they did by
-// the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame. In, which may be nil, is when all
-// deliveries of such events are.
+// the deliveries of a bound alone; by the registry as the explainer has it, so that only deliveries are to blame. In,
+// which may be nil, is when all deliveries of such events are.
 func (x *Explainer) changedSince(
 	ctx context.Context, then aggregate.ReadBound, period civil.Month, meter string, in *aggregate.Span,
 ) (all changes, err error) {

@@ -11,8 +11,8 @@ type Order struct {
 	HasTime     bool
 }
 
-// Answered reports whether what was accepted of the event answers the refused delivery (R24): the highest revision of it
-// is as high or, where the refused one's cannot be read, the latest time is as late. timeRevision is the highest
+// Answered reports whether what was accepted of the event answers the refused delivery (R24): the highest revision of
+// it is as high or, where the refused one's cannot be read, the latest time is as late. timeRevision is the highest
 // revision accepted with that time. A first delivery, of revision 0, does not answer what may correct it: the time of
 // Connect usage is that of the usage itself, in its corrections too.
 func (o Order) Answered(revision int32, timeMS int64, timeRevision int32) bool {

@@ -62,7 +62,7 @@ func TestEventsAreWhole(t *testing.T) {
 			if half > 0 { // else the ledger had nothing of the partition
 				wanted.Beyond.Positions = []aggregate.Position{{Topic: "usage", LastOffset: half - 1}}
 			}
-			if when, any := arrivedOf("a", known[:half], slices.Concat(known[half:], later))["a"]; any && rapid.Bool().Draw(t, "in") {
+			if when, came := arrivedOf("a", known[:half], slices.Concat(known[half:], later))["a"]; came && rapid.Bool().Draw(t, "in") {
 				wanted.BeyondIn = &when
 			}
 		}
@@ -124,8 +124,8 @@ func arrivedOf(tenant string, known, later []schemas.Event) map[string]aggregate
 			continue
 		}
 		from := d.OccurredMS() / dayMS * dayMS
-		span, any := arrived[tenant]
-		if !any {
+		span, found := arrived[tenant]
+		if !found {
 			span = aggregate.Span{FromMS: from, ToMS: from + dayMS}
 		}
 		arrived[tenant] = aggregate.Span{FromMS: min(span.FromMS, from), ToMS: max(span.ToMS, from+dayMS)}

@@ -28,8 +28,8 @@ func (r *Refusal) Error() string {
 	return r.Tenant + ": " + left
 }
 
-// Notices say of a run's tenants, a line each, whose e-invoices are written and are not XRechnung although what asks for
-// it is known.
+// Notices say of a run's tenants, a line each, whose e-invoices are written and are not XRechnung although what asks
+// for it is known.
 func Notices(run *billing.Run) (notices []string) {
 	looked := map[string]bool{}
 	for _, i := range run.Invoices {
@@ -49,8 +49,8 @@ func Notices(run *billing.Run) (notices []string) {
 	return notices
 }
 
-// lacksForXRechnung returns what keeps an invoice from being XRechnung that has a Leitweg-ID, or a reference and whom to
-// ask; nothing where it is, or nothing asks for it.
+// lacksForXRechnung returns what keeps an invoice from being XRechnung that has a Leitweg-ID, or a reference and whom
+// to ask; nothing where it is, or nothing asks for it.
 func (p *invoiceParties) lacksForXRechnung() (field, advice string) {
 	switch {
 	case p.xrechnung || p.buyer.address.Country != "DE":

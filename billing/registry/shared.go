@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// shared is a dict of a state. The states of a history have one index, in which each sees what was set before it, so that
-// none needs a path of its own to what its command has set. What was set otherwise is beside the index: on such a state
-// by a dry run, or on one of no history.
+// shared is a dict of a state. The states of a history have one index, in which each sees what was set before it, so
+// that none needs a path of its own to what its command has set. What was set otherwise is beside the index: on such a
+// state by a dry run, or on one of no history.
 type shared[K comparable, V any] struct {
 	index  *index[K, V] // nil where there is none
 	before int64        // the offset before which it is of this state

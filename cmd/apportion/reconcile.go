@@ -155,9 +155,10 @@ func summarize(w io.Writer, r *service.Reconciliation) {
 
 }
 
-// balanceColumns are what becomes of deliveries (R22), and what is to be reported of them; balanceCells has their cells.
+// balanceColumns are what becomes of deliveries (R22), and what is to be reported of them; balanceCells has their
+// cells.
 var balanceColumns = []string{"accepted", "counted", "duplicate", "superseded", "voided", "unallocated",
-	"unknown_tenant", "unmapped", "open", "unknown_sub", "conflicts"}
+	string(schemas.UnknownTenant), string(schemas.Unmapped), "open", "unknown_sub", "conflicts"}
 
 func balanceCells(b aggregate.Balance) (cells []string) {
 	for _, n := range []int64{b.Accepted, b.Counted, b.Duplicate, b.Superseded, b.Voided, b.Unallocated, b.UnknownTenant,
