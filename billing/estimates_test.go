@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,43 +17,34 @@ import (
 
 // TestEstimates runs the scripts of testdata/estimates; README.md there explains their notation.
 func TestEstimates(t *testing.T) {
-	paths, err := filepath.Glob("testdata/estimates/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("%d scripts, %v", len(paths), err)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			script, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := newStory()
-			for i, f := range script.Files {
-				switch f.Name {
-				case "registry.yaml":
-					if refusals := s.put(t, string(f.Data)); len(refusals) > 0 {
-						t.Fatal(refusals)
-					}
-				case "deliveries":
-					if s.usage.deliveries, err = parseDeliveries(string(f.Data), "line"); err != nil {
-						t.Fatal(err)
-					}
-				default:
-					got := s.estimate(t, f.Name)
-					if *update {
-						script.Files[i].Data = []byte(got)
-					} else if squeezed(got) != squeezed(string(f.Data)) {
-						t.Errorf("%s: want\n%s\ngot\n%s", f.Name, f.Data, got)
-					}
+	eachScript(t, "estimates", func(t *testing.T, path string, script *txtar.Archive) {
+		s := newStory()
+		for i, f := range script.Files {
+			switch f.Name {
+			case "registry.yaml":
+				if refusals := s.put(t, string(f.Data)); len(refusals) > 0 {
+					t.Fatal(refusals)
 				}
-			}
-			if *update {
-				if err := os.WriteFile(path, txtar.Format(script), 0o644); err != nil {
+			case "deliveries":
+				var err error
+				if s.usage.deliveries, err = parseDeliveries(string(f.Data), "line"); err != nil {
 					t.Fatal(err)
 				}
+			default:
+				got := s.estimate(t, f.Name)
+				if *update {
+					script.Files[i].Data = []byte(got)
+				} else if squeezed(got) != squeezed(string(f.Data)) {
+					t.Errorf("%s: want\n%s\ngot\n%s", f.Name, f.Data, got)
+				}
 			}
-		})
-	}
+		}
+		if *update {
+			if err := os.WriteFile(path, txtar.Format(script), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
 
 // estimate returns what a section of a script asks for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -200,28 +199,18 @@ func TestEveryLineIsExplained(t *testing.T) {
 
 // TestTheLinesOfTheRulesAreExplained: those of every script of testdata/rules, adjustments too, as they are billed.
 func TestTheLinesOfTheRulesAreExplained(t *testing.T) {
-	paths, err := filepath.Glob("testdata/rules/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("%d scripts, %v", len(paths), err)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			script, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := newStory()
-			s.billed = func(m moment, run *billing.Run, before map[string][]billing.Issue) {
-				fresh := slices.DeleteFunc(slices.Clone(run.Invoices), func(i billing.Invoice) bool {
-					return slices.ContainsFunc(before[i.Tenant], func(issue billing.Issue) bool { return issue.Period == i.Period })
-				})
-				wantExplained(t, s.ledger, s.ledger.state, s.usage.deliveries, m.rules, m.preview, fresh)
-			}
-			for n, a := range acts(t, script) {
-				s.play(t, a, n)
-			}
-		})
-	}
+	eachScript(t, "rules", func(t *testing.T, _ string, script *txtar.Archive) {
+		s := newStory()
+		s.billed = func(m moment, run *billing.Run, before map[string][]billing.Issue) {
+			fresh := slices.DeleteFunc(slices.Clone(run.Invoices), func(i billing.Invoice) bool {
+				return slices.ContainsFunc(before[i.Tenant], func(issue billing.Issue) bool { return issue.Period == i.Period })
+			})
+			wantExplained(t, s.ledger, s.ledger.state, s.usage.deliveries, m.rules, m.preview, fresh)
+		}
+		for n, a := range acts(t, script) {
+			s.play(t, a, n)
+		}
+	})
 }
 
 // pooledTenant has two subscriptions; the agents a and b are mapped to the younger one.

@@ -68,7 +68,33 @@ func acts(t *testing.T, script *txtar.Archive) []act {
 
 // TestRules runs the scripts of testdata/rules; README.md there explains their notation.
 func TestRules(t *testing.T) {
-	paths, err := filepath.Glob("testdata/rules/*.txtar")
+	eachScript(t, "rules", func(t *testing.T, path string, script *txtar.Archive) {
+		s := newStory()
+		rewritten := &txtar.Archive{Comment: script.Comment}
+		for n, a := range acts(t, script) {
+			got := s.play(t, a, n)
+			rewritten.Files = append(rewritten.Files, a.happens...)
+			for _, name := range expected {
+				if got[name] != "" {
+					rewritten.Files = append(rewritten.Files, txtar.File{Name: name, Data: []byte(got[name])})
+				}
+				if want := a.section(name); !*update && squeezed(got[name]) != squeezed(want) {
+					t.Errorf("act %d, %s: want\n%s\ngot\n%s", n+1, name, want, got[name])
+				}
+			}
+		}
+		if *update {
+			if err := os.WriteFile(path, txtar.Format(rewritten), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// eachScript runs a test for each script of a folder of testdata, under the name of the script.
+func eachScript(t *testing.T, folder string, test func(t *testing.T, path string, script *txtar.Archive)) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("%d scripts, %v", len(paths), err)
 	}
@@ -78,25 +104,7 @@ func TestRules(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := newStory()
-			rewritten := &txtar.Archive{Comment: script.Comment}
-			for n, a := range acts(t, script) {
-				got := s.play(t, a, n)
-				rewritten.Files = append(rewritten.Files, a.happens...)
-				for _, name := range expected {
-					if got[name] != "" {
-						rewritten.Files = append(rewritten.Files, txtar.File{Name: name, Data: []byte(got[name])})
-					}
-					if want := a.section(name); !*update && squeezed(got[name]) != squeezed(want) {
-						t.Errorf("act %d, %s: want\n%s\ngot\n%s", n+1, name, want, got[name])
-					}
-				}
-			}
-			if *update {
-				if err := os.WriteFile(path, txtar.Format(rewritten), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			test(t, path, script)
 		})
 	}
 }
