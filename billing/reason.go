@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/shopspring/decimal"
 
@@ -276,6 +277,9 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 			return err
 		}
 		changed := map[schemas.Type]changes{}
+		agreedOtherwise := sync.OnceValue(func() bool {
+			return agreed(was.Tenant(t.ID), c.Period) != agreed(t, c.Period)
+		})
 		for _, i := range issue.Invoices {
 			for _, l := range i.Lines {
 				if l.Kind != Adjustment || l.From != c.Period.First() {
@@ -292,7 +296,7 @@ func (b *Biller) addReasons(ctx context.Context, issue *Issue, t *registry.Tenan
 					r.count(changed[of].mattering(charge{i.Subscription, l.CorrectsKind, l.Meter}, r.Peaks()))
 				}
 				r.Registry = b.State.Base(t.ID) >= last.RegistryOffset &&
-					(r.Late+r.Corrected == 0 || agreed(was.Tenant(t.ID), c.Period) != agreed(t, c.Period))
+					(r.Late+r.Corrected == 0 || agreedOtherwise())
 				issue.Reasons = append(issue.Reasons, r)
 			}
 		}
