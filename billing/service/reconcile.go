@@ -207,6 +207,8 @@ type reconciler struct {
 	*Invoices
 	state  registry.State
 	behind []aggregate.Behind // whose daily figures could not be brought up to date
+	// chains are what is issued of each tenant, once the first period has said where issued_periods differs from it.
+	chains map[string][]billing.Issue
 }
 
 // reconciler brings the daily figures up to date, and returns what reconciles periods by them, with the balance of the
@@ -227,7 +229,7 @@ func (s *Invoices) reconciler(ctx context.Context) (*reconciler, LedgerBalance, 
 		return nil, LedgerBalance{}, err
 	}
 	ledger, err := s.ledgerBalance(ctx, state)
-	return &reconciler{s, state, report.Behind}, ledger, err
+	return &reconciler{Invoices: s, state: state, behind: report.Behind}, ledger, err
 }
 
 // periods returns those that have usage, or are issued to anybody, the newest first.
@@ -262,7 +264,12 @@ func (s *reconciler) period(ctx context.Context, period civil.Month) (PeriodBala
 	for _, b := range s.behind {
 		r.differ(b.Tenant, "its usage could not be computed: "+b.Reason)
 	}
-	if err := s.followToInvoices(ctx, &r, s.state, period); err != nil {
+	if s.chains == nil {
+		if s.chains, err = s.issuesKept(ctx, &r, s.state); err != nil {
+			return r, err
+		}
+	}
+	if err := s.followToInvoices(ctx, &r, s.chains, period); err != nil {
 		return r, err
 	}
 	found, err := s.look(ctx, s.billerOn(s.state, registry.Actor{}), period, r.figures, r.pass)
@@ -449,12 +456,8 @@ func (s *Invoices) partitions(ctx context.Context, state registry.State) ([]Part
 // deliveries that the issue was based on; what differs beyond that has come in since, and is for the next adjustment
 // (R21).
 func (s *Invoices) followToInvoices(
-	ctx context.Context, r *PeriodBalance, state registry.State, period civil.Month,
+	ctx context.Context, r *PeriodBalance, chains map[string][]billing.Issue, period civil.Month,
 ) error {
-	chains, err := s.issuesKept(ctx, r, state)
-	if err != nil {
-		return err
-	}
 	issues, err := s.issuesSince(ctx, r, chains, period)
 	if err != nil {
 		return err
