@@ -7,7 +7,7 @@ import "slices"
 type Code string
 
 // CodeKind is what a code is given for; a code may have several kinds.
-type CodeKind uint8
+type CodeKind uint16
 
 // The kinds of codes.
 const (
@@ -19,6 +19,7 @@ const (
 	LeavesOutFile            // of an issue
 	RefusesIssue             // as a whole
 	NotThere                 // what is asked for
+	RefusesRequest           // of the API, as such
 )
 
 // Codes of deliveries (the event contract). A delivery with several defects is refused for the first.
@@ -100,6 +101,22 @@ const (
 	NotIssued Code = "not_issued"
 	NoHole    Code = "no_hole"
 	NoRefusal Code = "no_refusal"
+)
+
+// Codes of requests to the API.
+const (
+	MalformedRequest     Code = "malformed_request"
+	InvalidCursor        Code = "invalid_cursor"
+	Unauthenticated      Code = "unauthenticated"
+	Forbidden            Code = "forbidden"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	NotAcceptable        Code = "not_acceptable"
+	BodyTooLarge         Code = "body_too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	PreconditionRequired Code = "precondition_required"
+	TooManyRequests      Code = "too_many_requests"
+	Unavailable          Code = "unavailable"
 )
 
 // Reason is what is known of a code.
@@ -265,4 +282,27 @@ var Reasons = []Reason{
 	{NotIssued, NotThere, "R20", "the invoice is not issued", "issue what is due first"},
 	{NoHole, NotThere, "R22", "the ledger has no open hole there", "look at the holes that it has"},
 	{NoRefusal, NotThere, "", "no delivery that is chosen was refused there", "look at those that were refused"},
+
+	// Requests to the API.
+	{MalformedRequest, RefusesRequest, "", "the request is not as the OpenAPI document says",
+		"put right what is listed; the document has every parameter and member, and others are refused"},
+	{InvalidCursor, RefusesRequest, "", "the cursor belongs to another list or filter",
+		"begin again without it, or keep the filter of the page that it came with"},
+	{Unauthenticated, RefusesRequest, "", "nobody knows who sends the request",
+		"sign in, or send a token that is configured and has not expired"},
+	{Forbidden, RefusesRequest, "", "the roles of the sender do not allow it",
+		"ask somebody who has the role, or whoever grants roles for it"},
+	{NotFound, RefusesRequest, "", "there is nothing of that name that the sender may see",
+		"look for it in the list that it belongs to, and check the spelling"},
+	{MethodNotAllowed, RefusesRequest, "", "the path is not for that method", "use one of the methods of the Allow header"},
+	{NotAcceptable, RefusesRequest, "", "the answer cannot be had in the form asked for", "ask for one of the forms listed"},
+	{BodyTooLarge, RefusesRequest, "", "the body is longer than the route takes",
+		"send less at a time; the documentation of the route has its limit"},
+	{UnsupportedMediaType, RefusesRequest, "", "the body is of a type that the route does not take",
+		"send one of the types that the OpenAPI document has for it, and say so in Content-Type"},
+	{PreconditionRequired, RefusesRequest, "", "the request does not say what it was made from",
+		"read the thing again, and send its ETag as If-Match"},
+	{TooManyRequests, RefusesRequest, "", "the sender asks too often", "wait as long as Retry-After says"},
+	{Unavailable, RefusesRequest, "", "it cannot be done now",
+		"repeat it after as long as Retry-After says; if it stays so, tell the operators the request's id"},
 }

@@ -311,6 +311,20 @@ func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*O
 	return outcomes, nil
 }
 
+// Undecided says that commands are on the log, and that their verdicts were not known in time.
+type Undecided struct {
+	Offset int64 // of the last of them
+	Err    error // why
+}
+
+// Error says so.
+func (u *Undecided) Error() string {
+	return fmt.Sprintf("the command is at offset %d of the log, and its verdict is not known yet: %v", u.Offset, u.Err)
+}
+
+// Unwrap is why.
+func (u *Undecided) Unwrap() error { return u.Err }
+
 // submit appends commands to the log, reads on to what was decided on them, and records it.
 func (r *Registry) submit(ctx context.Context, commands []registry.Command) ([]registry.Decided, error) {
 	if len(commands) == 0 {
@@ -327,11 +341,15 @@ func (r *Registry) submit(ctx context.Context, commands []registry.Command) ([]r
 		records[i] = kafka.LogRecord{Key: c.TenantID, Value: value}
 	}
 	r.failpoint("before commands")
-	if _, err := r.log.Append(ctx, records...); err != nil {
+	last, err := r.log.Append(ctx, records...)
+	if err != nil {
 		return nil, err
 	}
 	r.failpoint("after commands")
 	if _, err := r.catchUp(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, &Undecided{Offset: last, Err: err}
+		}
 		return nil, err
 	}
 	decided := r.unrecorded

@@ -28,7 +28,14 @@ func TestMain(m *testing.M) {
 
 type suite struct{ m *testing.M }
 
-func (s suite) Run() int { return servicetest.Run(s.m) }
+func (s suite) Run() int {
+	defer func() {
+		for _, dir := range apiDirs {
+			os.RemoveAll(dir)
+		}
+	}()
+	return servicetest.Run(s.m)
+}
 
 // commands are what the scripts know beyond testscript's own.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){

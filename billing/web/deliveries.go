@@ -1,0 +1,4 @@
+package web
+
+// deliveryRoutes registers the routes of deliveries and those that were refused.
+func (s *Server) deliveryRoutes() {}

@@ -1,0 +1,4 @@
+package web
+
+// eventRoutes registers the routes of events over HTTP.
+func (s *Server) eventRoutes() {}

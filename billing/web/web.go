@@ -1,0 +1,338 @@
+// Package web serves what people and programs ask of Apportion over HTTP: the API under /api/v1, which the console uses
+// too. It takes requests, has [auth] find out who asks and [access] what that may be, calls a use case of
+// billing/service, and answers in the wire forms that the program's --json and invoices.json have. It names no store
+// and no driver.
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+	"golang.org/x/time/rate"
+
+	"apportion/billing/service"
+	"apportion/billing/web/access"
+	"apportion/schemas"
+)
+
+// Prefix is before the path of every route.
+const Prefix = "/api/v1"
+
+// Config says how requests are limited.
+type Config struct {
+	// Rate and Burst limit the requests of one subject a second, HeavyRate and HeavyBurst those that bill or read much.
+	Rate, HeavyRate   int
+	Burst, HeavyBurst int
+	// Heavy is how many of the latter are done at once, of all subjects.
+	Heavy int
+	// Timeout is how long a request may take.
+	Timeout time.Duration
+	// Verdict is for how long the answer to a command waits for its verdict.
+	Verdict time.Duration
+	// BodyBytes is how long a body may be that has no limit of its own.
+	BodyBytes int64
+}
+
+// DefaultConfig lets a subject ask 20 times a second, 2 times for what is heavy.
+func DefaultConfig() Config {
+	return Config{
+		Rate: 20, Burst: 60, HeavyRate: 2, HeavyBurst: 10, Heavy: 4,
+		Timeout: time.Minute, Verdict: 5 * time.Second, BodyBytes: 1 << 20,
+	}
+}
+
+// Authenticator finds out who sent a request: nobody, with no error, where nothing in it says so.
+type Authenticator interface {
+	Authenticate(r *http.Request) (access.Identity, error)
+}
+
+// Deps are what the API is served with.
+type Deps struct {
+	Auth     Authenticator
+	Registry *service.Registry
+	Invoices *service.Invoices
+	Rejected *service.Rejected
+	Log      *slog.Logger
+	Clock    service.Clock
+}
+
+// Server serves the API.
+type Server struct {
+	cfg Config
+	Deps
+	mux   *http.ServeMux
+	api   huma.API
+	heavy chan struct{}
+
+	limiting sync.Mutex
+	limits   map[string]*limits // by subject
+}
+
+// limits are those of one subject.
+type limits struct{ all, heavy *rate.Limiter }
+
+// New returns a server; it serves nothing until its Handler is asked.
+func New(cfg Config, deps Deps) *Server {
+	s := &Server{cfg: cfg, Deps: deps, mux: http.NewServeMux(), heavy: make(chan struct{}, cfg.Heavy),
+		limits: map[string]*limits{}}
+	s.api = humago.NewWithPrefix(s.mux, Prefix, apiConfig())
+	s.mux.HandleFunc(Prefix+"/", s.noRoute)
+	s.mux.HandleFunc("GET "+Prefix+"/openapi.json", s.serveDocument)
+	s.routes()
+	return s
+}
+
+// routes registers every route.
+func (s *Server) routes() {
+	s.tenantRoutes()
+	s.userRoutes()
+	s.usageRoutes()
+	s.periodRoutes()
+	s.invoiceRoutes()
+	s.deliveryRoutes()
+	s.eventRoutes()
+	s.commandRoutes()
+	s.pipelineRoutes()
+}
+
+// apiConfig is huma without what would break the contract: it answers nothing of its own, takes the names of members
+// and parameters exactly, and refuses what it does not know.
+func apiConfig() huma.Config {
+	cfg := huma.DefaultConfig("Apportion", "1")
+	cfg.Info.Description = "Usage metering and overage billing for contact centres whose tenants hold several subscriptions."
+	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
+	cfg.CreateHooks = nil
+	cfg.Formats = map[string]huma.Format{
+		"application/json": jsonFormat, "json": jsonFormat, "text/csv": csvFormat, "csv": csvFormat,
+	}
+	cfg.DefaultFormat = "application/json"
+	cfg.RejectUnknownQueryParameters = true
+	cfg.Components = &huma.Components{
+		Schemas: schemaRegistry(),
+		SecuritySchemes: map[string]*huma.SecurityScheme{
+			"token":   {Type: "http", Scheme: "bearer", Description: "A token of Apportion's own, or of the issuer."},
+			"session": {Type: "apiKey", In: "cookie", Name: "__Host-apportion", Description: "Of somebody who signed in."},
+		},
+	}
+	cfg.Security = []map[string][]string{{"token": {}}, {"session": {}}}
+	return cfg
+}
+
+// jsonFormat writes what the program's --json writes, and refuses members that are repeated.
+var jsonFormat = huma.Format{
+	Marshal: func(w io.Writer, v any) error {
+		encoder := json.NewEncoder(w)
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(v)
+	},
+	Unmarshal: func(data []byte, v any) error { return jsonv2.Unmarshal(data, v) },
+}
+
+// Handler serves the API.
+func (s *Server) Handler() http.Handler {
+	protected := http.NewCrossOriginProtection()
+	protected.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writeProblem(w, r, newProblem(http.StatusForbidden, schemas.Forbidden, "a page of another site may not ask this"))
+	}))
+	return s.request(protected.Handler(http.HandlerFunc(s.authenticated)))
+}
+
+type requestKey struct{}
+
+// request is what is known of one.
+type request struct {
+	id       string
+	identity access.Identity
+	status   int
+}
+
+func requestOf(ctx context.Context) *request {
+	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+		return r
+	}
+	return &request{}
+}
+
+func requestID(ctx context.Context) string { return requestOf(ctx).id }
+
+// request gives each request an id, the headers that every answer has, an end, and a line in the log.
+func (s *Server) request(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		of := &request{id: uuid.NewString()}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, of), s.cfg.Timeout)
+		defer cancel()
+		h := w.Header()
+		h.Set("X-Request-Id", of.id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		began := s.Clock()
+		defer func() {
+			if fault := recover(); fault != nil {
+				s.Log.Error("a request failed", "request", of.id, "path", r.URL.Path, "fault", fault, "stack", string(debug.Stack()))
+				if of.status == 0 {
+					writeProblem(&statusWriter{w, of}, r.WithContext(ctx), unavailable("this is a fault of the program", 5*time.Second))
+				}
+			}
+			s.Log.Info("request", "request", of.id, "method", r.Method, "path", r.URL.Path, "status", of.status,
+				"subject", of.identity.Subject, "took", s.Clock().Sub(began))
+		}()
+		next.ServeHTTP(&statusWriter{w, of}, r.WithContext(ctx))
+	})
+}
+
+// statusWriter notes the status of an answer for the log.
+type statusWriter struct {
+	http.ResponseWriter
+	of *request
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.of.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(content []byte) (int, error) {
+	w.of.status = cmp.Or(w.of.status, http.StatusOK)
+	return w.ResponseWriter.Write(content)
+}
+
+// Unwrap lets handlers flush.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// authenticated finds out who asks.
+func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) {
+	identity, err := s.Auth.Authenticate(r)
+	if err != nil {
+		writeProblem(w, r, problemOf(err))
+		return
+	}
+	requestOf(r.Context()).identity = identity
+	if values, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+		writeProblem(w, r, badRequest("query", "", "the query cannot be read: escape what is in it"))
+		return
+	} else if name := repeated(values); name != "" {
+		writeProblem(w, r, badRequest(name, "", "the parameter "+name+" is repeated"))
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+func repeated(values url.Values) string {
+	for name, list := range values {
+		if len(list) > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
+// methods are those that a route may have.
+var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+
+// noRoute answers what no route does: 405 where one has the path with another method. Nobody learns which routes there
+// are without having signed in.
+func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
+	if len(requestOf(r.Context()).identity.Grants) == 0 {
+		writeProblem(w, r, unauthenticated())
+		return
+	}
+	var allowed []string
+	for _, method := range methods {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != Prefix+"/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		writeProblem(w, r, notFound("path", r.URL.Path))
+		return
+	}
+	p := newProblem(http.StatusMethodNotAllowed, schemas.MethodNotAllowed, r.Method+" is not for this path")
+	for _, method := range allowed {
+		p.headers.Add("Allow", method)
+	}
+	writeProblem(w, r, p)
+}
+
+func unauthenticated() *Problem {
+	return newProblem(http.StatusUnauthorized, schemas.Unauthenticated, "the request does not say who sends it").
+		with("WWW-Authenticate", "Bearer")
+}
+
+// writeProblem answers with a problem where no route has.
+func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
+	p.RequestID = requestID(r.Context())
+	for name, values := range p.headers {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", p.ContentType(""))
+	w.WriteHeader(p.Status)
+	json.NewEncoder(w).Encode(p)
+}
+
+// limit waits for nobody: who asks too often is told when to ask again.
+func (s *Server) limit(subject string, heavy bool) *Problem {
+	s.limiting.Lock()
+	l := s.limits[subject]
+	if l == nil {
+		l = &limits{rate.NewLimiter(rate.Limit(s.cfg.Rate), s.cfg.Burst),
+			rate.NewLimiter(rate.Limit(s.cfg.HeavyRate), s.cfg.HeavyBurst)}
+		s.limits[subject] = l
+	}
+	s.limiting.Unlock()
+	limiter := l.all
+	if heavy {
+		limiter = l.heavy
+	}
+	if limiter.AllowN(s.Clock(), 1) {
+		return nil
+	}
+	return newProblem(http.StatusTooManyRequests, schemas.TooManyRequests,
+		subject+" asks more often than one subject may").with("Retry-After", "1")
+}
+
+// Document returns the OpenAPI document, as JSON with line breaks.
+func (s *Server) Document() ([]byte, error) {
+	return json.MarshalIndent(s.api.OpenAPI(), "", "  ")
+}
+
+// serveDocument serves the OpenAPI document to whoever has signed in.
+func (s *Server) serveDocument(w http.ResponseWriter, r *http.Request) {
+	if len(requestOf(r.Context()).identity.Grants) == 0 {
+		writeProblem(w, r, unauthenticated())
+		return
+	}
+	document, err := s.Document()
+	if err != nil {
+		writeProblem(w, r, problemOf(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(document)
+}
+
+// logged returns the problem of a failure, which is in the log where it is not the caller's fault.
+func (s *Server) logged(ctx context.Context, err error) *Problem {
+	p := problemOf(err)
+	if p.Status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		s.Log.Error("a request failed", "request", requestID(ctx), "error", err)
+	}
+	p.RequestID = requestID(ctx)
+	return p
+}

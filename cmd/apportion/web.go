@@ -1,0 +1,12 @@
+package main
+
+import (
+	"apportion/billing/web"
+)
+
+// newWeb returns the API on the use cases.
+func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
+	return web.New(web.DefaultConfig(), web.Deps{
+		Auth: who, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Log: a.log, Clock: a.now,
+	})
+}
