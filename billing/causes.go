@@ -41,10 +41,13 @@ func (p Part) Money() string { return p.Amount.StringFixed(p.MinorUnits) }
 
 // MarshalJSON writes the figures as strings, so that no reader takes them for binary fractions.
 func (p Part) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Quantity string `json:"quantity"`
-		Amount   string `json:"amount"`
-	}{p.Quantity.String(), p.Money()})
+	return json.Marshal(PartJSON{p.Quantity.String(), p.Money()})
+}
+
+// PartJSON is a part of a difference in JSON: decimal numbers, exact.
+type PartJSON struct {
+	Quantity string `json:"quantity"`
+	Amount   string `json:"amount"`
 }
 
 // Explain splits the differences of a tenant: x explains by the view after, and then by that before, which has no

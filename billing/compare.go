@@ -78,11 +78,14 @@ func (p Pair) Difference() decimal.Decimal { return p.After.Sub(p.Before) }
 func (p Pair) MarshalJSON() ([]byte, error) { return p.marshal(decimal.Decimal.String) }
 
 func (p Pair) marshal(write func(decimal.Decimal) string) ([]byte, error) {
-	return json.Marshal(struct {
-		Before     string `json:"before"`
-		After      string `json:"after"`
-		Difference string `json:"difference"`
-	}{write(p.Before), write(p.After), write(p.Difference())})
+	return json.Marshal(PairJSON{write(p.Before), write(p.After), write(p.Difference())})
+}
+
+// PairJSON is a figure before and after in JSON: decimal numbers, exact.
+type PairJSON struct {
+	Before     string `json:"before"`
+	After      string `json:"after"`
+	Difference string `json:"difference"`
 }
 
 // AmountPair is an amount before and after, with the decimals of its currency.
@@ -96,6 +99,26 @@ func (p AmountPair) MarshalJSON() ([]byte, error) { return p.marshal(p.Money) }
 
 // Money writes an amount with the decimals of the currency.
 func (p AmountPair) Money(amount decimal.Decimal) string { return amount.StringFixed(p.MinorUnits) }
+
+// ComparisonJSON is a period in two views in JSON.
+type ComparisonJSON struct {
+	Changes []Change    `json:"changes"`
+	Tenants []Total     `json:"tenants"`
+	Totals  []Total     `json:"totals"`
+	Stopped StoppedJSON `json:"stopped"`
+}
+
+// StoppedJSON are the tenants that are stopped in a view of two, and left out of both.
+type StoppedJSON struct {
+	Before []*Stop `json:"before"`
+	After  []*Stop `json:"after"`
+}
+
+// JSON returns the comparison as it is written.
+func (c *Comparison) JSON() ComparisonJSON {
+	return ComparisonJSON{append([]Change{}, c.Changes...), append([]Total{}, c.Tenants...),
+		append([]Total{}, c.Totals...), StoppedJSON{append([]*Stop{}, c.Before...), append([]*Stop{}, c.After...)}}
+}
 
 // Compare previews a period in two views, for the tenants named or else for all. Both are based on the same end of the
 // ledger, so that what arrives meanwhile is no difference. A tenant that one of the registries lacks has no lines

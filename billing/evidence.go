@@ -10,8 +10,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// evidenceJSON is an event: as it counts, and its deliveries.
-type evidenceJSON struct {
+// EvidenceJSON is an event in JSON: as it counts, and its deliveries.
+type EvidenceJSON struct {
 	Source       string         `json:"source"`
 	ID           string         `json:"id"`
 	Type         string         `json:"type"`
@@ -24,11 +24,12 @@ type evidenceJSON struct {
 	Until        string         `json:"until,omitempty"`
 	Open         bool           `json:"open,omitempty"`
 	Units        string         `json:"units,omitempty"`
-	Delivery     deliveryJSON   `json:"delivery"`
-	Others       []deliveryJSON `json:"otherDeliveries"`
+	Delivery     DeliveryJSON   `json:"delivery"`
+	Others       []DeliveryJSON `json:"otherDeliveries"`
 }
 
-type deliveryJSON struct {
+// DeliveryJSON is a delivery of an event in JSON, with what became of it.
+type DeliveryJSON struct {
 	schemas.RecordID
 	Fate      string `json:"fate"`
 	Revision  int32  `json:"revision"`
@@ -41,18 +42,18 @@ type Evidence []aggregate.Evidence
 
 // MarshalJSON writes each event as it counts, with its winning delivery and the others.
 func (all Evidence) MarshalJSON() ([]byte, error) {
-	to := []evidenceJSON{}
+	to := []EvidenceJSON{}
 	for i := range all {
 		to = append(to, evidenceOf(&all[i]))
 	}
 	return json.Marshal(to)
 }
 
-func evidenceOf(e *aggregate.Evidence) evidenceJSON {
-	j := evidenceJSON{
+func evidenceOf(e *aggregate.Evidence) EvidenceJSON {
+	j := EvidenceJSON{
 		Source: e.Winner.Source, ID: e.Winner.ID, Type: e.Winner.Type.String(), Agent: e.Winner.Agent,
 		EntryPoint: e.Winner.EntryPoint, Class: e.Winner.Class, Subscription: e.To.Subscription, By: e.To.By,
-		At: civil.FormatMillis(e.Winner.OccurredMS()), Others: []deliveryJSON{},
+		At: civil.FormatMillis(e.Winner.OccurredMS()), Others: []DeliveryJSON{},
 	}
 	if e.Winner.Type == schemas.ConnectUsage {
 		j.Units = decimal.New(e.Winner.Quantity, -6).String()
@@ -60,7 +61,7 @@ func evidenceOf(e *aggregate.Evidence) evidenceJSON {
 		j.Until, j.Open = civil.FormatMillis(e.ToMS), e.Winner.EndMS == schemas.Absent
 	}
 	for _, d := range e.Deliveries {
-		delivery := deliveryJSON{d.RecordID, d.Fate, d.Revision, d.Voided, civil.FormatMillis(d.ArrivedMS)}
+		delivery := DeliveryJSON{d.RecordID, d.Fate, d.Revision, d.Voided, civil.FormatMillis(d.ArrivedMS)}
 		if d.Fate == aggregate.Wins {
 			j.Delivery = delivery
 		} else {
@@ -70,13 +71,16 @@ func evidenceOf(e *aggregate.Evidence) evidenceJSON {
 	return j
 }
 
+// ChangedEventJSON is an event in JSON that counts otherwise than before: late, or a correction.
+type ChangedEventJSON struct {
+	Cause string        `json:"cause"`
+	Then  *EvidenceJSON `json:"then,omitempty"`
+	Now   EvidenceJSON  `json:"now"`
+}
+
 // MarshalJSON writes how the event counts now and, where it was corrected, how it counted.
 func (c ChangedEvent) MarshalJSON() ([]byte, error) {
-	j := struct {
-		Cause string        `json:"cause"`
-		Then  *evidenceJSON `json:"then,omitempty"`
-		Now   evidenceJSON  `json:"now"`
-	}{c.Cause(), nil, evidenceOf(&c.Now)}
+	j := ChangedEventJSON{c.Cause(), nil, evidenceOf(&c.Now)}
 	if !c.Late {
 		then := evidenceOf(&c.Then)
 		j.Then = &then

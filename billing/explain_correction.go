@@ -37,12 +37,15 @@ type InvoiceLine struct {
 	Line    Line
 }
 
+// InvoiceLineJSON is a line in JSON, as its invoice has it.
+type InvoiceLineJSON struct {
+	Invoice string `json:"invoiceId"`
+	LineJSON
+}
+
 // MarshalJSON writes the line as its invoice has it.
 func (l InvoiceLine) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Invoice string `json:"invoiceId"`
-		LineJSON
-	}{l.Invoice.ID, l.Invoice.lineJSON(l.Line)})
+	return json.Marshal(InvoiceLineJSON{l.Invoice.ID, l.Invoice.lineJSON(l.Line)})
 }
 
 func (x *Explainer) correction(ctx context.Context, e *Explanation) error {

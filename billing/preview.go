@@ -29,13 +29,16 @@ type Adjustable struct {
 	Line    Line
 }
 
+// AdjustableJSON is an adjustment line in JSON that is on no invoice yet.
+type AdjustableJSON struct {
+	Subscription string `json:"subscriptionId"`
+	Currency     string `json:"currency"`
+	LineJSON
+}
+
 // MarshalJSON writes the line with its subscription.
 func (a Adjustable) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Subscription string `json:"subscriptionId"`
-		Currency     string `json:"currency"`
-		LineJSON
-	}{a.Invoice.Subscription, a.Invoice.Currency, a.Invoice.lineJSON(a.Line)})
+	return json.Marshal(AdjustableJSON{a.Invoice.Subscription, a.Invoice.Currency, a.Invoice.lineJSON(a.Line)})
 }
 
 // Preview bills a period as it is at now (R12), for the tenants named or else for all, and issues nothing. It

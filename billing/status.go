@@ -64,12 +64,15 @@ func (t TaxTotals) Money(amount decimal.Decimal) string { return amount.StringFi
 
 // MarshalJSON writes the amounts as strings, so that no reader takes them for binary fractions.
 func (t TaxTotals) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Currency string `json:"currency"`
-		Net      string `json:"net"`
-		Tax      string `json:"tax"`
-		Gross    string `json:"gross"`
-	}{t.Currency, t.Money(t.Net), t.Money(t.Tax), t.Money(t.Gross)})
+	return json.Marshal(TaxTotalsJSON{t.Currency, t.Money(t.Net), t.Money(t.Tax), t.Money(t.Gross)})
+}
+
+// TaxTotalsJSON are sums of invoices in JSON, with the decimals of their currency.
+type TaxTotalsJSON struct {
+	Currency string `json:"currency"`
+	Net      string `json:"net"`
+	Tax      string `json:"tax"`
+	Gross    string `json:"gross"`
 }
 
 // AddTotals adds sums to others, which are and stay in the byte order of currencies.

@@ -366,6 +366,28 @@ type Difference struct {
 	Issued, NotIssued []string
 }
 
+// DiffJSON is what changed in a period, in JSON. From is empty for the issue, and To for now.
+type DiffJSON struct {
+	Period    civil.Month `json:"period"`
+	From      string      `json:"from,omitempty"`
+	To        string      `json:"to,omitempty"`
+	NotIssued []string    `json:"notIssued"`
+	billing.ComparisonJSON
+}
+
+// JSON returns the answer to what was asked as it is written.
+func (d *Difference) JSON(ask DiffRequest) DiffJSON {
+	result := DiffJSON{Period: ask.Period, NotIssued: append([]string{}, d.NotIssued...),
+		ComparisonJSON: d.Comparison.JSON()}
+	if ask.FromMS != nil {
+		result.From = civil.FormatMillis(*ask.FromMS)
+	}
+	if ask.ToMS != nil {
+		result.To = civil.FormatMillis(*ask.ToMS)
+	}
+	return result
+}
+
 // Diff compares a period as it was known at two instants, or as it was issued, and says what made each difference.
 func (s *Invoices) Diff(ctx context.Context, ask DiffRequest) (*Difference, error) {
 	biller, err := s.reader(ctx)

@@ -264,28 +264,9 @@ func leftOutFinding(leftOut []*export.Refusal) error {
 		" left out, as said above and in " + export.ManifestName)
 }
 
-// invoicesOf returns the invoices of a run as they are written in JSON.
-func invoicesOf(run *billing.Run) []billing.InvoiceJSON {
-	list := []billing.InvoiceJSON{}
-	for _, i := range run.Invoices {
-		list = append(list, run.Accounts[i.Tenant].JSON(i, run.Draft))
-	}
-	return list
-}
-
 // printRun prints invoices, and returns a finding if a tenant was stopped.
 func (a *app) printRun(run *billing.Run, leftOut []*export.Refusal) error {
-	result := struct {
-		Period civil.Month `json:"period"`
-		Draft  bool        `json:"draft"`
-		// Issued are, in a preview, the tenants whose period is issued.
-		Issued   []billing.AlreadyIssued `json:"issued,omitempty"`
-		Invoices []billing.InvoiceJSON   `json:"invoices"`
-		Stopped  []*billing.Stop         `json:"stopped"`
-		LeftOut  []*export.Refusal       `json:"leftOut"`
-		Findings []billing.Finding       `json:"findings"`
-	}{run.Period, run.Draft, run.Already, invoicesOf(run), orEmpty(run.Stopped), orEmpty(leftOut), orEmpty(run.Findings)}
-	if err := a.print(result, func(w io.Writer) { writeInvoices(w, run) }); err != nil {
+	if err := a.print(service.NewRunJSON(run, leftOut), func(w io.Writer) { writeInvoices(w, run) }); err != nil {
 		return err
 	}
 	return errors.Join(stopped(run), leftOutFinding(leftOut), lacking(run))

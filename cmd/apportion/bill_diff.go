@@ -86,21 +86,13 @@ func (a *app) billDiff(ctx context.Context, ask service.DiffRequest) error {
 	if err != nil {
 		return err
 	}
-	result := struct {
-		Period    civil.Month `json:"period"`
-		From      string      `json:"from,omitempty"`
-		To        string      `json:"to,omitempty"`
-		NotIssued []string    `json:"notIssued"`
-		comparisonJSON
-	}{Period: ask.Period, NotIssued: orEmpty(compared.NotIssued), comparisonJSON: resultOf(compared.Comparison)}
+	result := compared.JSON(ask)
 	were, are := "as issued", "now"
 	title := ask.Period.String() + ", as issued"
 	if ask.FromMS != nil {
-		result.From = civil.FormatMillis(*ask.FromMS)
 		were, title = "at "+result.From, ask.Period.String()+", as known at "+result.From
 	}
 	if ask.ToMS != nil {
-		result.To = civil.FormatMillis(*ask.ToMS)
 		are = "at " + result.To
 	}
 	if len(compared.NotIssued) > 0 && len(compared.Issued)+len(compared.Before) == 0 {
@@ -131,8 +123,8 @@ func (a *app) billDiffZones(ctx context.Context, period civil.Month, tenants []s
 		Period civil.Month `json:"period"`
 		From   string      `json:"fromZoneData"`
 		To     string      `json:"toZoneData"`
-		comparisonJSON
-	}{period, civil.Edition(), other.Edition, resultOf(compared)}
+		billing.ComparisonJSON
+	}{period, civil.Edition(), other.Edition, compared.JSON()}
 	title := fmt.Sprintf("%s, by the time zone data %s and by %s", period, result.From, result.To)
 	return a.printDiff(compared, result, title, "by "+result.From, "by "+result.To)
 }
@@ -153,23 +145,6 @@ func (a *app) printDiff(compared *billing.Comparison, result any, title, were, a
 		err = findings(plural(len(compared.Changes), "difference", "differences") + ", as listed above")
 	}
 	return errors.Join(err, stoppedIn(compared))
-}
-
-// comparisonJSON is what two commands say in JSON of a period in two views.
-type comparisonJSON struct {
-	Changes []billing.Change `json:"changes"`
-	Tenants []billing.Total  `json:"tenants"`
-	Totals  []billing.Total  `json:"totals"`
-	Stopped struct {
-		Before []*billing.Stop `json:"before"`
-		After  []*billing.Stop `json:"after"`
-	} `json:"stopped"`
-}
-
-func resultOf(c *billing.Comparison) comparisonJSON {
-	result := comparisonJSON{Changes: orEmpty(c.Changes), Tenants: orEmpty(c.Tenants), Totals: orEmpty(c.Totals)}
-	result.Stopped.Before, result.Stopped.After = orEmpty(c.Before), orEmpty(c.After)
-	return result
 }
 
 // signed gives a difference its sign.

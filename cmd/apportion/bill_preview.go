@@ -118,8 +118,8 @@ func (a *app) whatIf(ctx context.Context, flags billFlags) error {
 	result := struct {
 		Period   civil.Month        `json:"period"`
 		Commands []*service.Outcome `json:"commands"`
-		comparisonJSON
-	}{flags.period, orEmpty(outcomes), resultOf(compared)}
+		billing.ComparisonJSON
+	}{flags.period, orEmpty(outcomes), compared.JSON()}
 	if err := a.print(result, func(w io.Writer) {
 		writeOutcomes(w, outcomes)
 		fmt.Fprintf(w, "\n%s, its totals at present, and as they would be\n\n", flags.period)
