@@ -64,6 +64,16 @@ func Describe(old, next *Tenant) []string {
 	return differences("", outline(canonical(old)), outline(canonical(next)))
 }
 
+// WithoutUsers returns the changes of a tenant that name no user: users are persons.
+func WithoutUsers(changes []string) []string {
+	return slices.DeleteFunc(slices.Clone(changes), func(line string) bool {
+		return strings.HasPrefix(strings.TrimLeft(line, "+-~ "), aLicence)
+	})
+}
+
+// aLicence begins what is said of a user's mapping.
+const aLicence = "licence "
+
 // item is one thing that a tenant says, or a group of them. Labels are unique among siblings.
 type item struct {
 	label, value string
@@ -116,7 +126,7 @@ func outline(t *Tenant) []item {
 	}
 	for _, l := range t.Licences {
 		items = append(items, item{
-			label: fmt.Sprintf("licence %s %s %s on %s%s", l.User, l.Role, l.Class, l.Subscription, span(l.From, l.To)),
+			label: fmt.Sprintf(aLicence+"%s %s %s on %s%s", l.User, l.Role, l.Class, l.Subscription, span(l.From, l.To)),
 		})
 	}
 	for _, e := range t.EntryPoints {

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"apportion/billing"
+	"apportion/billing/export"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/billing/web/auth"
@@ -112,6 +113,7 @@ func problemOf(err error) *Problem {
 		problem *Problem
 		cannot  *service.Error
 		stop    *billing.Stop
+		leftOut *export.Refusal
 		nobody  *auth.Refused
 	)
 	switch {
@@ -122,11 +124,25 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &cannot):
 		return newProblem(cmp.Or(statuses[cannot.Code], http.StatusConflict), cannot.Code, cannot.Message)
 	case errors.As(err, &stop):
-		return newProblem(http.StatusConflict, stop.Code, stop.Message)
+		return stopped(stop)
+	case errors.As(err, &leftOut):
+		p := newProblem(http.StatusConflict, leftOut.Code, leftOut.Field+" "+leftOut.Message)
+		p.Advice, p.Errors = leftOut.Advice, []FieldProblem{{leftOut.Code, leftOut.Field, "", leftOut.Message}}
+		return p
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable("it took longer than a request may take", 10*time.Second)
 	}
 	return unavailable("Kafka or ClickHouse do not answer, or do not answer right", 5*time.Second)
+}
+
+// stopped is the answer where a rule stops the period of a tenant, or of several.
+func stopped(stops ...*billing.Stop) *Problem {
+	p := newProblem(http.StatusConflict, stops[0].Code, stops[0].Message)
+	p.Advice, p.Rule = stops[0].Advice, stops[0].Rule
+	for _, s := range stops {
+		p.Errors = append(p.Errors, FieldProblem{s.Code, "tenantId", s.Tenant, s.Message})
+	}
+	return p
 }
 
 func unavailable(detail string, after time.Duration) *Problem {
