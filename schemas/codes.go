@@ -1,6 +1,9 @@
 package schemas
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Code is the stable name of a reason: why a delivery, a command or a file is refused, why a tenant is stopped, or what
 // somebody should look at. It is the same in the program's messages and files, in JSON, in tables and in metrics.
@@ -118,6 +121,17 @@ const (
 	TooManyRequests      Code = "too_many_requests"
 	Unavailable          Code = "unavailable"
 )
+
+// statuses are those of HTTP that requests are refused with, by code; whatever else a rule refuses is 409.
+var statuses = map[Code]int{
+	MalformedRequest: 400, InvalidCursor: 400, Unauthenticated: 401, Forbidden: 403, NotFound: 404,
+	MethodNotAllowed: 405, NotAcceptable: 406, BodyTooLarge: 413, UnsupportedMediaType: 415, PreconditionRequired: 428,
+	TooManyRequests: 429, Unavailable: 503,
+	NoInvoice: 404, NoLine: 404, NoHole: 404, NoRefusal: 404, StaleBase: 412, ReusedID: 422,
+}
+
+// Status is the HTTP status of an answer that has the code.
+func (c Code) Status() int { return cmp.Or(statuses[c], 409) }
 
 // Reason is what is known of a code.
 type Reason struct {

@@ -208,6 +208,9 @@ var kindTitles = []struct {
 	{RefusesIssue, "Issues that are refused", "Of all tenants."},
 	{IsFinding, "Findings", "[They stop nothing](findings.md), and are shown in this order (R24)."},
 	{LeavesOutFile, "Files that are left out", "[The others are written](invoice-files.md)."},
+	{NotThere, "What is asked for and is not there", "On a terminal and over HTTP, with the status that the [API](api.md) answers."},
+	{RefusesRequest, "Requests that are refused", "By the [API](api.md), with its status. A command that a rule refuses has the " +
+		"codes of documents and commands, with 409; `stale_base` has 412 and `reused_id` 422."},
 }
 
 // TestPageOfCodes holds docs/reference/codes.md to the codes.
@@ -216,10 +219,17 @@ func TestPageOfCodes(t *testing.T) {
 	page.WriteString(codesIntro)
 	text := strings.NewReplacer("<", `\<`, "|", `\|`)
 	for _, k := range kindTitles {
-		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n| code | rule | what | what to do |\n|---|---|---|---|\n", k.title, k.intro)
+		column := "rule"
+		if k.kind == NotThere || k.kind == RefusesRequest {
+			column = "status"
+		}
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n| code | %s | what | what to do |\n|---|---|---|---|\n", k.title, k.intro, column)
 		for _, code := range CodesOf(k.kind) {
-			fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n",
-				code, code.Rule(), text.Replace(code.Title()), text.Replace(code.Advice()))
+			cell := code.Rule()
+			if column == "status" {
+				cell = strconv.Itoa(code.Status())
+			}
+			fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", code, cell, text.Replace(code.Title()), text.Replace(code.Advice()))
 		}
 	}
 	path := filepath.Join("..", "docs", "reference", "codes.md")

@@ -100,12 +100,6 @@ func refused(refusals []registry.Refusal) *Problem {
 	return p
 }
 
-// statuses of what cannot be had, by code; others are conflicts.
-var statuses = map[schemas.Code]int{
-	schemas.NoInvoice: http.StatusNotFound, schemas.NoLine: http.StatusNotFound, schemas.NoRefusal: http.StatusNotFound,
-	schemas.NoHole: http.StatusNotFound,
-}
-
 // problemOf returns the problem of what a use case failed with. What is nobody's fault but ours, or a server's, tells
 // nothing of itself: that is in the log, by the request's id.
 func problemOf(err error) *Problem {
@@ -122,7 +116,7 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &nobody):
 		return newProblem(http.StatusUnauthorized, nobody.Code, nobody.Message).with("WWW-Authenticate", "Bearer")
 	case errors.As(err, &cannot):
-		return newProblem(cmp.Or(statuses[cannot.Code], http.StatusConflict), cannot.Code, cannot.Message)
+		return newProblem(cannot.Code.Status(), cannot.Code, cannot.Message)
 	case errors.As(err, &stop):
 		return stopped(stop)
 	case errors.As(err, &leftOut):
@@ -152,6 +146,7 @@ func unavailable(detail string, after time.Duration) *Problem {
 
 // codeOfStatus is the code of what is wrong with a request as such.
 var codeOfStatus = map[int]schemas.Code{
+	http.StatusBadRequest:            schemas.MalformedRequest,
 	http.StatusUnauthorized:          schemas.Unauthenticated,
 	http.StatusForbidden:             schemas.Forbidden,
 	http.StatusNotFound:              schemas.NotFound,
@@ -166,6 +161,7 @@ var codeOfStatus = map[int]schemas.Code{
 
 func init() {
 	huma.ValidateStrictCasing = true
+	huma.DefaultArrayNullable = false // jsonFormat writes none as null
 	huma.NewError = func(status int, message string, errs ...error) huma.StatusError {
 		return frameworkProblem(status, message, errs)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -45,22 +46,22 @@ func register[I, O any](
 	if _, known := access.Operations()[r.ID]; !known {
 		panic("access does not say who may ask for " + r.ID)
 	}
+	statuses := slices.Concat(everyStatus, r.Errors)
+	if r.Method != http.MethodGet {
+		statuses = append(statuses, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if reflect.TypeFor[O]() == reflect.TypeFor[verdictOutput]() {
+		statuses = append(statuses, http.StatusAccepted)
+	}
+	slices.Sort(statuses)
+	statuses = slices.Compact(statuses)
 	op := huma.Operation{
-		OperationID: r.ID, Method: r.Method, Path: r.Path, Summary: r.Summary, Description: r.Description,
-		Tags: []string{r.Tag}, MaxBodyBytes: max(r.BodyBytes, s.cfg.BodyBytes),
-		Errors:      slices.Concat(everyStatus, r.Errors),
+		OperationID: r.ID, Method: r.Method, Path: r.Path, Summary: r.Summary,
+		Tags: []string{r.Tag}, MaxBodyBytes: cmp.Or(r.BodyBytes, s.cfg.BodyBytes), Errors: statuses,
 		Middlewares: huma.Middlewares{s.admit(r)},
 		RequestBody: r.Request,
 		Extensions:  map[string]any{"x-roles": access.Operations()[r.ID]},
 	}
-	if r.BodyBytes > 0 {
-		op.MaxBodyBytes = r.BodyBytes
-	}
-	if r.Method != http.MethodGet {
-		op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
-	}
-	slices.Sort(op.Errors)
-	op.Errors = slices.Compact(op.Errors)
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		scope, _ := ctx.Value(scopeKey{}).(access.Scope)
 		out, err := handler(ctx, scope, in)
@@ -69,14 +70,7 @@ func register[I, O any](
 		}
 		return out, nil
 	})
-	registered := pathOperation(s.api.OpenAPI().Paths[r.Path], r.Method)
-	for status, response := range registered.Responses {
-		if strings.HasPrefix(status, "2") && r.Response != nil {
-			response.Content = r.Response
-		} else if strings.HasPrefix(status, "2") && response.Content != nil && slices.Contains(r.Types, "text/csv") {
-			response.Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-		}
-	}
+	s.describe(pathOperation(s.api.OpenAPI().Paths[r.Path], r.Method), r, statuses)
 }
 
 func pathOperation(item *huma.PathItem, method string) *huma.Operation {

@@ -14,12 +14,15 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 	"github.com/google/uuid"
 	"golang.org/x/time/rate"
 
@@ -92,6 +95,7 @@ func New(cfg Config, deps Deps) *Server {
 	s.mux.HandleFunc(Prefix+"/", s.noRoute)
 	s.mux.HandleFunc("GET "+Prefix+"/openapi.json", s.serveDocument)
 	s.routes()
+	s.api.OpenAPI().Components.Responses = problemResponses()
 	return s
 }
 
@@ -113,6 +117,9 @@ func (s *Server) routes() {
 func apiConfig() huma.Config {
 	cfg := huma.DefaultConfig("Apportion", "1")
 	cfg.Info.Description = "Usage metering and overage billing for contact centres whose tenants hold several subscriptions."
+	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	cfg.Servers = []*huma.Server{{URL: Prefix, Description: "The server that this document comes from."}}
+	cfg.Tags = slices.Clone(tags)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
 	cfg.CreateHooks = nil
 	cfg.Formats = map[string]huma.Format{
@@ -131,12 +138,16 @@ func apiConfig() huma.Config {
 	return cfg
 }
 
-// jsonFormat writes what the program's --json writes, and refuses members that are repeated.
+// jsonFormat writes what the program's --json writes, an empty list as [] and never as null, and refuses members that
+// are repeated.
 var jsonFormat = huma.Format{
 	Marshal: func(w io.Writer, v any) error {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(v)
+		if err := jsonv2.MarshalWrite(w, v, jsonv1.DefaultOptionsV1(), jsontext.EscapeForHTML(false),
+			jsonv2.FormatNilSliceAsNull(false), jsonv2.FormatNilMapAsNull(false)); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "\n")
+		return err
 	},
 	Unmarshal: func(data []byte, v any) error { return jsonv2.Unmarshal(data, v) },
 }
@@ -305,11 +316,6 @@ func (s *Server) limit(subject string, heavy bool) *Problem {
 	}
 	return newProblem(http.StatusTooManyRequests, schemas.TooManyRequests,
 		subject+" asks more often than one subject may").with("Retry-After", "1")
-}
-
-// Document returns the OpenAPI document, as JSON with line breaks.
-func (s *Server) Document() ([]byte, error) {
-	return json.MarshalIndent(s.api.OpenAPI(), "", "  ")
 }
 
 // serveDocument serves the OpenAPI document to whoever has signed in.
