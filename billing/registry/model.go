@@ -31,7 +31,7 @@ const (
 
 var (
 	telephonyOptions = []string{"webex_calling", "bundled_pstn", "vpop"}
-	roles            = []string{"admin", "agent"} // of users (R7)
+	roles            = []string{Admin, Agent} // of users (R7)
 	classes          = []string{Standard, Premium}
 )
 
