@@ -326,6 +326,12 @@ func (s State) Base(id string) int64 {
 	return NoBase
 }
 
+// DecidedAt returns the offset of the first delivery of a command, by its identity, and whether it has been decided.
+func (s State) DecidedAt(tenant, source, id string) (offset int64, ok bool) {
+	d, ok := s.decided.get(commandKey{tenant, source, id})
+	return d.offset, ok
+}
+
 // Versions returns the ids of the tenants that there are, each with its Base.
 func (s State) Versions() map[string]int64 {
 	versions := map[string]int64{}

@@ -161,6 +161,51 @@ func (h *History) Changes(chosen func(tenant string, offset, arrivedMS int64) bo
 	return changes
 }
 
+// Logged is a command as the log has it, with what became of it.
+type Logged struct {
+	Offset    int64
+	ArrivedMS int64 // its Kafka timestamp, UTC epoch milliseconds
+	Command   Command
+
+	before, after State
+}
+
+// Tenant is the tenant whose command it is; "" for one of no tenant, or whose tenant could not be read.
+func (l Logged) Tenant() string { return l.Command.TenantID }
+
+// Accepted reports whether it was accepted, or repeats one that was.
+func (l Logged) Accepted() bool {
+	before, known := l.after.decided.get(l.Command.key())
+	return known && before.content == l.Command.contentOf() && len(before.refusals) == 0
+}
+
+// Verdict is what was decided on it. It is decided again, on what stood before it: a history keeps no verdicts.
+func (l Logged) Verdict() Verdict {
+	_, verdict := l.before.Apply(l.Offset, l.Command)
+	return verdict
+}
+
+// Changes are what it changed, a line each, for people; none where it was refused or is a repeat.
+func (l Logged) Changes() []string {
+	if v := l.Verdict(); !v.Accepted || v.Offset != l.Offset {
+		return []string{}
+	}
+	return append([]string{}, DescribeCommand(l.before, l.after, l.Command)...)
+}
+
+// Log returns the last commands before an offset that are chosen, at the most so many, the last one first.
+func (h *History) Log(before int64, limit int, chosen func(Logged) bool) []Logged {
+	var all []Logged
+	n := sort.Search(len(h.steps), func(i int) bool { return h.steps[i].offset >= before })
+	for n--; n >= 0 && len(all) < limit; n-- {
+		s := &h.steps[n]
+		if l := (Logged{s.offset, s.arrivedMS, s.command, h.after(n), s.after}); chosen(l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
 // LastArrivedMS is when the last command arrived on Kafka, in UTC epoch milliseconds; 0 where there is none.
 func (h *History) LastArrivedMS() int64 {
 	if len(h.steps) == 0 {

@@ -66,6 +66,24 @@ func TestHistoryRemembersByOffset(t *testing.T) {
 	for i, c := range commands {
 		h.Take(Record{int64(i), 0, asJSON(t, c)})
 	}
+	// The log has of each command what was decided on it.
+	log := h.Log(int64(len(commands)), 100, func(l Logged) bool { return l.Tenant() == "acme" })
+	if len(log) != len(commands)-1 || log[0].Offset != int64(len(commands))-2 {
+		t.Fatalf("the log of acme has %d commands, the last at %d", len(log), log[0].Offset)
+	}
+	for _, l := range log {
+		before := h.At(l.Offset)
+		if _, want := before.Apply(l.Offset, commands[l.Offset]); fmt.Sprint(l.Verdict()) != fmt.Sprint(want) || l.Accepted() != want.Accepted {
+			t.Errorf("command %d: %+v, accepted %t; want %+v", l.Offset, l.Verdict(), l.Accepted(), want)
+		}
+	}
+	if got := h.Log(2, 1, func(l Logged) bool { return l.Accepted() }); len(got) != 1 || got[0].Offset != 1 ||
+		fmt.Sprint(got[0].Changes()) != "[+ held 2026-10]" {
+		t.Errorf("the last command before 2: %+v", got)
+	}
+	if got := h.Log(4, 1, func(Logged) bool { return true }); got[0].Offset != 3 || !got[0].Accepted() || len(got[0].Changes()) > 0 {
+		t.Errorf("a repeat changed %v", got[0].Changes())
+	}
 	var folded State
 	compare := func(what string, of, want State) {
 		t.Helper()

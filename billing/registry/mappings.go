@@ -35,8 +35,8 @@ type Mapped struct {
 	To           civil.Date `json:"to,omitzero"`     // the first date without it; NoDate: it goes on
 }
 
-// mostNames is how many names a command may have, so that no record grows with the tenant.
-const mostNames = 1000
+// MostNames is how many names a command may have, so that no record grows with the tenant.
+const MostNames = 1000
 
 // nameFields returns the members of data that have the one name, or many.
 func nameFields(command string) (one, many string) {
@@ -205,8 +205,8 @@ func (c *checker) names(command Command) {
 		return
 	}
 	at := "data." + many
-	if c.missing(at, len(set.Names) == 0, "at least one"); len(set.Names) > mostNames {
-		c.refuse(schemas.InvalidField, at, strconv.Itoa(len(set.Names)), "more than %d; give several commands", mostNames)
+	if c.missing(at, len(set.Names) == 0, "at least one"); len(set.Names) > MostNames {
+		c.refuse(schemas.InvalidField, at, strconv.Itoa(len(set.Names)), "more than %d; give several commands", MostNames)
 		return
 	}
 	seen := make(map[string]bool, len(set.Names))

@@ -48,6 +48,8 @@ func DescribeCommand(old, next State, c Command) []string {
 		return []string{"- held " + c.Period.String()}
 	case AcceptHole:
 		return []string{fmt.Sprintf("+ accepted %s/%d %d-%d", c.Hole.Topic, c.Hole.Partition, c.Hole.First, c.Hole.Last)}
+	case ClaimIssue:
+		return []string{fmt.Sprintf("+ issued %s, the tenant's number %d", c.Period, c.Claim.Seq)}
 	}
 	if c.Mappings != nil {
 		return Describe(old.mappedBy(c), next.mappedBy(c))

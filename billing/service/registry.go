@@ -154,6 +154,18 @@ func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) b
 	return r.history.Changes(chosen)
 }
 
+// Log returns the last commands before an offset that are chosen, of all by now, at the most so many, the last one first.
+func (r *Registry) Log(
+	ctx context.Context, before int64, limit int, chosen func(registry.Logged) bool,
+) ([]registry.Logged, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, err := r.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	return r.history.Log(before, limit, chosen), nil
+}
+
 // LastArrivedMS is when the last command that has been read arrived, in UTC epoch milliseconds; 0 where there is none.
 func (r *Registry) LastArrivedMS() int64 {
 	r.mu.Lock()
