@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -23,49 +22,56 @@ func (s *Store) Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.P
 	for _, d := range in.Days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	profiles, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
-		err = q.each(shard, `WITH `+q.dailyOf(in.Bound)+`
-			SELECT tenant, date, meter, changes FROM daily
-			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, func(rows driver.Rows) error {
-			var p aggregate.Profile
-			var date time.Time
-			var changes []uint32
-			if err := rows.Scan(&p.Tenant, &date, &p.Meter, &changes); err != nil {
-				return err
-			}
-			p.Date = civil.DateOfTime(date)
-			p.Points = points(byDate[tenantDate{p.Tenant, p.Date}], changes)
-			profiles = append(profiles, p)
-			return nil
-		})
-		return profiles, err
-	})
-	slices.SortStableFunc(profiles, func(a, b aggregate.Profile) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return profiles, err
+	curves, err := s.Curves(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	var profiles []aggregate.Profile
+	for _, c := range curves {
+		profiles = append(profiles, aggregate.Profile{Tenant: c.Tenant, Date: c.Date, Meter: c.Meter,
+			Points: c.Steps(byDate[tenantDate{c.Tenant, c.Date}], aggregate.ProfileStep)})
+	}
+	return profiles, nil
 }
 
-// points gives the greatest concurrency in each stretch of a day: what it is as the stretch begins, or becomes in it.
-// The column usage_daily.changes says what changes are.
-func points(day aggregate.Day, changes []uint32) []aggregate.ProfilePoint {
-	var points []aggregate.ProfilePoint
-	var live int64
-	lasts := day.ToMS - day.FromMS
-	for from := int64(0); from < lasts; from += aggregate.ProfileStep {
-		most := int64(-1)
-		end := sort.Search(len(changes), func(i int) bool {
-			return int64(changes[i]) >= 2*min(from+aggregate.ProfileStep, lasts)
-		})
-		for i, c := range changes[:end] {
-			if most < 0 && int64(c) >= 2*(from+1) {
-				most = live // before anything changes, but not before the changes of the first instant are complete
-			}
-			live += 2*int64(c%2) - 1
-			if last := i == end-1 || changes[i+1]/2 != c/2; last {
-				most = max(most, live)
-			}
-		}
-		points = append(points, aggregate.ProfilePoint{AtMS: day.FromMS + from, Live: max(most, live)})
-		changes = changes[end:]
+// Curves computes the concurrency of the tenants as a whole over each of the days, as Compute does, in the order of
+// tenant, date and meter; one without anybody live has no curve.
+func (s *Store) Curves(ctx context.Context, in aggregate.Inputs) ([]aggregate.Curve, error) {
+	curves, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (curves []aggregate.Curve, err error) {
+		err = q.reading().each(shard, `WITH `+q.dailyOf(in.Bound)+`
+			SELECT tenant, date, meter, subscription, changes FROM daily
+			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, addCurve(&curves))
+		return curves, err
+	})
+	slices.SortStableFunc(curves, func(a, b aggregate.Curve) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return curves, err
+}
+
+// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the order
+// of date, meter and subscription.
+func (s *Store) CurvesOf(ctx context.Context, tenant string, of aggregate.CurveFilter, from, to civil.Date) (
+	curves []aggregate.Curve, err error) {
+	q := newQuery(ctx).reading()
+	where := q.usageOf(tenant, of.Meter, from, to)
+	if !of.BySubscription {
+		where += ` AND subscription = ''`
+	} else {
+		where += ` AND subscription != ''`
 	}
-	return points
+	err = s.rows(q, `SELECT tenant, date, meter, subscription, changes FROM usage_current
+		WHERE `+where+` AND notEmpty(changes) ORDER BY date, meter, subscription`, addCurve(&curves))
+	return curves, err
+}
+
+func addCurve(curves *[]aggregate.Curve) func(driver.Rows) error {
+	return func(rows driver.Rows) error {
+		var c aggregate.Curve
+		var date time.Time
+		if err := rows.Scan(&c.Tenant, &date, &c.Meter, &c.Subscription, &c.Changes); err != nil {
+			return err
+		}
+		c.Date = civil.DateOfTime(date)
+		*curves = append(*curves, c)
+		return nil
+	}
 }
