@@ -117,26 +117,10 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the ledger: %w", err)
 	}
-	pass := Pass{Attempt: uuid.New(), Basis: Basis{
-		RegistryOffset: registry.RegistryOffset, Positions: positions, Rules: rules.JSON(), TZVersion: civil.Edition(),
-	}}
+	pass := newPass(registry, positions, rules)
 	pass.Pass = number(pass, last)
-	var changed []string
-	commanded := false // whether a command has changed any tenant since
-	for _, t := range registry.Tenants {
-		since := t.Version >= last.RegistryOffset
-		if _, behind := last.BehindOn(t.ID); behind || since {
-			changed = append(changed, t.ID)
-		}
-		commanded = commanded || since
-	}
-	after := last.Positions
-	if !sameRules(pass, last) {
-		after = nil
-	}
-	// A registry that is behind has nothing to add.
-	if registry.RegistryOffset < last.RegistryOffset ||
-		registry.RegistryOffset == last.RegistryOffset && !commanded && slices.Equal(after, positions) {
+	after, changed, current := registry.since(last, pass)
+	if current {
 		return Report{Pass: last.Pass, Behind: last.Behind}, nil
 	}
 	dirty, err := store.DirtyDays(ctx, after, positions, changed, rules)
@@ -156,6 +140,57 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 		return report, fmt.Errorf("recording the pass of aggregation: %w", err)
 	}
 	return report, nil
+}
+
+// since returns what a pass adds to the last one: the deliveries behind some positions, and all of the tenants that have
+// changed. There is nothing to add where the last one is current.
+func (r Snapshot) since(last, pass Pass) (after []Position, changed []string, current bool) {
+	commanded := false // whether a command has changed any tenant since
+	for _, t := range r.Tenants {
+		since := t.Version >= last.RegistryOffset
+		if _, behind := last.BehindOn(t.ID); behind || since {
+			changed = append(changed, t.ID)
+		}
+		commanded = commanded || since
+	}
+	after = last.Positions
+	if !sameRules(pass, last) {
+		after = nil
+	}
+	// A registry that is behind has nothing to add.
+	return after, changed, r.RegistryOffset < last.RegistryOffset ||
+		r.RegistryOffset == last.RegistryOffset && !commanded && slices.Equal(after, pass.Positions)
+}
+
+// newPass returns the pass, without a number, of a registry and a ledger.
+func newPass(registry Snapshot, positions []Position, rules Rules) Pass {
+	return Pass{Attempt: uuid.New(), Basis: Basis{
+		RegistryOffset: registry.RegistryOffset, Positions: positions, Rules: rules.JSON(), TZVersion: civil.Edition(),
+	}}
+}
+
+// DirtyCounter counts the days that a pass would compute; aggregate/clickhouse has the one there is.
+type DirtyCounter interface {
+	LastPass(ctx context.Context) (Pass, error)
+	Positions(ctx context.Context) ([]Position, error)
+	CountDirty(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (int, error)
+}
+
+// CountDirty counts the days of tenants, by dates of UTC, that a pass would compute now.
+func CountDirty(ctx context.Context, store DirtyCounter, registry Snapshot, rules Rules) (int, error) {
+	last, err := store.LastPass(ctx)
+	if err != nil {
+		return 0, err
+	}
+	positions, err := store.Positions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	after, changed, current := registry.since(last, newPass(registry, positions, rules))
+	if current {
+		return 0, nil
+	}
+	return store.CountDirty(ctx, after, positions, changed, rules)
 }
 
 // Refresher returns what refreshes a store and says which pass its figures are of then, which another process may have

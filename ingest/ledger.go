@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -54,6 +55,50 @@ func (l *Ledger) OtherTopics(ctx context.Context) (differences []string, err err
 		differences = append(differences, strings.Split(others[topic].Error(), "\n")...)
 	}
 	return differences, err
+}
+
+// Observations returns every partition as it is now, by topic and partition.
+func (l *Ledger) Observations(ctx context.Context) (all []Observation, err error) {
+	ends, err := l.bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ledger, err := l.positions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range slices.SortedFunc(maps.Keys(ends), kafka.TopicPartition.Compare) {
+		all = append(all, observationOf(p, ends[p], ledger[p]))
+	}
+	return all, nil
+}
+
+// WaitingSince returns when the oldest delivery arrived on Kafka that is not taken in yet, in UTC epoch milliseconds, and
+// whether there is any.
+func (l *Ledger) WaitingSince(ctx context.Context) (sinceMS int64, found bool, err error) {
+	partitions, err := l.Observations(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	for _, p := range partitions {
+		first := errors.New("that is the oldest of the partition")
+		for from := p.Next; from < p.End; {
+			next, err := l.kafka.Visit(ctx, p.TopicPartition, from, 1, 0, func(r *kafka.Record) error {
+				if !found || r.TimeMS < sinceMS {
+					sinceMS, found = r.TimeMS, true
+				}
+				return first
+			})
+			if errors.Is(err, first) || errors.Is(err, kafka.ErrOffsetOutOfRange) || next == from {
+				break // deleted meanwhile, or nothing but what Kafka skips
+			}
+			if err != nil {
+				return 0, false, err
+			}
+			from = next
+		}
+	}
+	return sinceMS, found, nil
 }
 
 // AwaitCaughtUp waits until every partition has been taken in, by whichever consumer, to the end that it has when the

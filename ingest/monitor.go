@@ -33,9 +33,7 @@ type Monitor struct {
 
 // watched is what a Monitor knows of a partition.
 type watched struct {
-	// next is the next offset that is to be taken in and that Kafka still has, end the end of the partition.
-	next, end int64
-	retained  int64 // see Observation
+	Observation
 	// moved is when the ledger last moved, or last had nothing left to take in.
 	moved time.Time
 }
@@ -120,22 +118,24 @@ func (m *Monitor) compareTopics(ctx context.Context) error {
 func (m *Monitor) observe(ends map[kafka.TopicPartition]kafka.Bounds, ledger map[kafka.TopicPartition]int64,
 	now time.Time) {
 	for p, b := range ends {
-		next := max(ledger[p], b.First) // what Kafka has deleted cannot be waited for
+		found := observationOf(p, b, ledger[p])
 		w := m.partitions[p]
 		if w == nil {
 			w = &watched{moved: now}
 			m.partitions[p] = w
 		}
-		if next != w.next || next >= b.End {
+		if found.Next != w.Next || found.Lag == 0 {
 			w.moved = now
 		}
-		w.next, w.end, w.retained = next, b.End, ledger[p]-b.First
+		w.Observation = found
 	}
 }
 
-// Observation is a partition as a Monitor last found it.
+// Observation is a partition as somebody found it.
 type Observation struct {
 	kafka.TopicPartition
+	// Next is the next offset that is to be taken in and that Kafka still has, End the end of the partition.
+	Next, End int64
 	// Lag is how many offsets are not taken in yet.
 	Lag int64
 	// Retained is how far the ledger is past the first offset that Kafka has. Below 0 Kafka has deleted deliveries
@@ -149,10 +149,15 @@ func (m *Monitor) Observations() []Observation {
 	defer m.mu.Unlock()
 	var all []Observation
 	for _, p := range m.inOrder() {
-		w := m.partitions[p]
-		all = append(all, Observation{p, max(0, w.end-w.next), w.retained})
+		all = append(all, m.partitions[p].Observation)
 	}
 	return all
+}
+
+// observationOf returns what there is to be seen of a partition whose next offset is to be taken in.
+func observationOf(p kafka.TopicPartition, b kafka.Bounds, ledger int64) Observation {
+	next := max(ledger, b.First) // what Kafka has deleted cannot be waited for
+	return Observation{p, next, b.End, max(0, b.End-next), ledger - b.First}
 }
 
 func (m *Monitor) inOrder() []kafka.TopicPartition {
@@ -178,9 +183,9 @@ func (m *Monitor) unreadyAt(now time.Time) []string {
 	}
 	for _, p := range m.inOrder() {
 		w := m.partitions[p]
-		if idle := now.Sub(w.moved); w.next < w.end && idle > stuckAfter {
+		if idle := now.Sub(w.moved); w.Lag > 0 && idle > stuckAfter {
 			stuck = append(stuck, fmt.Sprintf("%s: nothing taken in for %s, with %d offsets waiting",
-				p, idle.Round(time.Second), w.end-w.next))
+				p, idle.Round(time.Second), w.Lag))
 		}
 	}
 	return stuck

@@ -42,7 +42,7 @@ func TestMonitorTellsStuckFromSlow(t *testing.T) {
 	}
 	// Kafka has deleted what was next, and all of what there was.
 	m.observe(map[kafka.TopicPartition]kafka.Bounds{p: bounds(125, 130), other: bounds(7, 7)}, map[kafka.TopicPartition]int64{p: 120}, at(940))
-	want := []Observation{{p, 5, -5}, {other, 0, -7}}
+	want := []Observation{{p, 125, 130, 5, -5}, {other, 7, 7, 0, -7}}
 	if got := m.Observations(); !slices.Equal(got, want) {
 		t.Errorf("seen %v, want %v", got, want)
 	}
@@ -61,14 +61,14 @@ func testMonitorSeesLag(t *testing.T, broker string) {
 	if err := m.poll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 3, 0}); got != want {
+	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 0, 3, 3, 0}); got != want {
 		t.Errorf("before: %v, want %v", got, want)
 	}
 	e.ingest(e.config(), e.deps())
 	if err := m.poll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 0, 3}); got != want {
+	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 3, 3, 0, 3}); got != want {
 		t.Errorf("after: %v, want %v", got, want)
 	}
 	if got := m.Unready(); len(got) > 0 {

@@ -30,6 +30,29 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if err := noteOutranked(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
+	return findDirty(ctx, shard, after, upTo, tenants, rules)
+}
+
+// CountDirty counts the dates that DirtyDays would return, and notes nothing: those of events that deliveries have just
+// moved to several dates may be left out.
+func (s *Store) CountDirty(ctx context.Context, after, upTo []aggregate.Position, tenants []string,
+	rules aggregate.Rules) (days int, err error) {
+	counts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (n int, err error) {
+		found, err := findDirty(ctx, shard, after, upTo, tenants, rules)
+		for _, dates := range found {
+			n += len(dates)
+		}
+		return n, err
+	})
+	for _, n := range counts {
+		days += n
+	}
+	return days, err
+}
+
+// findDirty finds the dates once it is noted which deliveries win.
+func findDirty(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string,
+	rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
 	var of []string
 	if arrived := within(after, upTo); arrived != nowhere {
 		of = append(of, fill(text("arrived"), "$arrived", arrived))

@@ -25,6 +25,7 @@ type services struct {
 	registry *service.Registry
 	invoices *service.Invoices
 	rejected *service.Rejected
+	figures  *service.Figures
 }
 
 // services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.
@@ -55,11 +56,15 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	}
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
 	s.registry.Failpoint = a.failpoint
+	ledger := ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix)
+	s.figures = service.NewFigures(service.FigureDeps{
+		Registry: s.registry, Store: a.usage(conn), Waiting: ledger, Rules: a.billingRules(), Clock: a.now,
+	})
 	s.invoices = service.NewInvoices(service.InvoiceDeps{
 		Registry:  s.registry,
 		Usage:     a.usage(conn),
 		Lines:     a.invoiceLines(conn),
-		Ledger:    ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix),
+		Ledger:    ledger,
 		Findings:  stores.NewFindings(conn),
 		Rules:     a.billingRules(),
 		Seller:    a.cfg.Seller.Sender(),

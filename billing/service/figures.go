@@ -1,0 +1,395 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/shopspring/decimal"
+
+	"apportion/aggregate"
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// FigureStore has usage as people read it; aggregate/clickhouse has it.
+type FigureStore interface {
+	// LastPass returns the pass that finished last, and the zero Pass before the first.
+	LastPass(ctx context.Context) (aggregate.Pass, error)
+	// LastFinished returns when the last pass finished, in UTC epoch milliseconds, and whether any has.
+	LastFinished(ctx context.Context) (ms int64, any bool, err error)
+	// Positions returns the end of the ledger, in the order of topic and partition.
+	Positions(ctx context.Context) ([]aggregate.Position, error)
+	// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch milliseconds,
+	// and whether there is any.
+	LaggingSince(ctx context.Context) (sinceMS int64, found bool, err error)
+	// CountDirty counts the dates of tenants, in UTC, that are dirty by deliveries after some positions and up to others,
+	// or that belong to one of the tenants.
+	CountDirty(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (int, error)
+	// Readings returns the usage of a tenant that is asked for, as the current figures have it, by its keys.
+	Readings(ctx context.Context, ask aggregate.ReadingFilter) ([]aggregate.Reading, error)
+	// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the order
+	// of date, meter and subscription; one without anybody live has no curve.
+	CurvesOf(ctx context.Context, tenant string, of aggregate.CurveFilter, from, to civil.Date) ([]aggregate.Curve, error)
+	// Curves computes the concurrency of tenants as a whole over each of the days from the deliveries within the bound.
+	Curves(ctx context.Context, in aggregate.Inputs) ([]aggregate.Curve, error)
+}
+
+// Waiting tells how far ingest is; ingest has it.
+type Waiting interface {
+	// WaitingSince returns when the oldest delivery arrived on Kafka that is not taken in yet, in UTC epoch milliseconds,
+	// and whether there is any.
+	WaitingSince(ctx context.Context) (sinceMS int64, found bool, err error)
+}
+
+// FigureDeps are what figures are read from.
+type FigureDeps struct {
+	Registry *Registry
+	Store    FigureStore
+	Waiting  Waiting
+	Rules    billing.Rules
+	Clock    Clock
+}
+
+// Figures tells what tenants use: by day and month, over the day, and now (R13, R14).
+type Figures struct{ FigureDeps }
+
+// NewFigures returns them; it does nothing yet.
+func NewFigures(deps FigureDeps) *Figures { return &Figures{deps} }
+
+// AsOf says how current figures are.
+type AsOf struct {
+	// RegistryOffset is the one after that of the last command that they are based on and that changed a tenant.
+	RegistryOffset int64 `json:"registryOffset"`
+	// Positions are the end of the ledger that they are based on, in the order of topic and partition.
+	Positions []aggregate.Position `json:"positions"`
+	// AgeMS is how old the oldest change is that they do not show yet, in milliseconds; 0 where they show all.
+	AgeMS int64 `json:"ageMs"`
+}
+
+// asOfPass is how current the daily figures are. It is found out before they are read, so they may know more.
+func (s *Figures) asOfPass(ctx context.Context) (AsOf, error) {
+	pass, err := s.Store.LastPass(ctx)
+	if err != nil {
+		return AsOf{}, err
+	}
+	since, lagging, err := s.Store.LaggingSince(ctx)
+	if err != nil {
+		return AsOf{}, err
+	}
+	age, err := s.age(ctx, since, lagging)
+	return newAsOf(pass.RegistryOffset, pass.Positions, age), err
+}
+
+// asOfLedger is how current figures are that are computed from what the ledger has.
+func (s *Figures) asOfLedger(ctx context.Context, registryOffset int64) (AsOf, error) {
+	positions, err := s.Store.Positions(ctx)
+	if err != nil {
+		return AsOf{}, err
+	}
+	age, err := s.age(ctx, 0, false)
+	return newAsOf(registryOffset, positions, age), err
+}
+
+func newAsOf(registryOffset int64, positions []aggregate.Position, ageMS int64) AsOf {
+	return AsOf{registryOffset, append([]aggregate.Position{}, positions...), ageMS}
+}
+
+// age is that of the oldest change, if there is any since an instant, and of the oldest delivery that waits on Kafka.
+func (s *Figures) age(ctx context.Context, sinceMS int64, any bool) (ageMS int64, err error) {
+	waiting, found, err := s.Waiting.WaitingSince(ctx)
+	if found && (!any || waiting < sinceMS) {
+		sinceMS, any = waiting, true
+	}
+	if !any {
+		return 0, err
+	}
+	return max(0, s.Clock().UnixMilli()-sinceMS), err
+}
+
+// zoneOf returns the zone of a tenant, and the date that it is there.
+func (s *Figures) zoneOf(t *registry.Tenant) (*civil.Zone, civil.Date, error) {
+	zone, err := civil.LoadZone(t.TimeZone)
+	if err != nil {
+		return nil, civil.NoDate, fmt.Errorf("tenant %s: %w", t.ID, err)
+	}
+	return zone, zone.DateOf(s.Clock().UnixMilli()), nil
+}
+
+// UsageRequest asks for the usage of a tenant.
+type UsageRequest struct {
+	// From and To are the dates `[From, To)`, in the tenant's zone. To is [civil.NoDate] for all up to today, and From for
+	// those of the month of the last. Dates after today are left out.
+	From, To civil.Date
+	ByMonth  bool
+	// Meter and Subscription are empty for all.
+	Meter, Subscription string
+	After               aggregate.ReadingKey
+	Limit               int
+}
+
+// UsageFigure is what a subscription, or a tenant as a whole, used of a meter on a date or in a month.
+type UsageFigure struct {
+	Period civil.Month `json:"period"`
+	Date   civil.Date  `json:"date,omitzero"` // none where it is of a month
+	Meter  string      `json:"meter"`
+	// Subscription is empty for the tenant as a whole, whose peak and agents are not the sums of its subscriptions'.
+	Subscription string `json:"subscriptionId"`
+	Department   string `json:"department,omitempty"`
+	// Peak is the greatest concurrency, at PeakAt for the first time, with what was committed then.
+	Peak     int64         `json:"peak"`
+	PeakAt   *civil.Millis `json:"peakAt,omitempty"`
+	Entitled int64         `json:"entitled"`
+	// Events are the sessions that start then, or the Connect events, and Agents the distinct agents with such a session.
+	Events int64 `json:"events"`
+	Agents int64 `json:"agents"`
+	// Milliseconds are those of live sessions, of an open one for as long as an issue counts it.
+	Milliseconds int64           `json:"milliseconds"`
+	Units        decimal.Decimal `json:"units"` // of Connect
+
+	key aggregate.ReadingKey
+}
+
+// Key is what usage figures are in the order of.
+func (u UsageFigure) Key() aggregate.ReadingKey { return u.key }
+
+// Usage returns the usage of a tenant, as the daily figures have it, and how current that is.
+func (s *Figures) Usage(ctx context.Context, t *registry.Tenant, ask UsageRequest) (
+	[]UsageFigure, AsOf, error,
+) {
+	_, today, err := s.zoneOf(t)
+	if err != nil {
+		return nil, AsOf{}, err
+	}
+	to := today.Add(1)
+	if ask.To != civil.NoDate {
+		to = min(to, ask.To)
+	}
+	from := ask.From
+	if from == civil.NoDate {
+		from = to.Add(-1).Month().First()
+	}
+	asOf, err := s.asOfPass(ctx)
+	if err != nil {
+		return nil, AsOf{}, err
+	}
+	readings, err := s.Store.Readings(ctx, aggregate.ReadingFilter{Tenant: t.ID, From: from, To: to, ByMonth: ask.ByMonth,
+		Meter: ask.Meter, Subscription: ask.Subscription, After: ask.After, Limit: ask.Limit})
+	if err != nil {
+		return nil, AsOf{}, err
+	}
+	all := []UsageFigure{}
+	for _, r := range readings {
+		u := UsageFigure{Date: civil.NoDate, Meter: r.Meter, Subscription: r.Subscription, Department: departmentOf(t, r.Subscription),
+			Peak: r.Peak, Entitled: r.Entitled, Events: r.Events, Agents: r.Agents, Milliseconds: r.Milliseconds,
+			Units: r.Units, key: r.ReadingKey}
+		if u.Period = civil.Month(r.At); !ask.ByMonth {
+			u.Date = civil.Date(r.At)
+			u.Period = u.Date.Month()
+		}
+		if r.Peak > 0 {
+			at := civil.Millis(r.PeakMS)
+			u.PeakAt = &at
+		}
+		all = append(all, u)
+	}
+	return all, asOf, nil
+}
+
+func departmentOf(t *registry.Tenant, subscription string) string {
+	if s := t.Subscription(subscription); s != nil {
+		return s.Name
+	}
+	return ""
+}
+
+// ConcurrencyRequest asks for the concurrency of a tenant over some dates.
+type ConcurrencyRequest struct {
+	// From and To are the dates `[From, To)`, in the tenant's zone; From is [civil.NoDate] for today, and To for one date.
+	From, To       civil.Date
+	Meter          string
+	BySubscription bool
+	Step           time.Duration
+}
+
+// Concurrency is that of a tenant over some dates, on one meter (R13).
+type Concurrency struct {
+	Tenant   string     `json:"tenantId"`
+	TimeZone string     `json:"timeZone"`
+	Meter    string     `json:"meter"`
+	From     civil.Date `json:"from"`
+	To       civil.Date `json:"to"`
+	StepMS   int64      `json:"stepMs"`
+	Series   []Series   `json:"series"`
+	AsOf     AsOf       `json:"asOf"`
+}
+
+// Series is the concurrency of a tenant as a whole, or of one of its subscriptions.
+type Series struct {
+	Subscription string `json:"subscriptionId"` // empty for the tenant as a whole
+	Department   string `json:"department,omitempty"`
+	// Peak is the greatest concurrency, at the first instant that attains it; none where nobody is live.
+	Peak *PoolAt `json:"peak,omitempty"`
+	// Points have the beginning of a step in UTC epoch milliseconds, the greatest concurrency in it, and the pool then: a
+	// step for each stretch of a date, from its beginning, until now.
+	Points [][3]int64 `json:"points"`
+}
+
+// PoolAt is a concurrency at an instant, with the pool then: of a subscription what it commits to itself (R14).
+type PoolAt struct {
+	At   civil.Millis `json:"at"`
+	Live int64        `json:"live"`
+	Pool int64        `json:"pool"`
+}
+
+// Concurrency returns the concurrency of a tenant over some dates, as the daily figures have it.
+func (s *Figures) Concurrency(ctx context.Context, t *registry.Tenant, ask ConcurrencyRequest) (*Concurrency, error) {
+	zone, today, err := s.zoneOf(t)
+	if err != nil {
+		return nil, err
+	}
+	c := &Concurrency{Tenant: t.ID, TimeZone: t.TimeZone, Meter: ask.Meter, From: ask.From, To: ask.To,
+		StepMS: ask.Step.Milliseconds(), Series: []Series{}}
+	if c.From == civil.NoDate {
+		if c.From = today; c.To != civil.NoDate {
+			c.From = c.To.Add(-1)
+		}
+	}
+	if c.To == civil.NoDate {
+		c.To = c.From.Add(1)
+	}
+	if c.AsOf, err = s.asOfPass(ctx); err != nil {
+		return nil, err
+	}
+	curves, err := s.Store.CurvesOf(ctx, t.ID, aggregate.CurveFilter{Meter: ask.Meter, BySubscription: ask.BySubscription},
+		c.From, c.To)
+	if err != nil {
+		return nil, err
+	}
+	type seriesDate struct {
+		subscription string
+		date         civil.Date
+	}
+	byDate, used := map[seriesDate]aggregate.Curve{}, map[string]bool{}
+	for _, curve := range curves {
+		byDate[seriesDate{curve.Subscription, curve.Date}] = curve
+		used[curve.Subscription] = true
+	}
+	days := aggregate.Days(t.ID, zone, c.From, c.To)
+	of := []string{""}
+	if ask.BySubscription {
+		of = subscriptionsOn(t, days, used)
+	}
+	for _, id := range of {
+		series := Series{Subscription: id, Department: departmentOf(t, id), Points: [][3]int64{}}
+		for _, d := range days {
+			series.add(d, byDate[seriesDate{id, d.Date}], s.poolOf(t, id, ask.Meter, d.Date), c.StepMS, s.Clock().UnixMilli())
+		}
+		c.Series = append(c.Series, series)
+	}
+	return c, nil
+}
+
+// add adds the steps of a day until now.
+func (s *Series) add(day aggregate.Day, curve aggregate.Curve, pool, stepMS, nowMS int64) {
+	if day.FromMS > nowMS {
+		return
+	}
+	day.ToMS = min(day.ToMS, nowMS+1)
+	curve = curve.Until(day, nowMS)
+	for _, p := range curve.Steps(day, stepMS) {
+		s.Points = append(s.Points, [3]int64{p.AtMS, p.Live, pool})
+	}
+	if peak := curve.Peak(day); peak.Live > 0 && (s.Peak == nil || peak.Live > s.Peak.Live) {
+		s.Peak = &PoolAt{civil.Millis(peak.AtMS), peak.Live, pool}
+	}
+}
+
+// poolOf is what a subscription, or with none all that are active, may have live on a date (R14).
+func (s *Figures) poolOf(t *registry.Tenant, subscription, meter string, date civil.Date) int64 {
+	if subscription == "" {
+		return t.Entitlement(date, meter, s.Rules.IVRPortFactor)
+	}
+	if own := t.Subscription(subscription); own != nil {
+		return own.Entitlement(date, meter, s.Rules.IVRPortFactor)
+	}
+	return 0
+}
+
+// subscriptionsOn returns the subscriptions of a tenant that are active on any of the days, or used, in the order of the
+// document.
+func subscriptionsOn(t *registry.Tenant, days []aggregate.Day, used map[string]bool) (ids []string) {
+	for i := range t.Subscriptions {
+		id, is := t.Subscriptions[i].ID, used[t.Subscriptions[i].ID]
+		for n := 0; n < len(days) && !is; n++ {
+			is = t.Subscriptions[i].ActiveOn(days[n].Date)
+		}
+		if is {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Live is what a tenant has live now.
+type Live struct {
+	Tenant   string       `json:"tenantId"`
+	TimeZone string       `json:"timeZone"`
+	At       civil.Millis `json:"at"`
+	Date     civil.Date   `json:"date"` // of that instant, in the tenant's zone
+	Meters   []LiveMeter  `json:"meters"`
+	AsOf     AsOf         `json:"asOf"`
+}
+
+// LiveMeter is what of one meter is live.
+type LiveMeter struct {
+	Meter string `json:"meter"`
+	Live  int64  `json:"live"`
+	Pool  int64  `json:"pool"`
+	// Peak is today's until now; none where nobody was live.
+	Peak *PoolAt `json:"peak,omitempty"`
+}
+
+// Live returns what a tenant has live now, computed from the deliveries that are taken in: open sessions until they have
+// lasted as long as they may (R12), and those that have begun and not ended.
+func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Tenant) (*Live, error) {
+	zone, today, err := s.zoneOf(t)
+	if err != nil {
+		return nil, err
+	}
+	now := s.Clock().UnixMilli()
+	live := &Live{Tenant: t.ID, TimeZone: t.TimeZone, At: civil.Millis(now), Date: today, Meters: []LiveMeter{}}
+	if live.AsOf, err = s.asOfLedger(ctx, state.Version()); err != nil {
+		return nil, err
+	}
+	snapshot, err := billing.Snapshot(state, s.Rules, t.ID)
+	if err != nil {
+		return nil, err
+	}
+	days := aggregate.Days(t.ID, zone, today, today.Add(1))
+	curves, err := s.Store.Curves(ctx, aggregate.Inputs{
+		Days: days, Bound: aggregate.ReadBound{Positions: live.AsOf.Positions, ArrivedBy: aggregate.EndOfTime},
+		Timelines: snapshot.Timelines, Rules: s.Rules.Rules,
+		NowMS: now + 1, // what ends now is not live now
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, meter := range schemas.PooledMeters {
+		m := LiveMeter{Meter: meter, Pool: s.poolOf(t, "", meter, today)}
+		for _, c := range curves {
+			if c.Meter != meter {
+				continue
+			}
+			c = c.Until(days[0], now)
+			m.Live = c.Level()
+			if peak := c.Peak(days[0]); peak.Live > 0 {
+				m.Peak = &PoolAt{civil.Millis(peak.AtMS), peak.Live, m.Pool}
+			}
+		}
+		live.Meters = append(live.Meters, m)
+	}
+	return live, nil
+}
