@@ -22,16 +22,16 @@ type FigureStore interface {
 	LastFinished(ctx context.Context) (ms int64, any bool, err error)
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]aggregate.Position, error)
-	// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch milliseconds,
-	// and whether there is any.
+	// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch
+	// milliseconds, and whether there is any.
 	LaggingSince(ctx context.Context) (sinceMS int64, found bool, err error)
 	// CountDirty counts the dates of tenants, in UTC, that are dirty by deliveries after some positions and up to others,
 	// or that belong to one of the tenants.
 	CountDirty(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (int, error)
 	// Readings returns the usage of a tenant that is asked for, as the current figures have it, by its keys.
 	Readings(ctx context.Context, ask aggregate.ReadingFilter) ([]aggregate.Reading, error)
-	// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the order
-	// of date, meter and subscription; one without anybody live has no curve.
+	// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the
+	// order of date, meter and subscription; one without anybody live has no curve.
 	CurvesOf(ctx context.Context, tenant string, of aggregate.CurveFilter, from, to civil.Date) ([]aggregate.Curve, error)
 	// Curves computes the concurrency of tenants as a whole over each of the days from the deliveries within the bound.
 	Curves(ctx context.Context, in aggregate.Inputs) ([]aggregate.Curve, error)
@@ -62,11 +62,11 @@ func NewFigures(deps FigureDeps) *Figures { return &Figures{deps} }
 // AsOf says how current figures are.
 type AsOf struct {
 	// RegistryOffset is the one after that of the last command that they are based on and that changed a tenant.
-	RegistryOffset int64 `json:"registryOffset"`
+	RegistryOffset int64 `json:"registryOffset" doc:"The offset after the last command that changed a tenant."`
 	// Positions are the end of the ledger that they are based on, in the order of topic and partition.
-	Positions []aggregate.Position `json:"positions"`
+	Positions []aggregate.Position `json:"positions" doc:"The end of the ledger, by topic and partition."`
 	// AgeMS is how old the oldest change is that they do not show yet, in milliseconds; 0 where they show all.
-	AgeMS int64 `json:"ageMs"`
+	AgeMS int64 `json:"ageMs" doc:"How old the oldest change is that is not shown yet, in milliseconds; 0 where all is."`
 }
 
 // asOfPass is how current the daily figures are. It is found out before they are read, so they may know more.
@@ -133,21 +133,21 @@ type UsageRequest struct {
 // UsageFigure is what a subscription, or a tenant as a whole, used of a meter on a date or in a month.
 type UsageFigure struct {
 	Period civil.Month `json:"period"`
-	Date   civil.Date  `json:"date,omitzero"` // none where it is of a month
+	Date   civil.Date  `json:"date,omitzero" doc:"None where it is of a month."` // none where it is of a month
 	Meter  string      `json:"meter"`
 	// Subscription is empty for the tenant as a whole, whose peak and agents are not the sums of its subscriptions'.
-	Subscription string `json:"subscriptionId"`
+	Subscription string `json:"subscriptionId" doc:"Empty for the tenant as a whole."`
 	Department   string `json:"department,omitempty"`
 	// Peak is the greatest concurrency, at PeakAt for the first time, with what was committed then.
-	Peak     int64         `json:"peak"`
-	PeakAt   *civil.Millis `json:"peakAt,omitempty"`
-	Entitled int64         `json:"entitled"`
+	Peak     int64         `json:"peak" doc:"The greatest concurrency."`
+	PeakAt   *civil.Millis `json:"peakAt,omitempty" doc:"The first instant that attains the peak."`
+	Entitled int64         `json:"entitled" doc:"What was committed on the date of the peak."`
 	// Events are the sessions that start then, or the Connect events, and Agents the distinct agents with such a session.
-	Events int64 `json:"events"`
-	Agents int64 `json:"agents"`
+	Events int64 `json:"events" doc:"The sessions that start then, or the Connect events."`
+	Agents int64 `json:"agents" doc:"The distinct agents with such a session."`
 	// Milliseconds are those of live sessions, of an open one for as long as an issue counts it.
-	Milliseconds int64           `json:"milliseconds"`
-	Units        decimal.Decimal `json:"units"` // of Connect
+	Milliseconds int64           `json:"milliseconds" doc:"Of live sessions; of an open one as an issue counts it."`
+	Units        decimal.Decimal `json:"units" doc:"Units of Connect."` // of Connect
 
 	key aggregate.ReadingKey
 }
@@ -182,8 +182,8 @@ func (s *Figures) Usage(ctx context.Context, t *registry.Tenant, ask UsageReques
 	}
 	all := []UsageFigure{}
 	for _, r := range readings {
-		u := UsageFigure{Date: civil.NoDate, Meter: r.Meter, Subscription: r.Subscription, Department: departmentOf(t, r.Subscription),
-			Peak: r.Peak, Entitled: r.Entitled, Events: r.Events, Agents: r.Agents, Milliseconds: r.Milliseconds,
+		u := UsageFigure{Date: civil.NoDate, Meter: r.Meter, Subscription: r.Subscription,
+			Department: departmentOf(t, r.Subscription), Peak: r.Peak, Entitled: r.Entitled, Events: r.Events, Agents: r.Agents, Milliseconds: r.Milliseconds,
 			Units: r.Units, key: r.ReadingKey}
 		if u.Period = civil.Month(r.At); !ask.ByMonth {
 			u.Date = civil.Date(r.At)
@@ -231,10 +231,10 @@ type Series struct {
 	Subscription string `json:"subscriptionId"` // empty for the tenant as a whole
 	Department   string `json:"department,omitempty"`
 	// Peak is the greatest concurrency, at the first instant that attains it; none where nobody is live.
-	Peak *PoolAt `json:"peak,omitempty"`
+	Peak *PoolAt `json:"peak,omitempty" doc:"The greatest concurrency, when it is first attained; none without anybody."`
 	// Points have the beginning of a step in UTC epoch milliseconds, the greatest concurrency in it, and the pool then: a
 	// step for each stretch of a date, from its beginning, until now.
-	Points [][3]int64 `json:"points"`
+	Points [][3]int64 `json:"points" doc:"Of each step until now: beginning (UTC epoch ms), greatest concurrency, pool."`
 }
 
 // PoolAt is a concurrency at an instant, with the pool then: of a subscription what it commits to itself (R14).
@@ -318,8 +318,8 @@ func (s *Figures) poolOf(t *registry.Tenant, subscription, meter string, date ci
 	return 0
 }
 
-// subscriptionsOn returns the subscriptions of a tenant that are active on any of the days, or used, in the order of the
-// document.
+// subscriptionsOn returns the subscriptions of a tenant that are active on any of the days, or used, in the order of
+// the document.
 func subscriptionsOn(t *registry.Tenant, days []aggregate.Day, used map[string]bool) (ids []string) {
 	for i := range t.Subscriptions {
 		id, is := t.Subscriptions[i].ID, used[t.Subscriptions[i].ID]
@@ -349,11 +349,11 @@ type LiveMeter struct {
 	Live  int64  `json:"live"`
 	Pool  int64  `json:"pool"`
 	// Peak is today's until now; none where nobody was live.
-	Peak *PoolAt `json:"peak,omitempty"`
+	Peak *PoolAt `json:"peak,omitempty" doc:"The peak of today until now; none where nobody was live."`
 }
 
-// Live returns what a tenant has live now, computed from the deliveries that are taken in: open sessions until they have
-// lasted as long as they may (R12), and those that have begun and not ended.
+// Live returns what a tenant has live now, computed from the deliveries that are taken in: open sessions until they
+// have lasted as long as they may (R12), and those that have begun and not ended.
 func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Tenant) (*Live, error) {
 	zone, today, err := s.zoneOf(t)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -62,11 +63,15 @@ func (in *ListInput) key() (string, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(in.After)
 	key, ours := strings.CutPrefix(string(raw), in.filterHash())
 	if err != nil || !ours || key == "" {
-		p := newProblem(400, schemas.InvalidCursor, "the cursor is not one of this list with this filter")
-		p.Errors = []FieldProblem{{schemas.InvalidCursor, "after", "", p.Detail}}
-		return "", p
+		return "", invalidCursor()
 	}
 	return key, nil
+}
+
+func invalidCursor() *Problem {
+	p := newProblem(http.StatusBadRequest, schemas.InvalidCursor, "the cursor is not one of this list with this filter")
+	p.Errors = []FieldProblem{{schemas.InvalidCursor, "after", "", p.Detail}}
+	return p
 }
 
 // page returns the items that a request asks for of all, which are in the order of their keys: the keys are unique, and

@@ -68,6 +68,7 @@ type Deps struct {
 	Registry *service.Registry
 	Invoices *service.Invoices
 	Rejected *service.Rejected
+	Figures  *service.Figures
 	Log      *slog.Logger
 	Clock    service.Clock
 }
