@@ -32,24 +32,14 @@ func (x *Explainer) distinctAgents(
 	ctx context.Context, e *Explanation, b *bill, zone *civil.Zone, s *registry.Subscription,
 ) error {
 	l := e.Line
-	from, to := zone.Start(b.period.First()), zone.Start(b.period.Next().First())
-	h := &DistinctAgents{EntitledOn: civil.NoDate, Closing: b.closed}
-	for _, date := range b.dates {
-		entitled := x.Tenant.Entitlement(date, l.Meter, x.Rules.IVRPortFactor)
-		if h.EntitledOn == civil.NoDate || entitled > h.Entitled {
-			h.Entitled, h.EntitledOn = entitled, date
-		}
+	own := ""
+	if l.Kind == UsageKind {
+		own = s.ID
 	}
-	class, _ := strings.CutPrefix(l.Meter, "agent_")
-	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(l.Meter), FromMS: from, ToMS: to, Class: class}
-	sessions, err := x.sessionOfEach(ctx, zone, wanted, func(v *aggregate.Evidence) bool {
-		at := v.Winner.OccurredMS()
-		return v.To.Meter == l.Meter && from <= at && at < to && (l.Kind == Overage || v.To.Subscription == s.ID)
-	})
+	h, err := x.agents(ctx, b, zone, l.Meter, own)
 	if err != nil {
 		return err
 	}
-	h.Sessions, h.Agents = sessions, len(sessions)
 	h.Members, _ = x.members(h.EntitledOn, l.Meter, nil)
 	e.DistinctAgents = h
 	n := int64(h.Agents)
@@ -61,6 +51,26 @@ func (x *Explainer) distinctAgents(
 	e.Payer = x.primary(b.closed, s, fmt.Sprintf("the closing primary, on %s (R16)", b.closed))
 	e.check("distinct agents beyond the greatest entitlement", decimal.NewFromInt(n-h.Entitled))
 	return nil
+}
+
+// agents finds the distinct agents of a period: of a subscription, or of all where it is empty.
+func (x *Explainer) agents(ctx context.Context, b *bill, zone *civil.Zone, meter, own string) (*DistinctAgents, error) {
+	from, to := zone.Start(b.period.First()), zone.Start(b.period.Next().First())
+	h := &DistinctAgents{EntitledOn: civil.NoDate, Closing: b.closed}
+	for _, date := range b.dates {
+		entitled := x.Tenant.Entitlement(date, meter, x.Rules.IVRPortFactor)
+		if h.EntitledOn == civil.NoDate || entitled > h.Entitled {
+			h.Entitled, h.EntitledOn = entitled, date
+		}
+	}
+	class, _ := strings.CutPrefix(meter, "agent_")
+	wanted := aggregate.EventFilter{Tenant: x.Tenant.ID, Types: typesOf(meter), FromMS: from, ToMS: to, Class: class}
+	sessions, err := x.sessionOfEach(ctx, zone, wanted, func(v *aggregate.Evidence) bool {
+		at := v.Winner.OccurredMS()
+		return v.To.Meter == meter && from <= at && at < to && (own == "" || v.To.Subscription == own)
+	})
+	h.Sessions, h.Agents = sessions, len(sessions)
+	return h, err
 }
 
 // sessionOfEach returns one session of each agent that has one which counts and is kept, the earliest found, in the

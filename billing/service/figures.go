@@ -47,6 +47,7 @@ type Waiting interface {
 // FigureDeps are what figures are read from.
 type FigureDeps struct {
 	Registry *Registry
+	Invoices *Invoices
 	Store    FigureStore
 	Waiting  Waiting
 	Rules    billing.Rules
@@ -392,4 +393,56 @@ func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Te
 		live.Meters = append(live.Meters, m)
 	}
 	return live, nil
+}
+
+// PeriodOverage is how a tenant's usage of a period compares with its pool (R15).
+type PeriodOverage struct {
+	Tenant   string                 `json:"tenantId"`
+	Period   civil.Month            `json:"period"`
+	TimeZone string                 `json:"timeZone"`
+	Basis    Basis                  `json:"basis"`
+	Meters   []billing.MeterOverage `json:"meters"`
+	// AsOf is nil where the period is issued: what has come since is on the next issue.
+	AsOf *AsOf `json:"asOf,omitempty" doc:"None where the period is issued: what has come since is on the next issue."`
+}
+
+// Overage says how a tenant's usage of a period compares with its pool: by what the issue was based on or, where there
+// is none, as it stands now.
+func (s *Figures) Overage(
+	ctx context.Context, state registry.State, t *registry.Tenant, period civil.Month,
+) (*PeriodOverage, error) {
+	o := &PeriodOverage{Tenant: t.ID, Period: period, TimeZone: t.TimeZone}
+	x, err := s.explainer(ctx, state, t, o)
+	if err != nil {
+		return nil, err
+	}
+	o.Meters, err = x.Overages(ctx, s.Invoices.Usage, period)
+	return o, err
+}
+
+// explainer returns what explains a period, and says what that is based on.
+func (s *Figures) explainer(
+	ctx context.Context, state registry.State, t *registry.Tenant, o *PeriodOverage,
+) (*billing.Explainer, error) {
+	chain, err := billing.Issues(state, t.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, issue := range chain {
+		if issue.Period == o.Period {
+			o.Basis = Basis{Issued: true, Basis: issue.Basis.Basis}
+			return s.Invoices.explainerOf(issue)
+		}
+	}
+	asOf, err := s.asOfLedger(ctx, state.Version())
+	if err != nil {
+		return nil, err
+	}
+	now := s.Clock().UnixMilli()
+	o.AsOf, o.Basis = &asOf, Basis{Now: civil.FormatMillis(now), Basis: aggregate.Basis{
+		RegistryOffset: asOf.RegistryOffset, Positions: asOf.Positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition()}}
+	return &billing.Explainer{
+		Tenant: t, Rules: s.Rules, Deliveries: s.Invoices.Usage, Lines: s.Invoices.Lines, NowMS: now,
+		Bound: aggregate.ReadBound{Positions: asOf.Positions, ArrivedBy: aggregate.EndOfTime},
+	}, nil
 }

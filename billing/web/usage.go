@@ -26,6 +26,11 @@ func (s *Server) usageRoutes() {
 		Summary: "Concurrency and pool of a tenant over some dates (R13, R14)"}, s.getConcurrency)
 	register(s, route{ID: "getLive", Method: http.MethodGet, Path: "/tenants/{tenant}/live", Tag: "Usage",
 		Summary: "What a tenant has live now, the pool, and the peak of today (R12-R14)"}, s.getLive)
+	register(s, route{ID: "getOverage", Method: http.MethodGet, Path: "/tenants/{tenant}/periods/{period}/overage",
+		Tag: "Usage", Summary: "What a tenant used of its pool at the peak of a period, and who pays the overage (R15, R16)",
+		Description: "Of an issued period by what the issue was based on, else as it stands. Who was live is left out for " +
+			"those who may not see agents.",
+		Heavy: true}, s.getOverage)
 }
 
 // tenantNow returns a tenant within the scope, with the registry as it stands.
@@ -203,4 +208,46 @@ func (s *Server) getLive(ctx context.Context, scope access.Scope, in *TenantPath
 		return nil, err
 	}
 	return &liveOutput{*live}, nil
+}
+
+// PeriodPath is the period that a path names.
+type PeriodPath struct {
+	Period string `path:"period" pattern:"^[0-9]{4}-[0-9]{2}$" doc:"A month, such as 2026-10."`
+}
+
+// month reads the period.
+func (p PeriodPath) month() (civil.Month, error) {
+	month, err := civil.ParseMonth(p.Period)
+	if err != nil {
+		return month, badRequest("period", p.Period, err.Error())
+	}
+	return month, nil
+}
+
+type getOverageInput struct {
+	TenantPath
+	PeriodPath
+}
+
+type overageOutput struct{ Body service.PeriodOverage }
+
+func (s *Server) getOverage(ctx context.Context, scope access.Scope, in *getOverageInput) (*overageOutput, error) {
+	period, err := in.month()
+	if err != nil {
+		return nil, err
+	}
+	state, t, err := s.tenantNow(ctx, scope, in.TenantPath)
+	if err != nil {
+		return nil, err
+	}
+	overage, err := s.Figures.Overage(ctx, state, t, period)
+	if err != nil {
+		return nil, err
+	}
+	if !scope.SeesAgents() {
+		for n := range overage.Meters {
+			overage.Meters[n].LeaveOutAgents()
+		}
+	}
+	return &overageOutput{*overage}, nil
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,6 +115,106 @@ func TestAPIUsage(t *testing.T) {
 	}
 	get("finance", "acme/usage?by=week").want(t, 400)
 	get("finance", "acme/usage?from=2026-10-02&to=2026-10-01").want(t, 400)
+}
+
+// The overage of a period, who pays it, and whose usage it is, without agents for those who may not see them.
+func TestAPIOverage(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	get := func(as, path string) apiAnswer { return s.ask(t, as, "GET", "/tenants/"+path, "") }
+	const (
+		peak = `{"meter":"agent_standard","live":4,"pool":2,"excess":2,"payer":"Sub1","why":"Sub1 is the primary at the peak instant, on 2026-10-14 (R16)`
+		at   = `"instant":{"at":"2026-10-14T10:00:00.000Z","date":"2026-10-14","live":4,"entitled":2,"subscriptions":[` +
+			`{"subscriptionId":"Sub1","active":true,"firstStart":"2026-01-01","version":"2026-01-01","entitled":1,"used":2,"over":1},` +
+			`{"subscriptionId":"Sub2","active":true,"firstStart":"2026-10-10","version":"2026-01-01","entitled":1,"used":2,"over":1}]`
+		none = `{"meter":"agent_premium","live":0,"pool":0,"excess":0}`
+	)
+	for _, role := range []string{"operator", "finance"} {
+		get(role, "acme/periods/2026-10/overage").want(t, 200, `"basis":{"issued":true`, peak, at, none,
+			`"id":"c","type":"agent.session","agent":"c"`, `{"meter":"ivr_port","live":0,"pool":4,"excess":0}`)
+	}
+	for _, role := range []string{"analyst", "tenant"} {
+		answer := get(role, "acme/periods/2026-10/overage")
+		answer.want(t, 200, peak, at, none, `"id":"c","type":"agent.session","subscriptionId":"Sub1"`)
+		if strings.Contains(answer.body, `"agent":`) {
+			t.Errorf("%s sees agents: %s", role, answer.body)
+		}
+	}
+	named := get("foreign", "named/periods/2026-10/overage")
+	named.want(t, 200, `{"meter":"agent_standard","live":3,"pool":1,"excess":2,"payer":"Named1","why":"Named1 is the closing primary, on 2026-10-31 (R16)`,
+		`"distinctAgents":{"agents":3,"entitled":1,"entitledOn":"2026-10-01","closing":"2026-10-31"`, `"entitled":1,"used":3,"over":2}]`)
+	if strings.Contains(named.body, `"agent":`) {
+		t.Errorf("an administrator sees agents: %s", named.body)
+	}
+	// One that is not issued has nothing in it yet.
+	get("tenant", "acme/periods/2026-12/overage").want(t, 200, `"basis":{"issued":false,"registryOffset":2,`,
+		`{"meter":"agent_standard","live":0,"pool":2,"excess":0}`, `"asOf":{"registryOffset":2,`)
+	get("foreign", "acme/periods/2026-10/overage").want(t, 404)
+	get("publisher", "acme/periods/2026-10/overage").want(t, 403)
+	get("finance", "acme/periods/2026-13/overage").want(t, 400)
+	get("finance", "acme/periods/october/overage").want(t, 400)
+}
+
+// What is live now shows once it is taken in, whatever aggregation has computed: open sessions until they have lasted as
+// long as they may, those that have begun and not ended, and each agent once.
+func TestAPILive(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := startAPI(t)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	do := func(command string) {
+		t.Helper()
+		var output bytes.Buffer
+		if code := run(t.Context(), append(strings.Fields(command), "--config", s.config), os.Environ(), strings.NewReader(""), &output, &output); code != exitDone {
+			t.Fatalf("apportion %s: exit code %d\n%s", command, code, &output)
+		}
+	}
+	do("registry apply -f " + write("live.yaml", `tenants:
+- id: busy
+  name: Busy AB
+  timeZone: UTC
+  telephony: webex_calling
+  subscriptions:
+  - {id: Busy1, name: X, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: monthly, terms: [{from: 2020-01-01, to: 2099-01-01}], versions: [{from: 2020-01-01, commitments: {agent_standard: 3}, prices: {commitment: {agent_standard: 1}, overage: {agent_standard: 1, ivr_port: 1}}}]}
+`))
+	s.ask(t, "operator", "GET", "/tenants/busy/live", "").want(t, 200, `{"meter":"agent_standard","live":0,"pool":3}`, `{"meter":"ivr_port","live":0,"pool":6}`)
+	now := time.Now()
+	var events strings.Builder
+	publish := func(id, kind, who string, start, end time.Duration) {
+		data := fmt.Sprintf(`%s,"startTime":%q`, who, now.Add(start).UTC().Format(time.RFC3339))
+		if end != 0 {
+			data += fmt.Sprintf(`,"endTime":%q`, now.Add(end).UTC().Format(time.RFC3339))
+		}
+		fmt.Fprintf(&events, `{"specversion":"1.0","id":%q,"source":"/t","type":%q,"time":%q,"tenantid":"busy","data":{%s}}`+"\n",
+			id, kind, now.UTC().Format(time.RFC3339), data)
+	}
+	publish("open", "agent.session", `"agentId":"a"`, -2*time.Second, 0)
+	publish("open, too", "agent.session", `"agentId":"a"`, -time.Second, 0)
+	publish("ends later", "agent.session", `"agentId":"b"`, -2*time.Second, time.Hour)
+	publish("open for too long", "agent.session", `"agentId":"c"`, -25*time.Hour, 0)
+	publish("begins later", "agent.session", `"agentId":"d"`, time.Hour, 2*time.Hour)
+	publish("call", "ivr.session", `"entryPointId":"e"`, -2*time.Second, 0)
+	publish("call, too", "ivr.session", `"entryPointId":"e"`, -2*time.Second, 0)
+	do("publish " + write("live.ndjson", events.String()))
+	do("ingest --until-caught-up")
+	s.ask(t, "analyst", "GET", "/tenants/busy/live", "").want(t, 200, `"tenantId":"busy","timeZone":"UTC"`,
+		`{"meter":"agent_premium","live":0,"pool":0},{"meter":"agent_standard","live":2,"pool":3,"peak":{"at":"`, `"live":2,"pool":3}},{"meter":"ivr_port","live":2,"pool":6,"peak":`, `"ageMs":0`)
+	// The daily figures do not have them yet, and say so.
+	tree := s.ask(t, "analyst", "GET", "/tenants/busy/usage", "").want(t, 200)
+	if len(tree["items"].([]any)) > 0 {
+		t.Errorf("before a pass there is usage: %v", tree)
+	}
+	do("aggregate --until-caught-up")
+	s.ask(t, "analyst", "GET", "/tenants/busy/usage?by=month&meter=ivr_port", "").want(t, 200, `"subscriptionId":"","peak":2`, `"ageMs":0`)
 }
 
 // liveOf lists the concurrency of a series of an answer, point by point.

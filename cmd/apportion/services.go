@@ -57,9 +57,6 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
 	s.registry.Failpoint = a.failpoint
 	ledger := ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix)
-	s.figures = service.NewFigures(service.FigureDeps{
-		Registry: s.registry, Store: a.usage(conn), Waiting: ledger, Rules: a.billingRules(), Clock: a.now,
-	})
 	s.invoices = service.NewInvoices(service.InvoiceDeps{
 		Registry:  s.registry,
 		Usage:     a.usage(conn),
@@ -74,6 +71,10 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 			err = conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms)
 			return ms, err
 		},
+	})
+	s.figures = service.NewFigures(service.FigureDeps{
+		Registry: s.registry, Invoices: s.invoices, Store: a.usage(conn), Waiting: ledger,
+		Rules: a.billingRules(), Clock: a.now,
 	})
 	types := map[string]schemas.Type{}
 	for _, t := range schemas.Types {

@@ -1,0 +1,113 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"apportion/aggregate"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// MeterOverage is what a tenant as a whole used of a meter in a period at the peak instant, or by distinct agents,
+// against its pool (R15), whether that is overage or not.
+type MeterOverage struct {
+	Meter string `json:"meter"`
+	// Live is the concurrency, or the number of distinct agents.
+	Live   int64 `json:"live" doc:"Live at once at the instant, or distinct agents."`
+	Pool   int64 `json:"pool" doc:"What was committed then, or of distinct agents the most in the period."`
+	Excess int64 `json:"excess" doc:"The overage: how much more is live than there is in the pool, or 0."`
+	// Payer is the subscription that pays the overage, and Why says why it is that (R16); empty where there is none.
+	Payer string `json:"payer,omitempty" doc:"The subscription that pays the overage."`
+	Why   string `json:"why,omitempty" doc:"Why it is that subscription (R16)."`
+	// Instant is where the excess over the pool is greatest, or nearest to any, nil where nobody was ever live;
+	// DistinctAgents are those of a named tenant.
+	Instant        *Instant        `json:"instant,omitempty" doc:"Where the excess is greatest, or nearest to any."`
+	DistinctAgents *DistinctAgents `json:"distinctAgents,omitempty" doc:"Those of a named tenant, who are counted by the head."`
+}
+
+// LeaveOutAgents leaves out who was live.
+func (o *MeterOverage) LeaveOutAgents() {
+	(&Explanation{Instant: o.Instant, DistinctAgents: o.DistinctAgents}).LeaveOutAgents()
+}
+
+// Overages says, of each meter that has a pool, in byte order, how the tenant's usage of a period compares with it.
+func (x *Explainer) Overages(ctx context.Context, usage Usage, period civil.Month) ([]MeterOverage, error) {
+	zone, err := zoneOf(x.Tenant, x.Rules)
+	if err != nil {
+		return nil, err
+	}
+	figures, err := usage.Compute(ctx, aggregate.Inputs{
+		Days:  aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First()),
+		Bound: x.Bound, Timelines: x.timelines(zone), Rules: x.Rules.Rules, NowMS: x.NowMS,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
+	}
+	b := newBill(x.Tenant, zone, period, ByTenant(figures)[x.Tenant.ID], x.Rules)
+	all := []MeterOverage{}
+	for _, meter := range schemas.PooledMeters {
+		o := MeterOverage{Meter: meter}
+		if b.byDistinctAgents(meter) {
+			err = x.overageOfAgents(ctx, &o, b, zone)
+		} else {
+			err = x.overageAtPeak(ctx, &o, b, zone)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+func (x *Explainer) overageAtPeak(ctx context.Context, o *MeterOverage, b *bill, zone *civil.Zone) (err error) {
+	entitled := b.entitlements(o.Meter)
+	highest := -1
+	peaks := b.demand(o.Meter).peaks
+	for i, u := range peaks {
+		if b.primary[i] != nil && u.Peak > 0 &&
+			(highest < 0 || u.Peak-entitled[i] > peaks[highest].Peak-entitled[highest]) {
+			highest = i
+		}
+	}
+	if highest < 0 {
+		o.Pool = slices.Max(append(entitled, 0))
+		return nil
+	}
+	if o.Instant, err = x.instantAt(ctx, zone, o.Meter, peaks[highest].PeakMS, ""); err != nil {
+		return err
+	}
+	o.Live, o.Pool = o.Instant.Live, o.Instant.Entitled
+	o.Excess = max(0, o.Live-o.Pool)
+	x.pays(o, b.primary[highest], b.dates[highest], "the primary at the peak instant")
+	return nil
+}
+
+func (x *Explainer) overageOfAgents(ctx context.Context, o *MeterOverage, b *bill, zone *civil.Zone) (err error) {
+	h, err := x.agents(ctx, b, zone, o.Meter, "")
+	if err != nil {
+		return err
+	}
+	// What a subscription has used are its own distinct agents: one with sessions of two is in both.
+	h.Members, _ = x.members(h.EntitledOn, o.Meter, h.Sessions)
+	for n := range h.Members {
+		m := &h.Members[n]
+		m.Used = b.usage.Agents[aggregate.AgentsOf{Tenant: x.Tenant.ID, Meter: o.Meter, Subscription: m.Subscription}]
+		m.Over = m.Used - m.Entitled
+	}
+	o.DistinctAgents, o.Live, o.Pool = h, int64(h.Agents), h.Entitled
+	o.Excess = max(0, o.Live-o.Pool)
+	x.pays(o, b.closing, b.closed, "the closing primary")
+	return nil
+}
+
+// pays says who pays an overage, if there is any.
+func (x *Explainer) pays(o *MeterOverage, payer *registry.Subscription, date civil.Date, what string) {
+	if o.Excess > 0 {
+		o.Payer = payer.ID
+		o.Why = x.primary(date, payer, fmt.Sprintf("%s, on %s (R16)", what, date))
+	}
+}
