@@ -44,7 +44,7 @@ var layers = []struct {
 	{"deploy/embedded", nil, "the local servers are servers like any other and know nothing of us"},
 	{"deploy/embedded/servicetest", []string{"deploy/embedded"}, "tests of every package share it"},
 	{"schemas/tables/tablestest", []string{"schemas/tables", "deploy/embedded/servicetest"}, "tests of every package share it"},
-	{"cmd/apportion/config", []string{"ingest/...", "billing", "billing/registry", "billing/export", "schemas/..."}, "settings are checked by whoever they are for, and nothing is opened while they are read"},
+	{"cmd/apportion/config", []string{"ingest/...", "billing", "billing/registry", "billing/export", "billing/web/access", "billing/web/auth", "schemas/..."}, "settings are checked by whoever they are for, and nothing is opened while they are read"},
 	{"cmd/apportion", []string{"..."}, "main wires everything"},
 }
 

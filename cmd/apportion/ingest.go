@@ -23,7 +23,7 @@ func newIngestCommand(a *app) *cobra.Command {
 ones to usage_events and the refused ones, whole and with the reason, to the table rejected
 and the topic usage.rejected.v1.
 
-With http.listen configured, serves /healthz, /readyz and /metrics there: not ready while a
+With http.ops configured, serves /healthz, /readyz and /metrics there: not ready while a
 backlog stands still.
 
 Runs until interrupted or, with --until-caught-up, until every partition is taken in to the
@@ -71,8 +71,8 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 		return nil, err
 	}
 	metrics := newMetrics()
-	if a.cfg.HTTP.Listen != "" && !untilCaughtUp {
-		stop, err := a.serveHealth(a.cfg.HTTP.Listen, conn, metrics)
+	if a.cfg.HTTP.Ops != "" && !untilCaughtUp {
+		stop, err := a.serveHealth(a.cfg.HTTP.Ops, conn, metrics)
 		if err != nil {
 			return nil, err
 		}

@@ -27,11 +27,12 @@ var changedSettings = map[string]string{
 	"seller.endpoint.scheme": "0192", "seller.endpoint.id": "974760673",
 	"seller.contact.name": "Anna", "seller.contact.telephone": "+46 40 654321", "seller.contact.email": "anna@seller.example", "seller.payment.iban": "SE3550000000054910000003", "seller.payment.termsDays": "10",
 	"files.itemCodes": "overage=4712,commitment=1",
-	"http.listen":     "127.0.0.1:0", "log.level": "debug", "log.format": "json",
+	"http.listen":     "127.0.0.1:0", "http.ops": "127.0.0.1:0", "auth.twoPersons": "true", "log.level": "debug", "log.format": "json",
 }
 
-// connecting begins the keys that say where everything is.
-var connecting = []string{"kafka.brokers", "kafka.topicPrefix", "kafka.tls.", "kafka.sasl.", "clickhouse."}
+// connecting begins the keys that say where everything is, and who may ask for it.
+var connecting = []string{"kafka.brokers", "kafka.topicPrefix", "kafka.tls.", "kafka.sasl.", "clickhouse.",
+	"auth.oidc.", "auth.grants", "auth.tokens", "auth.sessionKeys"}
 
 // wholeTenant has every field that a document can have.
 const wholeTenant = `{"tenants":[{"id":"northwind","name":"Acme AB","timeZone":"Europe/Stockholm","telephony":"vpop",

@@ -111,6 +111,7 @@ period, differences).`,
 		newRunCommand(a),
 		newVerifyCommand(a),
 		newServeCommand(a),
+		newTokenCommand(a),
 		newConfigCommand(a),
 	)
 	return asGroup(root)

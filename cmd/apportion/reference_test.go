@@ -185,7 +185,16 @@ func TestReferenceHasEverySetting(t *testing.T) {
 		if v := s.String(); v != "" {
 			value = "`" + v + "`"
 		}
-		want = append(want, fmt.Sprintf("`%s` %s `%s`", s.Key, value, s.Variable()))
+		variable := ""
+		if v := s.Variable(); v != "" {
+			variable = "`" + v + "`"
+		}
+		want = append(want, fmt.Sprintf("`%s` %s %s", s.Key, value, variable))
+		if s.IsList() {
+			for _, member := range s.Members() {
+				want = append(want, fmt.Sprintf("`%s`  ", member.Key))
+			}
+		}
 	}
 	tables := reference(t, "configuration.md")
 	var got []string

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -33,7 +32,8 @@ func newRunCommand(a *app) *cobra.Command {
               beside it is computed at once
   issue       issues what is due, as "apportion bill issue": on start-up, and then whenever
               schedule.issue fires, a cron expression in UTC
-  http        health, readiness and metrics on http.listen, as "apportion serve"
+  http        the API on http.listen, and health, readiness and metrics on http.ops, as
+              "apportion serve"
 
 The schedule issues, from the period schedule.from on, every period of every tenant whose grace
 is over in the tenant's own zone and that is not issued yet (R20). It keeps nothing of its own:
@@ -62,6 +62,11 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		}
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
+	if wanted("http") {
+		if err := a.checkListen(); err != nil {
+			return err
+		}
+	}
 	conn, err := a.openClickHouse()
 	if err != nil {
 		return err
@@ -85,12 +90,9 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	}
 	if wanted("http") {
 		start("http", func(ctx context.Context) error {
-			stop, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Listen, "127.0.0.1:8080"), conn, metrics)
-			if err != nil {
+			if err := a.serveHTTP(ctx, s, metrics); err != nil {
 				return retry.Permanent(err)
 			}
-			defer stop()
-			<-ctx.Done()
 			return nil
 		})
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"apportion/billing/web"
+	"apportion/billing/web/auth"
 )
 
 // newWeb returns the API on the use cases.
@@ -10,4 +11,16 @@ func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
 		Auth: who, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
 		Log: a.log, Clock: a.now,
 	})
+}
+
+// serveAPI serves the API on http.listen until it is stopped, and returns the address.
+func (a *app) serveAPI(s *services) (stop func(), address string, err error) {
+	listener, err := a.listen("http.listen", a.cfg.HTTP.Listen)
+	if err != nil {
+		return nil, "", err
+	}
+	who := auth.NewTokens(a.cfg.Auth.Machines(), a.now)
+	stop = a.serveOn(listener, a.newWeb(s, who).Handler())
+	a.log.Info("serving the API", "address", listener.Addr().String())
+	return stop, listener.Addr().String(), nil
 }

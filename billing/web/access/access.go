@@ -122,8 +122,8 @@ type TenantID struct{ id string }
 // String is the id.
 func (t TenantID) String() string { return t.id }
 
-// Tenant returns a tenant that a request names, and whether it is within the scope: to those who may not see it, a tenant
-// is not there.
+// Tenant returns a tenant that a request names, and whether it is within the scope: to those who may not see it, a
+// tenant is not there.
 func (s Scope) Tenant(id string) (TenantID, bool) {
 	if !s.HasTenant(id) {
 		return TenantID{}, false
@@ -143,8 +143,8 @@ func (s Scope) Tenants(named string) (ids []string, everyone bool) {
 	return s.tenants, s.all
 }
 
-// groupTenant stands for the tenant's id in the name of a group.
-const groupTenant = "{tenant}"
+// GroupTenant stands for the tenant's id in the name of a group.
+const GroupTenant = "{tenant}"
 
 // GroupGrant gives roles to the members of a group.
 type GroupGrant struct {
@@ -156,7 +156,7 @@ type GroupGrant struct {
 // GrantsOf returns what the members of some groups are granted.
 func GrantsOf(rules []GroupGrant, groups []string) (grants []Grant) {
 	for _, rule := range rules {
-		before, after, ofTenant := strings.Cut(rule.Group, groupTenant)
+		before, after, ofTenant := strings.Cut(rule.Group, GroupTenant)
 		var tenants []string
 		member := false
 		for _, group := range groups {

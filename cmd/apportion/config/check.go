@@ -34,7 +34,8 @@ type rule struct {
 // Check returns the first key whose value cannot be, with what it must be; none when all is well.
 func (c *Config) Check() (key, must string) {
 	for _, rule := range slices.Concat(c.Kafka.rules(), c.ClickHouse.rules(), c.Rules.rules(), c.Schedule.rules(),
-		c.Seller.rules(), c.otherRules(), c.Kafka.TLS.rules("kafka.tls"), c.ClickHouse.TLS.rules("clickhouse.tls")) {
+		c.Seller.rules(), c.otherRules(), c.Auth.rules(), c.Kafka.TLS.rules("kafka.tls"),
+		c.ClickHouse.TLS.rules("clickhouse.tls")) {
 		if rule.broken {
 			return rule.key, rule.must
 		}
@@ -121,7 +122,10 @@ func (s Seller) rules() []rule {
 
 func (c *Config) otherRules() []rule {
 	return []rule{
-		{c.HTTP.Listen != "" && notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
+		{notAddress(c.HTTP.Listen), "http.listen", "be host:port, such as 127.0.0.1:8080"},
+		{c.HTTP.Ops != "" && notAddress(c.HTTP.Ops), "http.ops", "be host:port, such as 127.0.0.1:8081"},
+		{c.HTTP.Ops == c.HTTP.Listen && !strings.HasSuffix(c.HTTP.Ops, ":0"), "http.ops",
+			"be another address than http.listen"},
 		{!slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level), "log.level",
 			"be debug, info, warn or error"},
 		{!slices.Contains([]string{"text", "json"}, c.Log.Format), "log.format", "be text or json"},

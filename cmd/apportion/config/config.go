@@ -26,6 +26,7 @@ type Config struct {
 	Seller     Seller     `yaml:"seller"`
 	Files      Files      `yaml:"files"`
 	HTTP       HTTP       `yaml:"http"`
+	Auth       Auth       `yaml:"auth"`
 	Log        Log        `yaml:"log"`
 }
 
@@ -121,9 +122,11 @@ type Files struct {
 	ItemCodes billing.ItemCodes `yaml:"itemCodes"` // of lines, by kind.meter or kind
 }
 
-// HTTP says where health and metrics are served.
+// HTTP says where the API is served, and where health and metrics are: apart, so that the public never sees these.
 type HTTP struct {
-	Listen string `yaml:"listen"` // host:port; empty: ingest serves none, and serve and run take 127.0.0.1:8080
+	Listen string `yaml:"listen"` // host:port of the API
+	// Ops is host:port of health, readiness and metrics; empty: ingest serves none, and serve and run take 127.0.0.1:8081.
+	Ops string `yaml:"ops"`
 }
 
 // Log says what is logged, on stderr.
@@ -143,6 +146,8 @@ func Default() Config {
 		ClickHouse: ClickHouse{Database: "apportion", User: "default"},
 		Rules:      Rules{IVRPortFactor: 2, OpenSessionHours: 24, GraceDays: 3},
 		Schedule:   Schedule{Issue: "7 * * * *"},
+		HTTP:       HTTP{Listen: "127.0.0.1:8080"},
+		Auth:       Auth{OIDC: OIDC{RolesClaim: "groups"}},
 		Log:        Log{Level: "info", Format: "text"},
 	}
 	cfg.Seller.Payment.TermsDays = 30

@@ -53,6 +53,12 @@ func TestEveryVariable(t *testing.T) {
 	names := make(map[string]string)
 	for _, s := range Settings(&defaults) {
 		name := s.Variable()
+		if s.IsList() {
+			if _, _, err := Load("", nil, []string{s.Key + "=x"}); name != "" || err == nil || !strings.Contains(err.Error(), "only the configuration file") {
+				t.Errorf("%s, a list of objects, can be set by %q, or: %v", s.Key, name, err)
+			}
+			continue
+		}
 		if other, taken := names[name]; taken {
 			t.Errorf("%s and %s share %s", s.Key, other, name)
 		}
@@ -83,9 +89,15 @@ func TestEveryVariable(t *testing.T) {
 			value = "0 4 * * *"
 		} else if s.Key == "schedule.from" {
 			value = "2026-10"
-		} else if s.Key == "http.listen" {
+		} else if strings.HasPrefix(s.Key, "http.") {
 			value = "localhost:8080"
-		} else if strings.HasSuffix(s.Key, ".tls.enabled") || s.Key == "schedule.catchUp" {
+		} else if s.Key == "auth.oidc.issuer" {
+			value = "https://id.example"
+		} else if s.Key == "auth.oidc.redirectUrl" {
+			value = "https://apportion.example/oidc/callback"
+		} else if s.Key == "auth.sessionKeys" {
+			value = testKey
+		} else if strings.HasSuffix(s.Key, ".tls.enabled") || s.Key == "schedule.catchUp" || s.Key == "auth.twoPersons" {
 			value = "true"
 		} else if s.Key == "kafka.sasl.mechanism" {
 			value = "SCRAM-SHA-512"
@@ -106,6 +118,9 @@ func TestEveryVariable(t *testing.T) {
 		case strings.HasPrefix(s.Key, "seller.contact."):
 			environ = append([]string{"APPORTION_SELLER_CONTACT_NAME=n", "APPORTION_SELLER_CONTACT_TELEPHONE=+46 8 1",
 				"APPORTION_SELLER_CONTACT_EMAIL=n@seller.example"}, environ...)
+		case strings.HasPrefix(s.Key, "auth.oidc."):
+			environ = append([]string{"APPORTION_AUTH_OIDC_ISSUER=https://id.example", "APPORTION_AUTH_OIDC_CLIENT_ID=c",
+				"APPORTION_AUTH_SESSION_KEYS=" + testKey}, environ...)
 		case strings.HasPrefix(s.Key, "seller.endpoint."):
 			environ = append([]string{"APPORTION_SELLER_ENDPOINT_SCHEME=0007", "APPORTION_SELLER_ENDPOINT_ID=5560360793"}, environ...)
 		}

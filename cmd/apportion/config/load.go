@@ -21,32 +21,56 @@ import (
 // Setting is one value of a Config.
 type Setting struct {
 	Key    string
-	value  reflect.Value // a string, a bool, an int, a []string or item codes, which can be set
+	value  reflect.Value // a string, a bool, an int, a []string, item codes or a list of structs, which can be set
 	Secret bool
 }
 
-// Settings lists the values of a configuration in the order of its fields.
-func Settings(cfg *Config) []Setting {
-	var all []Setting
-	var walk func(prefix string, v reflect.Value)
-	walk = func(prefix string, v reflect.Value) {
-		for field, value := range v.Fields() {
-			key := prefix + field.Tag.Get("yaml")
-			if field.Type.Kind() == reflect.Struct {
-				walk(key+".", value)
-				continue
-			}
-			all = append(all, Setting{key, value, field.Tag.Get("secret") != ""})
-		}
+// IsList reports whether the value is a list of objects, which only the file can have.
+func (s Setting) IsList() bool {
+	return s.value.Kind() == reflect.Slice && s.value.Type().Elem().Kind() == reflect.Struct
+}
+
+// Members returns the settings that an object of the list has, with their defaults.
+func (s Setting) Members() []Setting {
+	return settings(s.Key+"[].", reflect.New(s.value.Type().Elem()).Elem())
+}
+
+// objects returns the settings of each object of the list.
+func (s Setting) objects() (all [][]Setting) {
+	for i := range s.value.Len() {
+		all = append(all, settings(fmt.Sprintf("%s[%d].", s.Key, i), s.value.Index(i)))
 	}
-	walk("", reflect.ValueOf(cfg).Elem())
 	return all
 }
 
-// String returns the value as it would be written in an environment variable, a secret not at all.
+// Settings lists the values of a configuration in the order of its fields.
+func Settings(cfg *Config) []Setting { return settings("", reflect.ValueOf(cfg).Elem()) }
+
+func settings(prefix string, v reflect.Value) (all []Setting) {
+	for field, value := range v.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		key := prefix + name
+		if field.Type.Kind() == reflect.Struct {
+			all = append(all, settings(key+".", value)...)
+			continue
+		}
+		all = append(all, Setting{key, value, field.Tag.Get("secret") != ""})
+	}
+	return all
+}
+
+// String returns the value as it would be written in an environment variable, a list of objects as in a file; a secret
+// not at all.
 func (s Setting) String() string {
 	if s.Secret && s.value.Len() > 0 {
 		return "(hidden)"
+	}
+	if s.IsList() {
+		var list []string
+		for _, object := range s.objects() {
+			list = append(list, flow(object))
+		}
+		return strings.Join(list, ", ")
 	}
 	switch value := s.value.Interface().(type) {
 	case []string:
@@ -61,8 +85,29 @@ func (s Setting) String() string {
 	return fmt.Sprint(s.value.Interface())
 }
 
-// Variable returns the name of the setting's environment variable: APPORTION_KAFKA_TOPIC_PREFIX.
+// flow writes an object on one line, without what it leaves out.
+func flow(object []Setting) string {
+	var members []string
+	for _, s := range object {
+		if s.value.IsZero() {
+			continue
+		}
+		_, name, _ := strings.Cut(s.Key, "].")
+		text := s.String()
+		if s.value.Kind() == reflect.Slice {
+			text = "[" + strings.ReplaceAll(text, ",", ", ") + "]"
+		}
+		members = append(members, name+": "+text)
+	}
+	return "{" + strings.Join(members, ", ") + "}"
+}
+
+// Variable returns the name of the setting's environment variable: APPORTION_KAFKA_TOPIC_PREFIX. A list of objects has
+// none.
 func (s Setting) Variable() string {
+	if s.IsList() {
+		return ""
+	}
 	var b strings.Builder
 	b.WriteString("APPORTION_")
 	for _, r := range s.Key {
@@ -113,6 +158,8 @@ func (s Setting) assign(text string) error {
 			codes[of] = code
 		}
 		s.value.Set(reflect.ValueOf(codes))
+	default:
+		return fmt.Errorf("%s is a list of objects: only the configuration file can have it", s.Key)
 	}
 	return nil
 }
@@ -167,10 +214,27 @@ func Load(file string, environ, flags []string) (Config, map[string]string, erro
 		}
 	}
 	if key, must := cfg.Check(); key != "" {
-		i := slices.IndexFunc(l.settings, func(s Setting) bool { return s.Key == key })
-		return cfg, nil, fmt.Errorf("%s (from %s) is %q; it must %s", key, l.sources[key], l.settings[i], must)
+		s, source := l.find(key)
+		return cfg, nil, fmt.Errorf("%s (from %s) is %q; it must %s", key, source, s, must)
 	}
 	return cfg, l.sources, nil
+}
+
+// find returns a setting, or one of an object of a list, and where it came from.
+func (l *loader) find(key string) (found Setting, source string) {
+	for _, s := range l.settings {
+		if s.Key == key {
+			return s, l.sources[key]
+		}
+		if s.IsList() {
+			for _, object := range s.objects() {
+				if i := slices.IndexFunc(object, func(s Setting) bool { return s.Key == key }); i >= 0 {
+					return object[i], cmp.Or(l.sources[key], l.sources[s.Key])
+				}
+			}
+		}
+	}
+	panic("a rule is of " + key + ", which is no setting")
 }
 
 // assign sets one value, or names the nearest key when there is no such one.
@@ -256,14 +320,38 @@ func (l *loader) section(r *strict.Reader, file, key string, node *strict.Node) 
 			l.section(r, file, child, value)
 			return
 		}
+		source := fmt.Sprintf("%s:%d", file, value.Line)
+		if l.settings[i].IsList() {
+			l.sources[child] = source
+			l.list(r, file, l.settings[i], value)
+			return
+		}
 		text, ok := l.settings[i].read(r, value)
 		if !ok {
 			return
 		}
-		if err := l.assign(child, text, fmt.Sprintf("%s:%d", file, value.Line)); err != nil {
+		if err := l.assign(child, text, source); err != nil {
 			r.Refuse(value, schemas.InvalidField, "", "", "%v", err)
 		}
 	})
+}
+
+// list takes over a list of objects, each as strictly as a section.
+func (l *loader) list(r *strict.Reader, file string, s Setting, value *strict.Node) {
+	if !r.IsList(value) {
+		r.Refuse(value, schemas.InvalidField, "", "", "%s must be a list, each beginning with a hyphen", s.Key)
+		return
+	}
+	var nodes []*strict.Node
+	r.Items(value, func(item *strict.Node) { nodes = append(nodes, item) })
+	s.value.Set(reflect.MakeSlice(s.value.Type(), len(nodes), len(nodes)))
+	for i, object := range s.objects() {
+		key := fmt.Sprintf("%s[%d]", s.Key, i)
+		for _, member := range object {
+			l.sources[member.Key] = fmt.Sprintf("%s:%d", file, nodes[i].Line)
+		}
+		(&loader{object, l.sources}).section(r, file, key, nodes[i])
+	}
 }
 
 // read returns the text of a value as [Setting.assign] takes it, from a plain value, a list of them or a map.
@@ -282,8 +370,8 @@ func (s Setting) read(r *strict.Reader, value *strict.Node) (text string, ok boo
 	case r.IsList(value):
 		r.Items(value, func(item *strict.Node) {
 			text, ok := r.Plain(item)
-			if !ok {
-				r.Refuse(value, schemas.InvalidField, "", "", "%s must be a list of plain values", s.Key)
+			if !ok || strings.Contains(text, ",") {
+				r.Refuse(value, schemas.InvalidField, "", "", "%s must be a list of plain values without commas", s.Key)
 			}
 			items = append(items, text)
 		})

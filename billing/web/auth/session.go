@@ -1,0 +1,4 @@
+package auth
+
+// KeyBytes is how long a session key is.
+const KeyBytes = 32
