@@ -220,7 +220,7 @@ func TestClusterAgreesWithReference(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		truncate(t, shards...)
-		check(t, conn, store)
+		check(t, conn, store, "a", "unknown")
 		for i, shard := range shards {
 			for _, table := range []string{"usage_events", "usage_daily", "usage_days", "event_days", "usage_passes"} {
 				var n uint64
@@ -240,11 +240,16 @@ func TestClusterAgreesWithReference(t *testing.T) {
 	}
 }
 
-func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store) {
+// check draws deliveries, besides one of each of some tenants.
+func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store, always ...string) {
 	ctx := context.Background()
 	w := drawWorld(t)
 	rules := aggregate.DefaultRules()
 	deliveries := rapid.SliceOfN(rapid.Custom(w.drawEvent), 0, 60).Draw(t, "deliveries")
+	for _, tenant := range always {
+		deliveries = append(deliveries, schemas.Event{Tenant: tenant, Source: "/s", ID: "always", Type: schemas.ConnectUsage, Channel: "sms",
+			Quantity: 1_000_000, TimeMS: w.from, StartMS: schemas.Absent, EndMS: schemas.Absent})
+	}
 	cut := rapid.IntRange(0, len(deliveries)).Draw(t, "cut")
 
 	insert(t, conn, 0, deliveries[:cut])
