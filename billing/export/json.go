@@ -11,8 +11,34 @@ import (
 	"apportion/schemas/civil"
 )
 
-// accountJSON is what invoices.json has of a tenant besides the invoices; invoices.schema.json describes it.
-type accountJSON struct {
+// Document is all that invoices.json has; invoices.schema.json describes it.
+type Document struct {
+	Period   civil.Month           `json:"period"`
+	Draft    bool                  `json:"draft"`
+	Invoices []billing.InvoiceJSON `json:"invoices"`
+	Accounts []AccountJSON         `json:"accounts"`
+}
+
+// NewDocument returns what [InvoicesJSON] writes.
+func NewDocument(run *billing.Run) Document {
+	d := Document{run.Period, run.Draft, InvoicesOf(run), []AccountJSON{}}
+	for _, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
+		d.Accounts = append(d.Accounts, newAccountJSON(run.Accounts[tenant]))
+	}
+	return d
+}
+
+// InvoicesOf returns the invoices of a run as they are written.
+func InvoicesOf(run *billing.Run) []billing.InvoiceJSON {
+	list := []billing.InvoiceJSON{}
+	for _, i := range run.Invoices {
+		list = append(list, run.Accounts[i.Tenant].JSON(i, run.Draft))
+	}
+	return list
+}
+
+// AccountJSON is what invoices.json has of a tenant besides the invoices.
+type AccountJSON struct {
 	Tenant     string            `json:"tenantId"`
 	Name       string            `json:"name"`
 	TimeZone   string            `json:"timeZone"`
@@ -32,11 +58,14 @@ func InvoicesJSON(w io.Writer, run *billing.Run) error {
 	}
 	out.text("],\n" + `"accounts":[`)
 	for n, tenant := range slices.Sorted(maps.Keys(run.Accounts)) {
-		a := run.Accounts[tenant]
-		out.item(n, accountJSON{tenant, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, basisOf(a), findingsOf(a)})
+		out.item(n, newAccountJSON(run.Accounts[tenant]))
 	}
 	out.text("]}\n")
 	return out.err
+}
+
+func newAccountJSON(a billing.Account) AccountJSON {
+	return AccountJSON{a.Tenant.ID, a.Tenant.Name, a.Tenant.TimeZone, a.IssueDate, a.Balance, basisOf(a), findingsOf(a)}
 }
 
 // findingsOf returns what was found of a tenant (R24), without what depends on the order and number of deliveries

@@ -3,6 +3,7 @@ package export
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,6 +43,25 @@ func invoicesJSON(t *testing.T, run *billing.Run) string {
 
 func TestInvoicesJSON(t *testing.T) {
 	golden(t, "testdata/invoices.json", func(b *bytes.Buffer) error { return InvoicesJSON(b, monthRun()) })
+}
+
+// What the API answers is what the file has.
+func TestDocument(t *testing.T) {
+	for name, run := range map[string]*billing.Run{"month": monthRun(), "taxed": taxedMonth(), "nothing": {Period: monthRun().Period}} {
+		document, err := json.Marshal(NewDocument(run))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var has, want any
+		for text, into := range map[string]*any{string(document): &has, invoicesJSON(t, run): &want} {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !reflect.DeepEqual(has, want) {
+			t.Errorf("%s: %s\nis not %s", name, document, invoicesJSON(t, run))
+		}
+	}
 }
 
 // TestInvoicesJSONSchema: what is written is as the schema says, drafts and nothing at all included.

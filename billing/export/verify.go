@@ -38,12 +38,21 @@ func ReadManifest(dir string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	m, err := ParseManifest(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read: %w; write the files of the period again", filepath.Join(dir, ManifestName),
+			err)
+	}
+	return m, nil
+}
+
+// ParseManifest reads the content of a manifest.
+func ParseManifest(content []byte) (*Manifest, error) {
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
 	var m Manifest
 	if err := decoder.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w; write the files of the period again", filepath.Join(dir, ManifestName),
-			err)
+		return nil, err
 	}
 	return &m, nil
 }

@@ -109,6 +109,22 @@ func (r *Reconciliation) Differences() int {
 	return r.LedgerBalance.Differences() + r.PeriodBalance.Differences()
 }
 
+// Of returns the part of the balance that is of some tenants: without that of the ledger, which is of all.
+func (r *Reconciliation) Of(tenants []string) *Reconciliation {
+	part := &Reconciliation{newLedgerBalance(), newPeriodBalance()}
+	for _, t := range r.Tenants {
+		if slices.Contains(tenants, t.Tenant) {
+			part.Tenants, part.Total = append(part.Tenants, t), part.Total.Add(t.Balance)
+		}
+	}
+	for _, f := range r.Findings {
+		if slices.Contains(tenants, f.Tenant) {
+			part.Findings = append(part.Findings, f)
+		}
+	}
+	return part
+}
+
 // Differences counts what does not balance.
 func (r *Reconciliations) Differences() int {
 	n := r.LedgerBalance.Differences()

@@ -20,15 +20,6 @@ type RunJSON struct {
 
 // NewRunJSON returns a run as it is written, with the files that could not be.
 func NewRunJSON(run *billing.Run, leftOut []*export.Refusal) RunJSON {
-	return RunJSON{run.Period, run.Draft, run.Already, InvoicesOf(run), append([]*billing.Stop{}, run.Stopped...),
+	return RunJSON{run.Period, run.Draft, run.Already, export.InvoicesOf(run), append([]*billing.Stop{}, run.Stopped...),
 		append([]*export.Refusal{}, leftOut...), append([]billing.Finding{}, run.Findings...)}
-}
-
-// InvoicesOf returns the invoices of a run as they are written.
-func InvoicesOf(run *billing.Run) []billing.InvoiceJSON {
-	list := []billing.InvoiceJSON{}
-	for _, i := range run.Invoices {
-		list = append(list, run.Accounts[i.Tenant].JSON(i, run.Draft))
-	}
-	return list
 }

@@ -137,10 +137,11 @@ var csvFormat = huma.Format{
 	Unmarshal: func([]byte, any) error { return fmt.Errorf("nothing is read as CSV") },
 }
 
-// column is a member of items, by the fields that lead to it.
+// column is a member of items, by the fields that lead to it and, where those write themselves, its name in them.
 type column struct {
-	name string
-	path []int
+	name   string
+	path   []int
+	member string
 }
 
 var marshaler = reflect.TypeFor[json.Marshaler]()
@@ -165,10 +166,25 @@ func columnsOf(t reflect.Type, prefix string, path []int, columns *[]column) {
 			columnsOf(inner, prefix, of, columns)
 		case nested:
 			columnsOf(inner, prefix+name+".", of, columns)
+		case writtenAs(inner) != nil:
+			for _, member := range reflect.VisibleFields(writtenAs(inner)) {
+				inside, _, _ := strings.Cut(member.Tag.Get("json"), ",")
+				*columns = append(*columns, column{prefix + name + "." + inside, of, inside})
+			}
 		default:
-			*columns = append(*columns, column{prefix + name, of})
+			*columns = append(*columns, column{prefix + name, of, ""})
 		}
 	}
+}
+
+// writtenAs returns the members that a type has which writes itself as an object, nil for others.
+func writtenAs(t reflect.Type) reflect.Type {
+	for _, alias := range aliases {
+		if alias.of == t && alias.as.Kind() == reflect.Struct {
+			return alias.as
+		}
+	}
+	return nil
 }
 
 // cell returns a member of an item as text, "" where it has none.
@@ -191,6 +207,13 @@ func (c column) cell(item reflect.Value) (string, error) {
 	raw, err := json.Marshal(item.Interface())
 	if err != nil {
 		return "", err
+	}
+	if c.member != "" {
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &members); err != nil {
+			return "", err
+		}
+		raw = members[c.member]
 	}
 	var text string
 	if json.Unmarshal(raw, &text) != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -29,6 +30,7 @@ import (
 	"apportion/billing/service"
 	"apportion/billing/web/access"
 	"apportion/schemas"
+	"apportion/schemas/civil"
 )
 
 // Prefix is before the path of every route.
@@ -45,6 +47,8 @@ type Config struct {
 	Timeout time.Duration
 	// Verdict is for how long the answer to a command waits for its verdict.
 	Verdict time.Duration
+	// Issue is how long an issue may take, which goes on when nobody waits for its answer any more.
+	Issue time.Duration
 	// BodyBytes is how long a body may be that has no limit of its own.
 	BodyBytes int64
 }
@@ -53,7 +57,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Rate: 20, Burst: 60, HeavyRate: 2, HeavyBurst: 10, Heavy: 4,
-		Timeout: time.Minute, Verdict: 5 * time.Second, BodyBytes: 1 << 20,
+		Timeout: time.Minute, Verdict: 5 * time.Second, Issue: 30 * time.Minute, BodyBytes: 1 << 20,
 	}
 }
 
@@ -71,6 +75,10 @@ type Deps struct {
 	Figures  *service.Figures
 	Log      *slog.Logger
 	Clock    service.Clock
+	// Scheduled is the first period that the schedule issues, 0 for none.
+	Scheduled civil.Month
+	// Files has the directories of the periods whose files are written; nil where none are.
+	Files fs.FS
 }
 
 // Server serves the API.

@@ -78,8 +78,8 @@ func startAPI(t *testing.T) *apiServer {
 	s := &apiServer{config: filepath.Join(dir, "apportion.yaml"), tokens: map[string]string{}}
 	if err := os.WriteFile(s.config, fmt.Appendf(nil,
 		"kafka: {brokers: ['%s'], topicPrefix: %s., group: %[2]s, partitions: 1}\nclickhouse: {addr: ['%s'], database: %[2]s}\n"+
-			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\n",
-		kafka, name, clickHouse), 0o600); err != nil {
+			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\nschedule: {out: '%[4]s/out'}\n",
+		kafka, name, clickHouse, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range []string{

@@ -224,7 +224,7 @@ func (a *app) printDemo(in demoInput, d demonstration) error {
 		LeftOut   []*export.Refusal       `json:"leftOut"`
 		Findings  []billing.Finding       `json:"findings"`
 	}{d.run.Period, d.run.Draft, filepath.Join(in.out, export.Name(d.run)), d.sent.Deliveries, refused, d.balance,
-		service.InvoicesOf(d.run), orEmpty(d.run.Stopped), orEmpty(d.leftOut), orEmpty(d.run.Findings)}
+		export.InvoicesOf(d.run), orEmpty(d.run.Stopped), orEmpty(d.leftOut), orEmpty(d.run.Findings)}
 	if err := a.print(result, func(w io.Writer) {
 		writeInvoices(w, d.run)
 		summarize(w, d.balance)

@@ -1,16 +1,24 @@
 package main
 
 import (
+	"os"
+
 	"apportion/billing/web"
 	"apportion/billing/web/auth"
+	"apportion/schemas/civil"
 )
 
 // newWeb returns the API on the use cases.
 func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
-	return web.New(web.DefaultConfig(), web.Deps{
+	deps := web.Deps{
 		Auth: who, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
 		Log: a.log, Clock: a.now,
-	})
+	}
+	deps.Scheduled, _ = civil.ParseMonth(a.cfg.Schedule.From) // 0 for none; what else is wrong is found as it is read
+	if out := a.cfg.Schedule.Out; out != "" {
+		deps.Files = os.DirFS(out)
+	}
+	return web.New(web.DefaultConfig(), deps)
 }
 
 // serveAPI serves the API on http.listen until it is stopped, and returns the address.

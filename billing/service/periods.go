@@ -1,0 +1,100 @@
+package service
+
+import (
+	"context"
+	"slices"
+
+	"apportion/billing"
+	"apportion/billing/registry"
+	"apportion/schemas"
+	"apportion/schemas/civil"
+)
+
+// PeriodsRequest asks how far the periods of tenants are.
+type PeriodsRequest struct {
+	// Tenants are those to look at, none for all.
+	Tenants []string
+	// From and To are the first month and the last, 0 for any.
+	From, To civil.Month
+	// Scheduled is the first period of the schedule, 0 for none: what is not issued before it is for nobody to issue.
+	Scheduled civil.Month
+	// State and Code, where they are not empty, choose the periods in that state, and those with a finding or a stop of
+	// that code.
+	State billing.PeriodState
+	Code  schemas.Code
+	// After is the period of a tenant that the answer goes on after; nil for the first.
+	After *billing.TenantPeriod
+	// Limit is how many are wanted.
+	Limit int
+	// NowMS is the now of R20, in UTC epoch milliseconds.
+	NowMS int64
+}
+
+// has reports whether a period is one of those that are asked for.
+func (r PeriodsRequest) has(s billing.TenantStatus) bool {
+	return (r.State == "" || s.State == r.State) &&
+		(s.Period >= r.Scheduled || s.State == billing.PeriodIssued) &&
+		(r.Code == "" || s.Stop != nil && s.Stop.Code == r.Code ||
+			slices.ContainsFunc(s.Findings, func(f billing.Finding) bool { return f.Code == r.Code }))
+}
+
+// Periods says how far periods of tenants are, the latest month first and its tenants in byte order. It looks at few
+// more tenants than it takes to find as many as are wanted: what an issue would give costs reading usage.
+func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.TenantStatus, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
+		return nil, err
+	}
+	months, _, err := biller.Months(ask.Tenants, ask.Scheduled, ask.NowMS)
+	if err != nil {
+		return nil, err
+	}
+	all := chosen(biller.State, ask.Tenants)
+	var found []billing.TenantStatus
+	for _, month := range months {
+		if month.Period < ask.From || ask.To != 0 && month.Period > ask.To ||
+			ask.After != nil && month.Period > ask.After.Period ||
+			ask.State != "" && ask.State != billing.PeriodStopped && month.Tenants[ask.State] == 0 {
+			continue
+		}
+		tenants := all
+		if ask.After != nil && month.Period == ask.After.Period {
+			at, there := slices.BinarySearch(all, ask.After.Tenant)
+			if there {
+				at++
+			}
+			tenants = all[at:]
+		}
+		// Where few of the tenants are asked for, more are looked at each time.
+		for n := ask.Limit; len(tenants) > 0; n *= 4 {
+			some := tenants[:min(n, len(tenants))]
+			tenants = tenants[len(some):]
+			status, err := biller.Status(ctx, month.Period, some, ask.NowMS)
+			if err != nil {
+				return nil, err
+			}
+			for _, t := range status.Tenants {
+				if ask.has(t) {
+					found = append(found, t)
+				}
+			}
+			if len(found) >= ask.Limit {
+				return found[:ask.Limit], nil
+			}
+		}
+	}
+	return found, nil
+}
+
+// chosen returns, in byte order, those of the tenants that a registry has, or all where none is named.
+func chosen(state registry.State, named []string) (ids []string) {
+	for _, t := range state.Tenants() {
+		if len(named) == 0 || slices.Contains(named, t.ID) {
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
