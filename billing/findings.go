@@ -52,6 +52,24 @@ type Look struct {
 	AtMS           int64
 }
 
+// KeptFinding is a finding as it was kept, with when it was looked for: what has come since is not in it.
+type KeptFinding struct {
+	Finding
+	LookedAt civil.Millis `json:"lookedAt" doc:"When it was looked for: what has come since is not in it."`
+}
+
+// FindingFilter asks for findings that were kept.
+type FindingFilter struct {
+	// Everyone asks for those of all tenants, and those that are of all together; else they are of Tenants.
+	Everyone bool
+	Tenants  []string
+	Code     schemas.Code // empty for all
+	// AfterTenant, AfterPeriod and AfterCode are of the finding that they follow, and Limit is how many there are at the
+	// most.
+	AfterTenant, AfterPeriod, AfterCode string
+	Limit                               int
+}
+
 // Look returns what was found at an issue.
 func (i Issue) Look() Look {
 	return Look{Tenant: i.Tenant, Period: i.Period, Findings: i.findings(), Issued: true, Pass: i.Pass,

@@ -25,7 +25,7 @@ type MeterOverage struct {
 	// Instant is where the excess over the pool is greatest, or nearest to any, nil where nobody was ever live;
 	// DistinctAgents are those of a named tenant.
 	Instant        *Instant        `json:"instant,omitempty" doc:"Where the excess is greatest, or nearest to any."`
-	DistinctAgents *DistinctAgents `json:"distinctAgents,omitempty" doc:"Those of a named tenant, who are counted by the head."`
+	DistinctAgents *DistinctAgents `json:"distinctAgents,omitempty" doc:"Those of a named tenant."`
 }
 
 // LeaveOutAgents leaves out who was live.

@@ -64,9 +64,19 @@ func testMonitorSeesLag(t *testing.T, broker string) {
 	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 0, 3, 3, 0}); got != want {
 		t.Errorf("before: %v, want %v", got, want)
 	}
+	ledger := NewLedger(e.Client, e.conn, e.Prefix)
+	if since, waiting, err := ledger.WaitingSince(t.Context()); err != nil || !waiting || since <= 0 {
+		t.Errorf("what is published waits since %d, %t, %v", since, waiting, err)
+	}
 	e.ingest(e.config(), e.deps())
+	if _, waiting, err := ledger.WaitingSince(t.Context()); err != nil || waiting {
+		t.Errorf("what is taken in waits: %t, %v", waiting, err)
+	}
 	if err := m.poll(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if got, err := ledger.Observations(t.Context()); err != nil || !slices.Equal(got, m.Observations()) {
+		t.Errorf("the ledger sees %v, %v, and the monitor %v", got, err, m.Observations())
 	}
 	if got, want := m.Observations()[0], (Observation{e.Partition("usage.agent.v1", 0), 3, 3, 0, 3}); got != want {
 		t.Errorf("after: %v, want %v", got, want)

@@ -6,10 +6,12 @@ import (
 	"math"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/schemas/civil"
 )
 
 // Findings keeps what was found, in the table findings, for people to query.
@@ -51,6 +53,42 @@ func (s *Findings) Keep(ctx context.Context, looks []billing.Look) error {
 		return fmt.Errorf("writing findings: %w", err)
 	}
 	return nil
+}
+
+// List returns what was found last that is asked for, in the order of tenant, period and code.
+func (s *Findings) List(ctx context.Context, ask billing.FindingFilter) ([]billing.KeptFinding, error) {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"readonly": 2}))
+	rows, err := s.conn.Query(ctx, `
+		SELECT tenant, period, code, rule, count, names, advice, toUnixTimestamp64Milli(looked_at)
+		FROM v_findings
+		WHERE ({everyone:Bool} OR tenant IN {tenants:Array(String)}) AND ({code:String} = '' OR code = {code:String})
+			AND (tenant, period, code) > ({after_tenant:String}, {after_period:String}, {after_code:String})
+		ORDER BY tenant, period, code
+		LIMIT {limit:Int64}`,
+		clickhouse.Named("everyone", ask.Everyone), clickhouse.Named("tenants", append([]string{}, ask.Tenants...)),
+		clickhouse.Named("code", string(ask.Code)), clickhouse.Named("after_tenant", ask.AfterTenant),
+		clickhouse.Named("after_period", ask.AfterPeriod), clickhouse.Named("after_code", ask.AfterCode),
+		clickhouse.Named("limit", ask.Limit))
+	if err != nil {
+		return nil, fmt.Errorf("reading findings: %w", err)
+	}
+	defer rows.Close()
+	var all []billing.KeptFinding
+	for rows.Next() {
+		var f billing.KeptFinding
+		var period string
+		var lookedMS int64
+		if err := rows.Scan(&f.Tenant, &period, (*string)(&f.Code), &f.Rule, &f.Count, &f.Names, &f.Advice,
+			&lookedMS); err != nil {
+			return nil, fmt.Errorf("reading findings: %w", err)
+		}
+		if f.Period, err = civil.ParseMonth(period); err != nil {
+			return nil, fmt.Errorf("reading findings: %w", err)
+		}
+		f.LookedAt = civil.Millis(lookedMS)
+		all = append(all, f)
+	}
+	return all, rows.Err()
 }
 
 // appendFindings writes what was found at the issues among the commands.

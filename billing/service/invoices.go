@@ -47,6 +47,8 @@ type Usage interface {
 type Findings interface {
 	// Keep keeps looks, each in place of what was found of its tenant and period before, unless that was at the issue.
 	Keep(ctx context.Context, looks []billing.Look) error
+	// List returns what was found last that is asked for, in the order of tenant, period and code.
+	List(ctx context.Context, ask billing.FindingFilter) ([]billing.KeptFinding, error)
 }
 
 // InvoiceDeps are what invoices are made of.

@@ -60,11 +60,6 @@ type Scheduler struct {
 	written map[civil.Month]int
 }
 
-// DefaultSchedulerConfig fires on the hour; it has no first period, which must be given.
-func DefaultSchedulerConfig() SchedulerConfig {
-	return SchedulerConfig{Next: func(t time.Time) time.Time { return t.Truncate(time.Hour).Add(time.Hour) }}
-}
-
 // NewScheduler returns a scheduler; it does nothing yet.
 func NewScheduler(cfg SchedulerConfig, deps SchedulerDeps) *Scheduler {
 	if deps.Observe == nil {

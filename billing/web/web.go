@@ -73,6 +73,7 @@ type Deps struct {
 	Invoices *service.Invoices
 	Rejected *service.Rejected
 	Figures  *service.Figures
+	Pipeline *service.Pipeline
 	Log      *slog.Logger
 	Clock    service.Clock
 	// Scheduled is the first period that the schedule issues, 0 for none.

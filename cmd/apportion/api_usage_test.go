@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"apportion/billing/service"
 	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas"
 )
 
 // What a tenant uses, by day and month, over the day, and now, as each role may see it.
@@ -205,6 +210,10 @@ func TestAPILive(t *testing.T) {
 	publish("call", "ivr.session", `"entryPointId":"e"`, -2*time.Second, 0)
 	publish("call, too", "ivr.session", `"entryPointId":"e"`, -2*time.Second, 0)
 	do("publish " + write("live.ndjson", events.String()))
+	if lag := s.ask(t, "analyst", "GET", "/pipeline", ""); !strings.Contains(lag.body, `"next":11,"end":16,"lag":5`) ||
+		!strings.Contains(lag.body, `"next":0,"end":2,"lag":2`) {
+		t.Errorf("of what is published the pipeline has %s", lag.body)
+	}
 	do("ingest --until-caught-up")
 	s.ask(t, "analyst", "GET", "/tenants/busy/live", "").want(t, 200, `"tenantId":"busy","timeZone":"UTC"`,
 		`{"meter":"agent_premium","live":0,"pool":0},{"meter":"agent_standard","live":2,"pool":3,"peak":{"at":"`, `"live":2,"pool":3}},{"meter":"ivr_port","live":2,"pool":6,"peak":`, `"ageMs":0`)
@@ -213,7 +222,14 @@ func TestAPILive(t *testing.T) {
 	if len(tree["items"].([]any)) > 0 {
 		t.Errorf("before a pass there is usage: %v", tree)
 	}
+	dirty := func() float64 { return s.ask(t, "analyst", "GET", "/pipeline", "").want(t, 200)["dirtyDays"].(float64) }
+	if days := dirty(); days == 0 {
+		t.Error("before a pass no day is dirty")
+	}
 	do("aggregate --until-caught-up")
+	if days := dirty(); days != 0 {
+		t.Errorf("after a pass %v days are dirty", days)
+	}
 	s.ask(t, "analyst", "GET", "/tenants/busy/usage?by=month&meter=ivr_port", "").want(t, 200, `"subscriptionId":"","peak":2`, `"ageMs":0`)
 }
 
@@ -225,4 +241,88 @@ func liveOf(t *testing.T, answer apiAnswer, series int) string {
 		live = append(live, fmt.Sprint(p.([]any)[1]))
 	}
 	return strings.Join(live, " ")
+}
+
+// What is found and how current everything is, for those who may see it.
+func TestAPIPipeline(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	get := func(as, path string) apiAnswer { return s.ask(t, as, "GET", path, "") }
+	const (
+		openPeak = `{"code":"open_peak","tenantId":"acme","period":"2026-10","count":1,"names":["/t c"],"rule":"R15","advice":"have the source send`
+		unmapped = `{"code":"unmapped","tenantId":"named","period":"2026-10","count":3,"names":["/t n1","/t n2","/t n3"],"rule":"R10",`
+	)
+	codes := func(answer apiAnswer) (codes []string) {
+		t.Helper()
+		for _, item := range answer.want(t, 200)["items"].([]any) {
+			f := item.(map[string]any)
+			codes = append(codes, fmt.Sprint(f["tenantId"], " ", f["code"]))
+		}
+		return codes
+	}
+	get("operator", "/findings").want(t, 200, openPeak, unmapped, `"lookedAt":"`)
+	ofAcme := []string{"acme open_peak", "acme open_session", "acme unmapped"}
+	for _, c := range []struct {
+		as, query string
+		want      []string
+	}{
+		{"analyst", "", append(slices.Clone(ofAcme), "named unmapped")},
+		{"finance", "?tenant=acme", ofAcme},
+		{"finance", "?code=unmapped", []string{"acme unmapped", "named unmapped"}},
+		{"tenant", "", ofAcme},
+		{"tenant", "?code=open_peak&tenant=acme", ofAcme[:1]},
+		{"foreign", "", []string{"named unmapped"}},
+		{"foreign", "?code=open_peak", nil},
+	} {
+		if got := codes(get(c.as, "/findings"+c.query)); !slices.Equal(got, c.want) {
+			t.Errorf("%s sees %q of /findings%s, want %q", c.as, got, c.query, c.want)
+		}
+	}
+	first := get("finance", "/findings?limit=3")
+	next, _ := first.want(t, 200)["next"].(string)
+	if got := codes(get("finance", "/findings?limit=3&after="+next)); !slices.Equal(codes(first), ofAcme) || !slices.Equal(got, []string{"named unmapped"}) {
+		t.Errorf("the second page has %q", got)
+	}
+	s.ask(t, "finance", "GET", "/findings?code=open_peak", "", "Accept", "text/csv").
+		want(t, 200, "code,tenantId,period,count,names,rule,advice,records,lookedAt\r\nopen_peak,acme,2026-10,1,\"[\"\"/t c\"\"]\",R15,")
+	get("tenant", "/findings?tenant=named").want(t, 404)
+	get("finance", "/findings?tenant=nobody").want(t, 404)
+	get("finance", "/findings?code=unbalanced").want(t, 400, `"field":"code"`)
+	get("publisher", "/findings").want(t, 403)
+
+	for _, role := range []string{"operator", "finance", "analyst"} {
+		get(role, "/pipeline").want(t, 200, `.usage.agent.v1","partition":0,"next":11,"end":11,"lag":0,"retained":11}`,
+			`"freshness":{"ageMs":0,"waitingMs":0,"figuresMs":0}`, `"pass":{"registryOffset":2,"pass":"549755813901"`, `"behind":[]}`,
+			`"dirtyDays":0,"registry":{"lastOffset":3,"recordedOffset":3}`)
+	}
+	get("tenant", "/pipeline").want(t, 403)
+	get("publisher", "/pipeline").want(t, 403)
+}
+
+// The schedule that is configured is told, and what it did last.
+func TestPipelineHasTheSchedule(t *testing.T) {
+	a := &app{}
+	if schedule, err := a.schedule(); schedule != nil || err != nil {
+		t.Errorf("without a first period there is %v, %v", schedule, err)
+	}
+	a.cfg.Schedule.From, a.cfg.Schedule.Issue = "2026-10", "7 * * * *"
+	schedule, err := a.schedule()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 4, 10, 30, 0, 0, time.UTC)
+	if next := schedule.Next(at); schedule.From.String() != "2026-10" || !next.Equal(at.Add(37*time.Minute)) {
+		t.Errorf("from %s, next at %s", schedule.From, next)
+	}
+	firings := &service.Firings{}
+	if firings.Last() != nil {
+		t.Error("it fired before it did")
+	}
+	firings.Observe(service.Firing{Err: errors.New("no"), Stopped: map[schemas.Code]int{schemas.Held: 2}, ClockAhead: time.Second}, at)
+	firings.Observe(service.Firing{Issued: 3}, at.Add(time.Hour))
+	last, err := json.Marshal(firings.Last())
+	if want := `{"at":"2026-11-04T11:30:00.000Z","failed":false,"issued":3,"stopped":{},"clockAheadMs":0}`; err != nil || string(last) != want {
+		t.Errorf("%s, %v, want %s", last, err, want)
+	}
 }

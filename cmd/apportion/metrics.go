@@ -203,15 +203,11 @@ func (u aggregationLag) Describe(ch chan<- *prometheus.Desc) { ch <- aggregation
 func (u aggregationLag) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	sinceMS, lagging, err := u.store.LaggingSince(ctx)
+	age, err := service.DailyAge(ctx, u.store, time.Now())
 	if err != nil {
 		// Left out, not 0: what is not known must not pass for current.
 		u.log.Debug("the age of the oldest change is not known", "error", err)
 		return
 	}
-	age := 0.0
-	if lagging {
-		age = max(0, float64(time.Now().UnixMilli()-sinceMS)/1000)
-	}
-	ch <- prometheus.MustNewConstMetric(aggregationLagDesc, prometheus.GaugeValue, age)
+	ch <- prometheus.MustNewConstMetric(aggregationLagDesc, prometheus.GaugeValue, age.Seconds())
 }

@@ -15,17 +15,15 @@ func (a *app) newScheduler(s *services, m *metrics) (*service.Scheduler, error) 
 			"(those before it are left to `apportion bill issue`), " +
 			"or leave the schedule out with --part ingest --part registry --part aggregate --part http")
 	}
-	cfg := service.DefaultSchedulerConfig()
-	var err error
-	if cfg.From, err = civil.ParseMonth(set.From); err != nil {
-		return nil, usagef("schedule.from: %w", err)
-	}
-	timetable, err := config.ParseTimetable(set.Issue)
+	schedule, err := a.schedule()
 	if err != nil {
-		return nil, usagef("schedule.issue: %w", err)
+		return nil, err
 	}
-	cfg.Next, cfg.CatchUp, cfg.By = timetable.Next, set.CatchUp, scheduled()
-	deps := service.SchedulerDeps{Invoices: s.invoices, Log: a.log, Observe: m.observeFiring}
+	cfg := service.SchedulerConfig{From: schedule.From, Next: schedule.Next, CatchUp: set.CatchUp, By: scheduled()}
+	deps := service.SchedulerDeps{Invoices: s.invoices, Log: a.log, Observe: func(f service.Firing) {
+		m.observeFiring(f)
+		s.pipeline.Firings.Observe(f, a.now())
+	}}
 	if set.Out != "" {
 		deps.WriteFiles = func(run *billing.Run) error {
 			_, err := a.writeFiles(run, set.Out)
@@ -34,4 +32,21 @@ func (a *app) newScheduler(s *services, m *metrics) (*service.Scheduler, error) 
 	}
 	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped, m.findings)
 	return service.NewScheduler(cfg, deps), nil
+}
+
+// schedule returns when what is due is issued, nil where that is not configured.
+func (a *app) schedule() (*service.Schedule, error) {
+	set := a.cfg.Schedule
+	if set.From == "" {
+		return nil, nil
+	}
+	from, err := civil.ParseMonth(set.From)
+	if err != nil {
+		return nil, usagef("schedule.from: %w", err)
+	}
+	timetable, err := config.ParseTimetable(set.Issue)
+	if err != nil {
+		return nil, usagef("schedule.issue: %w", err)
+	}
+	return &service.Schedule{From: from, Next: timetable.Next}, nil
 }

@@ -26,6 +26,7 @@ type services struct {
 	invoices *service.Invoices
 	rejected *service.Rejected
 	figures  *service.Figures
+	pipeline *service.Pipeline
 }
 
 // services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.
@@ -75,6 +76,14 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	s.figures = service.NewFigures(service.FigureDeps{
 		Registry: s.registry, Invoices: s.invoices, Store: a.usage(conn), Waiting: ledger,
 		Rules: a.billingRules(), Clock: a.now,
+	})
+	schedule, err := a.schedule()
+	if err != nil {
+		return nil, err
+	}
+	s.pipeline = service.NewPipeline(service.PipelineDeps{
+		Registry: s.registry, Verdicts: s.verdicts, Store: a.usage(conn), Ledger: ledger, Rules: a.billingRules(),
+		Clock: a.now, Schedule: schedule, Firings: &service.Firings{},
 	})
 	types := map[string]schemas.Type{}
 	for _, t := range schemas.Types {

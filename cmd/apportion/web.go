@@ -12,7 +12,7 @@ import (
 func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
 	deps := web.Deps{
 		Auth: who, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
-		Log: a.log, Clock: a.now,
+		Pipeline: s.pipeline, Log: a.log, Clock: a.now,
 	}
 	deps.Scheduled, _ = civil.ParseMonth(a.cfg.Schedule.From) // 0 for none; what else is wrong is found as it is read
 	if out := a.cfg.Schedule.Out; out != "" {
