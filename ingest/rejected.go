@@ -156,7 +156,7 @@ func (d DeadLetters) eachOpen(ctx context.Context, f RejectedFilter, take func(*
 		if err != nil {
 			return err
 		}
-		answered := known && decoder.Order(anyTopic, headersOf(names, values), []byte(value)).
+		answered := known && decoder.Order(schemas.AnyType, headersOf(names, values), []byte(value)).
 			Answered(revision, timeMS, timeRevision)
 		if !answered && !take(&l) {
 			return nil
@@ -164,9 +164,6 @@ func (d DeadLetters) eachOpen(ctx context.Context, f RejectedFilter, take func(*
 	}
 	return rows.Err()
 }
-
-// anyTopic is for a [schemas.Order]: what is read for it does not depend on the topic.
-const anyTopic schemas.Type = 0
 
 func headersOf(names, values []string) (headers []schemas.Header) {
 	for i, name := range names {
@@ -297,7 +294,7 @@ func (l *DeadLetter) Answer(accepted []Acceptance) *Acceptance {
 		return nil
 	}
 	var decoder schemas.Decoder
-	o := decoder.Order(anyTopic, l.Headers, l.Value)
+	o := decoder.Order(schemas.AnyType, l.Headers, l.Value)
 	for i := range accepted {
 		if a := &accepted[i]; o.Answered(a.Revision, a.TimeMS, a.Revision) {
 			return a

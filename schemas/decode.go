@@ -103,7 +103,7 @@ var (
 )
 
 // Decode reads one delivery into e. The topic is the type that the delivery's
-// topic carries. It returns nil when the delivery is valid, and otherwise the
+// topic carries, [AnyType] where it has no topic. It returns nil when the delivery is valid, and otherwise the
 // first defect in the order of the event contract; e is then not to be used.
 //
 // Strings in e may share the memory of value and of the headers, which must
@@ -232,7 +232,7 @@ func (d *Decoder) event(topic Type, e *Event) *Rejection {
 	switch {
 	case !ok:
 		return d.reject(UnknownType, fieldType, "must be agent.session, ivr.session or connect.usage")
-	case t != topic:
+	case t != topic && topic != AnyType:
 		return d.reject(UnknownType, fieldType, fmt.Sprintf("does not fit the topic; send it to %s", t.Topic()))
 	}
 	*e = Event{Type: t, StartMS: Absent, EndMS: Absent}

@@ -20,6 +20,10 @@ const (
 	ConnectUsage Type = 3
 )
 
+// AnyType is no type of ours: it stands for the topic of a delivery that has none yet, as over HTTP, which is decoded as
+// what its own type says.
+const AnyType Type = 0
+
 // Types lists every event type, in the order of the event contract.
 var Types = [...]Type{AgentSession, IVRSession, ConnectUsage}
 

@@ -35,11 +35,7 @@ func Check(ctx context.Context, r io.Reader, refused func(line int64, why *schem
 		case len(buf) == 0:
 			continue
 		default:
-			t, _, ok := schemas.SniffType(buf)
-			if !ok {
-				t = schemas.AgentSession
-			}
-			why = decoder.Decode(t, nil, buf, &event)
+			why = decoder.Decode(schemas.AnyType, nil, buf, &event)
 		}
 		deliveries++
 		if why != nil {
