@@ -20,8 +20,8 @@ const (
 	ConnectUsage Type = 3
 )
 
-// AnyType is no type of ours: it stands for the topic of a delivery that has none yet, as over HTTP, which is decoded as
-// what its own type says.
+// AnyType is no type of ours: it stands for the topic of a delivery that has none yet, as over HTTP, which is decoded
+// as what its own type says.
 const AnyType Type = 0
 
 // Types lists every event type, in the order of the event contract.

@@ -160,6 +160,9 @@ func (s *Server) describe(op *huma.Operation, r route, statuses []int) {
 
 func (s *Server) describeSuccess(response *huma.Response, status int, r route) *huma.Response {
 	response.Description = statusDescriptions[status]
+	if status == r.Success {
+		response.Description = statusDescriptions[http.StatusOK]
+	}
 	if response.Headers == nil {
 		response.Headers = map[string]*huma.Param{}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -23,11 +24,13 @@ type route struct {
 	Tag              string
 	Heavy            bool  // it bills, or reads much
 	BodyBytes        int64 // how long its body may be; 0: as the configuration says
+	Success          int   // the status of what is done; 0: 200, or 204 without a body
 	Errors           []int // statuses besides those that every route may answer
 	// Types are the media types of its answer besides application/json, such as text/csv; what a handler writes itself.
 	Types []string
 	// Request and Response describe bodies that the handler reads or writes itself.
 	Request  *huma.RequestBody
+	AnyBody  bool // nothing of the body is checked before the handler, which says of what types it may be
 	Response map[string]*huma.MediaType
 }
 
@@ -59,8 +62,12 @@ func register[I, O any](
 		OperationID: r.ID, Method: r.Method, Path: r.Path, Summary: r.Summary,
 		Tags: []string{r.Tag}, MaxBodyBytes: cmp.Or(r.BodyBytes, s.cfg.BodyBytes), Errors: statuses,
 		Middlewares: huma.Middlewares{s.admit(r)},
-		RequestBody: r.Request,
-		Extensions:  map[string]any{"x-roles": access.Operations()[r.ID]},
+		RequestBody: r.Request, DefaultStatus: r.Success, SkipValidateBody: r.AnyBody,
+		Extensions: map[string]any{"x-roles": access.Operations()[r.ID]},
+	}
+	var bodies map[string]*huma.MediaType
+	if r.Request != nil {
+		bodies = maps.Clone(r.Request.Content)
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		scope, _ := ctx.Value(scopeKey{}).(access.Scope)
@@ -70,6 +77,9 @@ func register[I, O any](
 		}
 		return out, nil
 	})
+	if r.Request != nil {
+		r.Request.Content = bodies // without what huma makes of a body that the handler reads
+	}
 	s.describe(pathOperation(s.api.OpenAPI().Paths[r.Path], r.Method), r, statuses)
 }
 

@@ -69,6 +69,7 @@ type Authenticator interface {
 // Deps are what the API is served with.
 type Deps struct {
 	Auth     Authenticator
+	Events   *service.Events
 	Registry *service.Registry
 	Invoices *service.Invoices
 	Rejected *service.Rejected

@@ -28,9 +28,10 @@ import (
 // apiServer serves the API over the month of explain.txtar: acme and named, both issued for 2026-10. It has a token for
 // each role, named as the role, with `tenant` for acme and `publisher` for acme from /t; `foreign` administers named.
 type apiServer struct {
-	url    string
-	config string // the configuration, for commands of the program
-	tokens map[string]string
+	url     string
+	config  string // the configuration, for commands of the program
+	tokens  map[string]string
+	counted *metrics
 }
 
 var apiShared struct {
@@ -128,6 +129,8 @@ func (s *apiServer) serve() error {
 		s.tokens[name] = token
 		tokens = append(tokens, auth.Token{Name: name, SHA256: access.HashToken(token), Grants: []access.Grant{grant}})
 	}
+	s.counted = newMetrics()
+	services.events.Observe = s.counted.observeEvents
 	s.url = httptest.NewServer(a.newWeb(services, auth.NewTokens(tokens, time.Now)).Handler()).URL
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"apportion/billing/service"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 )
@@ -41,17 +42,10 @@ type checkedEvents struct {
 
 // refusedLine is a delivery that would be refused, at its line of a file, from 1.
 type refusedLine struct {
-	File    string       `json:"file"`
-	Line    int64        `json:"line"`
-	Code    schemas.Code `json:"code"`
-	Field   string       `json:"field"`
-	Value   string       `json:"value"`
-	Message string       `json:"message"`
-	Advice  string       `json:"advice"`
-	Tenant  string       `json:"tenantId"`
-	Source  string       `json:"source"`
-	ID      string       `json:"id"`
-	text    string
+	File string `json:"file"`
+	Line int64  `json:"line"`
+	service.RefusedEvent
+	text string
 }
 
 func (a *app) checkEvents(ctx context.Context, files []string) error {
@@ -59,10 +53,7 @@ func (a *app) checkEvents(ctx context.Context, files []string) error {
 	for _, file := range files {
 		n, err := a.checkFile(ctx, file, func(line int64, why *schemas.Rejection) {
 			result.Rejected[why.Code]++
-			result.Refused = append(result.Refused, refusedLine{
-				file, line, why.Code, why.Field, why.Value, why.Message, why.Code.Advice(),
-				why.Tenant, why.Source, why.ID, why.Error(),
-			})
+			result.Refused = append(result.Refused, refusedLine{file, line, service.NewRefusedEvent(why), why.Error()})
 		})
 		result.Deliveries += n
 		if err != nil {
@@ -101,4 +92,15 @@ func (a *app) checkFile(
 	}
 	defer f.Close()
 	return kafka.Check(ctx, f, refused)
+}
+
+// newEvents returns what publishes events that are sent over HTTP.
+func (a *app) newEvents(s *services) *service.Events {
+	topics := map[schemas.Type]string{}
+	for _, t := range schemas.Types {
+		topics[t] = a.topic(t.Topic())
+	}
+	return service.NewEvents(service.EventDeps{
+		Producer: s.kafka.NewProducer(), Topics: topics, Registry: s.registry, Rules: a.billingRules(), Clock: a.now,
+	})
 }

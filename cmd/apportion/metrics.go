@@ -20,6 +20,8 @@ type metrics struct {
 	registry     *prometheus.Registry
 	deliveries   *prometheus.CounterVec
 	rejected     *prometheus.CounterVec
+	sent         *prometheus.CounterVec
+	sentRefused  *prometheus.CounterVec
 	batches      *prometheus.HistogramVec
 	inserting    *prometheus.HistogramVec
 	lastProgress *prometheus.GaugeVec
@@ -46,6 +48,10 @@ func newMetrics() *metrics {
 			"Deliveries that this process took in, by topic and outcome (accepted, rejected).", "topic", "outcome"),
 		rejected: counters("apportion_rejected_total",
 			"Deliveries that this process refused, by topic and code of the event contract.", "topic", "code"),
+		sent: counters("apportion_sent_events_total",
+			"Events that this process was sent over HTTP, by outcome (accepted, rejected).", "outcome"),
+		sentRefused: counters("apportion_sent_refused_total",
+			"Events that this process was sent over HTTP and refused, by code.", "code"),
 		batches: histograms("apportion_batch_deliveries", "Deliveries in a batch.",
 			prometheus.ExponentialBuckets(1, 4, 10), "topic"),
 		inserting: histograms("apportion_insert_seconds",
@@ -82,8 +88,8 @@ func newMetrics() *metrics {
 			"Tenants whose last issue has a finding, as of the schedule's last firing, by code; "+
 				"of unknown_tenant, tenants that the registry lacks.", "code"),
 	}
-	m.registry.MustRegister(m.deliveries, m.rejected, m.batches, m.inserting, m.lastProgress, zoneDataAge{},
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.deliveries, m.rejected, m.sent, m.sentRefused, m.batches, m.inserting, m.lastProgress,
+		zoneDataAge{}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -133,6 +139,15 @@ func (m *metrics) observe(p ingest.Progress) {
 	m.batches.WithLabelValues(p.Topic).Observe(float64(p.Accepted + p.Rejected))
 	m.inserting.WithLabelValues(p.Topic).Observe(p.Inserting.Seconds())
 	m.lastProgress.WithLabelValues(p.Topic, strconv.Itoa(p.Partition)).Set(float64(time.Now().UnixMilli()) / 1000)
+}
+
+// observeEvents counts events that were sent over HTTP.
+func (m *metrics) observeEvents(accepted int, refused []service.RefusedAt) {
+	m.sent.WithLabelValues("accepted").Add(float64(accepted))
+	m.sent.WithLabelValues("rejected").Add(float64(len(refused)))
+	for _, r := range refused {
+		m.sentRefused.WithLabelValues(string(r.Code)).Inc()
+	}
 }
 
 // observeFiring counts what a firing of the scheduler did.

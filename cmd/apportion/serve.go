@@ -71,6 +71,7 @@ func (a *app) checkListen() error {
 
 // serveHTTP serves the API, and health and metrics apart from it, until ctx is done.
 func (a *app) serveHTTP(ctx context.Context, s *services, m *metrics) error {
+	s.events.Observe = m.observeEvents
 	stopOps, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Ops, "127.0.0.1:8081"), s.conn, m)
 	if err != nil {
 		return err

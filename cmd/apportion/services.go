@@ -20,6 +20,7 @@ import (
 type services struct {
 	conn     driver.Conn
 	kafka    *kafka.Client
+	events   *service.Events
 	log      service.CommandLog
 	verdicts service.Verdicts
 	registry *service.Registry
@@ -90,6 +91,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 		types[a.topic(t.Topic())] = t
 	}
 	s.rejected = service.NewRejected(ingest.DeadLetters{ClickHouse: conn, Kafka: client}, types)
+	s.events = a.newEvents(s)
 	return s, nil
 }
 

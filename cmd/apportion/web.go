@@ -11,7 +11,7 @@ import (
 // newWeb returns the API on the use cases.
 func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
 	deps := web.Deps{
-		Auth: who, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
+		Auth: who, Events: s.events, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
 		Pipeline: s.pipeline, Log: a.log, Clock: a.now,
 	}
 	deps.Scheduled, _ = civil.ParseMonth(a.cfg.Schedule.From) // 0 for none; what else is wrong is found as it is read

@@ -67,6 +67,7 @@ func (i Identity) Scope(operation string) (Scope, bool) {
 			continue
 		}
 		s.granted = true
+		s.grants = append(s.grants, g)
 		switch {
 		case len(g.Tenants) > 0:
 			s.tenants = append(s.tenants, g.Tenants...)
@@ -86,6 +87,7 @@ func (i Identity) Scope(operation string) (Scope, bool) {
 type Scope struct {
 	identity   Identity
 	granted    bool
+	grants     []Grant // those whose role may
 	all        bool
 	tenants    []string // in byte order
 	sources    []string
@@ -111,6 +113,15 @@ func (s Scope) HasTenant(id string) bool {
 // HasSource reports whether a source is within the scope.
 func (s Scope) HasSource(source string) bool {
 	return s.anySource || slices.Contains(s.sources, source)
+}
+
+// HasEvents reports whether the events of a tenant and source are within the scope of one grant: who publishes for two
+// tenants, each from its own source, does not publish for one from the other's.
+func (s Scope) HasEvents(tenant, source string) bool {
+	return slices.ContainsFunc(s.grants, func(g Grant) bool {
+		ofTenant := slices.Contains(g.Tenants, tenant) || len(g.Tenants) == 0 && g.Role != Tenant && g.Role != Publisher
+		return ofTenant && (g.Role != Publisher || slices.Contains(g.Sources, source))
+	})
 }
 
 // Sources returns the sources within the scope, and whether those are all there are.

@@ -57,6 +57,31 @@ func TestScope(t *testing.T) {
 	}
 }
 
+// What two grants reach is not what their tenants and sources reach crosswise.
+func TestScopeOfEvents(t *testing.T) {
+	both := Identity{Subject: "gateway", Grants: []Grant{
+		{Role: Publisher, Tenants: []string{"a"}, Sources: []string{"/a"}},
+		{Role: Publisher, Tenants: []string{"b"}, Sources: []string{"/b", "/c"}},
+		{Role: Publisher, Sources: []string{"/d"}}, {Role: Operator, Tenants: []string{"e"}},
+	}}
+	for _, c := range []struct {
+		operation, tenant, source string
+		want                      bool
+	}{
+		{"postEvents", "a", "/a", true}, {"postEvents", "b", "/c", true}, {"postEvents", "a", "/b", false},
+		{"postEvents", "b", "/a", false}, {"postEvents", "a", "/d", false}, {"postEvents", "d", "/d", false},
+		{"postEvents", "e", "/x", false}, {"checkEvents", "e", "/x", true}, {"checkEvents", "a", "/x", false},
+	} {
+		scope, _ := both.Scope(c.operation)
+		if got := scope.HasEvents(c.tenant, c.source); got != c.want {
+			t.Errorf("%s of %s from %s: %t, want %t", c.operation, c.tenant, c.source, got, c.want)
+		}
+	}
+	if (Scope{}).HasEvents("a", "/a") {
+		t.Error("an empty scope reaches something")
+	}
+}
+
 func TestGrantsOf(t *testing.T) {
 	rules := []GroupGrant{
 		{Group: "ops", Roles: []Role{Operator}},
