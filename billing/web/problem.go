@@ -114,6 +114,12 @@ func problemOf(err error) *Problem {
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &nobody):
+		switch nobody.Code {
+		case schemas.Forbidden:
+			return newProblem(http.StatusForbidden, nobody.Code, nobody.Message)
+		case schemas.Unavailable:
+			return unavailable(nobody.Message, 5*time.Second)
+		}
 		return newProblem(http.StatusUnauthorized, nobody.Code, nobody.Message).with("WWW-Authenticate", "Bearer")
 	case errors.As(err, &cannot):
 		return newProblem(cannot.Code.Status(), cannot.Code, cannot.Message)

@@ -106,7 +106,7 @@ func (s *Server) admit(r route) func(huma.Context, func(huma.Context)) {
 		var p *Problem
 		switch {
 		case len(of.identity.Grants) == 0:
-			p = unauthenticated()
+			p = stranger(of.identity)
 		case !may:
 			p = newProblem(http.StatusForbidden, schemas.Forbidden, fmt.Sprintf("%s may not do this; it is for the roles %s",
 				of.identity.Subject, strings.Join(roleNames(r.ID), ", ")))
@@ -125,6 +125,7 @@ func (s *Server) admit(r route) func(huma.Context, func(huma.Context)) {
 			}
 		}
 		if p != nil {
+			s.refusal(c.Context(), r.ID, p)
 			p.RequestID = of.id
 			for name, values := range p.headers {
 				for _, v := range values {

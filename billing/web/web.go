@@ -29,6 +29,7 @@ import (
 
 	"apportion/billing/service"
 	"apportion/billing/web/access"
+	"apportion/billing/web/auth"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	Issue time.Duration
 	// BodyBytes is how long a body may be that has no limit of its own.
 	BodyBytes int64
+	// Secure says that browsers come over https, and are to stay with it.
+	Secure bool
 }
 
 // DefaultConfig lets a subject ask 20 times a second, 2 times for what is heavy.
@@ -61,14 +64,16 @@ func DefaultConfig() Config {
 	}
 }
 
-// Authenticator finds out who sent a request: nobody, with no error, where nothing in it says so.
+// Authenticator finds out who sent a request: nobody, with no error, where nothing in it says so. It may set cookies of
+// the answer.
 type Authenticator interface {
-	Authenticate(r *http.Request) (access.Identity, error)
+	Authenticate(w http.ResponseWriter, r *http.Request) (access.Identity, error)
 }
 
 // Deps are what the API is served with.
 type Deps struct {
 	Auth     Authenticator
+	SignIn   *auth.Door // of people with browsers; nil: none
 	Events   *service.Events
 	Registry *service.Registry
 	Invoices *service.Invoices
@@ -93,6 +98,7 @@ type Server struct {
 
 	limiting sync.Mutex
 	limits   map[string]*limits // by subject
+	signIns  addressLimit
 }
 
 // limits are those of one subject.
@@ -167,9 +173,15 @@ var jsonFormat = huma.Format{
 func (s *Server) Handler() http.Handler {
 	protected := http.NewCrossOriginProtection()
 	protected.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, r, newProblem(http.StatusForbidden, schemas.Forbidden, "a page of another site may not ask this"))
+		s.refuse(w, r, newProblem(http.StatusForbidden, schemas.Forbidden, "a page of another site may not ask this"))
 	}))
-	return s.request(protected.Handler(http.HandlerFunc(s.authenticated)))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.authenticated)
+	if s.SignIn != nil {
+		s.signInRoutes(mux)
+	}
+	mux.Handle("GET /{$}", http.RedirectHandler(Prefix+"/me", http.StatusSeeOther))
+	return s.request(protected.Handler(mux))
 }
 
 type requestKey struct{}
@@ -201,6 +213,9 @@ func (s *Server) request(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Referrer-Policy", "same-origin")
+		if s.cfg.Secure {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		began := s.Clock()
 		defer func() {
@@ -238,9 +253,9 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // authenticated finds out who asks.
 func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) {
-	identity, err := s.Auth.Authenticate(r)
+	identity, err := s.Auth.Authenticate(w, r)
 	if err != nil {
-		writeProblem(w, r, problemOf(err))
+		s.refuse(w, r, s.logged(r.Context(), err))
 		return
 	}
 	requestOf(r.Context()).identity = identity
@@ -269,8 +284,8 @@ var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.Met
 // noRoute answers what no route does: 405 where one has the path with another method. Nobody learns which routes there
 // are without having signed in.
 func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
-	if len(requestOf(r.Context()).identity.Grants) == 0 {
-		writeProblem(w, r, unauthenticated())
+	if p := stranger(requestOf(r.Context()).identity); p != nil {
+		s.refuse(w, r, p)
 		return
 	}
 	var allowed []string
@@ -290,6 +305,17 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 		p.headers.Add("Allow", method)
 	}
 	writeProblem(w, r, p)
+}
+
+// stranger is the answer to those who are not known, and to those who are granted nothing.
+func stranger(who access.Identity) *Problem {
+	switch {
+	case who.Subject == "":
+		return unauthenticated()
+	case len(who.Grants) == 0:
+		return newProblem(http.StatusForbidden, schemas.Forbidden, who.Subject+" is granted nothing")
+	}
+	return nil
 }
 
 func unauthenticated() *Problem {
@@ -331,8 +357,8 @@ func (s *Server) limit(subject string, heavy bool) *Problem {
 
 // serveDocument serves the OpenAPI document to whoever has signed in.
 func (s *Server) serveDocument(w http.ResponseWriter, r *http.Request) {
-	if len(requestOf(r.Context()).identity.Grants) == 0 {
-		writeProblem(w, r, unauthenticated())
+	if p := stranger(requestOf(r.Context()).identity); p != nil {
+		s.refuse(w, r, p)
 		return
 	}
 	document, err := s.Document()

@@ -17,6 +17,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
+	"apportion/deploy/embedded"
 	"apportion/schemas/civil"
 )
 
@@ -31,6 +32,7 @@ const monthPeriod = "1999-02"
 type demoFlags struct {
 	registry, period, asOf, out, data string
 	events                            []string
+	serve                             bool
 }
 
 func newDemoCommand(a *app) *cobra.Command {
@@ -43,7 +45,8 @@ takes them in, aggregates, reconciles, issues the period, writes its files to DI
 shows the invoices. Without flags that is a real month of a bank's call centre, to out/.
 
 With --data the topics and tables stay in that directory, for "apportion dev --data" to serve
-again; without it they are gone at the end. While the grace of the period is not over as of
+again; without it they are gone at the end. With --serve it goes on until interrupted, and
+serves the API as "apportion dev" does. While the grace of the period is not over as of
 --as-of, the invoices are a draft and go to DIR/PERIOD.draft/.`,
 		Example: `  apportion demo
   apportion demo --registry tenants.yaml --events usage.ndjson.gz --period 2026-10 --out invoices
@@ -60,6 +63,7 @@ again; without it they are gone at the end. While the grace of the period is not
 		"the `instant` that counts as now, in RFC 3339 (default: a year after the end of the period)")
 	cmd.Flags().StringVar(&flags.out, "out", "out", "write the invoice files below this `directory`")
 	cmd.Flags().StringVar(&flags.data, "data", "", "keep topics and tables in this `directory`")
+	cmd.Flags().BoolVar(&flags.serve, "serve", false, "serve the API on this machine afterwards, until interrupted")
 	for _, name := range []string{"out", "data"} {
 		cmd.MarkFlagDirname(name)
 	}
@@ -136,7 +140,28 @@ func (a *app) demo(ctx context.Context, flags demoFlags) (err error) {
 	if d.run, d.leftOut, err = a.demoBill(ctx, s, bill); err != nil {
 		return err
 	}
-	return a.printDemo(in, d)
+	return a.demoServe(ctx, servers, in, a.printDemo(in, d))
+}
+
+// demoServe serves what a demo did, until interrupted, where it is to, and returns what it found.
+func (a *app) demoServe(ctx context.Context, servers *embedded.Servers, in demoInput, found error) error {
+	if !in.serve || found != nil && !errors.As(found, new(findings)) {
+		return found
+	}
+	a.step("serve the API, until interrupted")
+	l, stop, err := a.serveLocally(ctx, in.data)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	fmt.Fprintf(a.stderr, "API:           http://%s\ntoken:         %s\nconfiguration: %s\nsign in, once: %s\n",
+		a.cfg.HTTP.Listen, l.token, l.config, l.link())
+	select {
+	case <-ctx.Done():
+		return found
+	case err := <-servers.Done():
+		return errors.Join(found, err)
+	}
 }
 
 // billed returns the period that is billed, and the instant that counts as now.

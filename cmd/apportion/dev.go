@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
@@ -20,10 +18,15 @@ func newDevCommand(a *app) *cobra.Command {
 	var data string
 	cmd := &cobra.Command{
 		Use:   "dev --data DIR",
-		Short: "Run Kafka and ClickHouse on this machine until interrupted",
-		Long: `Runs Kafka and ClickHouse on loopback, with their data in DIR, and creates the topics and
-tables. Says the addresses once both can be used and writes them to DIR/apportion.yaml,
-which every other command takes as --config. Data stays over restarts; ports change.
+		Short: "Run Kafka, ClickHouse and the API on this machine until interrupted",
+		Long: `Runs Kafka and ClickHouse on loopback, with their data in DIR, creates the topics and tables,
+and serves the API, health and metrics as "apportion serve". Says the addresses once all can be
+used and writes them to DIR/apportion.yaml, which every other command takes as --config. Data
+stays over restarts; ports change.
+
+A link signs a browser in as the local operator, once; programs send the token in DIR/token.
+Both are new at every start, and only for this machine.
+
 ClickHouse has a user for analysts, "analyst" without a password, who may only read.
 
 The first start fetches ClickHouse with npm into the user's cache, unless there is a
@@ -47,34 +50,48 @@ func (a *app) dev(ctx context.Context, data string) (err error) {
 	if _, err := a.migrate(ctx); err != nil {
 		return err
 	}
-	file := filepath.Join(data, "apportion.yaml")
-	if err := writeConfig(file, a.cfg); err != nil {
-		return err
-	}
-	result := struct {
-		Kafka          string `json:"kafka"`
-		ClickHouse     string `json:"clickhouse"`
-		ClickHouseHTTP string `json:"clickhouseHttp"`
-		Config         string `json:"config"`
-	}{servers.Kafka, servers.ClickHouse, servers.ClickHouseHTTP, file}
-	err = a.print(result, func(w io.Writer) {
-		writeTable(w, nil, [][]string{
-			{"Kafka", result.Kafka},
-			{"ClickHouse", result.ClickHouse},
-			{"ClickHouse HTTP", result.ClickHouseHTTP},
-			{"configuration", result.Config},
-		})
-	})
+	l, stop, err := a.serveLocally(ctx, data)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "ready; pass --config %s to other commands, and interrupt this one to stop\n", file)
+	defer stop()
+	if err := a.printLocal(servers, l); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "ready; pass --config %s to other commands, and interrupt this one to stop\n", l.config)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case err := <-servers.Done():
 		return err
 	}
+}
+
+// printLocal says where everything is.
+func (a *app) printLocal(servers *embedded.Servers, l *local) error {
+	result := struct {
+		Kafka          string `json:"kafka"`
+		ClickHouse     string `json:"clickhouse"`
+		ClickHouseHTTP string `json:"clickhouseHttp"`
+		Config         string `json:"config"`
+		API            string `json:"api"`
+		Ops            string `json:"ops"`
+		Token          string `json:"token"`
+		SignIn         string `json:"signIn"`
+	}{servers.Kafka, servers.ClickHouse, servers.ClickHouseHTTP, l.config, "http://" + a.cfg.HTTP.Listen,
+		"http://" + a.cfg.HTTP.Ops, l.token, l.link()}
+	return a.print(result, func(w io.Writer) {
+		writeTable(w, nil, [][]string{
+			{"Kafka", result.Kafka},
+			{"ClickHouse", result.ClickHouse},
+			{"ClickHouse HTTP", result.ClickHouseHTTP},
+			{"configuration", result.Config},
+			{"API", result.API},
+			{"health and metrics", result.Ops},
+			{"token", result.Token},
+			{"sign in, once", result.SignIn},
+		})
+	})
 }
 
 // analystUser may read on the embedded ClickHouse, without a password.
@@ -103,10 +120,5 @@ func writeConfig(file string, cfg config.Config) error {
 		return err
 	}
 	const head = "# Written by `apportion dev` at every start; change settings with APPORTION_… variables or --set.\n"
-	content := append([]byte(head), body...)
-	temporary := file + ".tmp"
-	if err := os.WriteFile(temporary, content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, file)
+	return writePrivate(file, append([]byte(head), body...))
 }

@@ -42,7 +42,7 @@ writes the files of those periods below that directory.
 
 A part that fails is run again after a while. The process ends, with exit code 1 or 2, when
 trying again cannot fix it. Killing it loses and doubles nothing.`,
-		Example: `  apportion run --config data/apportion.yaml --set schedule.from=2026-10
+		Example: `  apportion run --config apportion.yaml --set schedule.from=2026-10
   apportion run --config data/apportion.yaml --part ingest --part aggregate`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error { return a.run(ctx, parts) }),

@@ -38,8 +38,8 @@ Serves for whoever reaches http.ops (default: 127.0.0.1:8081):
 
 An ingest with http.ops configured serves the same of itself, and so does a run, which is not
 ready either while a part of it has been failing for longer than a minute.`,
-		Example: `  apportion serve --config data/apportion.yaml
-  apportion serve --config data/apportion.yaml --set http.ops=0.0.0.0:8081`,
+		Example: `  apportion serve --config apportion.yaml
+  apportion serve --config apportion.yaml --set http.ops=0.0.0.0:8081`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			if err := a.checkListen(); err != nil {
@@ -72,12 +72,12 @@ func (a *app) checkListen() error {
 // serveHTTP serves the API, and health and metrics apart from it, until ctx is done.
 func (a *app) serveHTTP(ctx context.Context, s *services, m *metrics) error {
 	s.events.Observe = m.observeEvents
-	stopOps, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Ops, "127.0.0.1:8081"), s.conn, m)
+	stopOps, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Ops, defaultOps), s.conn, m)
 	if err != nil {
 		return err
 	}
 	defer stopOps()
-	stopAPI, _, err := a.serveAPI(s)
+	stopAPI, err := a.serveAPI(s)
 	if err != nil {
 		return err
 	}
@@ -86,14 +86,22 @@ func (a *app) serveHTTP(ctx context.Context, s *services, m *metrics) error {
 	return nil
 }
 
+// defaultOps is where serve, run and dev serve health and metrics, unless http.ops says otherwise.
+const defaultOps = "127.0.0.1:8081"
+
 // serveHealth serves health, readiness and metrics until it is stopped.
 func (a *app) serveHealth(address string, conn driver.Conn, m *metrics) (stop func(), err error) {
-	client, err := a.kafka()
+	listener, err := a.listen("http.ops", address)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := a.listen("http.ops", address)
+	return a.serveHealthOn(listener, conn, m)
+}
+
+func (a *app) serveHealthOn(listener net.Listener, conn driver.Conn, m *metrics) (stop func(), err error) {
+	client, err := a.kafka()
 	if err != nil {
+		listener.Close()
 		return nil, err
 	}
 	monitor := ingest.NewMonitor(client, conn, a.cfg.Kafka.TopicPrefix, a.log)

@@ -1,34 +1,67 @@
 package main
 
 import (
+	"net"
 	"os"
+	"strings"
 
 	"apportion/billing/web"
 	"apportion/billing/web/auth"
+	"apportion/cmd/apportion/config"
 	"apportion/schemas/civil"
 )
 
-// newWeb returns the API on the use cases.
+// newWeb returns the API on the use cases, for whom somebody finds out. With a door, people sign in too.
 func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
+	door, _ := who.(*auth.Door)
+	cfg := web.DefaultConfig()
+	cfg.Secure = door != nil && door.Secure()
 	deps := web.Deps{
-		Auth: who, Events: s.events, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected, Figures: s.figures,
-		Pipeline: s.pipeline, Log: a.log, Clock: a.now,
+		Auth: who, SignIn: door, Events: s.events, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
+		Figures: s.figures, Pipeline: s.pipeline, Log: a.log, Clock: a.now,
 	}
 	deps.Scheduled, _ = civil.ParseMonth(a.cfg.Schedule.From) // 0 for none; what else is wrong is found as it is read
 	if out := a.cfg.Schedule.Out; out != "" {
 		deps.Files = os.DirFS(out)
 	}
-	return web.New(web.DefaultConfig(), deps)
+	return web.New(cfg, deps)
 }
 
-// serveAPI serves the API on http.listen until it is stopped, and returns the address.
-func (a *app) serveAPI(s *services) (stop func(), address string, err error) {
+// serveAPI serves the API on http.listen until it is stopped.
+func (a *app) serveAPI(s *services) (stop func(), err error) {
 	listener, err := a.listen("http.listen", a.cfg.HTTP.Listen)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	who := auth.NewTokens(a.cfg.Auth.Machines(), a.now)
-	stop = a.serveOn(listener, a.newWeb(s, who).Handler())
+	return a.serveAPIOn(listener, s, "")
+}
+
+// serveAPIOn serves the API on a listener until it is stopped. The secret, if any, signs a browser in once, with what
+// the token of the local operator is granted.
+func (a *app) serveAPIOn(listener net.Listener, s *services, once string) (stop func(), err error) {
+	who := auth.Config{
+		Tokens: a.cfg.Auth.Machines(), Grants: a.cfg.Auth.GroupGrants(), Keys: a.cfg.Auth.Keys(), Secure: a.secure(),
+		Once: once, OnceToken: localOperator,
+	}
+	if oidc := a.cfg.Auth.OIDC; oidc.Issuer != "" {
+		who.OIDC = &auth.OIDC{Issuer: oidc.Issuer, ClientID: oidc.ClientID, ClientSecret: oidc.ClientSecret,
+			RolesClaim: oidc.RolesClaim, RedirectURL: oidc.RedirectURL}
+	}
+	door, err := auth.NewDoor(who, a.now)
+	if err != nil {
+		listener.Close()
+		return nil, err
+	}
+	stop = a.serveOn(listener, a.newWeb(s, door).Handler())
 	a.log.Info("serving the API", "address", listener.Addr().String())
-	return stop, listener.Addr().String(), nil
+	return stop, nil
+}
+
+// secure reports whether browsers come over https: as the URL that they are sent back to after signing in says, else
+// wherever others than this machine reach the API, before which something must then stand that speaks it.
+func (a *app) secure() bool {
+	if redirect := a.cfg.Auth.OIDC.RedirectURL; redirect != "" {
+		return strings.HasPrefix(redirect, "https:")
+	}
+	return !config.Loopback(a.cfg.HTTP.Listen)
 }

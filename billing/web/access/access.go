@@ -164,21 +164,40 @@ type GroupGrant struct {
 	SeesAgents bool
 }
 
+// member reports whether a rule is for the members of a group, and for which tenant if it is for one.
+func (rule GroupGrant) member(group string) (tenant string, ok bool) {
+	before, after, ofTenant := strings.Cut(rule.Group, GroupTenant)
+	if !ofTenant {
+		return "", group == rule.Group
+	}
+	rest, begins := strings.CutPrefix(group, before)
+	id, ends := strings.CutSuffix(rest, after)
+	return id, begins && ends && id != ""
+}
+
+// Granting returns those of some groups that a rule is for.
+func Granting(rules []GroupGrant, groups []string) (granting []string) {
+	for _, group := range groups {
+		if slices.ContainsFunc(rules, func(rule GroupGrant) bool {
+			_, ok := rule.member(group)
+			return ok
+		}) {
+			granting = append(granting, group)
+		}
+	}
+	return granting
+}
+
 // GrantsOf returns what the members of some groups are granted.
 func GrantsOf(rules []GroupGrant, groups []string) (grants []Grant) {
 	for _, rule := range rules {
-		before, after, ofTenant := strings.Cut(rule.Group, GroupTenant)
 		var tenants []string
 		member := false
 		for _, group := range groups {
-			if !ofTenant {
-				member = member || group == rule.Group
-				continue
-			}
-			rest, begins := strings.CutPrefix(group, before)
-			id, ends := strings.CutSuffix(rest, after)
-			if begins && ends && id != "" {
-				member, tenants = true, append(tenants, id)
+			tenant, ok := rule.member(group)
+			member = member || ok
+			if ok && tenant != "" {
+				tenants = append(tenants, tenant)
 			}
 		}
 		if !member {

@@ -70,8 +70,18 @@ func (t *Tokens) Identify(token string) (access.Identity, error) {
 	return access.Identity{Subject: known.Name, Machine: true, Grants: known.Grants}, nil
 }
 
+// grants returns what the holder of a token may, by its name; nothing once it has expired.
+func (t *Tokens) grants(name string) []access.Grant {
+	for _, token := range t.tokens {
+		if token.Name == name && (token.Expires.IsZero() || t.now().Before(token.Expires)) {
+			return token.Grants
+		}
+	}
+	return nil
+}
+
 // Authenticate returns who sent a request with a bearer token, and nobody for one without.
-func (t *Tokens) Authenticate(r *http.Request) (access.Identity, error) {
+func (t *Tokens) Authenticate(_ http.ResponseWriter, r *http.Request) (access.Identity, error) {
 	token := Bearer(r)
 	if token == "" {
 		return access.Identity{}, nil
