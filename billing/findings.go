@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"apportion/aggregate"
+	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -180,6 +181,15 @@ func (b *Biller) LastFindings(ctx context.Context) (map[schemas.Code]int64, erro
 		counts[f.Code] = f.Count
 	}
 	return counts, err
+}
+
+// LastIssueFindings returns what was found at the last issue of a tenant, none before the first.
+func LastIssueFindings(state registry.State, tenant string) ([]Finding, error) {
+	chain, err := Issues(state, tenant)
+	if err != nil || len(chain) == 0 {
+		return nil, err
+	}
+	return chain[len(chain)-1].findings(), nil
 }
 
 // sortFindings puts findings in the order of tenant and code.

@@ -74,8 +74,8 @@ type User struct {
 	Mappings []Licence `json:"mappings"`
 }
 
-// Users calls each for the users of the tenant, in byte order, with their mappings, until it returns false. The tenant is
-// one of a state, whose mappings are in order.
+// Users calls each for the users of the tenant, in byte order, with their mappings, until it returns false. The tenant
+// is one of a state, whose mappings are in order.
 func (t *Tenant) Users(each func(user string, mappings []Licence) bool) {
 	for rest := t.Licences; len(rest) > 0; {
 		n := 1
@@ -311,8 +311,8 @@ type AccessSpan struct {
 	To   civil.Date `json:"to,omitzero"` // the first date after it; NoDate: it goes on
 }
 
-// AccessChanges returns who gains and who loses access, and when, from a date on, where a tenant becomes another: by user
-// and date (R7). Before is nil for a new tenant. Both are as a state has them.
+// AccessChanges returns who gains and who loses access, and when, from a date on, where a tenant becomes another: by
+// user and date (R7). Before is nil for a new tenant. Both are as a state has them.
 func AccessChanges(before, after *Tenant, from civil.Date) (gained, lost []AccessSpan) {
 	if before == nil {
 		before = &Tenant{}

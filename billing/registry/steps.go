@@ -58,8 +58,8 @@ func (t *Tenant) Payers(d civil.Date, z *civil.Zone) map[string]string {
 	return payers
 }
 
-// Steps returns what holds of the tenant in the dates of [from, to), in its zone: steps in order, no two neighbours equal.
-// NoDate for either goes as far as anything changes. Every seat brings ivrFactor IVR ports with it (R14).
+// Steps returns what holds of the tenant in the dates of [from, to), in its zone: steps in order, no two neighbours
+// equal. NoDate for either goes as far as anything changes. Every seat brings ivrFactor IVR ports with it (R14).
 func (t *Tenant) Steps(from, to civil.Date, z *civil.Zone, ivrFactor int64) []TimelineStep {
 	steps := []TimelineStep{}
 	var dates []civil.Date

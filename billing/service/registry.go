@@ -154,7 +154,8 @@ func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) b
 	return r.history.Changes(chosen)
 }
 
-// Log returns the last commands before an offset that are chosen, of all by now, at the most so many, the last one first.
+// Log returns the last commands before an offset that are chosen, of all by now, at the most so many, the last one
+// first.
 func (r *Registry) Log(
 	ctx context.Context, before int64, limit int, chosen func(registry.Logged) bool,
 ) ([]registry.Logged, error) {
@@ -227,6 +228,9 @@ type Outcome struct {
 
 	command registry.Command
 }
+
+// Given is the command itself.
+func (o *Outcome) Given() registry.Command { return o.command }
 
 // DryRun returns what would stand after a command, and what would become of it. One that was decided before has its
 // offset.

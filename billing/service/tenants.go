@@ -11,17 +11,23 @@ import (
 
 // TenantAt is what the registry says of a tenant at an instant.
 type TenantAt struct {
-	Tenant        string           `json:"tenantId"`
-	Name          string           `json:"name"`
-	TimeZone      string           `json:"timeZone"`
-	Telephony     string           `json:"telephony"`
-	Offset        int64            `json:"offset"` // of the last command that changed it
-	At            string           `json:"at"`
-	Date          civil.Date       `json:"date"` // of that instant, in the tenant's zone
-	Subscriptions int              `json:"subscriptions"`
-	Active        []string         `json:"active"`            // ids, in byte order (R3)
-	Primary       string           `json:"primary,omitempty"` // id (R4); none without an active subscription
-	Entitlement   map[string]int64 `json:"entitlement"`       // by meter (R14)
+	Tenant        string     `json:"tenantId"`
+	Name          string     `json:"name"`
+	TimeZone      string     `json:"timeZone"`
+	Telephony     string     `json:"telephony"`
+	Offset        int64      `json:"offset"` // of the last command that changed it
+	At            string     `json:"at"`
+	Date          civil.Date `json:"date"` // of that instant, in the tenant's zone
+	Subscriptions int        `json:"subscriptions"`
+	Active        []string   `json:"active"`            // ids, in byte order (R3)
+	Primary       string     `json:"primary,omitempty"` // id (R4); none without an active subscription
+	// Payers pay for an overage whose peak is on that date, by meter (R16); none without an active subscription.
+	Payers map[string]string `json:"payers"`
+	// Pool is how much it may use at once, by meter (R14), and Entitlement the same by an older name.
+	Pool        map[string]int64 `json:"pool"`
+	Entitlement map[string]int64 `json:"entitlement"`
+	// Findings are those of its last issue (R24).
+	Findings []billing.Finding `json:"findings,omitempty"`
 	// Changed is the last command that changed it.
 	Changed  *registry.Change `json:"changed,omitempty"`
 	Document *registry.Tenant `json:"document,omitempty"`
@@ -38,7 +44,7 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 	at := &TenantAt{
 		Tenant: t.ID, Name: t.Name, TimeZone: t.TimeZone, Telephony: t.Telephony, Offset: state.Base(t.ID),
 		At: civil.FormatMillis(ms), Date: date, Subscriptions: len(t.Subscriptions),
-		Active: []string{}, Entitlement: map[string]int64{},
+		Active: []string{}, Payers: t.Payers(date, zone), Pool: map[string]int64{},
 	}
 	for _, s := range t.ActiveOn(date) {
 		at.Active = append(at.Active, s.ID)
@@ -48,8 +54,9 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 		at.Primary = primary.ID
 	}
 	for _, meter := range schemas.PooledMeters {
-		at.Entitlement[meter] = t.Entitlement(date, meter, rules.IVRPortFactor)
+		at.Pool[meter] = t.Entitlement(date, meter, rules.IVRPortFactor)
 	}
+	at.Entitlement = at.Pool
 	return at, nil
 }
 

@@ -19,9 +19,9 @@ type MapUsers struct {
 	LosingOn civil.Date
 }
 
-// MapUsers returns the plan that maps the users: a command for every 1,000 of them in byte order, all or none. The ids of
-// the commands follow from that of the first, and who lost access is asked of the registry as it stood before the
-// command: so the same given again, also after a crash between them, is the same commands.
+// MapUsers returns the plan that maps the users: a command for every 1,000 of them in byte order, all or none. The ids
+// of the commands follow from that of the first, and who loses access is asked of the registry as it stood before that:
+// so the same given again, also after a crash between them, is the same commands.
 func (r *Registry) MapUsers(ctx context.Context, ask MapUsers) (Plan, error) {
 	state, err := r.CatchUp(ctx)
 	if err != nil {

@@ -29,8 +29,8 @@ type PeriodWhatIf struct {
 	billing.ComparisonJSON
 }
 
-// WhatIfTenant compares periods of a tenant as they stand with the same under a document of it that is not applied. Now is
-// in UTC epoch milliseconds.
+// WhatIfTenant compares periods of a tenant as they stand with the same under a document of it that is not applied. Now
+// is in UTC epoch milliseconds.
 func (s *Invoices) WhatIfTenant(
 	ctx context.Context, document *registry.Tenant, periods []civil.Month, nowMS int64,
 ) (*WhatIf, error) {

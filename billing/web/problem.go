@@ -92,7 +92,8 @@ func refused(refusals []registry.Refusal) *Problem {
 			status = http.StatusUnprocessableEntity
 		}
 		first = cmp.Or(first, r.Code)
-		all = append(all, FieldProblem{r.Code, r.Field, r.Value, r.Message})
+		// What a command has in data is in the body of the request.
+		all = append(all, FieldProblem{r.Code, strings.TrimPrefix(r.Field, "data."), r.Value, r.Message})
 		details = append(details, r.Message)
 	}
 	p := newProblem(status, first, strings.Join(details, "; "))

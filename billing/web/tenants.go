@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/billing/web/access"
@@ -171,8 +172,15 @@ func (s *Server) getTenant(ctx context.Context, scope access.Scope, in *getTenan
 	if in.At == "" && in.IfNoneMatch == out.ETag {
 		return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"Etag": {out.ETag}})
 	}
-	out.Body.Document = t
-	return out, nil
+	if out.Body.Document = t; !seesUsers(scope, t.ID) {
+		document := *t
+		document.Licences, out.Body.Document = nil, &document
+	}
+	out.Body.Findings, err = billing.LastIssueFindings(state, t.ID)
+	if !scope.SeesAgents() {
+		out.Body.Findings = billing.WithoutAgents(out.Body.Findings)
+	}
+	return out, err
 }
 
 type putTenantInput struct {
@@ -200,8 +208,20 @@ func (s *Server) putTenant(ctx context.Context, scope access.Scope, in *putTenan
 		in.command(id, registry.Command{Command: registry.PutTenant, Base: base, Tenant: t}))
 }
 
-// readTenant reads the document of one tenant.
+// readTenant reads the document of one tenant, by which no rule of its own is broken.
 func readTenant(id access.TenantID, body []byte) (*registry.Tenant, error) {
+	t, err := parseTenant(id, body)
+	if err != nil {
+		return nil, err
+	}
+	if refusals := t.Validate(); len(refusals) > 0 {
+		return nil, refused(refusals)
+	}
+	return t, nil
+}
+
+// parseTenant reads the document of one tenant.
+func parseTenant(id access.TenantID, body []byte) (*registry.Tenant, error) {
 	doc, problems := registry.Parse("document", bytes.Join([][]byte{[]byte(`{"tenants":[`), body, []byte(`]}`)}, nil))
 	if len(problems) > 0 {
 		p := newProblem(http.StatusBadRequest, problems[0].Code, "the document cannot be read")
@@ -212,9 +232,6 @@ func readTenant(id access.TenantID, body []byte) (*registry.Tenant, error) {
 	}
 	if len(doc.Tenants) != 1 || doc.Tenants[0].ID != id.String() {
 		return nil, badRequest("id", "", "the document is of another tenant than the path, "+id.String())
-	}
-	if refusals := doc.Validate(); len(refusals) > 0 {
-		return nil, refused(refusals)
 	}
 	return &doc.Tenants[0], nil
 }

@@ -141,6 +141,7 @@ func apiConfig() huma.Config {
 	cfg.CreateHooks = nil
 	cfg.Formats = map[string]huma.Format{
 		"application/json": jsonFormat, "json": jsonFormat, "text/csv": csvFormat, "csv": csvFormat,
+		calendarType: calendarFormat,
 	}
 	cfg.DefaultFormat = "application/json"
 	cfg.RejectUnknownQueryParameters = true
