@@ -65,9 +65,9 @@ type Access struct {
 // User is a user of a tenant as it stands on a date.
 type User struct {
 	User string `json:"user"`
-	// Role is admin where one of the mappings in force is an admin's. Who has none in force has that of the last one.
+	// Role is admin where one of the mappings effective then is an admin's. Who has none then has that of the last one.
 	Role string `json:"role"`
-	// Class is premium where one of the mappings in force, to a subscription active then, is premium (R9).
+	// Class is premium where one of the mappings effective then, to a subscription active then, is premium (R9).
 	Class  string `json:"class"`
 	Access Access `json:"access"`
 	// Mappings are all that there were, are and will be, by subscription and date.
@@ -97,21 +97,21 @@ func (t *Tenant) MappingsOf(user string) []Licence {
 // UserOn returns a user with these mappings as it stands on a date (R7).
 func (t *Tenant) UserOn(user string, mappings []Licence, d civil.Date) User {
 	u := User{User: user, Role: Agent, Class: Standard, Mappings: mappings}
-	inForce := false
+	effective := false
 	last := civil.NoDate
 	for _, l := range mappings {
 		switch {
-		case l.inForceOn(d):
-			if !inForce || l.Role == Admin {
+		case l.effectiveOn(d):
+			if !effective || l.Role == Admin {
 				u.Role = l.Role
 			}
-			inForce = true
-		case !inForce && l.From >= last:
+			effective = true
+		case !effective && l.From >= last:
 			u.Role, u.Class, last = l.Role, l.Class, l.From
 		}
 	}
 	of := t.resolve(mappings)
-	if inForce {
+	if effective {
 		u.Class = Standard
 		if _, premium := activeMapped(d, of); premium {
 			u.Class = Premium
@@ -121,7 +121,7 @@ func (t *Tenant) UserOn(user string, mappings []Licence, d civil.Date) User {
 	return u
 }
 
-func (l Licence) inForceOn(d civil.Date) bool {
+func (l Licence) effectiveOn(d civil.Date) bool {
 	return l.From <= d && (l.To == civil.NoDate || d < l.To)
 }
 

@@ -181,6 +181,10 @@ func (s *Server) describeSuccess(response *huma.Response, status int, r route) *
 	case response.Content != nil && slices.Contains(r.Types, "text/csv"):
 		response.Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString,
 			Description: "The items of the page (RFC 4180): a column for each member, named as in JSON."}}
+		if slices.Contains(r.Types, calendarType) {
+			response.Content[calendarType] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString,
+				Description: "All of them, not the page alone, as a calendar (RFC 5545)."}}
+		}
 	}
 	return response
 }

@@ -58,48 +58,13 @@ func seesUsers(scope access.Scope, tenant string) bool {
 	return scope.SeesAgents() || users.HasTenant(tenant)
 }
 
-// dateOf reads a date of a parameter; NoDate where it is not given.
-func dateOf(name, text string) (civil.Date, error) {
-	if text == "" {
-		return civil.NoDate, nil
-	}
-	d, err := civil.ParseDate(text)
-	if err != nil {
-		return d, badRequest(name, text, name+" must be a date, such as 2026-10-31: "+err.Error())
-	}
-	return d, nil
-}
-
-// DatesInput is a stretch of dates.
-type DatesInput struct {
-	From string `query:"from" format:"date" doc:"The first date, in the zone of the tenant."`
-	To   string `query:"to" format:"date" doc:"The first date after it."`
-}
-
-func (in DatesInput) dates() (from, to civil.Date, err error) {
-	from, err = dateOf("from", in.From)
-	if err == nil {
-		to, err = dateOf("to", in.To)
-	}
-	if err == nil && to != civil.NoDate && to <= from {
-		err = badRequest("to", in.To, "to must be after from: it is the first date that is left out")
-	}
-	return from, to, err
-}
-
 // dated returns a tenant within the scope as it stands now, and its zone.
 func (s *Server) dated(ctx context.Context, scope access.Scope, p TenantPath) (
-	*registry.Tenant, *civil.Zone, error) {
-	state, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return nil, nil, err
+	state registry.State, t *registry.Tenant, zone *civil.Zone, err error) {
+	if state, t, err = s.tenantNow(ctx, scope, p); err == nil {
+		zone, err = civil.LoadZone(t.TimeZone)
 	}
-	t, err := p.tenantOf(scope, state)
-	if err != nil {
-		return nil, nil, err
-	}
-	zone, err := civil.LoadZone(t.TimeZone)
-	return t, zone, err
+	return state, t, zone, err
 }
 
 type timelineInput struct {
@@ -121,7 +86,7 @@ func (s *Server) getTimeline(ctx context.Context, scope access.Scope, in *timeli
 	if err != nil {
 		return nil, err
 	}
-	t, zone, err := s.dated(ctx, scope, in.TenantPath)
+	_, t, zone, err := s.dated(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +112,7 @@ func (s *Server) listUsers(
 	if err != nil {
 		return nil, err
 	}
-	t, zone, err := s.dated(ctx, scope, in.TenantPath)
+	_, t, zone, err := s.dated(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +160,7 @@ func (s *Server) getUser(ctx context.Context, scope access.Scope, in *getUserInp
 	if err != nil {
 		return nil, err
 	}
-	t, zone, err := s.dated(ctx, scope, in.TenantPath)
+	_, t, zone, err := s.dated(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}
@@ -461,15 +426,7 @@ func (s *Server) listAccess(ctx context.Context, scope access.Scope, in *listAcc
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := in.tenantOf(scope, state)
-	if err != nil {
-		return nil, err
-	}
-	zone, err := civil.LoadZone(t.TimeZone)
+	state, t, zone, err := s.dated(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}

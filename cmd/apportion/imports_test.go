@@ -62,6 +62,7 @@ var confined = []struct {
 	{"github.com/robfig/cron", []string{"cmd/apportion/..."}, "a billing run is a plain function of a period; when it runs is the program's business"},
 	{"github.com/parquet-go/parquet-go", []string{"cmd/apportion"}, "evidence streams from the database to a file, which only the program sees both of"},
 	{"github.com/danielgtaylor/huma", []string{"billing/web"}, "use cases know no request; another framework would be one package's change"},
+	{"github.com/arran4/golang-ical", []string{"billing/web"}, "dates on which access is lost are rules; a calendar is one form of them"},
 	{"github.com/xuri/excelize", []string{"billing/export"}, "it takes floats for numbers; only the file that knows which are exact may hand it any"},
 	{module + "schemas/tables/tablestest", nil, "only tests make databases that go when they end"},
 	{module + "ingest/kafka/kafkatest", nil, "only tests make topics of their own"},
