@@ -103,8 +103,12 @@ func (i *issuer) verify(ctx context.Context, raw string) (*oidc.IDToken, error) 
 	token, err := provider.VerifierContext(oidc.ClientContext(ctx, i.Client), &oidc.Config{
 		ClientID: i.ClientID, SupportedSigningAlgs: algorithms, Now: i.now,
 	}).Verify(ctx, raw)
-	if err == nil && token.Subject == "" {
+	switch {
+	case err != nil:
+	case token.Subject == "":
 		err = errors.New("it has no subject")
+	case !i.now().Before(token.Expiry): // the library takes one at that instant, RFC 7519 does not
+		err = &oidc.TokenExpiredError{Expiry: token.Expiry}
 	}
 	if err != nil {
 		message := "the token of the issuer is not valid: it is not signed by it, or not for this program"
