@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -167,6 +170,8 @@ func TestAPIUserCommands(t *testing.T) {
 	put := func(as, path, body string, headers ...string) apiAnswer {
 		return s.ask(t, as, "PUT", "/tenants/acme/"+path, body, headers...)
 	}
+	s.followPage(t, "how-to/provision-users.md", "tenant")
+
 	const zoe = `{"from":"2026-11-01","role":"admin","subscriptions":[{"id":"Sub1"},{"id":"Sub2","class":"premium","to":"2026-12-01"}],"reason":"new"}`
 	put("tenant", "users/zoe@example.com/licences?dryRun=true", zoe).want(t, 200, `"accepted":true`,
 		`"+ licence zoe@example.com admin standard on Sub1 from 2026-11-01"`)
@@ -198,10 +203,10 @@ func TestAPIUserCommands(t *testing.T) {
 	mapAll := func(as, body string, headers ...string) apiAnswer {
 		return s.ask(t, as, "POST", "/tenants/acme/licences:map", body, headers...)
 	}
-	const losing = `{"users":"losing-access","on":"2027-01-01","subscription":"Sub3"}`
+	const losing = `{"users":"losing-access","on":"2027-01-01","subscription":"Sub3","class":"premium"}`
 	s.ask(t, "tenant", "POST", "/tenants/acme/licences:map?dryRun=true", losing).want(t, 200, `"accepted":true`, `"users":2`)
 	mapped := mapAll("tenant", losing, "Idempotency-Key", "m1")
-	mapped.want(t, 200, `"accepted":true`, `"commands":[{"commandId":"m1","offset":`, `"users":2`, `"+ licence a agent standard on Sub3 from 2027-01-01"`)
+	mapped.want(t, 200, `"accepted":true`, `"commands":[{"commandId":"m1","offset":`, `"users":2`, `"+ licence a agent premium on Sub3 from 2027-01-01"`)
 	if again := mapAll("tenant", losing, "Idempotency-Key", "m1"); offsetRE.FindString(again.body) != offsetRE.FindString(mapped.body) || again.StatusCode != 200 {
 		t.Errorf("given again: %s", again.body)
 	}
@@ -235,5 +240,34 @@ func TestAPIUserCommands(t *testing.T) {
 	}
 	if got := itemsOf(s.ask(t, "operator", "GET", "/commands?accepted=false", "").want(t, 200), "commandId"); len(got) > 0 {
 		t.Errorf("refused were %v", got)
+	}
+}
+
+// followPage runs each curl of a page as the holder of a token, and compares what comes out with what the page has.
+func (s *apiServer) followPage(t *testing.T, page, as string) {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Logf("%s is not followed: %v", page, err)
+		return
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := pageBlockRE.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 5 {
+		t.Errorf("%s: only %d commands were found", page, len(blocks))
+	}
+	for _, block := range blocks {
+		command, want, _ := strings.Cut(strings.TrimPrefix(block[1], "$ "), "\n")
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+		cmd.Env = append(os.Environ(), "API="+s.url+"/api/v1", "TOKEN="+s.tokens[as])
+		got, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %s: %v\n%s", page, command, err, got)
+		}
+		if _, missing := remade(string(got), want, asItIs); missing != "" {
+			t.Errorf("%s: %s gives no line\n%s\nbut\n%s", page, command, missing, got)
+		}
 	}
 }
