@@ -43,12 +43,31 @@ type RejectedFilter struct {
 	Topics []string // prefix included
 	// Tenants may have "", for deliveries whose tenant could not be read.
 	Tenants []string
+	Sources []string
 	// SinceMS and UntilMS bound the Kafka timestamp: [SinceMS, UntilMS), in UTC
 	// epoch milliseconds.
 	SinceMS, UntilMS int64
 	Records          []schemas.RecordID
 	// Open leaves out those that an accepted delivery answers.
 	Open bool
+	// After, if not nil, leaves out those that come before this one in the list, and the one itself.
+	After *RejectedPlace
+}
+
+// RejectedPlace is where a dead letter is in the list of them, the latest first.
+type RejectedPlace struct {
+	ArrivedMS int64
+	schemas.RecordID
+}
+
+// Has reports whether the filter chooses a dead letter, open or not, wherever it is in the list.
+func (f *RejectedFilter) Has(l *DeadLetter) bool {
+	return (len(f.Codes) == 0 || slices.Contains(f.Codes, l.Why.Code)) &&
+		(len(f.Topics) == 0 || slices.Contains(f.Topics, l.Topic)) &&
+		(len(f.Tenants) == 0 || slices.Contains(f.Tenants, l.Why.Tenant)) &&
+		(len(f.Sources) == 0 || slices.Contains(f.Sources, l.Why.Source)) &&
+		f.SinceMS <= l.ArrivedMS && (f.UntilMS <= 0 || l.ArrivedMS < f.UntilMS) &&
+		(len(f.Records) == 0 || slices.Contains(f.Records, l.RecordID))
 }
 
 // where returns the filter as a condition of SQL, and its arguments.
@@ -67,9 +86,14 @@ func (f *RejectedFilter) where() (condition string, args []any) {
 	add(len(codes) > 0, "code IN (?)", codes)
 	add(len(f.Topics) > 0, "topic IN (?)", f.Topics)
 	add(len(f.Tenants) > 0, "tenant IN (?)", f.Tenants)
+	add(len(f.Sources) > 0, "source IN (?)", f.Sources)
 	add(f.SinceMS > 0, "arrived_ms >= ?", f.SinceMS)
 	add(f.UntilMS > 0, "arrived_ms < ?", f.UntilMS)
 	add(len(f.Records) > 0, "(topic, partition, offset) IN (?)", recordSet(f.Records))
+	if a := f.After; a != nil {
+		terms = append(terms, "(-arrived_ms, topic, partition, -offset) > (?, ?, ?, ?)")
+		args = append(args, -a.ArrivedMS, a.Topic, a.Partition, -a.Offset)
+	}
 	return strings.Join(terms, " AND "), args
 }
 
@@ -122,7 +146,7 @@ func (d DeadLetters) eachOpen(ctx context.Context, f RejectedFilter, take func(*
 	ctx, cancel := context.WithCancel(ctx) // rows that are not taken are not sent
 	defer cancel()
 	where, args := f.where()
-	rows, err := d.ClickHouse.Query(ctx, `
+	rows, err := d.ClickHouse.Query(readOnly(ctx), `
 		WITH
 			refused AS (SELECT * FROM rejected FINAL WHERE `+where+`),
 			accepted AS (
@@ -362,10 +386,15 @@ func (l *DeadLetter) message() kafka.Message {
 	return m
 }
 
+// readOnly has ClickHouse refuse to change anything: filters are what others sent.
+func readOnly(ctx context.Context) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"readonly": 2}))
+}
+
 // collect returns the rows that a query gives.
 func collect[T any](ctx context.Context, conn driver.Conn, scan func(driver.Rows) (T, error),
 	query string, args ...any) ([]T, error) {
-	rows, err := conn.Query(ctx, query, args...)
+	rows, err := conn.Query(readOnly(ctx), query, args...)
 	if err != nil {
 		return nil, schemaError(err)
 	}

@@ -13,16 +13,18 @@ import (
 type DeadLetters interface {
 	// List returns those that a filter chooses, without their values, the latest first; at most as many as the limit says,
 	// 0 for all.
-	List(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]ingest.DeadLetter, error)
+	List(ctx context.Context, filter RejectedFilter, limit int) ([]ingest.DeadLetter, error)
 	// Read returns those of the records, with their values, in the order of the records.
 	Read(ctx context.Context, records []schemas.RecordID) ([]ingest.DeadLetter, error)
+	// Accepted returns the accepted deliveries of some events, the latest first.
+	Accepted(ctx context.Context, ids ...ingest.Identity) ([]ingest.Acceptance, error)
 	// Answers returns, for each of some that have their values, an accepted delivery that answers it, or nil.
 	Answers(ctx context.Context, letters []ingest.DeadLetter) ([]*ingest.Acceptance, error)
 	// Publish publishes them again, each to its own topic.
 	Publish(ctx context.Context, letters []ingest.DeadLetter) error
 }
 
-// Rejected replays refused deliveries.
+// Rejected looks into refused deliveries, and replays them.
 type Rejected struct {
 	letters DeadLetters
 	// types has what each usage topic carries, by its name with the prefix.
@@ -68,7 +70,7 @@ const letterPage = 100
 // Replay publishes those of the chosen dead letters again that would be accepted, or says on a dry run which. All are
 // chosen before the first is published: those that come back, because an older version still takes deliveries in, are
 // none of them.
-func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, limit int, dryRun bool) (*Replay, error) {
+func (r *Rejected) Replay(ctx context.Context, filter RejectedFilter, limit int, dryRun bool) (*Replay, error) {
 	records, err := r.choose(ctx, filter, limit)
 	if err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, lim
 		if err != nil {
 			return nil, err
 		}
-		decided, err := r.decide(ctx, letters)
+		decided, err := r.decide(ctx, filter, letters)
 		if err != nil {
 			return nil, err
 		}
@@ -101,11 +103,9 @@ func (r *Rejected) Replay(ctx context.Context, filter ingest.RejectedFilter, lim
 }
 
 // choose returns the records of the dead letters on usage topics that the filter chooses, in order.
-func (r *Rejected) choose(ctx context.Context, filter ingest.RejectedFilter, limit int) ([]schemas.RecordID, error) {
+func (r *Rejected) choose(ctx context.Context, filter RejectedFilter, limit int) ([]schemas.RecordID, error) {
 	if len(filter.Topics) == 0 {
-		for topic := range r.types {
-			filter.Topics = append(filter.Topics, topic)
-		}
+		filter.Topics = r.Topics()
 	}
 	filter.Open = len(filter.Records) == 0
 	letters, err := r.letters.List(ctx, filter, limit)
@@ -126,7 +126,9 @@ func (r *Rejected) choose(ctx context.Context, filter ingest.RejectedFilter, lim
 }
 
 // decide says what is to become of each dead letter.
-func (r *Rejected) decide(ctx context.Context, letters []ingest.DeadLetter) ([]Replayed, error) {
+func (r *Rejected) decide(
+	ctx context.Context, filter RejectedFilter, letters []ingest.DeadLetter,
+) ([]Replayed, error) {
 	decided := make([]Replayed, len(letters))
 	var decoder schemas.Decoder
 	for i := range letters {
@@ -137,7 +139,10 @@ func (r *Rejected) decide(ctx context.Context, letters []ingest.DeadLetter) ([]R
 			d.Outcome, d.Reason = LetterRefused, why.Error()
 			l.Why = *why
 		} else {
-			l.Why = schemas.Rejection{Tenant: e.Tenant, Source: e.Source, ID: e.ID}
+			l.Why = schemas.Rejection{Code: l.Why.Code, Tenant: e.Tenant, Source: e.Source, ID: e.ID}
+			if !filter.Has(l) { // an older version has read another identity
+				d.Outcome, d.Reason = LetterRefused, "its tenant or source is not of those chosen"
+			}
 		}
 		d.Tenant, d.Source, d.ID = l.Why.Tenant, l.Why.Source, l.Why.ID
 	}

@@ -74,11 +74,22 @@ type (
 	}
 )
 
+type blobText string
+
+// Schema describes bytes that are mostly text.
+func (blobText) Schema(huma.Registry) *huma.Schema {
+	base64 := &huma.Schema{Type: huma.TypeObject, Required: []string{"base64"},
+		Properties: map[string]*huma.Schema{"base64": {Type: huma.TypeString, Format: "base64"}}}
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString}, base64},
+		Description: "The bytes as a text or, where they are not UTF-8, as base64."}
+}
+
 // aliases are types of the domain, which knows nothing of schemas, and how they are described.
 var aliases = []struct{ of, as reflect.Type }{
 	{reflect.TypeFor[decimal.Decimal](), reflect.TypeFor[decimalText]()},
 	{reflect.TypeFor[civil.Date](), reflect.TypeFor[dateText]()},
 	{reflect.TypeFor[civil.Month](), reflect.TypeFor[monthText]()},
+	{reflect.TypeFor[service.Blob](), reflect.TypeFor[blobText]()},
 	{reflect.TypeFor[civil.Millis](), reflect.TypeFor[instantText]()},
 	{reflect.TypeFor[aggregate.Basis](), reflect.TypeFor[Basis]()},
 	{reflect.TypeFor[service.Basis](), reflect.TypeFor[ExplanationBasis]()},

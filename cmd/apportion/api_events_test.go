@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -317,4 +319,130 @@ func (s *apiServer) takenIn(t *testing.T) {
 	if rejected := s.apportion(t, "rejected list"); !strings.Contains(rejected, "no refused delivery is chosen") {
 		t.Errorf("ingest refuses what was published:\n%s", rejected)
 	}
+}
+
+// Refused deliveries are listed by pages, shown whole and replayed, to operators all and to publishers their own.
+func TestAPIRejected(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := startAPI(t)
+	bad := `"agentId":"a","startTime":"2026-11-02T08:00:00"`
+	lines := []string{
+		sentEvent("r0", "acme", "/t", "agent.session", bad),
+		sentEvent("r1", "acme", "/u", "agent.session", bad),
+		sentEvent("r2", "named", "/t", "agent.session", bad),
+		strings.Replace(sentSession("r3", ""), `"acme"`, `5`, 1),
+		sentEvent("r4", "acme", "/t", "connect.usage", `"channel":"SMS","quantity":1`),
+		strings.Replace(sentEvent("r5", "acme", "/t", "agent.session", bad), "{", "{\"x\":\"\xff\",", 1),
+	}
+	s.apportion(t, "publish "+s.write(t, "bad.ndjson", strings.Join(lines, "\n")))
+	s.apportion(t, "ingest --until-caught-up")
+
+	list := func(as, query string) (ids []string, next string) {
+		t.Helper()
+		tree := s.ask(t, as, "GET", "/rejected?"+query, "").want(t, 200)
+		for _, item := range tree["items"].([]any) {
+			ids = append(ids, item.(map[string]any)["id"].(string))
+		}
+		next, _ = tree["next"].(string)
+		return ids, next
+	}
+	for _, c := range []struct{ as, query, want string }{
+		{"operator", "", "    r0 r1 r2 r3 r4"}, // one has no id that can be read
+		{"operator", "tenant=acme", "r0 r1 r4"},
+		{"operator", "source=/t&tenant=named", "r2"},
+		{"operator", "topic=usage.connect.v1", "r4"},
+		{"operator", "code=malformed_json", ""},
+		{"operator", "code=malformed_json,invalid_field&source=/u&open=true", "r1"},
+		{"operator", "to=2020-01-01T00:00:00Z", "-"},
+		{"publisher", "", "r0 r4"},
+		{"publisher", "open=true&from=2020-01-01T00:00:00Z", "r0 r4"},
+		{"publisher", "tenant=named", "-"},
+		{"publisher", "source=/u", "-"},
+		{"publisher", "tenant=acme&source=/t&topic=usage.agent.v1", "r0"},
+	} {
+		ids, _ := list(c.as, c.query)
+		slices.Sort(ids)
+		want := strings.Fields(c.want)
+		if strings.HasPrefix(c.want, " ") || c.want == "" {
+			want = append([]string{""}, want...)
+		}
+		if c.want == "-" {
+			want = nil
+		}
+		if !slices.Equal(ids, want) {
+			t.Errorf("%s sees with %q %q, want %q", c.as, c.query, ids, want)
+		}
+	}
+	for _, open := range []string{"", "&open=true"} {
+		all, _ := list("operator", "limit=500"+open)
+		var paged []string
+		for ids, next := list("operator", "limit=1"+open); ; ids, next = list("operator", "limit=1"+open+"&after="+next) {
+			paged = append(paged, ids...)
+			if next == "" {
+				break
+			}
+		}
+		if len(all) != 6 || !slices.Equal(all, paged) {
+			t.Errorf("all at once %q, by pages %q", all, paged)
+		}
+	}
+	s.ask(t, "operator", "GET", "/rejected?code=not_due", "").want(t, 400, `"field":"code"`)
+	s.ask(t, "operator", "GET", "/rejected?topic=usage.rejected.v1", "").want(t, 400, `"field":"topic"`)
+	s.ask(t, "operator", "GET", "/rejected?from=yesterday", "").want(t, 400)
+	for _, role := range []string{"finance", "analyst", "tenant", "foreign"} {
+		s.ask(t, role, "GET", "/rejected", "").want(t, 403)
+	}
+	s.ask(t, "publisher", "GET", "/rejected?code=invalid_field", "", "Accept", "text/csv").want(t, 200,
+		"time,topic,partition,offset,tenantId,source,id,code,field,value,message\r\n", `,acme,/t,r4,invalid_field,channel,"""SMS""",`)
+
+	// One whole, its bytes in base64 where they are no text.
+	path := func(i int) string {
+		topic, offset := schemas.TopicAgent, 11+i
+		if i == 4 {
+			topic, offset = schemas.TopicConnect, 2
+		} else if i == 5 {
+			offset = 15
+		}
+		return fmt.Sprintf("%s/0/%d", topic, offset)
+	}
+	s.ask(t, "publisher", "GET", "/rejected/"+path(0), "").want(t, 200, `"id":"r0"`, `"code":"invalid_field"`, `"open":true`,
+		`"accepted":[]`, `"key":"acme"`, `"payload":"{\"specversion\"`, "seconds where milliseconds belong")
+	s.ask(t, "operator", "GET", "/rejected/"+path(5), "").want(t, 200, `"code":"malformed_json"`, `"payload":{"base64":"eyJ4Ijoi/`)
+	for _, i := range []int{1, 2, 3, 5, 80} {
+		s.ask(t, "publisher", "GET", "/rejected/"+path(i), "").want(t, 404, `"code":"no_refusal"`)
+	}
+	s.ask(t, "operator", "GET", "/rejected/registry.commands.v1/0/0", "").want(t, 404)
+
+	// Replayed: what would be refused again is not published; what is answered is left alone.
+	s.apportion(t, "publish "+s.write(t, "good.ndjson", sentEvent("r4", "acme", "/t", "connect.usage", `"channel":"sms","quantity":1`)))
+	s.apportion(t, "ingest --until-caught-up")
+	before := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0))
+	replay := func(as, body string) apiAnswer { return s.ask(t, as, "POST", "/rejected:replay", body) }
+	place := func(i int) string {
+		parts := strings.Split(path(i), "/")
+		return fmt.Sprintf(`{"topic":%q,"partition":0,"offset":%s}`, parts[0], parts[2])
+	}
+	replay("publisher", `{"dryRun":true}`).want(t, 200, `"dryRun":true,"replayed":0,"accepted":0,"refused":1`, `"id":"r0"`)
+	replay("publisher", `{"places":[`+place(4)+`]}`).want(t, 200, `"replayed":0,"accepted":1,"refused":0`, "revision 0 of it has been accepted")
+	replay("publisher", `{"places":[`+place(0)+`,`+place(1)+`]}`).want(t, 404, `"code":"no_refusal"`)
+	replay("publisher", `{"places":[`+place(3)+`],"filter":{"tenant":"acme"}}`).want(t, 404)
+	replay("publisher", `{"filter":{"tenant":"named"}}`).want(t, 200, `"refused":0,"deliveries":[]`)
+	replay("publisher", `{"filter":{"source":"/u"}}`).want(t, 200, `"deliveries":[]`)
+	replay("publisher", `{"filter":{"tenants":"acme"}}`).want(t, 400)
+	replay("operator", `{"filter":{"code":["invalid_field"]}}`).want(t, 200, `"replayed":0,"accepted":0,"refused":4`)
+	replay("analyst", `{}`).want(t, 403)
+	if after := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0)); after != before {
+		t.Errorf("%d deliveries were published", after-before)
+	}
+}
+
+// write writes a file beside the server's configuration, and returns its path.
+func (s *apiServer) write(t testing.TB, name, content string) string {
+	t.Helper()
+	file := filepath.Join(filepath.Dir(s.config), name)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"apportion/billing/export"
+	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -170,35 +171,14 @@ send the events again.`,
 	return cmd
 }
 
-// rejectedEntry is a refused delivery and why.
-type rejectedEntry struct {
-	Time      string       `json:"time"` // when it arrived on Kafka
-	Topic     string       `json:"topic"`
-	Partition int32        `json:"partition"`
-	Offset    int64        `json:"offset"`
-	Tenant    string       `json:"tenantId"` // the identity, each empty where it could not be read
-	Source    string       `json:"source"`
-	ID        string       `json:"id"`
-	Code      schemas.Code `json:"code"`
-	Field     string       `json:"field"`
-	Value     string       `json:"value"`
-	Message   string       `json:"message"`
-}
-
-func newRejectedEntry(l *ingest.DeadLetter) rejectedEntry {
-	w := &l.Why
-	return rejectedEntry{civil.FormatMillis(l.ArrivedMS), l.Topic, l.Partition, l.Offset,
-		w.Tenant, w.Source, w.ID, w.Code, w.Field, w.Value, w.Message}
-}
-
 const noneRejected = "no refused delivery is chosen\n"
 
 // rejectedColumns are the columns of refused deliveries.
 var rejectedColumns = []string{"time", "topic", "partition", "offset", "tenant_id", "source", "id",
 	"code", "field", "value", "message"}
 
-// row guards the names. A value is in quotes or a number, and a message begins with words of the program.
-func (e *rejectedEntry) row() []string {
+// rejectedRow guards the names. A value is in quotes or a number, and a message begins with words of the program.
+func rejectedRow(e *service.RejectedEntry) []string {
 	return []string{e.Time, e.Topic, strconv.Itoa(int(e.Partition)), strconv.FormatInt(e.Offset, 10),
 		export.Guard(e.Tenant), export.Guard(e.Source), export.Guard(e.ID),
 		string(e.Code), e.Field, e.Value, e.Message}
@@ -219,12 +199,12 @@ func (a *app) listRejected(ctx context.Context, filter ingest.RejectedFilter, li
 			return err
 		}
 	}
-	result := make([]rejectedEntry, len(letters))
+	result := make([]service.RejectedEntry, len(letters))
 	rows, columns := make([][]string, len(letters)), make([][]string, len(letters))
 	for i := range letters {
 		l := &letters[i]
-		result[i] = newRejectedEntry(l)
-		columns[i] = result[i].row()
+		result[i] = service.NewRejectedEntry(l)
+		columns[i] = rejectedRow(&result[i])
 		rows[i] = []string{result[i].Time, l.RecordID.String(), escape(l.Why.Tenant), event(l.Why.Source, l.Why.ID),
 			string(l.Why.Code), l.Why.Field, a.shorten(l.Why.Value, 40), a.shorten(l.Why.Message, 60)}
 	}

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -53,41 +52,6 @@ func (a *app) parseRecordID(s string) (schemas.RecordID, error) {
 	return p, nil
 }
 
-// rejectedLetter is a refused delivery whole.
-type rejectedLetter struct {
-	rejectedEntry
-	Advice   string           `json:"advice"`
-	Open     bool             `json:"open"`     // no accepted delivery answers it
-	Accepted []acceptedEntry  `json:"accepted"` // deliveries of the event, newest first
-	Key      blob             `json:"key"`
-	Headers  []rejectedHeader `json:"headers"`
-	Payload  blob             `json:"payload"`
-}
-
-type acceptedEntry struct {
-	Time      string `json:"time"` // when it arrived on Kafka
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Offset    int64  `json:"offset"`
-	Revision  int32  `json:"revision"`
-	Voided    bool   `json:"voided"`
-}
-
-type rejectedHeader struct {
-	Name  blob `json:"name"`
-	Value blob `json:"value"`
-}
-
-// blob is bytes that are mostly text. In JSON it is a string or, where it is not valid UTF-8, {"base64": …}.
-type blob []byte
-
-func (b blob) MarshalJSON() ([]byte, error) {
-	if utf8.Valid(b) {
-		return json.Marshal(string(b))
-	}
-	return json.Marshal(map[string][]byte{"base64": b})
-}
-
 func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw bool) error {
 	if raw && a.json {
 		return usagef("--raw and --json are two results; give one of them")
@@ -115,22 +79,12 @@ func (a *app) showRejected(ctx context.Context, record schemas.RecordID, raw boo
 			return err
 		}
 	}
-	result := rejectedLetter{
-		rejectedEntry: newRejectedEntry(l), Advice: l.Why.Code.Advice(), Open: l.Answer(accepted) == nil,
-		Accepted: []acceptedEntry{}, Key: l.Key, Headers: []rejectedHeader{}, Payload: l.Value,
-	}
-	for _, d := range accepted {
-		result.Accepted = append(result.Accepted,
-			acceptedEntry{civil.FormatMillis(d.ArrivedMS), d.Topic, d.Partition, d.Offset, d.Revision, d.Voided})
-	}
-	for _, h := range l.Headers {
-		result.Headers = append(result.Headers, rejectedHeader{blob(h.Key), h.Value})
-	}
-	return a.print(result, func(w io.Writer) { result.write(w, l, accepted) })
+	result := service.NewRejectedLetter(l, accepted)
+	return a.print(result, func(w io.Writer) { writeRejected(w, result, l, accepted) })
 }
 
-// write shows the letter to people.
-func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ingest.Acceptance) {
+// writeRejected shows the letter to people.
+func writeRejected(w io.Writer, r *service.RejectedLetter, l *ingest.DeadLetter, accepted []ingest.Acceptance) {
 	fmt.Fprintf(w, "%s, arrived %s\n\n%s\n%s\n\n", l.RecordID, r.Time, l.Why.Error(), sentence(r.Advice))
 	rows := [][]string{
 		{"tenant", escape(r.Tenant)},
@@ -141,7 +95,7 @@ func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ing
 	for _, h := range l.Headers {
 		rows = append(rows, []string{"header", escape(h.Key) + ": " + strconv.Quote(string(h.Value))})
 	}
-	rows = append(rows, []string{"accepted", r.acceptance(l)})
+	rows = append(rows, []string{"accepted", acceptance(r, l)})
 	for i := range accepted {
 		rows = append(rows, []string{"", describe(&accepted[i], l)})
 	}
@@ -155,7 +109,7 @@ func (r *rejectedLetter) write(w io.Writer, l *ingest.DeadLetter, accepted []ing
 }
 
 // acceptance says whether the refusal still stands.
-func (r *rejectedLetter) acceptance(l *ingest.DeadLetter) string {
+func acceptance(r *service.RejectedLetter, l *ingest.DeadLetter) string {
 	_, known := l.Identity()
 	switch {
 	case !known:

@@ -103,8 +103,8 @@ func TestRejectedRowIsNoFormula(t *testing.T) {
 	} {
 		var d schemas.Decoder
 		l := ingest.DeadLetter{Why: *d.Decode(schemas.ConnectUsage, nil, fmt.Appendf(nil, event, data), new(schemas.Event))}
-		e := newRejectedEntry(&l)
-		row := e.row()
+		e := service.NewRejectedEntry(&l)
+		row := rejectedRow(&e)
 		if names := row[4:7]; l.Why.Tenant != "" && !slices.Equal(names, []string{"'=acme", "'+s", "'@1"}) {
 			t.Errorf("%s: the names are %q", data, names)
 		}
@@ -121,7 +121,7 @@ func TestBlob(t *testing.T) {
 	for _, test := range []struct{ bytes, want string }{
 		{"", `""`}, {"a\n\"å", `"a\n\"å"`}, {"a\xff", `{"base64":"Yf8="}`},
 	} {
-		if got, err := json.Marshal(blob(test.bytes)); err != nil || string(got) != test.want {
+		if got, err := json.Marshal(service.Blob(test.bytes)); err != nil || string(got) != test.want {
 			t.Errorf("%q is %s in JSON, want %s: %v", test.bytes, got, test.want, err)
 		}
 	}
@@ -143,16 +143,16 @@ func TestReplayFinding(t *testing.T) {
 func TestAcceptance(t *testing.T) {
 	l := &ingest.DeadLetter{Why: schemas.Rejection{Tenant: "acme", Source: "/t", ID: "1"}}
 	for _, test := range []struct {
-		letter rejectedLetter
+		letter service.RejectedLetter
 		of     *ingest.DeadLetter
 		want   string
 	}{
-		{rejectedLetter{Open: true}, new(ingest.DeadLetter), "unknown"},
-		{rejectedLetter{Open: true}, l, "no, nothing"},
-		{rejectedLetter{Accepted: make([]acceptedEntry, 1), Open: true}, l, "no; what"},
-		{rejectedLetter{Accepted: make([]acceptedEntry, 1)}, l, "yes"},
+		{service.RejectedLetter{Open: true}, new(ingest.DeadLetter), "unknown"},
+		{service.RejectedLetter{Open: true}, l, "no, nothing"},
+		{service.RejectedLetter{Accepted: make([]service.AcceptedEntry, 1), Open: true}, l, "no; what"},
+		{service.RejectedLetter{Accepted: make([]service.AcceptedEntry, 1)}, l, "yes"},
 	} {
-		if got := test.letter.acceptance(test.of); !strings.HasPrefix(got, test.want) {
+		if got := acceptance(&test.letter, test.of); !strings.HasPrefix(got, test.want) {
 			t.Errorf("%q, want %s…", got, test.want)
 		}
 	}
