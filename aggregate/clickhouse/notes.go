@@ -127,6 +127,18 @@ func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 	return slices.Sorted(slices.Values(slices.Concat(parts...))), err
 }
 
+// refusedAny reports whether there is anything for Refused to look at, which is mostly not so and is soon asked.
+func (s *Store) refusedAny(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (found bool, err error) {
+	q := newQuery(ctx)
+	q.tenants("wanted", tenants)
+	err = q.each(s.conn, `SELECT 1 FROM rejected WHERE tenant IN (SELECT tenant FROM wanted)
+		AND source != '' AND id != '' AND `+within(after, upTo)+` LIMIT 1`, func(driver.Rows) error {
+		found = true
+		return nil
+	})
+	return found, err
+}
+
 // Refused returns, of the tenants, what was refused behind some positions and up to others: of events that have an
 // accepted delivery each refused one, in the order of events and places; of the others how many events there are, and
 // the first of them (R24).
@@ -135,6 +147,9 @@ func (s *Store) Refused(ctx context.Context, tenants []string, after, upTo []agg
 	// The replicas catch up.
 	_, err = onShards(ctx, s, func(context.Context, driver.Conn) (struct{}, error) { return struct{}{}, nil })
 	if err != nil {
+		return nil, nil, err
+	}
+	if found, err := s.refusedAny(ctx, tenants, after, upTo); err != nil || !found {
 		return nil, nil, err
 	}
 	ask := func(sql string, row func(driver.Rows) error) error {
