@@ -47,7 +47,11 @@ func testBatchesDoNotMatter(t *testing.T, broker string) {
 	e := newEnvOn(t, broker, 2)
 	e.Publish(mixed()...)
 	var want []string
-	for _, rows := range []int{1000, 7, 1} {
+	sizes := []int{1000, 7}
+	if broker == servicetest.Kafka(t) || servicetest.Draws(0, 1) > 0 { // hundreds of inserts, whichever broker it is
+		sizes = append(sizes, 1)
+	}
+	for _, rows := range sizes {
 		cfg := e.config()
 		cfg.BatchRows = rows
 		cfg.FetchBytes = 10 * rows // smaller than a batch of the broker's

@@ -46,7 +46,7 @@ func usual() int {
 	if testing.Short() {
 		return 2
 	}
-	return servicetest.Draws(10, 25)
+	return servicetest.Draws(6, 25)
 }
 
 // failer is a test, or one draw of a property.
@@ -210,7 +210,7 @@ func TestStoredDaysAgreeWithReference(t *testing.T) {
 // the other.
 func TestClusterAgreesWithReference(t *testing.T) {
 	servicetest.Heavy(t, "it takes hundreds of queries")
-	draws(servicetest.Draws(4, 8)) // on two servers
+	draws(servicetest.Draws(3, 8)) // on two servers
 	defer draws(usual())
 	conn, shards := tablestest.OpenCluster(t)
 	store := clickhouse.NewClusterStore(conn, func(context.Context) ([]driver.Conn, error) { return shards, nil })
