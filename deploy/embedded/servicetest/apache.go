@@ -93,7 +93,7 @@ func newApache(dir string) (*Apache, error) {
 		return nil, err
 	}
 	scram := "=[name=" + apacheUser + ",password=" + apachePassword + "]"
-	format := exec.Command("java", "-XX:TieredStopAtLevel=1", "-cp", a.jars, "kafka.tools.StorageTool",
+	format := exec.Command("java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", a.jars, "kafka.tools.StorageTool",
 		"format", "--cluster-id", "apportionTestsKafka00w", "--config", a.config(),
 		"--add-scram", "SCRAM-SHA-256"+scram, "--add-scram", "SCRAM-SHA-512"+scram)
 	if out, err := format.CombinedOutput(); err != nil {
