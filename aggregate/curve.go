@@ -28,14 +28,6 @@ func countBefore(changes []uint32, ms int64) int {
 	return sort.Search(len(changes), func(i int) bool { return int64(changes[i]) >= 2*ms })
 }
 
-// Level is the concurrency once all has changed that does.
-func (c Curve) Level() (live int64) {
-	for _, change := range c.Changes {
-		live += rise(change)
-	}
-	return live
-}
-
 // Peak is the greatest concurrency, and the earliest instant that attains it; both are 0 where nobody is live.
 func (c Curve) Peak(day Day) (peak ProfilePoint) {
 	var live int64

@@ -142,8 +142,8 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	return report, nil
 }
 
-// since returns what a pass adds to the last one: the deliveries behind some positions, and all of the tenants that have
-// changed. There is nothing to add where the last one is current.
+// since returns what a pass adds to the last one: the deliveries behind some positions, and all of the tenants that
+// have changed. There is nothing to add where the last one is current.
 func (r Snapshot) since(last, pass Pass) (after []Position, changed []string, current bool) {
 	commanded := false // whether a command has changed any tenant since
 	for _, t := range r.Tenants {

@@ -23,6 +23,12 @@ type Interval struct {
 	From, To int64
 }
 
+// LiveSession is a session that counts on a meter.
+type LiveSession struct {
+	Meter string
+	Interval
+}
+
 // Peak returns the greatest number of distinct Whos that are live at once, and the earliest instant that
 // attains it (R13, R15). Who is live twice counts once, and an interval without length is never live. Where
 // nobody is ever live both are 0.

@@ -73,8 +73,8 @@ func (l *Ledger) Observations(ctx context.Context) (all []Observation, err error
 	return all, nil
 }
 
-// WaitingSince returns when the oldest delivery arrived on Kafka that is not taken in yet, in UTC epoch milliseconds, and
-// whether there is any.
+// WaitingSince returns when the oldest delivery arrived on Kafka that is not taken in yet, in UTC epoch milliseconds,
+// and whether there is any.
 func (l *Ledger) WaitingSince(ctx context.Context) (sinceMS int64, found bool, err error) {
 	partitions, err := l.Observations(ctx)
 	if err != nil {

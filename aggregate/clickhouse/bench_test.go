@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
@@ -243,49 +242,20 @@ func watchMemory(b *testing.B, conn driver.Conn) (peak func() int64) {
 	}
 }
 
-// fillMonth makes sessions of October 2026 in the database itself, as ingest would have left them: of the first
-// tenant a quarter, a fifth of them in the IVR, four a day of each agent, and a fiftieth of the events with a second
-// revision: all of them where APPORTION_BENCH_REVISED is set, as where a session is sent at login and again at logout.
+// fillMonth makes sessions of October 2026: of each event a second revision where APPORTION_BENCH_REVISED is set, as
+// where a session is sent at login and again at logout, else of a fiftieth of them.
 func fillMonth(b *testing.B, conn driver.Conn, sessions int) {
 	b.Helper()
 	zone, err := civil.LoadZone("Europe/Stockholm")
 	if err != nil {
 		b.Fatal(err)
 	}
-	from := zone.Start(period.First())
 	deliveries := sessions + sessions/50
 	if os.Getenv("APPORTION_BENCH_REVISED") != "" {
 		deliveries = 2 * sessions
 	}
-	if err := conn.Exec(ch.Context(b.Context(), ch.WithParameters(ch.Parameters{
-		"n": fmt.Sprint(sessions), "deliveries": fmt.Sprint(deliveries), "tenants": fmt.Sprint(tenants), "from": fmt.Sprint(from),
-	})), `
-		INSERT INTO usage_events (tenant, type, source, id, revision, voided, time_ms, occurred_ms, start_ms, end_ms,
-			agent, entry_point, channel, quantity, subscription, class, topic, partition, offset, arrived_ms)
-		SELECT concat('tenant-', toString(tenant)), if(ivr, 'ivr.session', 'agent.session'), '/wxcc/eu1', lower(hex(sipHash128(event))), number >= {n:UInt64}, false,
-			started + lasted, started, started, started + lasted, if(ivr, '', concat('agent-', toString(agent))),
-			if(ivr, concat('ep-', toString(agent % 10)), ''), '', 0, '', '', 'usage', number % 8, intDiv(number, 8), started + lasted
-		FROM (
-			SELECT number, number % {n:UInt64} AS event, event % 5 = 1 AS ivr,
-				if(event % 4 = 0, 0, 1 + cityHash64(event) % ({tenants:UInt64} - 1)) AS tenant,
-				cityHash64(event, 3) % greatest(1, intDiv(if(tenant = 0, intDiv({n:UInt64}, 4), intDiv({n:UInt64} * 3, 4 * {tenants:UInt64})), 124)) AS agent,
-				{from:Int64} + (cityHash64(event, 1) % (31 * 86400)) * 1000 AS started,
-				if(ivr, 10000 + cityHash64(event, 2) % 240000, 60000 + cityHash64(event, 2) % 14400000) AS lasted
-			FROM numbers({deliveries:UInt64}))`); err != nil {
-		b.Fatal(err)
-	}
-	for partition := range 8 {
-		if err := conn.Exec(b.Context(), `INSERT INTO ingest_batches (topic, partition, first_offset, last_offset, read, accepted, rejected)
-			VALUES ('usage', ?, 0, ?, 0, 0, 0)`, partition, (deliveries-1-partition)/8); err != nil {
-			b.Fatal(err)
-		}
-	}
-	// What ingest leaves is merged as it grows.
-	for _, table := range []string{"usage_events", "event_days"} {
-		if err := conn.Exec(b.Context(), "OPTIMIZE TABLE "+table); err != nil {
-			b.Fatal(err)
-		}
-	}
+	tablestest.FillMonth(b, conn, tablestest.Month{Topic: "usage", FromMS: zone.Start(period.First()), Tenants: tenants,
+		Sessions: sessions, Deliveries: deliveries})
 }
 
 // thousandTenants is a registry of them in one zone, each with three subscriptions and with licences for the agents

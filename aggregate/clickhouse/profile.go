@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"apportion/aggregate"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -22,33 +23,45 @@ func (s *Store) Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.P
 	for _, d := range in.Days {
 		byDate[tenantDate{d.Tenant, d.Date}] = d
 	}
-	curves, err := s.Curves(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	var profiles []aggregate.Profile
-	for _, c := range curves {
-		profiles = append(profiles, aggregate.Profile{Tenant: c.Tenant, Date: c.Date, Meter: c.Meter,
-			Points: c.Steps(byDate[tenantDate{c.Tenant, c.Date}], aggregate.ProfileStep)})
-	}
-	return profiles, nil
-}
-
-// Curves computes the concurrency of the tenants as a whole over each of the days, as Compute does, in the order of
-// tenant, date and meter; one without anybody live has no curve.
-func (s *Store) Curves(ctx context.Context, in aggregate.Inputs) ([]aggregate.Curve, error) {
-	curves, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (curves []aggregate.Curve, err error) {
+	profiles, err := onPieces(ctx, s, in, func(shard driver.Conn, q *query) (profiles []aggregate.Profile, err error) {
+		var curves []aggregate.Curve
 		err = q.reading().each(shard, `WITH `+q.dailyOf(in.Bound)+`
 			SELECT tenant, date, meter, subscription, changes FROM daily
 			WHERE subscription = '' AND notEmpty(changes) ORDER BY tenant, date, meter`, addCurve(&curves))
-		return curves, err
+		for _, c := range curves {
+			profiles = append(profiles, aggregate.Profile{Tenant: c.Tenant, Date: c.Date, Meter: c.Meter,
+				Points: c.Steps(byDate[tenantDate{c.Tenant, c.Date}], aggregate.ProfileStep)})
+		}
+		return profiles, err
 	})
-	slices.SortStableFunc(curves, func(a, b aggregate.Curve) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return curves, err
+	slices.SortStableFunc(profiles, func(a, b aggregate.Profile) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return profiles, err
 }
 
-// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the order
-// of date, meter and subscription.
+// Sessions finds who is live on the days until the now of the inputs, from the deliveries within the bound: each
+// session of the agent and IVR meters that counts. It is planned in a part of the time that daily takes.
+func (s *Store) Sessions(ctx context.Context, in aggregate.Inputs) ([]aggregate.LiveSession, error) {
+	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meter_number
+	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (all []aggregate.LiveSession, err error) {
+		err = q.reading().each(shard, `WITH `+q.over(attributed, in.Bound)+`
+			SELECT meter_number, if(is_agent, agent, concat(source, char(0), id)), start_ms, ends_ms FROM attributed
+			WHERE counts AND NOT is_connect AND start_ms < {now:Int64} AND ends_ms > {first:Int64}`,
+			func(rows driver.Rows) error {
+				var l aggregate.LiveSession
+				var meter uint16
+				if err := rows.Scan(&meter, &l.Who, &l.From, &l.To); err != nil {
+					return err
+				}
+				l.Meter = meters[meter]
+				all = append(all, l)
+				return nil
+			})
+		return all, err
+	})
+}
+
+// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the
+// order of date, meter and subscription.
 func (s *Store) CurvesOf(ctx context.Context, tenant string, of aggregate.CurveFilter, from, to civil.Date) (
 	curves []aggregate.Curve, err error) {
 	q := newQuery(ctx).reading()

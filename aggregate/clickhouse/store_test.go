@@ -298,6 +298,38 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store, always ...stri
 		t.Fatal(err)
 	}
 	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, in)))
+	for _, day := range []aggregate.Day{w.days[0], w.days[len(w.days)/2], w.days[len(w.days)-1]} {
+		compare(t, "sessions", rows(peaksOf(t, store, in, day)), rows(peaksOn(usage, day)))
+	}
+}
+
+// peaksOf are the peaks of a day by meter, from the sessions that are live on it.
+func peaksOf(t failer, store *clickhouse.Store, in aggregate.Inputs, day aggregate.Day) (peaks []string) {
+	in.Days = []aggregate.Day{day}
+	sessions, err := store.Sessions(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := map[string][]aggregate.Interval{}
+	for _, l := range sessions {
+		live[l.Meter] = append(live[l.Meter], aggregate.Interval{Who: l.Who, From: max(l.From, day.FromMS), To: min(l.To, day.ToMS)})
+	}
+	for _, meter := range schemas.PooledMeters {
+		if peak, at := aggregate.Peak(live[meter]); peak > 0 {
+			peaks = append(peaks, fmt.Sprint(meter, " ", peak, " ", at))
+		}
+	}
+	return peaks
+}
+
+// peaksOn are the same from usage.
+func peaksOn(usage []aggregate.Usage, day aggregate.Day) (peaks []string) {
+	for _, u := range usage {
+		if u.Tenant == day.Tenant && u.Date == day.Date && u.Subscription == "" && u.Peak > 0 {
+			peaks = append(peaks, fmt.Sprint(u.Meter, " ", u.Peak, " ", u.PeakMS))
+		}
+	}
+	return peaks
 }
 
 // TestNotesAgreeWithReference: what is noted of events, and at the peaks of the usage, is what the reference says

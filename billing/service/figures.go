@@ -33,8 +33,8 @@ type FigureStore interface {
 	// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the
 	// order of date, meter and subscription; one without anybody live has no curve.
 	CurvesOf(ctx context.Context, tenant string, of aggregate.CurveFilter, from, to civil.Date) ([]aggregate.Curve, error)
-	// Curves computes the concurrency of tenants as a whole over each of the days from the deliveries within the bound.
-	Curves(ctx context.Context, in aggregate.Inputs) ([]aggregate.Curve, error)
+	// Sessions finds who is live on the days until the now of the inputs, from the deliveries within the bound.
+	Sessions(ctx context.Context, in aggregate.Inputs) ([]aggregate.LiveSession, error)
 }
 
 // Waiting tells how far ingest is; ingest has it.
@@ -184,8 +184,8 @@ func (s *Figures) Usage(ctx context.Context, t *registry.Tenant, ask UsageReques
 	all := []UsageFigure{}
 	for _, r := range readings {
 		u := UsageFigure{Date: civil.NoDate, Meter: r.Meter, Subscription: r.Subscription,
-			Department: departmentOf(t, r.Subscription), Peak: r.Peak, Entitled: r.Entitled, Events: r.Events, Agents: r.Agents, Milliseconds: r.Milliseconds,
-			Units: r.Units, key: r.ReadingKey}
+			Department: departmentOf(t, r.Subscription), Peak: r.Peak, Entitled: r.Entitled, Events: r.Events,
+			Agents: r.Agents, Milliseconds: r.Milliseconds, Units: r.Units, key: r.ReadingKey}
 		if u.Period = civil.Month(r.At); !ask.ByMonth {
 			u.Date = civil.Date(r.At)
 			u.Period = u.Date.Month()
@@ -370,7 +370,7 @@ func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Te
 		return nil, err
 	}
 	days := aggregate.Days(t.ID, zone, today, today.Add(1))
-	curves, err := s.Store.Curves(ctx, aggregate.Inputs{
+	sessions, err := s.Store.Sessions(ctx, aggregate.Inputs{
 		Days: days, Bound: aggregate.ReadBound{Positions: live.AsOf.Positions, ArrivedBy: aggregate.EndOfTime},
 		Timelines: snapshot.Timelines, Rules: s.Rules.Rules,
 		NowMS: now + 1, // what ends now is not live now
@@ -380,15 +380,20 @@ func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Te
 	}
 	for _, meter := range schemas.PooledMeters {
 		m := LiveMeter{Meter: meter, Pool: s.poolOf(t, "", meter, today)}
-		for _, c := range curves {
-			if c.Meter != meter {
+		var today []aggregate.Interval
+		who := map[string]bool{}
+		for _, l := range sessions {
+			if l.Meter != meter {
 				continue
 			}
-			c = c.Until(days[0], now)
-			m.Live = c.Level()
-			if peak := c.Peak(days[0]); peak.Live > 0 {
-				m.Peak = &PoolAt{civil.Millis(peak.AtMS), peak.Live, m.Pool}
+			today = append(today, aggregate.Interval{Who: l.Who, From: max(l.From, days[0].FromMS), To: min(l.To, now+1)})
+			if l.From <= now && now < l.To {
+				who[l.Who] = true
 			}
+		}
+		m.Live = int64(len(who))
+		if peak, at := aggregate.Peak(today); peak > 0 {
+			m.Peak = &PoolAt{civil.Millis(at), peak, m.Pool}
 		}
 		live.Meters = append(live.Meters, m)
 	}
