@@ -158,6 +158,9 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, nowMS int64) (
 	if reason, held := b.State.Held(t.ID, period); held {
 		return newStop(t.ID, period, schemas.Held, reason), nil
 	}
+	if b.ChangedPrices != nil && b.ChangedPrices(t.ID, period) {
+		return newStop(t.ID, period, schemas.TwoPersons, "whoever issues it has changed prices of the period"), nil
+	}
 	if len(b.Behind) > 0 {
 		return notRead(t.ID, period, b.Behind), nil
 	}

@@ -35,6 +35,9 @@ type Biller struct {
 	// Differences are what does not balance between the topics and what ingest has taken in; while there are
 	// any, nothing is issued (R22).
 	Differences []string
+	// ChangedPrices, which may be nil, reports whether whoever issues has changed a tenant's prices of a period; then
+	// somebody else must issue it.
+	ChangedPrices func(tenant string, period civil.Month) bool
 	// Progress, which may be nil, is called with the tenants done and the tenants there are.
 	Progress func(done, total int)
 }

@@ -69,6 +69,7 @@ const (
 	MissingPrice  Code = "missing_price"
 	NotDue        Code = "not_due"
 	Held          Code = "held"
+	TwoPersons    Code = "two_persons"
 	Behind        Code = "behind"
 	Unbalanced    Code = "unbalanced"
 	AsOfFuture    Code = "as_of_future"
@@ -249,6 +250,7 @@ var Reasons = []Reason{
 		"add the price to the registry document, apply it, and bill the tenant again"},
 	{NotDue, StopsTenant, "R20", "the grace of the period is not over", "issue it then; a draft can be had before"},
 	{Held, StopsTenant | RefusesCommand, "R20", "somebody holds the period", "release it and issue it then"},
+	{TwoPersons, StopsTenant, "R20", "whoever issues the period has changed its prices", "have somebody else issue it"},
 	{Behind, StopsTenant, "R22", "not all that was published is taken in", "let ingest catch up, and bill again"},
 	{Unbalanced, StopsTenant, "R22", "what was published, taken in, counted and issued does not agree",
 		"see in the balance of the period all that differs; restore the table that lost rows or, where it names a tenant " +

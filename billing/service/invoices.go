@@ -62,6 +62,8 @@ type InvoiceDeps struct {
 	Seller   billing.Seller
 	// ItemCodes are what lines have in finance's system.
 	ItemCodes billing.ItemCodes
+	// TwoPersons has nobody issue a period to a tenant whose prices of the period they have changed.
+	TwoPersons bool
 	// Clock is this machine's, and ServerMS asks for the database's, in UTC epoch milliseconds.
 	Clock    Clock
 	ServerMS func(ctx context.Context) (int64, error)
@@ -171,6 +173,9 @@ func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueReques
 	}
 	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
 		return nil, err
+	}
+	if s.TwoPersons {
+		biller.ChangedPrices = s.Registry.changedPrices(by)
 	}
 	return biller.Issue(ctx, ask.Period, ask.Tenants, ask.NowMS)
 }

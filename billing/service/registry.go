@@ -20,6 +20,7 @@ import (
 	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/ingest/kafka"
+	"apportion/schemas/civil"
 )
 
 // CommandLog is the topic of registry commands, one partition in one order.
@@ -152,6 +153,22 @@ func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) b
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.history.Changes(chosen)
+}
+
+// changedPrices returns what reports whether somebody has changed a tenant's prices of a period, by what has been read
+// when it is asked.
+func (r *Registry) changedPrices(by registry.Actor) func(tenant string, period civil.Month) bool {
+	changes, read := map[string][]registry.PriceChange{}, 0
+	return func(tenant string, period civil.Month) bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var more []registry.PriceChange
+		more, read = r.history.PriceChanges(by.ID, read)
+		for _, c := range more {
+			changes[c.Tenant] = append(changes[c.Tenant], c)
+		}
+		return slices.ContainsFunc(changes[tenant], func(c registry.PriceChange) bool { return c.In(period) })
+	}
 }
 
 // Log returns the last commands before an offset that are chosen, of all by now, at the most so many, the last one

@@ -78,7 +78,7 @@ func (s *Server) refusal(ctx context.Context, operation string, p *Problem) {
 	switch p.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
 		of := requestOf(ctx)
-		s.Log.Warn("refused", "request", of.id, "subject", of.identity.Subject, "operation", operation,
+		s.Log.Warn("a request is refused", "request", of.id, "subject", of.identity.Subject, "operation", operation,
 			"code", string(p.Code))
 	}
 }

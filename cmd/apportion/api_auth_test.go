@@ -142,7 +142,7 @@ func TestDevServes(t *testing.T) {
 	wants(401, `"code":"unauthenticated"`)(ask(browser, "GET", me))
 
 	log := stderr.String()
-	for _, want := range []string{`msg="signed in"`, `subject="local operator"`, `msg="signed out"`, `msg="a sign-in is refused"`, "msg=refused"} {
+	for _, want := range []string{`msg="signed in"`, `subject="local operator"`, `msg="signed out"`, `msg="a sign-in is refused"`, `msg="a request is refused"`} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %s\n%s", want, log)
 		}

@@ -60,15 +60,16 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	s.registry.Failpoint = a.failpoint
 	ledger := ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix)
 	s.invoices = service.NewInvoices(service.InvoiceDeps{
-		Registry:  s.registry,
-		Usage:     a.usage(conn),
-		Lines:     a.invoiceLines(conn),
-		Ledger:    ledger,
-		Findings:  stores.NewFindings(conn),
-		Rules:     a.billingRules(),
-		Seller:    a.cfg.Seller.Sender(),
-		ItemCodes: a.cfg.Files.ItemCodes,
-		Clock:     a.now,
+		Registry:   s.registry,
+		Usage:      a.usage(conn),
+		Lines:      a.invoiceLines(conn),
+		Ledger:     ledger,
+		Findings:   stores.NewFindings(conn),
+		Rules:      a.billingRules(),
+		Seller:     a.cfg.Seller.Sender(),
+		ItemCodes:  a.cfg.Files.ItemCodes,
+		TwoPersons: a.cfg.Auth.TwoPersons,
+		Clock:      a.now,
 		ServerMS: func(ctx context.Context) (ms int64, err error) {
 			err = conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms)
 			return ms, err
