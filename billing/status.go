@@ -378,38 +378,95 @@ type ListedInvoice struct {
 	Subscription string      `json:"subscriptionId"`
 	Period       civil.Month `json:"period"`
 	IssueDate    civil.Date  `json:"issueDate"`
-	DueDate      civil.Date  `json:"dueDate"`
+	DueDate      civil.Date  `json:"dueDate,omitzero"` // not known without whom to bill
 	Lines        int         `json:"lines"`
 	Totals       TaxTotals   `json:"totals"`
+}
+
+// Key is the invoice's place in lists: by period, tenant and subscription.
+func (i ListedInvoice) Key() InvoiceKey { return InvoiceKey{i.Period, i.Tenant, i.Subscription} }
+
+// InvoiceKey is the place of an invoice in lists.
+type InvoiceKey struct {
+	Period               civil.Month
+	Tenant, Subscription string
+}
+
+// Compare is the order of lists.
+func (k InvoiceKey) Compare(o InvoiceKey) int {
+	return cmp.Or(cmp.Compare(k.Period, o.Period), cmp.Compare(k.Tenant, o.Tenant),
+		cmp.Compare(k.Subscription, o.Subscription))
 }
 
 // List returns the invoices that are issued, of a period or of all (0), of the tenants named or of all, by period,
 // tenant and subscription; and the tenants whose stored lines are not what was issued.
 func (b *Biller) List(ctx context.Context, period civil.Month, tenants []string) ([]ListedInvoice, []*Stop, error) {
 	run := &Run{}
-	chosen := b.selectTenants(run, tenants)
-	chains, err := AllIssues(b.State, ids(chosen))
+	issues, chains, err := b.issuesOf(period, b.selectTenants(run, tenants))
 	if err != nil {
 		return nil, nil, err
 	}
-	var issues []Issue
-	for _, t := range chosen {
+	list, changed, err := b.listed(ctx, issues, chains)
+	return list, append(run.Stopped, changed...), err
+}
+
+// ListAfter returns up to limit of the same that follow a place in the list, and reads no more invoices than that takes.
+// The error is a *Stop where the stored lines of one of them are not what was issued.
+func (b *Biller) ListAfter(ctx context.Context, period civil.Month, tenants []string, after InvoiceKey,
+	limit int) ([]ListedInvoice, error) {
+	issues, chains, err := b.issuesOf(period, b.selectTenants(&Run{}, tenants))
+	if err != nil {
+		return nil, err
+	}
+	issues = slices.DeleteFunc(issues, func(i Issue) bool {
+		return cmp.Or(cmp.Compare(i.Period, after.Period), cmp.Compare(i.Tenant, after.Tenant)) < 0
+	})
+	list := []ListedInvoice{}
+	for len(issues) > 0 && len(list) < limit {
+		some := issues[:min(limit, len(issues))]
+		issues = issues[len(some):]
+		more, changed, err := b.listed(ctx, some, chains)
+		if err != nil {
+			return nil, err
+		}
+		if len(changed) > 0 {
+			return nil, changed[0]
+		}
+		list = append(list, slices.DeleteFunc(more, func(i ListedInvoice) bool { return i.Key().Compare(after) <= 0 })...)
+	}
+	return list[:min(limit, len(list))], nil
+}
+
+// issuesOf returns what is issued to tenants of a period, or of all (0), by period and tenant, with all of their issues.
+func (b *Biller) issuesOf(
+	period civil.Month, tenants []*registry.Tenant,
+) (issues []Issue, chains map[string][]Issue, err error) {
+	if chains, err = AllIssues(b.State, ids(tenants)); err != nil {
+		return nil, nil, err
+	}
+	for _, t := range tenants {
 		for _, issue := range chains[t.ID] {
 			if period == 0 || issue.Period == period {
 				issues = append(issues, issue)
 			}
 		}
 	}
-	list := []ListedInvoice{}
-	changed, err := b.readIssued(ctx, issues, chains, func(issue Issue, account Account) {
+	slices.SortFunc(issues, func(x, y Issue) int {
+		return cmp.Or(cmp.Compare(x.Period, y.Period), cmp.Compare(x.Tenant, y.Tenant))
+	})
+	return issues, chains, nil
+}
+
+// listed returns the invoices of issues, in their order; those of one are in the order of subscriptions.
+func (b *Biller) listed(
+	ctx context.Context, issues []Issue, chains map[string][]Issue,
+) (list []ListedInvoice, changed []*Stop, err error) {
+	list = []ListedInvoice{}
+	changed, err = b.readIssued(ctx, issues, chains, func(issue Issue, account Account) {
 		for _, i := range issue.Invoices {
 			list = append(list, ListedInvoice{i.ID, i.Tenant, i.Subscription, issue.Period, account.IssueDate,
 				account.DueDate(), len(i.Lines), account.TotalsOf(i)})
 		}
 	})
-	// Those of an issue are in the order of subscriptions.
-	slices.SortStableFunc(list, func(x, y ListedInvoice) int {
-		return cmp.Or(cmp.Compare(x.Period, y.Period), cmp.Compare(x.Tenant, y.Tenant))
-	})
-	return list, append(run.Stopped, changed...), err
+	return list, changed, err
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -40,6 +41,14 @@ type Explained struct {
 // Agrees reports whether the line is what the deliveries total.
 func (e *Explained) Agrees() bool {
 	return len(e.Explanation.Differences) == 0 && (e.Verified == nil || e.Verified.Equal)
+}
+
+// Verdict returns what came of computing the line again, with where its explanation does not add up to it.
+func (e *Explained) Verdict() Verification {
+	v := *e.Verified
+	v.Differences = append(slices.Clone(e.Explanation.Differences), v.Differences...)
+	v.Equal = e.Agrees()
+	return v
 }
 
 // ExplainedInvoice is how every line of an invoice came about.
@@ -299,12 +308,29 @@ func (s *Invoices) findDraft(
 
 // IssuedInvoice is an invoice that is issued, with what it was based on.
 type IssuedInvoice struct {
-	ID     billing.InvoiceName
-	Tenant *registry.Tenant // as it stands now
-	Zone   *civil.Zone      // as it was at the issue
-	Issue  billing.Issue
-	Rules  billing.Rules // as they were at the issue
+	Invoice billing.Invoice
+	Account billing.Account
+	ID      billing.InvoiceName
+	Tenant  *registry.Tenant // as it stands now
+	Zone    *civil.Zone      // as it was at the issue
+	Issue   billing.Issue
+	Rules   billing.Rules // as they were at the issue
 }
+
+// Run returns the invoice by itself, as files are written of it.
+func (i IssuedInvoice) Run() *billing.Run {
+	return &billing.Run{Period: i.Issue.Period, Invoices: []billing.Invoice{i.Invoice},
+		Accounts: map[string]billing.Account{i.Tenant.ID: i.Account}}
+}
+
+// The files of evidence of an invoice.
+const (
+	EvidenceDeliveries = "deliveries.parquet" // every delivery of the events of the period, as far as the issue knew them
+	EvidenceDaily      = "daily.parquet"      // the daily figures of the period, as they are now
+)
+
+// WriteEvidence writes a file of evidence of an invoice, without the ids of agents for those who may not see them.
+type WriteEvidence func(ctx context.Context, w io.Writer, of IssuedInvoice, file string, agents bool) error
 
 // FindIssued finds an invoice that is issued.
 func (s *Invoices) FindIssued(ctx context.Context, id billing.InvoiceName) (of IssuedInvoice, err error) {
@@ -319,7 +345,7 @@ func (s *Invoices) FindIssued(ctx context.Context, id billing.InvoiceName) (of I
 	if found.invoice == nil {
 		return of, errorf(schemas.NotIssued, id.Period, "invoice %s is not issued", id)
 	}
-	of = IssuedInvoice{ID: id, Tenant: found.tenant, Issue: *found.issue}
+	of = IssuedInvoice{Invoice: *found.invoice, Account: found.account, ID: id, Tenant: found.tenant, Issue: *found.issue}
 	if of.Rules, err = billing.ParseRules(of.Issue.Rules); err != nil {
 		return of, err
 	}

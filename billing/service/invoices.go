@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -273,6 +274,39 @@ func (s *Invoices) List(
 		return nil, nil, err
 	}
 	return biller.List(ctx, period, tenants)
+}
+
+// ListRequest asks for a page of the invoices that are issued.
+type ListRequest struct {
+	// Period and Subscription choose them; 0 and "" for all.
+	Period       civil.Month
+	Subscription string
+	// Tenants are those whose invoices are wanted, none for all.
+	Tenants []string
+	// After is the place in the list that the page begins after, and Limit how many it has.
+	After billing.InvoiceKey
+	Limit int
+}
+
+// ListPage returns a page of the invoices that are issued, by period, tenant and subscription.
+func (s *Invoices) ListPage(ctx context.Context, ask ListRequest) ([]billing.ListedInvoice, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limit := ask.Limit
+	if ask.Subscription != "" {
+		owner := biller.State.Owner(ask.Subscription)
+		if owner == nil || len(ask.Tenants) > 0 && !slices.Contains(ask.Tenants, owner.ID) {
+			return nil, nil
+		}
+		ask.Tenants, limit = []string{owner.ID}, math.MaxInt
+	}
+	list, err := biller.ListAfter(ctx, ask.Period, ask.Tenants, ask.After, limit)
+	list = slices.DeleteFunc(list, func(i billing.ListedInvoice) bool {
+		return ask.Subscription != "" && i.Subscription != ask.Subscription
+	})
+	return list[:min(ask.Limit, len(list))], err
 }
 
 // PreviewRequest asks for a draft.

@@ -86,6 +86,8 @@ type Deps struct {
 	Scheduled civil.Month
 	// Files has the directories of the periods whose files are written; nil where none are.
 	Files fs.FS
+	// Evidence writes the files of evidence of an invoice.
+	Evidence service.WriteEvidence
 }
 
 // Server serves the API.
@@ -220,7 +222,8 @@ func (s *Server) request(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		began := s.Clock()
 		defer func() {
-			if fault := recover(); fault != nil {
+			fault := recover()
+			if fault != nil && fault != http.ErrAbortHandler {
 				s.Log.Error("a request failed", "request", of.id, "path", r.URL.Path, "fault", fault, "stack", string(debug.Stack()))
 				if of.status == 0 {
 					writeProblem(&statusWriter{w, of}, r.WithContext(ctx), unavailable("this is a fault of the program", 5*time.Second))
@@ -228,6 +231,9 @@ func (s *Server) request(next http.Handler) http.Handler {
 			}
 			s.Log.Info("request", "request", of.id, "method", r.Method, "path", r.URL.Path, "status", of.status,
 				"subject", of.identity.Subject, "took", s.Clock().Sub(began))
+			if fault == http.ErrAbortHandler { // the caller has to see that the answer is cut off
+				panic(fault)
+			}
 		}()
 		next.ServeHTTP(&statusWriter{w, of}, r.WithContext(ctx))
 	})

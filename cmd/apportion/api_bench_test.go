@@ -19,6 +19,7 @@ import (
 
 	"apportion/billing/registry"
 	"apportion/billing/service"
+	"apportion/billing/web"
 	"apportion/billing/web/access"
 	"apportion/billing/web/auth"
 	"apportion/cmd/apportion/config"
@@ -141,7 +142,7 @@ func startBenchAPI(b *testing.B, sessions int) *benchAPI {
 		s.tokens[name] = token
 		tokens = append(tokens, auth.Token{Name: name, SHA256: access.HashToken(token), Grants: []access.Grant{{Role: access.Finance}}})
 	}
-	server := httptest.NewServer(a.newWeb(s.services, auth.NewTokens(tokens, time.Now)).Handler())
+	server := httptest.NewServer(a.newWeb(web.DefaultConfig(), s.services, auth.NewTokens(tokens, time.Now)).Handler())
 	b.Cleanup(server.Close)
 	b.Cleanup(http.DefaultClient.CloseIdleConnections)
 	s.url = server.URL

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 	"github.com/spf13/cobra"
@@ -51,27 +52,22 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 	if err != nil {
 		return err
 	}
-	from, to := name.Period.First(), name.Period.Next().First()
-	store := a.usage(s.conn)
-	deliveries, days := int64(0), int64(0)
+	rows := map[string]int64{}
 	dir, err := export.Directory(out, invoice, func(f *export.Folder) error {
-		if err := f.Write("deliveries.parquet", func(w io.Writer) error {
-			return writeParquet(w, of, &deliveries, func(each func(usage.DeliveryRow) error) error {
-				return store.ExportDeliveries(ctx, of.Tenant.ID, of.Zone.Start(from), of.Zone.Start(to),
-					of.Issue.Positions, of.Rules.Rules, each)
-			})
-		}); err != nil {
-			return err
+		for _, file := range []string{service.EvidenceDeliveries, service.EvidenceDaily} {
+			if err := f.Write(file, func(w io.Writer) (err error) {
+				rows[file], err = a.writeEvidence(ctx, s.conn, w, of, file, true)
+				return err
+			}); err != nil {
+				return err
+			}
 		}
-		return f.Write("daily.parquet", func(w io.Writer) error {
-			return writeParquet(w, of, &days, func(each func(usage.DailyRow) error) error {
-				return store.ExportDaily(ctx, of.Tenant.ID, from, to, each)
-			})
-		})
+		return nil
 	})
 	if err != nil {
 		return err
 	}
+	deliveries, days := rows[service.EvidenceDeliveries], rows[service.EvidenceDaily]
 	result := struct {
 		Invoice    string      `json:"invoiceId"`
 		Tenant     string      `json:"tenantId"`
@@ -81,10 +77,34 @@ func (a *app) evidence(ctx context.Context, invoice, out string) error {
 		Days       int64       `json:"dailyRows"`
 	}{invoice, of.Tenant.ID, of.Issue.Period, dir, deliveries, days}
 	return a.print(result, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d deliveries of %s in %s\n", filepath.Join(dir, "deliveries.parquet"), deliveries,
+		fmt.Fprintf(w, "%s: %d deliveries of %s in %s\n", filepath.Join(dir, service.EvidenceDeliveries), deliveries,
 			of.Tenant.ID, of.Issue.Period)
-		fmt.Fprintf(w, "%s: %d rows of daily usage\n", filepath.Join(dir, "daily.parquet"), days)
+		fmt.Fprintf(w, "%s: %d rows of daily usage\n", filepath.Join(dir, service.EvidenceDaily), days)
 	})
+}
+
+// writeEvidence writes a file of evidence of an invoice, with the ids of agents or without, and counts its rows.
+func (a *app) writeEvidence(
+	ctx context.Context, conn driver.Conn, w io.Writer, of service.IssuedInvoice, file string, agents bool,
+) (rows int64, err error) {
+	from, to := of.ID.Period.First(), of.ID.Period.Next().First()
+	store := a.usage(conn)
+	if file == service.EvidenceDaily {
+		err = writeParquet(w, of, &rows, func(each func(usage.DailyRow) error) error {
+			return store.ExportDaily(ctx, of.Tenant.ID, from, to, each)
+		})
+		return rows, err
+	}
+	err = writeParquet(w, of, &rows, func(each func(usage.DeliveryRow) error) error {
+		return store.ExportDeliveries(ctx, of.Tenant.ID, of.Zone.Start(from), of.Zone.Start(to),
+			of.Issue.Positions, of.Rules.Rules, func(row usage.DeliveryRow) error {
+				if !agents {
+					row.Agent = ""
+				}
+				return each(row)
+			})
+	})
+	return rows, err
 }
 
 // rowGroup is how many rows a writer holds in memory before it writes them.

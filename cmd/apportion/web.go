@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net"
 	"os"
 	"strings"
 
+	"apportion/billing/service"
 	"apportion/billing/web"
 	"apportion/billing/web/auth"
 	"apportion/cmd/apportion/config"
@@ -12,13 +15,16 @@ import (
 )
 
 // newWeb returns the API on the use cases, for whom somebody finds out. With a door, people sign in too.
-func (a *app) newWeb(s *services, who web.Authenticator) *web.Server {
+func (a *app) newWeb(cfg web.Config, s *services, who web.Authenticator) *web.Server {
 	door, _ := who.(*auth.Door)
-	cfg := web.DefaultConfig()
 	cfg.Secure = door != nil && door.Secure()
 	deps := web.Deps{
 		Auth: who, SignIn: door, Events: s.events, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
 		Figures: s.figures, Pipeline: s.pipeline, Log: a.log, Clock: a.now,
+		Evidence: func(ctx context.Context, w io.Writer, of service.IssuedInvoice, file string, agents bool) error {
+			_, err := a.writeEvidence(ctx, s.conn, w, of, file, agents)
+			return err
+		},
 	}
 	deps.Scheduled, _ = civil.ParseMonth(a.cfg.Schedule.From) // 0 for none; what else is wrong is found as it is read
 	if out := a.cfg.Schedule.Out; out != "" {
@@ -52,7 +58,7 @@ func (a *app) serveAPIOn(listener net.Listener, s *services, once string) (stop 
 		listener.Close()
 		return nil, err
 	}
-	stop = a.serveOn(listener, a.newWeb(s, door).Handler())
+	stop = a.serveOn(listener, a.newWeb(web.DefaultConfig(), s, door).Handler())
 	a.log.Info("serving the API", "address", listener.Addr().String())
 	return stop, nil
 }
