@@ -3,15 +3,23 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"apportion/deploy/embedded/servicetest"
 )
@@ -151,5 +159,97 @@ func TestDevServes(t *testing.T) {
 		if strings.Contains(log, secret) {
 			t.Errorf("the log has a secret\n%s", log)
 		}
+	}
+}
+
+// issuerOf serves an OpenID Connect issuer at which everybody is eva, of some groups.
+func issuerOf(t *testing.T, groups ...string) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	answer := func(path string, what func(r *http.Request) any) {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(w).Encode(what(r))
+		})
+	}
+	answer("/.well-known/openid-configuration", func(*http.Request) any {
+		return map[string]any{"issuer": server.URL, "authorization_endpoint": server.URL + "/authorize",
+			"token_endpoint": server.URL + "/token", "jwks_uri": server.URL + "/keys"}
+	})
+	answer("/keys", func(*http.Request) any {
+		return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public()}}}
+	})
+	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query() // the code is the nonce
+		http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {q.Get("nonce")}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	})
+	answer("/token", func(r *http.Request) any {
+		token, err := jwt.Signed(signer).Claims(map[string]any{"iss": server.URL, "aud": "apportion", "sub": "eva", "groups": groups,
+			"nonce": r.FormValue("code"), "exp": time.Now().Add(time.Hour).Unix()}).Serialize()
+		if err != nil {
+			t.Error(err)
+		}
+		return map[string]any{"access_token": "x", "token_type": "Bearer", "id_token": token}
+	})
+	return server.URL
+}
+
+// Somebody signs in with the issuer at what serve serves, and sees the tenants of its groups, and no others.
+func TestServeSignsIn(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	content, err := os.ReadFile(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := freeAddress(t)
+	file := filepath.Join(t.TempDir(), "apportion.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(content, "http: {listen: '%s', ops: '127.0.0.1:0'}\n"+
+		"auth:\n  oidc: {issuer: '%s', clientId: apportion}\n  grants: [{group: 'cc-admin:{tenant}', roles: [tenant]}]\n"+
+		"  sessionKeys: ['MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=']\n", listen, issuerOf(t, "staff", "cc-admin:acme")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stderr := started(t, "serve", "--config", file)
+	waitFor(t, "the API is served", func() bool { return strings.Contains(stderr.String(), "serving the API") })
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar}
+	get := func(path string) (int, string) {
+		t.Helper()
+		response, err := browser.Get("http://" + listen + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.StatusCode, string(body)
+	}
+	if status, body := get("/api/v1/tenants"); status != 401 {
+		t.Fatalf("a stranger: %d %s", status, body)
+	}
+	if status, body := get("/login?to=/api/v1/tenants"); status != 200 || !strings.Contains(body, `"tenantId":"acme"`) || strings.Contains(body, "named") {
+		t.Errorf("after signing in: %d %s\n%s", status, body, stderr)
+	}
+	if status, body := get("/api/v1/me"); status != 200 || !strings.Contains(body, `"subject":"eva"`) || !strings.Contains(body, `"tenants":["acme"]`) {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := get("/api/v1/tenants/named"); status != 404 {
+		t.Errorf("a foreign tenant: %d %s", status, body)
 	}
 }
