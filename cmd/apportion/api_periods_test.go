@@ -232,8 +232,28 @@ func TestAPIIssue(t *testing.T) {
 		t.Errorf("issued are %v", invoices)
 	}
 	s.ask(t, "finance", "PUT", hold, `{"reason":"too late"}`).want(t, 409, `"code":"already_issued"`)
-	// It is issued in the name of whoever asked.
-	if log := s.command(t, "bill list --period 2026-09 --json"); !strings.Contains(log, "INV-Sub1-202609") {
-		t.Error(log)
+
+	// The forms that say who buys can be had once the document says so, and are the same bytes from then on.
+	tenant := s.ask(t, "operator", "GET", "/tenants/acme", "")
+	document := tenant.want(t, 200)["document"].(map[string]any)
+	document["billTo"] = map[string]any{"name": "Acme Inköp", "address": map[string]any{"street": "Gatan 2", "city": "Lund", "postcode": "222 22", "country": "SE"},
+		"vatId": "SE556036079301", "reference": "case 9", "tax": []any{map[string]any{"category": "S", "rate": "25"}}}
+	body, err := json.Marshal(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ask(t, "operator", "PUT", "/tenants/acme", string(body), "If-Match", tenant.Header.Get("ETag")).want(t, 200, `"accepted":true`)
+	tags := map[string]bool{}
+	for form, begins := range map[string]string{"application/pdf": "%PDF-", "application/json": `{"invoiceId":"INV-Sub1-202609"`, "text/csv": "tenant_id,"} {
+		first := s.ask(t, "finance", "GET", "/invoices/INV-Sub1-202609", "", "Accept", form)
+		first.want(t, 200)
+		again := s.ask(t, "analyst", "GET", "/invoices/INV-Sub1-202609", "", "Accept", form)
+		tag := first.Header.Get("ETag")
+		if !strings.HasPrefix(first.body, begins) || again.body != first.body || again.Header.Get("ETag") != tag ||
+			first.Header.Get("Content-Type") != form || tags[tag] {
+			t.Errorf("as %s it is %.40q of %s, and again %.40q", form, first.body, first.Header.Get("Content-Type"), again.body)
+		}
+		tags[tag] = true
+		s.ask(t, "finance", "GET", "/invoices/INV-Sub1-202609", "", "Accept", form, "If-None-Match", tag).want(t, 304)
 	}
 }
