@@ -41,12 +41,56 @@ type EventFilter struct {
 	OneEach bool
 }
 
+// EventLook says which events of a tenant are looked for: one, by source and id, or those of which a delivery is a
+// session of an agent that happened in `[FromMS, ToMS)`, in UTC epoch milliseconds.
+type EventLook struct {
+	Tenant       string
+	Source, ID   string
+	Agent        string
+	FromMS, ToMS int64
+	// Sources, if not nil, are the only ones looked at.
+	Sources []string
+	// From leaves out those before this place, and Limit is how many there are at the most.
+	From  EventPlace
+	Limit int
+}
+
+// EventPlace is where an event is in a list: by when its usage first happened by any of the deliveries looked for, in
+// UTC epoch milliseconds, then by source and id in byte order.
+type EventPlace struct {
+	FirstMS    int64
+	Source, ID string
+}
+
 // The fates of a delivery within its event (R8).
 const (
 	Wins       = "winner"
 	Duplicate  = "duplicate"
 	Superseded = "superseded"
 )
+
+// What becomes of a winner that does not count, and of every delivery of a tenant that the registry does not have.
+const (
+	Voided        = "voided"
+	Unallocated   = "unallocated"
+	UnknownTenant = "unknown_tenant"
+)
+
+// Outcome says what became of one of the deliveries of the event (R22): its fate or, where that is to win, why it does
+// not count.
+func (e *Evidence) Outcome(d Delivered) string {
+	switch {
+	case e.To.UnknownTenant:
+		return UnknownTenant
+	case d.Fate != Wins:
+		return d.Fate
+	case e.Winner.Voided:
+		return Voided
+	case e.To.Subscription == "":
+		return Unallocated
+	}
+	return Wins
+}
 
 // Delivered is a delivery with what became of it.
 type Delivered struct {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"apportion/aggregate"
 	"apportion/billing/service"
 	"apportion/billing/web/access"
 	"apportion/schemas"
@@ -14,6 +15,11 @@ import (
 
 // deliveryRoutes registers the routes of deliveries and those that were refused.
 func (s *Server) deliveryRoutes() {
+	register(s, route{ID: "listDeliveries", Method: http.MethodGet, Path: "/deliveries", Tag: "Deliveries",
+		Summary: "Accepted deliveries, and what became of each", Types: []string{"text/csv"},
+		Description: "Those of one event, by source and id, or of the sessions of an agent that happened from one instant " +
+			"to another. With them come the other deliveries of their events. Publishers see those of their own sources."},
+		s.listDeliveries)
 	register(s, route{ID: "listRejected", Method: http.MethodGet, Path: "/rejected", Tag: "Deliveries",
 		Summary: "Refused deliveries, the latest first", Types: []string{"text/csv"},
 		Description: "Publishers see those of their own tenants and sources, and none where " +
@@ -25,6 +31,70 @@ func (s *Server) deliveryRoutes() {
 		Description: "Those of the places given or, without any, the open ones that the filter chooses. Each is decided on " +
 			"first, and one that would be refused again is not published. Doing it twice does no harm (R8).",
 		Errors: []int{http.StatusConflict}}, s.replayRejected)
+}
+
+type listDeliveriesInput struct {
+	ListInput
+	Tenant string `query:"tenant" required:"true" maxLength:"200" doc:"The tenant's id."`
+	Source string `query:"source" maxLength:"200" doc:"The source of the event."`
+	ID     string `query:"id" maxLength:"200" doc:"The id of the event."`
+	Agent  string `query:"agent" maxLength:"200" doc:"The agent; for those who may see the ids of agents."`
+	From   string `query:"from" format:"date-time" doc:"Sessions that happened at this instant or later."`
+	To     string `query:"to" format:"date-time" doc:"Sessions that happened before this instant."`
+}
+
+// look returns what is looked for of what is within a scope.
+func (in *listDeliveriesInput) look(s *Server, scope access.Scope) (look aggregate.EventLook, err error) {
+	tenant, err := TenantPath{in.Tenant}.of(scope)
+	if err != nil {
+		return look, err
+	}
+	look = aggregate.EventLook{Tenant: tenant.String(), Source: in.Source, ID: in.ID, Agent: in.Agent}
+	if sources, all := scope.Sources(); !all {
+		look.Sources = append([]string{}, sources...)
+	}
+	switch {
+	case in.Agent != "" && !scope.SeesAgents():
+		return look, newProblem(http.StatusForbidden, schemas.Forbidden,
+			scope.Identity().Subject+" may not see the ids of agents, nor ask by them")
+	case in.Agent == "" && (in.Source == "" || in.ID == "") || in.Agent != "" && (in.Source != "" || in.ID != ""):
+		return look, badRequest("source", in.Source, "give source and id, or agent with from and to")
+	case in.Agent != "" && (in.From == "" || in.To == ""):
+		return look, badRequest("from", in.From, "an agent needs from and to")
+	case in.Agent == "" && (in.From != "" || in.To != ""):
+		return look, badRequest("from", in.From, "from and to are for agents; an event has all of its deliveries")
+	case in.Agent != "":
+		if look.FromMS, err = instantOf("from", in.From, s.Clock); err == nil {
+			look.ToMS, err = instantOf("to", in.To, s.Clock)
+		}
+	}
+	return look, err
+}
+
+func (s *Server) listDeliveries(
+	ctx context.Context, scope access.Scope, in *listDeliveriesInput,
+) (*listOutput[service.DeliveryEntry], error) {
+	look, err := in.look(s, scope)
+	if err != nil {
+		return nil, err
+	}
+	after, err := in.key()
+	if err != nil {
+		return nil, err
+	}
+	if parts := strings.Split(after, "\x00"); len(parts) > 2 {
+		look.From.Source, look.From.ID = parts[1], parts[2]
+		look.From.FirstMS, _ = strconv.ParseInt(parts[0], 10, 64)
+	}
+	look.Limit = in.Limit + 2 // each has a delivery, and all of the first may be on the page before
+	entries, err := s.Deliveries.List(ctx, look, scope.SeesAgents())
+	if err != nil {
+		return nil, err
+	}
+	for len(entries) > 0 && entries[0].Key() <= after {
+		entries = entries[1:]
+	}
+	return pageOf(&in.ListInput, entries, func(e service.DeliveryEntry) string { return e.Key() }), nil
 }
 
 // RejectedQuery chooses refused deliveries.

@@ -72,16 +72,17 @@ type Authenticator interface {
 
 // Deps are what the API is served with.
 type Deps struct {
-	Auth     Authenticator
-	SignIn   *auth.Door // of people with browsers; nil: none
-	Events   *service.Events
-	Registry *service.Registry
-	Invoices *service.Invoices
-	Rejected *service.Rejected
-	Figures  *service.Figures
-	Pipeline *service.Pipeline
-	Log      *slog.Logger
-	Clock    service.Clock
+	Auth       Authenticator
+	SignIn     *auth.Door // of people with browsers; nil: none
+	Events     *service.Events
+	Deliveries *service.Deliveries
+	Registry   *service.Registry
+	Invoices   *service.Invoices
+	Rejected   *service.Rejected
+	Figures    *service.Figures
+	Pipeline   *service.Pipeline
+	Log        *slog.Logger
+	Clock      service.Clock
 	// Scheduled is the first period that the schedule issues, 0 for none.
 	Scheduled civil.Month
 	// Files has the directories of the periods whose files are written; nil where none are.

@@ -446,3 +446,61 @@ func (s *apiServer) write(t testing.TB, name, content string) string {
 	}
 	return file
 }
+
+// Deliveries come with what became of each, by event and by agent, and by pages.
+func TestAPIDeliveries(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	fates := func(as, query string) (found []string, next string) {
+		t.Helper()
+		tree := s.ask(t, as, "GET", "/deliveries?"+query, "").want(t, 200)
+		for _, item := range tree["items"].([]any) {
+			d := item.(map[string]any)
+			found = append(found, fmt.Sprint(d["id"], " ", d["revision"], " ", d["offset"], " ", d["fate"], " ", d["meter"], " ",
+				d["subscriptionId"], " ", d["attributedBy"], " ", d["agent"]))
+		}
+		next, _ = tree["next"].(string)
+		return found, next
+	}
+	for _, c := range []struct{ as, query, want string }{
+		{"operator", "tenant=acme&source=/t&id=a", "a 0 0 winner agent_standard Sub2 mapped a, a 0 5 duplicate <nil> <nil> <nil> a"},
+		{"publisher", "tenant=acme&source=/t&id=d", "d 0 3 superseded <nil> <nil> <nil> d, d 1 4 winner agent_standard Sub1 own d"},
+		{"analyst", "tenant=acme&source=/t&id=m1", "m1 0 0 winner connect.sms Sub1 primary <nil>"},
+		{"analyst", "tenant=acme&source=/t&id=d", "d 0 3 superseded <nil> <nil> <nil> <nil>, d 1 4 winner agent_standard Sub1 own <nil>"},
+		{"operator", "tenant=acme&source=/u&id=d", ""},
+		{"operator", "tenant=nobody&source=/t&id=d", ""},
+		{"operator", "tenant=acme&agent=a&from=2026-10-14T08:00:00Z&to=2026-10-16T08:00:00Z",
+			"a 0 0 winner agent_standard Sub2 mapped a, a 0 5 duplicate <nil> <nil> <nil> a, e 0 6 winner agent_standard Sub2 mapped a"},
+		{"operator", "tenant=acme&agent=a&from=2026-10-14T08:00:01Z&to=2026-10-15T08:00:00Z", ""},
+		{"operator", "tenant=named&agent=a&from=2026-10-01T00:00:00Z&to=2026-11-01T00:00:00Z", ""},
+	} {
+		if got, _ := fates(c.as, c.query); strings.Join(got, ", ") != c.want {
+			t.Errorf("%s: %s\n%s\nwant\n%s", c.as, c.query, strings.Join(got, ", "), c.want)
+		}
+	}
+	const october = "tenant=acme&agent=a&from=2026-10-01T00:00:00Z&to=2026-11-01T00:00:00Z"
+	all, _ := fates("operator", october)
+	var paged []string
+	for got, next := fates("operator", october+"&limit=1"); ; got, next = fates("operator", october+"&limit=1&after="+next) {
+		paged = append(paged, got...)
+		if next == "" {
+			break
+		}
+	}
+	if len(all) != 4 || !slices.Equal(all, paged) {
+		t.Errorf("all at once %q, by pages %q", all, paged)
+	}
+	s.ask(t, "operator", "GET", "/deliveries?tenant=acme&source=/t&id=c", "", "Accept", "text/csv").want(t, 200,
+		"tenantId,source,id,topic,partition,offset,arrivedAt,fate,", `,winner,0,`, "2026-10-14T09:00:00.000Z")
+	s.ask(t, "analyst", "GET", "/deliveries?"+october, "").want(t, 403, `"code":"forbidden"`)
+	s.ask(t, "publisher", "GET", "/deliveries?tenant=named&source=/t&id=n1", "").want(t, 404)
+	s.ask(t, "publisher", "GET", "/deliveries?source=/t&id=n1", "").want(t, 400)
+	for _, query := range []string{"&source=/t", "&agent=a", "&agent=a&from=2026-10-01T00:00:00Z", "&source=/t&id=a&agent=a",
+		"&source=/t&id=a&from=2026-10-01T00:00:00Z", "&agent=a&from=x&to=y", ""} {
+		s.ask(t, "operator", "GET", "/deliveries?tenant=acme"+query, "").want(t, 400, `"code":"malformed_request"`)
+	}
+	for _, role := range []string{"finance", "tenant", "foreign"} {
+		s.ask(t, role, "GET", "/deliveries?tenant=acme&source=/t&id=a", "").want(t, 403)
+	}
+}

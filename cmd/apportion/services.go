@@ -18,16 +18,17 @@ import (
 
 // services are the use cases, over the servers that are configured.
 type services struct {
-	conn     driver.Conn
-	kafka    *kafka.Client
-	events   *service.Events
-	log      service.CommandLog
-	verdicts service.Verdicts
-	registry *service.Registry
-	invoices *service.Invoices
-	rejected *service.Rejected
-	figures  *service.Figures
-	pipeline *service.Pipeline
+	conn       driver.Conn
+	kafka      *kafka.Client
+	events     *service.Events
+	deliveries *service.Deliveries
+	log        service.CommandLog
+	verdicts   service.Verdicts
+	registry   *service.Registry
+	invoices   *service.Invoices
+	rejected   *service.Rejected
+	figures    *service.Figures
+	pipeline   *service.Pipeline
 }
 
 // services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.
@@ -93,6 +94,9 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	}
 	s.rejected = service.NewRejected(ingest.DeadLetters{ClickHouse: conn, Kafka: client}, types)
 	s.events = a.newEvents(s)
+	s.deliveries = service.NewDeliveries(service.DeliveryDeps{
+		Registry: s.registry, Store: a.usage(conn), Rules: a.billingRules(), Clock: a.now,
+	})
 	return s, nil
 }
 

@@ -19,7 +19,8 @@ func (a *app) newWeb(cfg web.Config, s *services, who web.Authenticator) *web.Se
 	door, _ := who.(*auth.Door)
 	cfg.Secure = door != nil && door.Secure()
 	deps := web.Deps{
-		Auth: who, SignIn: door, Events: s.events, Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
+		Auth: who, SignIn: door, Events: s.events, Deliveries: s.deliveries,
+		Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
 		Figures: s.figures, Pipeline: s.pipeline, Log: a.log, Clock: a.now,
 		Evidence: func(ctx context.Context, w io.Writer, of service.IssuedInvoice, file string, agents bool) error {
 			_, err := a.writeEvidence(ctx, s.conn, w, of, file, agents)
