@@ -245,6 +245,7 @@ func TestAPIEvents(t *testing.T) {
 	post("["+strings.Join(thousand, ",")+"]", "Content-Type", manyEvents).want(t, 202, `"accepted":1000`)
 	arrived(schemas.TopicAgent, &next, lines...)
 	s.checkEvents(t, refusals)
+	s.followPage(t, "how-to/publish-over-http.md", "publisher")
 	s.takenIn(t)
 }
 
