@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // Snapshot is the registry as of one offset of its command log.
@@ -29,6 +30,26 @@ type Tenant struct {
 	ID string
 	// Version is the offset of the last command that changed the tenant.
 	Version int64
+	// ChangedFrom returns the first date of which the commands from an offset on changed anything, and NoDate where it may
+	// be any date; nil: any.
+	ChangedFrom func(offset int64) civil.Date
+}
+
+// Changed is a tenant whose usage is to be computed again: of the sessions and Connect usage that begin at an instant or
+// later, since only these are attributed otherwise (R9, R10), on all the days that they are on.
+type Changed struct {
+	Tenant string
+	FromMS int64 // UTC epoch milliseconds; [timeline.Start] for all, days without deliveries included
+}
+
+// changed returns what is to be computed again of a tenant for the commands from an offset on.
+func (t Tenant) changed(offset int64, zone *civil.Zone) Changed {
+	if t.ChangedFrom != nil && zone != nil {
+		if date := t.ChangedFrom(offset); date != civil.NoDate {
+			return Changed{t.ID, zone.Start(date)}
+		}
+	}
+	return Changed{t.ID, timeline.Start}
 }
 
 // Pass is a pass of aggregation. Its number orders passes by what they are based on: a pass that knows more has the
@@ -79,10 +100,10 @@ type Store interface {
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]Position, error)
 	// DirtyDays returns, of each shard, by tenant, the UTC dates that are dirty by any delivery up to the given
-	// positions of any event that has a delivery after the earlier ones, or that belongs to one of the tenants; and
-	// how many deliveries are on each. Nil for the earlier ones: since the beginning. A tenant is on one shard,
-	// and there may be one shard only.
-	DirtyDays(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (
+	// positions of any event that has a delivery after the earlier ones, or by any delivery of what has changed of
+	// tenants; and how many deliveries are on each. It may return more. Nil for the earlier ones: since the beginning. A
+	// tenant is on one shard, and there may be one shard only.
+	DirtyDays(ctx context.Context, after, upTo []Position, changed []Changed, rules Rules) (
 		[]map[string]map[civil.Date]int64, error)
 	// Recompute computes days of tenants of one shard, which is numbered from 0, from the deliveries up to the pass's
 	// positions, and makes them current. The days of each tenant are in order. Of a tenant that the registry does not
@@ -142,14 +163,16 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	return report, nil
 }
 
-// since returns what a pass adds to the last one: the deliveries behind some positions, and all of the tenants that
-// have changed. There is nothing to add where the last one is current.
-func (r Snapshot) since(last, pass Pass) (after []Position, changed []string, current bool) {
+// since returns what a pass adds to the last one: the deliveries behind some positions, and what has changed of the
+// tenants. There is nothing to add where the last one is current.
+func (r Snapshot) since(last, pass Pass) (after []Position, changed []Changed, current bool) {
 	commanded := false // whether a command has changed any tenant since
 	for _, t := range r.Tenants {
 		since := t.Version >= last.RegistryOffset
-		if _, behind := last.BehindOn(t.ID); behind || since {
-			changed = append(changed, t.ID)
+		if _, behind := last.BehindOn(t.ID); behind {
+			changed = append(changed, Changed{t.ID, timeline.Start})
+		} else if since {
+			changed = append(changed, t.changed(last.RegistryOffset, r.Timelines.Zone(t.ID)))
 		}
 		commanded = commanded || since
 	}
@@ -173,7 +196,7 @@ func newPass(registry Snapshot, positions []Position, rules Rules) Pass {
 type DirtyCounter interface {
 	LastPass(ctx context.Context) (Pass, error)
 	Positions(ctx context.Context) ([]Position, error)
-	CountDirty(ctx context.Context, after, upTo []Position, tenants []string, rules Rules) (int, error)
+	CountDirty(ctx context.Context, after, upTo []Position, changed []Changed, rules Rules) (int, error)
 }
 
 // CountDirty counts the days of tenants, by dates of UTC, that a pass would compute now.

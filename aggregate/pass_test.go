@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // fakeStore has a ledger and what is dirty as the test says, and notes what it is asked to do.
@@ -22,6 +23,7 @@ type fakeStore struct {
 
 	askedAfter   []Position
 	askedTenants []string
+	askedFrom    []Changed
 	recomputed   [][]Day
 	finished     int
 }
@@ -29,8 +31,11 @@ type fakeStore struct {
 func (s *fakeStore) LastPass(context.Context) (Pass, error)        { return s.last, nil }
 func (s *fakeStore) Positions(context.Context) ([]Position, error) { return s.positions, nil }
 
-func (s *fakeStore) DirtyDays(_ context.Context, after, _ []Position, tenants []string, _ Rules) ([]map[string]map[civil.Date]int64, error) {
-	s.askedAfter, s.askedTenants = after, tenants
+func (s *fakeStore) DirtyDays(_ context.Context, after, _ []Position, changed []Changed, _ Rules) ([]map[string]map[civil.Date]int64, error) {
+	s.askedAfter, s.askedFrom, s.askedTenants = after, changed, nil
+	for _, c := range changed {
+		s.askedTenants = append(s.askedTenants, c.Tenant)
+	}
 	return []map[string]map[civil.Date]int64{s.dirty}, nil
 }
 
@@ -111,6 +116,30 @@ func TestPassThatKnowsMoreHasTheHigherNumber(t *testing.T) {
 	a, b := slow.mustRefresh(t, registry, DefaultRules()), quick.mustRefresh(t, registry, DefaultRules())
 	if a.Pass != 2<<38+51 || b.Pass != 2<<38+52 {
 		t.Errorf("numbers %d and %d, want the second to be one more", a.Pass, b.Pass)
+	}
+}
+
+// TestRefreshAfterMappings: of a tenant whose mappings were set from a date on what begins before is not asked for.
+func TestRefreshAfterMappings(t *testing.T) {
+	s, registry := current(t), twoTenants(t)
+	registry.RegistryOffset = 4
+	registry.Tenants = slices.Clone(registry.Tenants)
+	acme := slices.IndexFunc(registry.Tenants, func(t Tenant) bool { return t.ID == "acme" })
+	registry.Tenants[acme] = Tenant{ID: "acme", Version: 3, ChangedFrom: func(offset int64) civil.Date {
+		if offset != 2 {
+			t.Errorf("asked for the commands from %d on, want 2", offset)
+		}
+		return date(2026, 10, 14)
+	}}
+	s.mustRefresh(t, registry, DefaultRules())
+	// 00:00 in Tokyo is 15:00 on the day before.
+	want := []Changed{{"acme", civil.UTC.Start(date(2026, 10, 13)) + 15*3600_000}}
+	if !slices.Equal(s.askedFrom, want) {
+		t.Errorf("asked for %v, want %v", s.askedFrom, want)
+	}
+	s.last.Behind, s.positions = []Behind{{"acme", "why"}}, []Position{{"usage.agent.v1", 0, 50}}
+	if s.mustRefresh(t, registry, DefaultRules()); !slices.Equal(s.askedFrom, []Changed{{"acme", timeline.Start}}) {
+		t.Errorf("of a tenant left behind %v was asked for", s.askedFrom)
 	}
 }
 
@@ -268,7 +297,7 @@ type shardedStore struct {
 	failOn  int
 }
 
-func (s *shardedStore) DirtyDays(context.Context, []Position, []Position, []string, Rules) ([]map[string]map[civil.Date]int64, error) {
+func (s *shardedStore) DirtyDays(context.Context, []Position, []Position, []Changed, Rules) ([]map[string]map[civil.Date]int64, error) {
 	dates := map[civil.Date]int64{date(2026, 9, 14): 1, date(2026, 10, 14): 1} // of one call for Recompute
 	return []map[string]map[civil.Date]int64{{"acme": dates}, {"beta": dates}}, nil
 }

@@ -44,8 +44,8 @@ func (u *fakeUsage) Positions(context.Context) ([]aggregate.Position, error) {
 	return []aggregate.Position{{Topic: "usage", LastOffset: int64(len(u.deliveries)) - 1}}, nil
 }
 
-func (u *fakeUsage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string,
-	aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (u *fakeUsage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position,
+	[]aggregate.Changed, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 

@@ -23,7 +23,8 @@ func Snapshot(state registry.State, rules Rules, only ...string) (aggregate.Snap
 		if err != nil {
 			return aggregate.Snapshot{}, err
 		}
-		snapshot.Tenants = append(snapshot.Tenants, aggregate.Tenant{ID: tenant.ID, Version: state.Base(tenant.ID)})
+		snapshot.Tenants = append(snapshot.Tenants, aggregate.Tenant{ID: tenant.ID, Version: state.Base(tenant.ID),
+			ChangedFrom: func(offset int64) civil.Date { return state.ChangedFrom(tenant.ID, offset) }})
 		snapshot.Timelines[tenant.ID] = aggregate.Timeline{Zone: zone, Lines: sync.OnceValue(func() timeline.Tenant {
 			return tenant.Timelines(zone, rules.IVRPortFactor)
 		})}

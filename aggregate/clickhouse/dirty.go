@@ -11,18 +11,19 @@ import (
 	"apportion/aggregate"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/timeline"
 )
 
 // DirtyDays returns the UTC dates that have to be computed, by shard and tenant, with the number of deliveries that are
 // on each.
-func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, tenants []string,
+func (s *Store) DirtyDays(ctx context.Context, after, upTo []aggregate.Position, changed []aggregate.Changed,
 	rules aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (map[string]map[civil.Date]int64, error) {
-		return dirtyDays(ctx, shard, after, upTo, tenants, rules)
+		return dirtyDays(ctx, shard, after, upTo, changed, rules)
 	})
 }
 
-func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string,
+func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, changed []aggregate.Changed,
 	rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
 	if err := noteSeveralDays(ctx, shard, after, upTo); err != nil {
 		return nil, err
@@ -30,15 +31,15 @@ func dirtyDays(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	if err := noteOutranked(ctx, shard, after, upTo); err != nil {
 		return nil, err
 	}
-	return findDirty(ctx, shard, after, upTo, tenants, rules)
+	return findDirty(ctx, shard, after, upTo, changed, rules)
 }
 
 // CountDirty counts the dates that DirtyDays would return, and notes nothing: those of events that deliveries have just
 // moved to several dates may be left out.
-func (s *Store) CountDirty(ctx context.Context, after, upTo []aggregate.Position, tenants []string,
+func (s *Store) CountDirty(ctx context.Context, after, upTo []aggregate.Position, changed []aggregate.Changed,
 	rules aggregate.Rules) (days int, err error) {
 	counts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (n int, err error) {
-		found, err := findDirty(ctx, shard, after, upTo, tenants, rules)
+		found, err := findDirty(ctx, shard, after, upTo, changed, rules)
 		for _, dates := range found {
 			n += len(dates)
 		}
@@ -51,16 +52,31 @@ func (s *Store) CountDirty(ctx context.Context, after, upTo []aggregate.Position
 }
 
 // findDirty finds the dates once it is noted which deliveries win.
-func findDirty(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, tenants []string,
+func findDirty(ctx context.Context, shard driver.Conn, after, upTo []aggregate.Position, changed []aggregate.Changed,
 	rules aggregate.Rules) (map[string]map[civil.Date]int64, error) {
+	// Of those that changed from some instant on, the least instant is that of all: it marks more, and costs no look-up.
+	var tenants, later []string
+	least := int64(math.MaxInt64)
+	for _, c := range changed {
+		if c.FromMS == timeline.Start {
+			tenants = append(tenants, c.Tenant)
+		} else {
+			later, least = append(later, c.Tenant), min(least, c.FromMS)
+		}
+	}
 	var of []string
 	if arrived := within(after, upTo); arrived != nowhere {
 		of = append(of, fill(text("arrived"), "$arrived", arrived))
 	}
 	if after == nil {
 		of = []string{"true"}
-	} else if len(tenants) > 0 {
-		of = append(of, "tenant IN (SELECT tenant FROM whole)")
+	} else {
+		if len(tenants) > 0 {
+			of = append(of, "tenant IN (SELECT tenant FROM whole)")
+		}
+		if len(later) > 0 {
+			of = append(of, "tenant IN (SELECT tenant FROM later) AND occurred_ms >= {later_ms:Int64}")
+		}
 	}
 	if len(of) == 0 {
 		return nil, nil
@@ -68,7 +84,9 @@ func findDirty(ctx context.Context, shard driver.Conn, after, upTo []aggregate.P
 	dates := dates{}
 	q := newQuery(ctx)
 	q.parameter("open_ms", openMS(rules))
+	q.parameter("later_ms", least)
 	q.tenants("whole", tenants)
+	q.tenants("later", later)
 	query := fill(text("dirty_days"), "$known", within(nil, upTo), "$dirty", strings.Join(of, " OR "))
 	if err := q.each(shard, query, dates.markSessions); err != nil {
 		return nil, err

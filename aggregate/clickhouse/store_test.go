@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"testing"
@@ -147,6 +148,33 @@ func drawWorld(t *rapid.T) world {
 	return w
 }
 
+// remap maps agents and an entry point of a tenant otherwise from a date on, by a command that leaves what was before.
+func (w *world) remap(t *rapid.T) {
+	const id = "a"
+	tenant := w.registry.Timelines[id].Lines()
+	date := tenant.Zone.DateOf(w.from).Add(rapid.IntRange(-1, int((w.to-w.from)/86_400_000)+1).Draw(t, "remapped on"))
+	from := tenant.Zone.Start(date)
+	subscription := rapid.SampledFrom([]string{"", id + "1", id + "2"})
+	before := func(n int, fromMS func(int) int64) int {
+		return sort.Search(n, func(i int) bool { return fromMS(i) >= from })
+	}
+	agents := map[string]timeline.Line[timeline.Mapping]{}
+	for who, line := range tenant.Agents {
+		n := before(len(line), func(i int) int64 { return line[i].FromMS })
+		agents[who] = append(slices.Clone(line[:n]), timeline.Step[timeline.Mapping]{FromMS: from,
+			Value: timeline.Mapping{Subscription: subscription.Draw(t, "remapped"), Premium: rapid.Bool().Draw(t, "premium")}})
+	}
+	entry := tenant.EntryPoints["x"]
+	n := before(len(entry), func(i int) int64 { return entry[i].FromMS })
+	tenant.Agents = agents
+	tenant.EntryPoints = map[string]timeline.Line[string]{"x": append(slices.Clone(entry[:n]), timeline.Step[string]{FromMS: from,
+		Value: subscription.Draw(t, "remapped")})}
+	w.registry.Timelines[id] = aggregate.Known(tenant)
+	w.registry.RegistryOffset = 2
+	w.registry.Tenants = slices.Clone(w.registry.Tenants)
+	w.registry.Tenants[0] = aggregate.Tenant{ID: id, Version: 1, ChangedFrom: func(int64) civil.Date { return date }}
+}
+
 // zone is that of a tenant; the dates of one that is unknown are those of UTC.
 func (w world) zone(tenant string) *civil.Zone {
 	return cmp.Or(w.registry.Timelines.Zone(tenant), civil.UTC)
@@ -259,6 +287,9 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store, always ...stri
 	refresh(t, store, w, rules)
 	insert(t, conn, int64(cut), deliveries[cut:])
 	insert(t, conn, 0, deliveries[:cut]) // a replay of what was taken in before (R23)
+	refresh(t, store, w, rules)
+
+	w.remap(t)
 	refresh(t, store, w, rules)
 
 	if _, lagging, err := store.LaggingSince(ctx); err != nil || lagging {

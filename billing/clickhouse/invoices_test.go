@@ -389,7 +389,7 @@ func (u *usage) LastPass(context.Context) (aggregate.Pass, error) {
 	return aggregate.Pass{Basis: aggregate.Basis{Pass: u.number, RegistryOffset: int64(len(u.tenant))}}, nil
 }
 func (u *usage) Positions(context.Context) ([]aggregate.Position, error) { return nil, nil }
-func (u *usage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []string, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
+func (u *usage) DirtyDays(context.Context, []aggregate.Position, []aggregate.Position, []aggregate.Changed, aggregate.Rules) ([]map[string]map[civil.Date]int64, error) {
 	return nil, nil
 }
 func (u *usage) Recompute(context.Context, int, aggregate.Pass, []aggregate.Day, aggregate.Timelines, aggregate.Rules) error {

@@ -270,6 +270,7 @@ type State struct {
 type tenantState struct {
 	standing *standing
 	base     int64 // offset of the last command that changed it
+	changed  *changedFrom
 	holds    map[civil.Month]Hold
 	issues   []Issued // in order; never changed, only added to
 }
@@ -408,6 +409,13 @@ func (s *State) change(offset int64, c Command) {
 	case ClaimIssue:
 		st.issues = append(slices.Clip(st.issues),
 			Issued{c.Claim, c.TenantID, c.ID, c.Period, c.By, c.TimeMS, c.Base, offset, c.Hash})
+	}
+	switch {
+	case st.base != offset:
+	case c.Mappings != nil:
+		st.changed = st.changed.with(offset, c.Mappings.From)
+	default:
+		st.changed = st.changed.with(offset, civil.NoDate)
 	}
 	s.tenants = s.tenants.with(c.TenantID, &st)
 }

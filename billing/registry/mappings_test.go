@@ -149,11 +149,28 @@ func TestSetMappingsIsAPutTenant(t *testing.T) {
 		}
 		doc := &Document{Tenants: []Tenant{drawTenant(t, "t", o)}}
 		set, put = give(set, Plan(set, doc, 0)[0]), give(put, Plan(put, doc, 0)[0])
+		if date := set.ChangedFrom("t", 0); date != civil.NoDate {
+			t.Fatalf("a document changes nothing before %s", date)
+		}
+		states := []State{set}
 		for n := range rapid.IntRange(1, 6).Draw(t, "commands") {
 			before := set.Tenant("t")
 			c := drawSetMappings(t, *before, o)
 			c.ID = fmt.Sprint(n)
 			set = give(set, c)
+			// What is said of the dates before the first that any command since has changed is as it was.
+			for _, old := range states {
+				first := set.ChangedFrom("t", old.Offset()+1)
+				for _, d := range daysNear(o) {
+					if was, is := mappedOn(old.Tenant("t"), d), mappedOn(set.Tenant("t"), d); d < first && was != is {
+						t.Fatalf("changed from %s on: mapped on %s is %s, and was %s", first, d, is, was)
+					}
+				}
+				if first == civil.NoDate || first > c.Mappings.From {
+					t.Fatalf("changed from %s on, by a command from %s", first, c.Mappings.From)
+				}
+			}
+			states = append(states, set)
 			after := set.Tenant("t")
 			for _, d := range daysNear(o) {
 				if got, want := mappedOn(after, d), mappedBy(before, c, d); got != want {

@@ -27,7 +27,8 @@ type FigureStore interface {
 	LaggingSince(ctx context.Context) (sinceMS int64, found bool, err error)
 	// CountDirty counts the dates of tenants, in UTC, that are dirty by deliveries after some positions and up to others,
 	// or that belong to one of the tenants.
-	CountDirty(ctx context.Context, after, upTo []aggregate.Position, tenants []string, rules aggregate.Rules) (int, error)
+	CountDirty(ctx context.Context, after, upTo []aggregate.Position, changed []aggregate.Changed, rules aggregate.Rules) (
+		int, error)
 	// Readings returns the usage of a tenant that is asked for, as the current figures have it, by its keys.
 	Readings(ctx context.Context, ask aggregate.ReadingFilter) ([]aggregate.Reading, error)
 	// CurvesOf returns the concurrency over the dates `[from, to)` of a tenant, as the current figures have it, in the
