@@ -41,6 +41,7 @@ func BenchmarkAPI(b *testing.B) {
 		}
 	}
 	s := startBenchAPI(b, sessions)
+	invoice, line := s.overage(b)
 	for _, route := range []struct{ name, path, has string }{
 		{"tenants", "/tenants?limit=500", `"tenantId":"tenant-0"`},
 		{"tenant", "/tenants/tenant-0", `"document":{"id":"tenant-0"`},
@@ -50,6 +51,8 @@ func BenchmarkAPI(b *testing.B) {
 		{"overage", "/tenants/tenant-0/periods/2026-10/overage", `"payer":"Sub0-0"`},
 		{"periods", "/periods?from=2026-10&to=2026-10", `"2026-10"`},
 		{"tenantPeriods", "/tenants/tenant-0/periods?from=2026-10&to=2026-10", `"2026-10"`},
+		{"invoice", "/invoices/" + invoice, `"invoiceId":"` + invoice + `"`},
+		{"explanation", fmt.Sprintf("/invoices/%s/lines/%d/explanation", invoice, line), `"instant":{`},
 		{"pipeline", "/pipeline", `"dirtyDays":0`},
 	} {
 		b.Run(route.name, func(b *testing.B) {
@@ -156,6 +159,24 @@ func (trusted) Behind(context.Context, time.Duration) ([]ingest.Lag, error) { re
 func (trusted) OtherTopics(context.Context) ([]string, error)               { return nil, nil }
 func (trusted) Balance(context.Context, ...ingest.Hole) ([]ingest.PartitionBalance, error) {
 	return nil, nil
+}
+
+// overage returns the overage line of the largest tenant.
+func (s *benchAPI) overage(b *testing.B) (invoice string, line int) {
+	b.Helper()
+	result, err := s.services.invoices.Issued(b.Context(), civil.NewMonth(2026, 10))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, i := range result.Invoices {
+		for _, l := range i.Lines {
+			if i.Tenant == "tenant-0" && l.Kind == "overage" && l.Meter == "agent_standard" {
+				return i.ID, l.No
+			}
+		}
+	}
+	b.Fatal("the largest tenant has no overage")
+	return "", 0
 }
 
 const benchTenants = 1000
