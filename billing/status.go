@@ -410,7 +410,7 @@ func (b *Biller) List(ctx context.Context, period civil.Month, tenants []string)
 	return list, append(run.Stopped, changed...), err
 }
 
-// ListAfter returns up to limit of the same that follow a place in the list, and reads no more invoices than that takes.
+// ListAfter returns up to limit of the same that follow a place in the list, and reads few more invoices than it takes.
 // The error is a *Stop where the stored lines of one of them are not what was issued.
 func (b *Biller) ListAfter(ctx context.Context, period civil.Month, tenants []string, after InvoiceKey,
 	limit int) ([]ListedInvoice, error) {
@@ -437,7 +437,7 @@ func (b *Biller) ListAfter(ctx context.Context, period civil.Month, tenants []st
 	return list[:min(limit, len(list))], nil
 }
 
-// issuesOf returns what is issued to tenants of a period, or of all (0), by period and tenant, with all of their issues.
+// issuesOf returns what is issued to tenants of a period, or of all (0), by period and tenant, with all their issues.
 func (b *Biller) issuesOf(
 	period civil.Month, tenants []*registry.Tenant,
 ) (issues []Issue, chains map[string][]Issue, err error) {

@@ -72,6 +72,11 @@ type (
 		export.Basis
 		Pass numberText `json:"pass"`
 	}
+	// PassStatus is the last pass of aggregation.
+	PassStatus struct {
+		service.PassStatus
+		Pass numberText `json:"pass"`
+	}
 )
 
 type blobText string
@@ -93,6 +98,7 @@ var aliases = []struct{ of, as reflect.Type }{
 	{reflect.TypeFor[civil.Millis](), reflect.TypeFor[instantText]()},
 	{reflect.TypeFor[aggregate.Basis](), reflect.TypeFor[Basis]()},
 	{reflect.TypeFor[service.Basis](), reflect.TypeFor[ExplanationBasis]()},
+	{reflect.TypeFor[service.PassStatus](), reflect.TypeFor[PassStatus]()},
 	{reflect.TypeFor[export.Basis](), reflect.TypeFor[FilesBasis]()},
 	{reflect.TypeFor[billing.TaxTotals](), reflect.TypeFor[billing.TaxTotalsJSON]()},
 	{reflect.TypeFor[billing.Invoice](), reflect.TypeFor[billing.InvoiceJSON]()},
