@@ -171,12 +171,6 @@ func acceptable(accept string, types []string) bool {
 	return false
 }
 
-// prefers reports whether an Accept header names a media type before JSON.
-func prefers(accept, mediaType string) bool {
-	at, json := strings.Index(accept, mediaType), strings.Index(accept, "application/json")
-	return at >= 0 && (json < 0 || at < json)
-}
-
 // schemaRegistry names schemas by their Go types, with the package before it where two have one name, and has the
 // types of dates, amounts and codes as the strings that they are written as.
 func schemaRegistry() huma.Registry {
