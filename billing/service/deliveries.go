@@ -103,7 +103,8 @@ func newDeliveryEntry(of *aggregate.Evidence, d aggregate.Delivered, zone *civil
 		Tenant: d.Tenant, Source: d.Source, ID: d.ID, RecordID: d.RecordID, ArrivedAt: civil.FormatMillis(d.ArrivedMS),
 		Fate: of.Outcome(d), Revision: d.Revision, Voided: d.Voided, Type: d.Type.String(),
 		Time: civil.FormatMillis(d.TimeMS),
-		At:   civil.FormatMillis(d.OccurredMS()), Agent: d.Agent, EntryPoint: d.EntryPoint, Channel: d.Channel, Class: d.Class,
+		At:   civil.FormatMillis(d.OccurredMS()), Agent: d.Agent, EntryPoint: d.EntryPoint, Channel: d.Channel,
+		Class: d.Class,
 		Names: d.Subscription, Period: zone.DateOf(d.OccurredMS()).Month(),
 	}
 	if d.Type == schemas.ConnectUsage {
