@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -187,6 +188,22 @@ func (s *Server) describeSuccess(response *huma.Response, status int, r route) *
 		}
 	}
 	return response
+}
+
+// describeQuoted describes the numbers that are written in quotes, which huma does not know of.
+func describeQuoted(schemas huma.Registry, named map[string]reflect.Type) {
+	for name, schema := range schemas.Map() {
+		of := named[name]
+		if of == nil || of.Kind() != reflect.Struct {
+			continue
+		}
+		for _, f := range reflect.VisibleFields(of) {
+			member, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if p := schema.Properties[member]; p != nil && options == "string" {
+				p.Type, p.Format, p.Minimum, p.Pattern = huma.TypeString, "", nil, "^[0-9]+$"
+			}
+		}
+	}
 }
 
 // Document returns the OpenAPI document, as JSON with line breaks. It needs nothing that the server is served with.

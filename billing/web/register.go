@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"mime"
 	"net/http"
 	"reflect"
 	"slices"
@@ -113,6 +114,10 @@ func (s *Server) admit(r route) func(huma.Context, func(huma.Context)) {
 		case !acceptable(c.Header("Accept"), r.Types):
 			p = newProblem(http.StatusNotAcceptable, schemas.NotAcceptable, "the answer can be had as "+
 				strings.Join(append([]string{"application/json"}, r.Types...), ", "))
+		case !r.AnyBody && !takes(c.Operation().RequestBody, c.Header("Content-Type")):
+			p = newProblem(http.StatusUnsupportedMediaType, schemas.UnsupportedMediaType,
+				"the body is "+c.Header("Content-Type")+", and the route takes "+
+					strings.Join(slices.Sorted(maps.Keys(c.Operation().RequestBody.Content)), ", "))
 		default:
 			p = s.limit(of.identity.Subject, r.Heavy)
 		}
@@ -139,6 +144,15 @@ func (s *Server) admit(r route) func(huma.Context, func(huma.Context)) {
 		}
 		next(huma.WithValue(c, scopeKey{}, scope))
 	}
+}
+
+// takes reports whether a body may be of a type; one that is not said is what the route takes.
+func takes(body *huma.RequestBody, contentType string) bool {
+	if body == nil || contentType == "" {
+		return true
+	}
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (body.Content[mediaType] != nil || body.Content["*/*"] != nil)
 }
 
 func roleNames(operation string) (names []string) {
@@ -172,9 +186,8 @@ func acceptable(accept string, types []string) bool {
 }
 
 // schemaRegistry names schemas by their Go types, with the package before it where two have one name, and has the
-// types of dates, amounts and codes as the strings that they are written as.
-func schemaRegistry() huma.Registry {
-	named := map[string]reflect.Type{}
+// types of dates, amounts and codes as the strings that they are written as. It notes in named which is which.
+func schemaRegistry(named map[string]reflect.Type) huma.Registry {
 	r := huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
 		name := huma.DefaultSchemaNamer(t, hint)
 		for t.Kind() == reflect.Pointer {

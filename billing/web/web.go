@@ -14,8 +14,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
+	"reflect"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,11 +114,13 @@ type limits struct{ all, heavy *rate.Limiter }
 func New(cfg Config, deps Deps) *Server {
 	s := &Server{cfg: cfg, Deps: deps, mux: http.NewServeMux(), heavy: make(chan struct{}, cfg.Heavy),
 		limits: map[string]*limits{}}
-	s.api = humago.NewWithPrefix(s.mux, Prefix, apiConfig())
+	named := map[string]reflect.Type{}
+	s.api = humago.NewWithPrefix(s.mux, Prefix, apiConfig(named))
 	s.mux.HandleFunc(Prefix+"/", s.noRoute)
 	s.mux.HandleFunc("GET "+Prefix+"/openapi.json", s.serveDocument)
 	s.routes()
 	s.api.OpenAPI().Components.Responses = problemResponses()
+	describeQuoted(s.api.OpenAPI().Components.Schemas, named)
 	return s
 }
 
@@ -134,7 +139,7 @@ func (s *Server) routes() {
 
 // apiConfig is huma without what would break the contract: it answers nothing of its own, takes the names of members
 // and parameters exactly, and refuses what it does not know.
-func apiConfig() huma.Config {
+func apiConfig(named map[string]reflect.Type) huma.Config {
 	cfg := huma.DefaultConfig("Apportion", "1")
 	cfg.Info.Description = "Usage metering and overage billing for contact centres whose tenants hold several subscriptions."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
@@ -149,7 +154,7 @@ func apiConfig() huma.Config {
 	cfg.DefaultFormat = "application/json"
 	cfg.RejectUnknownQueryParameters = true
 	cfg.Components = &huma.Components{
-		Schemas: schemaRegistry(),
+		Schemas: schemaRegistry(named),
 		SecuritySchemes: map[string]*huma.SecurityScheme{
 			"token":   {Type: "http", Scheme: "bearer", Description: "A token of Apportion's own, or of the issuer."},
 			"session": {Type: "apiKey", In: "cookie", Name: "__Host-apportion", Description: "Of somebody who signed in."},
@@ -180,12 +185,19 @@ func (s *Server) Handler() http.Handler {
 		s.refuse(w, r, newProblem(http.StatusForbidden, schemas.Forbidden, "a page of another site may not ask this"))
 	}))
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", s.authenticated)
+	authenticated := http.HandlerFunc(s.authenticated)
+	mux.Handle("/", authenticated)
 	if s.SignIn != nil {
 		s.signInRoutes(mux)
 	}
 	mux.Handle("GET /{$}", http.RedirectHandler(Prefix+"/me", http.StatusSeeOther))
-	return s.request(protected.Handler(mux))
+	return s.request(protected.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !clean(r) {
+			authenticated(w, r) // without being sent elsewhere
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})))
 }
 
 type requestKey struct{}
@@ -274,8 +286,15 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, badRequest(name, "", "the parameter "+name+" is repeated"))
 		return
 	}
+	if !clean(r) {
+		s.noRoute(w, r)
+		return
+	}
 	s.mux.ServeHTTP(w, r)
 }
+
+// clean reports whether a path is one that net/http would not redirect from, to another that was not asked for.
+func clean(r *http.Request) bool { return r.URL.EscapedPath() == path.Clean(r.URL.EscapedPath()) }
 
 func repeated(values url.Values) string {
 	for name, list := range values {
@@ -287,7 +306,7 @@ func repeated(values url.Values) string {
 }
 
 // methods are those that a route may have.
-var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete}
+var methods = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete}
 
 // noRoute answers what no route does: 405 where one has the path with another method. Nobody learns which routes there
 // are without having signed in.
@@ -300,7 +319,7 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 	for _, method := range methods {
 		other := r.Clone(r.Context())
 		other.Method = method
-		if _, pattern := s.mux.Handler(other); pattern != Prefix+"/" {
+		if _, pattern := s.mux.Handler(other); clean(r) && pattern != Prefix+"/" {
 			allowed = append(allowed, method)
 		}
 	}
@@ -308,11 +327,8 @@ func (s *Server) noRoute(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, notFound("path", r.URL.Path))
 		return
 	}
-	p := newProblem(http.StatusMethodNotAllowed, schemas.MethodNotAllowed, r.Method+" is not for this path")
-	for _, method := range allowed {
-		p.headers.Add("Allow", method)
-	}
-	writeProblem(w, r, p)
+	writeProblem(w, r, newProblem(http.StatusMethodNotAllowed, schemas.MethodNotAllowed, r.Method+" is not for this path").
+		with("Allow", strings.Join(allowed, ", ")))
 }
 
 // stranger is the answer to those who are not known, and to those who are granted nothing.

@@ -144,7 +144,8 @@ type apiAnswer struct {
 	body string
 }
 
-// ask sends a request as the holder of a token, "" for a stranger; headers are pairs. A path is below /api/v1.
+// ask sends a request as the holder of a token, "" for a stranger; headers are pairs. A path is below /api/v1. The request
+// and the answer are held to the OpenAPI document.
 func (s *apiServer) ask(t testing.TB, as, method, path, body string, headers ...string) apiAnswer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, s.url+"/api/v1"+path, strings.NewReader(body))
@@ -169,7 +170,9 @@ func (s *apiServer) ask(t testing.TB, as, method, path, body string, headers ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	return apiAnswer{response, string(content)}
+	answer := apiAnswer{response, string(content)}
+	holdsToContract(t, request, body, answer)
+	return answer
 }
 
 // want fails unless an answer has a status, and each of some texts in its body; it returns the body's JSON as a tree.

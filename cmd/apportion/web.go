@@ -14,7 +14,8 @@ import (
 	"apportion/schemas/civil"
 )
 
-// newWeb returns the API on the use cases, for whom somebody finds out. With a door, people sign in too.
+// newWeb returns the API on the use cases, for whom somebody finds out, within limits. With a door,
+// people sign in too.
 func (a *app) newWeb(cfg web.Config, s *services, who web.Authenticator) *web.Server {
 	door, _ := who.(*auth.Door)
 	cfg.Secure = door != nil && door.Secure()
