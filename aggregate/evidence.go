@@ -73,7 +73,7 @@ const (
 const (
 	Voided        = "voided"
 	Unallocated   = "unallocated"
-	UnknownTenant = "unknown_tenant"
+	UnknownTenant = string(schemas.UnknownTenant)
 )
 
 // Outcome says what became of one of the deliveries of the event (R22): its fate or, where that is to win, why it does

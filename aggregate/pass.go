@@ -35,8 +35,8 @@ type Tenant struct {
 	ChangedFrom func(offset int64) civil.Date
 }
 
-// Changed is a tenant whose usage is to be computed again: of the sessions and Connect usage that begin at an instant or
-// later, since only these are attributed otherwise (R9, R10), on all the days that they are on.
+// Changed is a tenant whose usage is to be computed again: of the sessions and Connect usage that begin at an instant
+// or later, since only these are attributed otherwise (R9, R10), on all the days that they are on.
 type Changed struct {
 	Tenant string
 	FromMS int64 // UTC epoch milliseconds; [timeline.Start] for all, days without deliveries included

@@ -45,7 +45,7 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 }
 
 // LastFinished returns when the last pass finished, in UTC epoch milliseconds, and whether any has.
-func (s *Store) LastFinished(ctx context.Context) (ms int64, any bool, err error) {
+func (s *Store) LastFinished(ctx context.Context) (ms int64, finished bool, err error) {
 	var n uint64
 	err = s.conn.QueryRow(ctx, `SELECT toUnixTimestamp64Milli(max(finished_at)), count() FROM usage_passes`).Scan(&ms, &n)
 	return ms, n > 0, err

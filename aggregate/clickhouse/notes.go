@@ -128,7 +128,9 @@ func (s *Store) UnknownTenants(ctx context.Context) ([]string, error) {
 }
 
 // refusedAny reports whether there is anything for Refused to look at, which is mostly not so and is soon asked.
-func (s *Store) refusedAny(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (found bool, err error) {
+func (s *Store) refusedAny(
+	ctx context.Context, tenants []string, after, upTo []aggregate.Position,
+) (found bool, err error) {
 	q := newQuery(ctx)
 	q.tenants("wanted", tenants)
 	err = q.each(s.conn, `SELECT 1 FROM rejected WHERE tenant IN (SELECT tenant FROM wanted)

@@ -19,7 +19,7 @@ type FigureStore interface {
 	// LastPass returns the pass that finished last, and the zero Pass before the first.
 	LastPass(ctx context.Context) (aggregate.Pass, error)
 	// LastFinished returns when the last pass finished, in UTC epoch milliseconds, and whether any has.
-	LastFinished(ctx context.Context) (ms int64, any bool, err error)
+	LastFinished(ctx context.Context) (ms int64, finished bool, err error)
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]aggregate.Position, error)
 	// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch
@@ -100,12 +100,12 @@ func newAsOf(registryOffset int64, positions []aggregate.Position, ageMS int64) 
 }
 
 // age is that of the oldest change, if there is any since an instant, and of the oldest delivery that waits on Kafka.
-func (s *Figures) age(ctx context.Context, sinceMS int64, any bool) (ageMS int64, err error) {
+func (s *Figures) age(ctx context.Context, sinceMS int64, changed bool) (ageMS int64, err error) {
 	waiting, found, err := s.Waiting.WaitingSince(ctx)
-	if found && (!any || waiting < sinceMS) {
-		sinceMS, any = waiting, true
+	if found && (!changed || waiting < sinceMS) {
+		sinceMS, changed = waiting, true
 	}
-	if !any {
+	if !changed {
 		return 0, err
 	}
 	return max(0, s.Clock().UnixMilli()-sinceMS), err

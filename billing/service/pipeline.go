@@ -189,8 +189,8 @@ func (s *Pipeline) freshness(ctx context.Context, now time.Time, f *Freshness) e
 
 // lastPass returns the last pass, nil before the first.
 func (s *Pipeline) lastPass(ctx context.Context) (*PassStatus, error) {
-	finished, any, err := s.Store.LastFinished(ctx)
-	if err != nil || !any {
+	finished, ever, err := s.Store.LastFinished(ctx)
+	if err != nil || !ever {
 		return nil, err
 	}
 	pass, err := s.Store.LastPass(ctx)

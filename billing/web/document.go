@@ -17,8 +17,8 @@ import (
 // tags are the groups of routes, in the order in which a reader may want them.
 var tags = []*huma.Tag{
 	{Name: "Access", Description: "Who asks, and what they may."},
-	{Name: "Tenants", Description: "Tenants with their documents: subscriptions, terms, versions, prices and telephony (R1 to R6)."},
-	{Name: "Users", Description: "Users and entry points: what they are mapped to, and until when they have access (R7, R8)."},
+	{Name: "Tenants", Description: "Tenants with their documents: subscriptions, terms, prices and telephony (R1 to R6)."},
+	{Name: "Users", Description: "Users and entry points: their mappings, and until when users have access (R7)."},
 	{Name: "Usage", Description: "What was used, day by day and at once, against what is committed to (R9 to R15)."},
 	{Name: "Periods", Description: "Periods from open to issued: drafts, differences, issues, holds, balances and files."},
 	{Name: "Invoices", Description: "Issued invoices, their lines, and what each line is based on (R18, R19)."},
@@ -31,13 +31,13 @@ var tags = []*huma.Tag{
 // statusDescriptions say what a status of an answer means, on every route.
 var statusDescriptions = map[int]string{
 	http.StatusOK:                           "What was asked for, or what was done.",
-	http.StatusAccepted:                     "It was published, and what becomes of it was not known in time: Location says where to ask.",
+	http.StatusAccepted:                     "It was published; Location, if any, says where its verdict will be.",
 	http.StatusNoContent:                    "It was done.",
 	http.StatusPartialContent:               "The part of it that Range asks for.",
 	http.StatusNotModified:                  "It has the ETag of If-None-Match still.",
 	http.StatusBadRequest:                   "The request is not as this document says.",
 	http.StatusUnauthorized:                 "The request does not say who sends it, or not in a way that is valid now.",
-	http.StatusForbidden:                    "The roles of the sender do not allow it, or it comes from a page of another site.",
+	http.StatusForbidden:                    "The sender's roles do not allow it, or a page of another site asks.",
 	http.StatusNotFound:                     "There is nothing of that name that the sender may see.",
 	http.StatusNotAcceptable:                "The answer cannot be had in a form that Accept names.",
 	http.StatusConflict:                     "A rule refuses it: each of the errors has a reason.",
@@ -111,7 +111,8 @@ func exampleProblem(status int) *Problem {
 	case http.StatusBadRequest:
 		p = badRequest("Limit", "10", "there is no parameter Limit")
 	case http.StatusConflict:
-		p = newProblem(status, schemas.MixedLicenceModel, "Sub1 is concurrent and Sub2 named, and both are active on 2026-10-10")
+		p = newProblem(status, schemas.MixedLicenceModel,
+			"Sub1 is concurrent and Sub2 named, and both are active on 2026-10-10")
 		p.Errors = []FieldProblem{{p.Code, "subscriptions[1].licenceModel", "named", p.Detail}}
 	case http.StatusPreconditionFailed:
 		p = newProblem(status, schemas.StaleBase, "the command at offset 58 has changed the tenant since")

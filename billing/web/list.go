@@ -81,7 +81,8 @@ func page[T any](in *ListInput, all []T, key func(T) string) (*listOutput[T], er
 	if err != nil {
 		return nil, err
 	}
-	first, found := slices.BinarySearchFunc(all, after, func(item T, k string) int { return strings.Compare(key(item), k) })
+	first, found := slices.BinarySearchFunc(all, after,
+		func(item T, k string) int { return strings.Compare(key(item), k) })
 	if found && after != "" {
 		first++
 	}

@@ -43,7 +43,7 @@ var everyStatus = []int{
 	http.StatusTooManyRequests, http.StatusServiceUnavailable,
 }
 
-// register has a route answered by a handler, which is asked only by those who may, with the scope of what they may see.
+// register has a route answered by a handler, which is asked by those alone who may, with the scope of what they see.
 func register[I, O any](
 	s *Server, r route, handler func(ctx context.Context, scope access.Scope, in *I) (*O, error),
 ) {

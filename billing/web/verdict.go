@@ -17,7 +17,7 @@ import (
 
 // WriteInput is what every command can be given with.
 type WriteInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" maxLength:"200" doc:"The command's id: given again it is not done again."`
+	IdempotencyKey string `header:"Idempotency-Key" maxLength:"200" doc:"The command's id: the same is done once."`
 	DryRun         bool   `query:"dryRun" doc:"Decide, and publish nothing."`
 }
 
@@ -47,7 +47,9 @@ type Verdict struct {
 }
 
 // give gives a command, or says on a dry run what would become of it.
-func (s *Server) give(ctx context.Context, scope access.Scope, in WriteInput, c registry.Command) (*verdictOutput, error) {
+func (s *Server) give(
+	ctx context.Context, scope access.Scope, in WriteInput, c registry.Command,
+) (*verdictOutput, error) {
 	if in.DryRun {
 		state, err := s.Registry.CatchUp(ctx)
 		if err != nil {
@@ -97,7 +99,8 @@ func baseOf(ifMatch, ifNoneMatch string) (int64, error) {
 		return -1, nil
 	case ifMatch == "":
 		return 0, newProblem(http.StatusPreconditionRequired, schemas.PreconditionRequired,
-			"a whole document needs If-Match with the ETag of the tenant that it was made from, or If-None-Match: * for a new one")
+			"a whole document needs If-Match with the ETag of the tenant that it was made from, or If-None-Match: * "+
+				"for a new one")
 	}
 	text, err := strconv.Unquote(ifMatch)
 	offset, bad := strconv.ParseInt(text, 10, 64)

@@ -141,7 +141,8 @@ func (s *Server) routes() {
 // and parameters exactly, and refuses what it does not know.
 func apiConfig(named map[string]reflect.Type) huma.Config {
 	cfg := huma.DefaultConfig("Apportion", "1")
-	cfg.Info.Description = "Usage metering and overage billing for contact centres whose tenants hold several subscriptions."
+	cfg.Info.Description = "Usage metering and overage billing for contact centres whose tenants hold several " +
+		"subscriptions."
 	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
 	cfg.Servers = []*huma.Server{{URL: Prefix, Description: "The server that this document comes from."}}
 	cfg.Tags = slices.Clone(tags)
@@ -236,15 +237,19 @@ func (s *Server) request(next http.Handler) http.Handler {
 		began := s.Clock()
 		defer func() {
 			fault := recover()
-			if fault != nil && fault != http.ErrAbortHandler {
-				s.Log.Error("a request failed", "request", of.id, "path", r.URL.Path, "fault", fault, "stack", string(debug.Stack()))
+			asError, _ := fault.(error)
+			cutOff := errors.Is(asError, http.ErrAbortHandler)
+			if fault != nil && !cutOff {
+				s.Log.Error("a request failed", "request", of.id, "path", r.URL.Path, "fault", fault,
+					"stack", string(debug.Stack()))
 				if of.status == 0 {
-					writeProblem(&statusWriter{w, of}, r.WithContext(ctx), unavailable("this is a fault of the program", 5*time.Second))
+					writeProblem(&statusWriter{w, of}, r.WithContext(ctx),
+						unavailable("this is a fault of the program", 5*time.Second))
 				}
 			}
 			s.Log.Info("request", "request", of.id, "method", r.Method, "path", r.URL.Path, "status", of.status,
 				"subject", of.identity.Subject, "took", s.Clock().Sub(began))
-			if fault == http.ErrAbortHandler { // the caller has to see that the answer is cut off
+			if cutOff { // the caller has to see that the answer is cut off
 				panic(fault)
 			}
 		}()

@@ -400,9 +400,10 @@ func TestAPIRejected(t *testing.T) {
 	// One whole, its bytes in base64 where they are no text.
 	path := func(i int) string {
 		topic, offset := schemas.TopicAgent, 11+i
-		if i == 4 {
+		switch i {
+		case 4:
 			topic, offset = schemas.TopicConnect, 2
-		} else if i == 5 {
+		case 5:
 			offset = 15
 		}
 		return fmt.Sprintf("%s/0/%d", topic, offset)

@@ -20,8 +20,8 @@ type Month struct {
 	Deliveries int
 }
 
-// FillMonth makes a month in the database itself, as ingest would have left it: a fifth of the sessions in the IVR, four
-// a day of each agent.
+// FillMonth makes a month in the database itself, as ingest would have left it: a fifth of the sessions in the IVR,
+// four a day of each agent.
 func FillMonth(t testing.TB, conn driver.Conn, m Month) {
 	t.Helper()
 	if err := conn.Exec(ch.Context(t.Context(), ch.WithParameters(ch.Parameters{
