@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"apportion/billing/web"
 	"apportion/billing/web/access"
+	"apportion/deploy/embedded/servicetest"
 )
 
 // apiOperation is a route of the OpenAPI document.
@@ -196,5 +198,36 @@ func TestReferenceHasTheAPI(t *testing.T) {
 		if is, err := os.ReadFile(path); err != nil || !bytes.Equal(is, want) {
 			t.Errorf("%s is not what the code says (%v): go test ./cmd/apportion -run TestReferenceHasTheAPI -update", path, err)
 		}
+	}
+}
+
+// Redocly's linter has nothing against the document.
+func TestAPIDocumentIsLinted(t *testing.T) {
+	dir := servicetest.Node(t)
+	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "openapi.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "openapi.json"), document, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lint := exec.CommandContext(t.Context(), "node", "node_modules/@redocly/cli/bin/cli.js", "lint", "openapi.json",
+		"--extends=recommended", "--format=json")
+	lint.Dir, lint.Env = dir, append(os.Environ(), "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
+	var stderr strings.Builder
+	lint.Stderr = &stderr
+	out, err := lint.Output()
+	var found struct {
+		Totals   *struct{ Errors, Warnings int }
+		Problems []struct{ RuleID, Message string }
+	}
+	if json.Unmarshal(out, &found) != nil || found.Totals == nil {
+		t.Fatalf("the linter says: %v\n%s\n%s", err, out, &stderr)
+	}
+	for _, p := range found.Problems {
+		t.Errorf("%s: %s", p.RuleID, p.Message)
+	}
+	if err != nil || found.Totals.Errors+found.Totals.Warnings > 0 {
+		t.Errorf("%v, %+v", err, *found.Totals)
 	}
 }

@@ -194,3 +194,10 @@ func TestAPIEvidence(t *testing.T) {
 		s.ask(t, role, "GET", "/invoices/INV-Sub1-202610/evidence/daily.parquet", "").want(t, 403)
 	}
 }
+
+// What the page for integrators says is what the API answers.
+func TestAPIPageForIntegrators(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	apiFixture(t).followPage(t, "how-to/integrate-an-erp.md", "finance")
+}
