@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"apportion/billing"
 	"apportion/billing/registry"
@@ -63,7 +63,9 @@ type Registry struct {
 	verdicts Verdicts
 	clock    Clock
 
-	mu      sync.Mutex
+	// turn is for one at a time: whoever waits for it does so no longer than their context lasts, since the one before may
+	// wait for a server.
+	turn    *semaphore.Weighted
 	history registry.History
 	next    int64 // the offset to read on from
 	// unrecorded are commands that verdicts does not have yet; what it has at first is known once begun.
@@ -75,13 +77,15 @@ type Registry struct {
 // NewRegistry returns the registry on its log. Verdicts may be nil for those who only read: then nobody can tell
 // whether the topic was recreated.
 func NewRegistry(log CommandLog, verdicts Verdicts, clock Clock) *Registry {
-	return &Registry{log: log, verdicts: verdicts, clock: clock}
+	return &Registry{log: log, verdicts: verdicts, clock: clock, turn: semaphore.NewWeighted(1)}
 }
 
 // CatchUp returns the registry as it stands by now.
 func (r *Registry) CatchUp(ctx context.Context) (registry.State, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return registry.State{}, err
+	}
+	defer r.turn.Release(1)
 	return r.catchUp(ctx)
 }
 
@@ -135,23 +139,25 @@ func checkSame(ctx context.Context, log CommandLog, verdicts Verdicts) (last int
 
 // At returns the registry as it stood before the command at an offset, which has been read.
 func (r *Registry) At(offset int64) (registry.State, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn.Acquire(context.Background(), 1)
+	defer r.turn.Release(1)
 	return r.history.At(offset), nil
 }
 
 // KnownAt returns what the commands amount to that had arrived by an instant, in UTC epoch milliseconds.
 func (r *Registry) KnownAt(ctx context.Context, instantMS int64) (registry.State, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return registry.State{}, err
+	}
+	defer r.turn.Release(1)
 	_, err := r.catchUp(ctx)
 	return r.history.KnownAt(instantMS), err
 }
 
 // Changes returns, by tenant, the commands chosen, of those that have been read, that changed the tenant's document.
 func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) bool) map[string][]registry.Change {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn.Acquire(context.Background(), 1)
+	defer r.turn.Release(1)
 	return r.history.Changes(chosen)
 }
 
@@ -160,8 +166,8 @@ func (r *Registry) Changes(chosen func(tenant string, offset, arrivedMS int64) b
 func (r *Registry) changedPrices(by registry.Actor) func(tenant string, period civil.Month) bool {
 	changes, read := map[string][]registry.PriceChange{}, 0
 	return func(tenant string, period civil.Month) bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
+		r.turn.Acquire(context.Background(), 1)
+		defer r.turn.Release(1)
 		var more []registry.PriceChange
 		more, read = r.history.PriceChanges(by.ID, read)
 		for _, c := range more {
@@ -176,8 +182,10 @@ func (r *Registry) changedPrices(by registry.Actor) func(tenant string, period c
 func (r *Registry) Log(
 	ctx context.Context, before int64, limit int, chosen func(registry.Logged) bool,
 ) ([]registry.Logged, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer r.turn.Release(1)
 	if _, err := r.catchUp(ctx); err != nil {
 		return nil, err
 	}
@@ -186,15 +194,17 @@ func (r *Registry) Log(
 
 // LastArrivedMS is when the last command that has been read arrived, in UTC epoch milliseconds; 0 where there is none.
 func (r *Registry) LastArrivedMS() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.turn.Acquire(context.Background(), 1)
+	defer r.turn.Release(1)
 	return r.history.LastArrivedMS()
 }
 
 // Record records the verdicts on commands that nobody has recorded yet: whoever was killed after giving one has not.
 func (r *Registry) Record(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.turn.Release(1)
 	return r.record(ctx)
 }
 
@@ -209,8 +219,10 @@ func (r *Registry) record(ctx context.Context) error {
 // RecordTenants keeps the tenants as they stand for people to query, those among them that whoever was killed after a
 // verdict has left. A process that gives commands and ends calls it at its end: there may be no [Recorder] to do it.
 func (r *Registry) RecordTenants(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer r.turn.Release(1)
 	return r.verdicts.CompleteTenants(ctx, r.history.Now())
 }
 
@@ -314,8 +326,10 @@ func (r *Registry) ChangeTelephony(
 // that would be refused are not given: a verdict is for good, and the same command may be right once something else is.
 // Nor are those that were given before.
 func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*Outcome, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	if err := r.turn.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer r.turn.Release(1)
 	state, err := r.catchUp(ctx)
 	if err != nil {
 		return nil, err
@@ -403,8 +417,10 @@ type claims struct {
 
 // Claim gives the commands, and returns the registry as it stands after them.
 func (c claims) Claim(ctx context.Context, commands []registry.Command) (registry.State, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if err := c.turn.Acquire(ctx, 1); err != nil {
+		return registry.State{}, err
+	}
+	defer c.turn.Release(1)
 	for i := range commands {
 		commands[i].By = c.by
 	}

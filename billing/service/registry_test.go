@@ -311,3 +311,28 @@ func TestRecorder(t *testing.T) {
 		t.Errorf("tenants: %q, want %q", verdicts.completed, want)
 	}
 }
+
+// TestWaitsNoLongerThanAsked: while one call waits for a server that does not answer, another ends when its context does.
+func TestWaitsNoLongerThanAsked(t *testing.T) {
+	verdicts := &slowVerdicts{begun: make(chan struct{}), end: make(chan struct{}), batches: []int{0}}
+	r := service.NewRegistry(&raceLog{}, verdicts, time.Now)
+	doc, _ := registry.Parse("", []byte(document))
+	answered := make(chan error)
+	go func() {
+		_, err := r.Apply(context.Background(), registry.Actor{}, doc)
+		answered <- err
+	}()
+	<-verdicts.begun
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.CatchUp(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("while another waits: %v", err)
+	}
+	close(verdicts.end)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if state, err := r.CatchUp(t.Context()); err != nil || state.Tenant("acme") == nil {
+		t.Errorf("after it: %v", err)
+	}
+}

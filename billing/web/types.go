@@ -6,9 +6,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/shopspring/decimal"
 
-	"apportion/aggregate"
 	"apportion/billing"
-	"apportion/billing/export"
 	"apportion/billing/service"
 	"apportion/schemas/civil"
 )
@@ -18,6 +16,8 @@ type (
 	decimalText string
 	dateText    string
 	monthText   string
+	instantText string
+	blobText    string
 )
 
 // Schema describes an amount or a quantity.
@@ -38,48 +38,11 @@ func (monthText) Schema(huma.Registry) *huma.Schema {
 		Description: "A month, in the zone of the tenant.", Examples: []any{"2026-10"}}
 }
 
-type (
-	instantText string
-	numberText  string
-)
-
 // Schema describes an instant.
 func (instantText) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Description: "An instant, in UTC.",
 		Examples: []any{"2026-10-14T08:31:07.000Z"}}
 }
-
-// Schema describes a whole number that may be larger than what readers of JSON take exactly.
-func (numberText) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Pattern: `^[0-9]+$`, Description: "A whole number, exact.",
-		Examples: []any{"549755813901"}}
-}
-
-// What figures are based on has the number of the pass as a text.
-type (
-	// Basis is what figures are based on.
-	Basis struct {
-		aggregate.Basis
-		Pass numberText `json:"pass"`
-	}
-	// ExplanationBasis is what an explanation is based on.
-	ExplanationBasis struct {
-		service.Basis
-		Pass numberText `json:"pass"`
-	}
-	// FilesBasis is what the invoices of some tenants are based on.
-	FilesBasis struct {
-		export.Basis
-		Pass numberText `json:"pass"`
-	}
-	// PassStatus is the last pass of aggregation.
-	PassStatus struct {
-		service.PassStatus
-		Pass numberText `json:"pass"`
-	}
-)
-
-type blobText string
 
 // Schema describes bytes that are mostly text.
 func (blobText) Schema(huma.Registry) *huma.Schema {
@@ -96,10 +59,6 @@ var aliases = []struct{ of, as reflect.Type }{
 	{reflect.TypeFor[civil.Month](), reflect.TypeFor[monthText]()},
 	{reflect.TypeFor[service.Blob](), reflect.TypeFor[blobText]()},
 	{reflect.TypeFor[civil.Millis](), reflect.TypeFor[instantText]()},
-	{reflect.TypeFor[aggregate.Basis](), reflect.TypeFor[Basis]()},
-	{reflect.TypeFor[service.Basis](), reflect.TypeFor[ExplanationBasis]()},
-	{reflect.TypeFor[service.PassStatus](), reflect.TypeFor[PassStatus]()},
-	{reflect.TypeFor[export.Basis](), reflect.TypeFor[FilesBasis]()},
 	{reflect.TypeFor[billing.TaxTotals](), reflect.TypeFor[billing.TaxTotalsJSON]()},
 	{reflect.TypeFor[billing.Invoice](), reflect.TypeFor[billing.InvoiceJSON]()},
 	{reflect.TypeFor[billing.InvoiceLine](), reflect.TypeFor[billing.InvoiceLineJSON]()},
