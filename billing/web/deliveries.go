@@ -178,15 +178,14 @@ func (s *Server) listRejected(
 	if err != nil {
 		return nil, err
 	}
-	key, err := in.key()
+	key, err := in.keyParts(2)
 	if err != nil {
 		return nil, err
 	}
-	if key != "" {
-		arrived, record, _ := strings.Cut(key, " ")
+	if key != nil {
 		place := service.RejectedPlace{}
-		place.ArrivedMS, _ = strconv.ParseInt(arrived, 10, 64)
-		if place.RecordID, err = schemas.ParseRecordID(record); err != nil {
+		place.ArrivedMS, _ = strconv.ParseInt(key[0], 10, 64)
+		if place.RecordID, err = schemas.ParseRecordID(key[1]); err != nil {
 			return nil, badRequest("after", in.After, "the cursor cannot be read")
 		}
 		filter.After = &place
@@ -200,7 +199,7 @@ func (s *Server) listRejected(
 	}
 	return pageOf(&in.ListInput, entries, func(e service.RejectedEntry) string {
 		place := e.Place()
-		return fmt.Sprintf("%d %s", place.ArrivedMS, place.RecordID)
+		return keyOf(strconv.FormatInt(place.ArrivedMS, 10), place.RecordID.String())
 	}), nil
 }
 

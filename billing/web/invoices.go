@@ -78,15 +78,15 @@ func (s *Server) listInvoices(
 	if ask.Period, err = monthOf("period", in.Period); err != nil {
 		return nil, err
 	}
-	after, err := in.key()
+	after, err := in.keyParts(3)
 	if err != nil {
 		return nil, err
 	}
-	if fields := strings.SplitN(after, "\n", 3); after != "" && len(fields) == 3 {
-		if ask.After.Period, err = monthOf("after", fields[0]); err != nil {
+	if after != nil {
+		if ask.After.Period, err = monthOf("after", after[0]); err != nil {
 			return nil, err
 		}
-		ask.After.Tenant, ask.After.Subscription = fields[1], fields[2]
+		ask.After.Tenant, ask.After.Subscription = after[1], after[2]
 	}
 	var list []billing.ListedInvoice
 	if len(tenants) > 0 || everyone {
@@ -95,7 +95,7 @@ func (s *Server) listInvoices(
 		}
 	}
 	return pageOf(&in.ListInput, list, func(i billing.ListedInvoice) string {
-		return strings.Join([]string{i.Period.String(), i.Tenant, i.Subscription}, "\n")
+		return keyOf(i.Period.String(), i.Tenant, i.Subscription)
 	}), nil
 }
 

@@ -68,6 +68,25 @@ func (in *ListInput) key() (string, error) {
 	return key, nil
 }
 
+// keySeparator is between the parts of a key; no id has it.
+const keySeparator = "\n"
+
+// keyOf returns the key of an item of a list that is in the order of several parts.
+func keyOf(parts ...string) string { return strings.Join(parts, keySeparator) }
+
+// keyParts returns the parts of the key that the page begins after, of which there are n; none for the first page.
+func (in *ListInput) keyParts(n int) ([]string, error) {
+	key, err := in.key()
+	if err != nil || key == "" {
+		return nil, err
+	}
+	parts := strings.Split(key, keySeparator)
+	if len(parts) != n {
+		return nil, invalidCursor()
+	}
+	return parts, nil
+}
+
 func invalidCursor() *Problem {
 	p := newProblem(http.StatusBadRequest, schemas.InvalidCursor, "the cursor is not one of this list with this filter")
 	p.Errors = []FieldProblem{{schemas.InvalidCursor, "after", "", p.Detail}}

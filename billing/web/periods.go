@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"apportion/billing"
@@ -76,10 +75,7 @@ func (p TenantPeriodPath) of(
 	if tenant, err = p.TenantPath.of(scope); err != nil {
 		return tenant, period, err
 	}
-	state, err := s.Registry.CatchUp(ctx)
-	if err == nil {
-		_, err = p.tenantOf(scope, state)
-	}
+	_, _, err = s.tenantNow(ctx, scope, p.TenantPath)
 	return tenant, period, err
 }
 
@@ -115,11 +111,7 @@ type listTenantPeriodsInput struct {
 func (s *Server) listTenantPeriods(
 	ctx context.Context, scope access.Scope, in *listTenantPeriodsInput,
 ) (*listOutput[billing.TenantStatus], error) {
-	state, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := in.tenantOf(scope, state)
+	_, t, err := s.tenantNow(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}
@@ -138,17 +130,16 @@ func (s *Server) periods(ctx context.Context, scope access.Scope, in *ListInput,
 	if ask.To, err = monthOf("to", filter.To); err != nil {
 		return nil, err
 	}
-	after, err := in.key()
+	after, err := in.keyParts(2)
 	if err != nil {
 		return nil, err
 	}
-	if after != "" {
-		month, tenant, _ := strings.Cut(after, " ")
-		period, err := monthOf("after", month)
+	if after != nil {
+		period, err := monthOf("after", after[0])
 		if err != nil {
 			return nil, err
 		}
-		ask.After = &billing.TenantPeriod{Tenant: tenant, Period: period}
+		ask.After = &billing.TenantPeriod{Tenant: after[1], Period: period}
 	}
 	found, err := s.Invoices.Periods(ctx, ask)
 	if err != nil {
@@ -160,7 +151,7 @@ func (s *Server) periods(ctx context.Context, scope access.Scope, in *ListInput,
 	return pageOf(in, found, keyOfPeriod), nil
 }
 
-func keyOfPeriod(s billing.TenantStatus) string { return s.Period.String() + " " + s.Tenant }
+func keyOfPeriod(s billing.TenantStatus) string { return keyOf(s.Period.String(), s.Tenant) }
 
 // findingsFor returns findings as they may be told: agents are persons.
 func findingsFor(scope access.Scope, findings []billing.Finding) []billing.Finding {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strings"
 
 	"apportion/billing"
 	"apportion/billing/service"
@@ -35,13 +34,9 @@ func (s *Server) listFindings(
 	if in.Code != "" && !slices.Contains(schemas.CodesOf(schemas.IsFinding), schemas.Code(in.Code)) {
 		return nil, badRequest("code", in.Code, "no finding has that code")
 	}
-	after, err := in.key()
+	key, err := in.keyParts(3)
 	if err != nil {
 		return nil, err
-	}
-	key := strings.SplitN(after, " ", 3)
-	if after != "" && len(key) < 3 {
-		return nil, invalidCursor()
 	}
 	if in.Tenant != "" {
 		if _, _, err := s.tenantNow(ctx, scope, TenantPath{in.Tenant}); err != nil {
@@ -49,7 +44,7 @@ func (s *Server) listFindings(
 		}
 	}
 	ask := billing.FindingFilter{Code: schemas.Code(in.Code), Limit: in.Limit + 1}
-	if after != "" {
+	if key != nil {
 		ask.AfterTenant, ask.AfterPeriod, ask.AfterCode = key[0], key[1], key[2]
 	}
 	var found []billing.KeptFinding
@@ -64,7 +59,7 @@ func (s *Server) listFindings(
 		}
 	}
 	return pageOf(&in.ListInput, found, func(f billing.KeptFinding) string {
-		return f.Tenant + " " + f.Period.String() + " " + string(f.Code)
+		return keyOf(f.Tenant, f.Period.String(), string(f.Code))
 	}), nil
 }
 

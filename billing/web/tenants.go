@@ -156,11 +156,7 @@ func (s *Server) getTenant(ctx context.Context, scope access.Scope, in *getTenan
 	if err != nil {
 		return nil, err
 	}
-	state, err := s.Registry.CatchUp(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := in.tenantOf(scope, state)
+	state, t, err := s.tenantNow(ctx, scope, in.TenantPath)
 	if err != nil {
 		return nil, err
 	}

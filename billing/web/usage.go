@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"apportion/aggregate"
@@ -119,20 +118,16 @@ func (s *Server) listUsage(ctx context.Context, scope access.Scope, in *listUsag
 	}
 	page := pageOf(&in.ListInput, usage, func(u service.UsageFigure) string {
 		key := u.Key()
-		return fmt.Sprintf("%d %s %s", key.At, key.Meter, key.Subscription)
+		return keyOf(fmt.Sprint(key.At), key.Meter, key.Subscription)
 	})
 	return &usageOutput{page.Link, UsagePage{page.Body, asOf}}, nil
 }
 
 // readingAfter reads the key of a cursor.
 func readingAfter(in *ListInput) (key aggregate.ReadingKey, err error) {
-	text, err := in.key()
-	if err != nil || text == "" {
+	parts, err := in.keyParts(3)
+	if err != nil || parts == nil {
 		return aggregate.BeforeReadings, err
-	}
-	parts := strings.SplitN(text, " ", 3)
-	if len(parts) < 3 {
-		return key, invalidCursor()
 	}
 	if _, err := fmt.Sscan(parts[0], &key.At); err != nil {
 		return key, invalidCursor()
