@@ -263,21 +263,7 @@ var needlessPasses = []string{
 }
 
 func (q *query) context() context.Context {
-	settings := clickhouse.Settings{
-		// Looking for chains of comparisons takes half of the time in which daily is planned, and finds none.
-		"optimize_and_compare_chain": 0,
-		// Compiling its many expressions takes longer than it saves.
-		"compile_expressions": 0,
-		// What a query inserts is written by as many threads as compute it, which is what ClickHouse makes of more.
-		// It would want 4 GiB for each, and its threads write blocks of at most 256 MiB.
-		"max_insert_threads":                            1024,
-		"max_insert_threads_min_free_memory_per_thread": 0,
-		// A date of a tenant is computed whole, however much there is of it: what does not fit goes to the disk.
-		"max_bytes_ratio_before_external_group_by": "0.5",
-		"max_bytes_ratio_before_external_sort":     "0.5",
-		// Usage may be of any dates, and so in any number of partitions.
-		"max_partitions_per_insert_block": 0,
-	}
+	settings := maps.Clone(settings)
 	if q.readOnly {
 		settings["readonly"] = 2 // which leaves it the other settings
 	}
