@@ -83,7 +83,7 @@ func TestApacheKafkaComesBack(t *testing.T) {
 	if addr := ApacheKafka(t); apiVersions(addr) != nil || ApacheKafka(t) != addr {
 		t.Errorf("no answer at %s, or another broker", addr)
 	}
-	a := StartApacheKafka(t)
+	a := sharedApache(t)
 	topic := kafkago.TopicConfig{Topic: "events", NumPartitions: 1, ReplicationFactor: 1}
 	client := &kafkago.Client{Addr: kafkago.TCP(a.Addr), Timeout: 5 * time.Minute}
 	if _, err := client.CreateTopics(t.Context(), &kafkago.CreateTopicsRequest{Topics: []kafkago.TopicConfig{topic}}); err != nil {
@@ -112,7 +112,7 @@ func TestApacheKafkaComesBack(t *testing.T) {
 
 // TestApacheKafkaEndsWithItsProcess kills a process that has started a broker.
 func TestApacheKafkaEndsWithItsProcess(t *testing.T) {
-	ApacheKafka(t)
+	needsApache(t)
 	parent := exec.Command(os.Args[0])
 	parent.Env = append(os.Environ(), "SERVICETEST_APACHE="+t.TempDir())
 	out, err := parent.StdoutPipe()

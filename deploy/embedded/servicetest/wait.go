@@ -10,13 +10,20 @@ import (
 // Patience is how long something may take on a machine that has much else to do.
 const Patience = 5 * time.Minute
 
-// Until waits for a condition.
+// Until waits for a condition. What takes long to ask is asked less often, or asking would keep the machine from what is
+// waited for.
 func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(Patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for deadline := time.Now().Add(Patience); ; {
+		began := time.Now()
+		if holds() {
+			return
+		}
+		now := time.Now()
+		if now.After(deadline) {
 			t.Fatalf("%v went by before %s", Patience, what)
 		}
+		time.Sleep(min(max(10*time.Millisecond, 4*now.Sub(began)), 250*time.Millisecond))
 	}
 }
 
