@@ -33,6 +33,7 @@ import (
 	"apportion/billing/service"
 	"apportion/billing/web/access"
 	"apportion/billing/web/auth"
+	"apportion/billing/web/console"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -186,19 +187,39 @@ func (s *Server) Handler() http.Handler {
 		s.refuse(w, r, newProblem(http.StatusForbidden, schemas.Forbidden, "a page of another site may not ask this"))
 	}))
 	mux := http.NewServeMux()
-	authenticated := http.HandlerFunc(s.authenticated)
-	mux.Handle("/", authenticated)
+	authenticated, pages := http.HandlerFunc(s.authenticated), s.console()
+	mux.Handle(Prefix+"/", authenticated)
 	if s.SignIn != nil {
 		s.signInRoutes(mux)
 	}
-	mux.Handle("GET /{$}", http.RedirectHandler(Prefix+"/me", http.StatusSeeOther))
+	mux.Handle("/", pages)
 	return s.request(protected.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !clean(r) {
-			authenticated(w, r) // without being sent elsewhere
+		switch { // what is no clean path is answered without being sent elsewhere
+		case clean(r):
+			mux.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, Prefix):
+			authenticated(w, r)
+		default:
+			pages.ServeHTTP(w, r)
+		}
+	})))
+}
+
+// console serves pages to whoever asks, in whose name they ask the API.
+func (s *Server) console() http.Handler {
+	pages := console.New(console.Deps{
+		API: s.mux, CanSignIn: s.SignIn != nil && s.SignIn.HasIssuer(), Log: s.Log, Clock: s.Clock,
+		Identity: func(r *http.Request) access.Identity { return requestOf(r.Context()).identity },
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		identity, err := s.Auth.Authenticate(w, r)
+		if err != nil {
+			s.refuse(w, r, s.logged(r.Context(), err))
 			return
 		}
-		mux.ServeHTTP(w, r)
-	})))
+		requestOf(r.Context()).identity = identity
+		pages.ServeHTTP(w, r)
+	})
 }
 
 type requestKey struct{}

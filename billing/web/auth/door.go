@@ -59,6 +59,9 @@ func NewDoor(cfg Config, now func() time.Time) (*Door, error) {
 	return d, nil
 }
 
+// HasIssuer reports whether there is an issuer that people sign in with.
+func (d *Door) HasIssuer() bool { return d.issuer != nil }
+
 // Secure reports whether browsers come over https.
 func (d *Door) Secure() bool { return d.cfg.Secure }
 

@@ -1,0 +1,19 @@
+// What pages do besides, where scripts run: none of them needs this.
+"use strict";
+
+// A key goes to the field that says so.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
+  const field = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!field) return;
+  event.preventDefault();
+  field.focus();
+});
+
+// The box in the head of a table ticks all of a column.
+for (const all of document.querySelectorAll("input[data-ticks]")) {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    for (const box of all.form.querySelectorAll(`input[name="${all.dataset.ticks}"]`)) box.checked = all.checked;
+  });
+}
