@@ -74,6 +74,9 @@ func Main(m *testing.M) { os.Exit(Run(m)) }
 func Run(m *testing.M) int {
 	embedded.RunChild()
 	code := m.Run()
+	if chromium.value != nil {
+		chromium.value.stop()
+	}
 	if kafka.value != nil {
 		kafka.value.Stop()
 	}
