@@ -280,10 +280,7 @@ func TestPassesOfficialRules(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range servicetest.PDFA(t, files...) {
-		t.Error(f)
-	}
-	// And it finds what it should.
+	// Those it must find something in.
 	good := render(t, october(), acme(), false)
 	mistakes := map[string][2]string{
 		"ua1 7.1-3":       {"/StructParents 0", "/StructParents 9"},
@@ -294,20 +291,25 @@ func TestPassesOfficialRules(t *testing.T) {
 		"3a 6.6.2.1-1":    {"/Metadata ", "/Metadatb "},
 		"3a 6.2.11.4.1-1": {"/FontFile2", "/FontFileX"},
 	}
-	files = nil
+	rules := map[string]string{}
 	for rule, m := range mistakes {
 		bad := bytes.Replace(good, []byte(m[0]), []byte(m[1]), 1)
 		if bytes.Equal(bad, good) {
 			t.Errorf("%s: the file has no %s", rule, m[0])
 		}
 		files = append(files, filepath.Join(dir, rule+".pdf"))
+		rules[files[len(files)-1]] = rule
 		if err := os.WriteFile(files[len(files)-1], bad, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	found := map[string]map[string]bool{}
 	for _, f := range servicetest.PDFA(t, files...) {
-		rule := strings.TrimSuffix(filepath.Base(f.File), ".pdf")
+		rule := rules[f.File]
+		if rule == "" {
+			t.Error(f)
+			continue
+		}
 		if found[rule] == nil {
 			found[rule] = map[string]bool{}
 		}
