@@ -51,6 +51,7 @@ const (
 	MixedLicenceModel     Code = "mixed_licence_model"
 	TelephonyMismatch     Code = "telephony_mismatch"
 	SubscriptionMissing   Code = "subscription_missing"
+	InactiveSubscription  Code = "inactive_subscription"
 	MalformedCommand      Code = "malformed_command"
 	ReusedID              Code = "reused_id"
 	StaleBase             Code = "stale_base"
@@ -226,6 +227,8 @@ var Reasons = []Reason{
 		"leave it as the tenant has it, or change it for all subscriptions at once by the command for that"},
 	{SubscriptionMissing, RefusesCommand, "", "the document leaves out a subscription that the registry has",
 		"put it back; a date in cancelled ends it"},
+	{InactiveSubscription, RefusesCommand, "R7", "a subscription that is not active on the date gives no access then",
+		"map to one that is, or from a date on which it is active"},
 	{MalformedCommand, RefusesCommand, "", "the record is not a command of the registry",
 		"see in registry_log what was sent, and have the source send commands as the contract has them"},
 	{ReusedID, RefusesCommand, "", "a command of this source has the id, and says something else",

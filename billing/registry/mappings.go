@@ -196,6 +196,41 @@ func decideMappings(s State, c Command) []Refusal {
 	return check.refusals
 }
 
+// InactiveMappings returns a refusal for each subscription that a set_licences maps a user to newly, or somebody where it
+// names nobody yet, and that is not active on the date from which it applies: it gives no access then (R7). The fold
+// takes such a mapping, which may be meant for later; those who map people by hand ask for this first.
+func (s State) InactiveMappings(c Command) (refusals []Refusal) {
+	st, known := s.tenants.get(c.TenantID)
+	if !known || c.Command != SetLicences || c.Mappings.From == civil.NoDate {
+		return nil
+	}
+	set := c.Mappings
+	for _, m := range set.Subscriptions {
+		to := st.standing.document.Subscription(m.Subscription)
+		newly := len(set.Names) == 0 || slices.ContainsFunc(set.Names, func(user string) bool {
+			return !slices.ContainsFunc(st.standing.licences.of(user), func(l Licence) bool {
+				return l.Subscription == m.Subscription && l.effectiveOn(set.From)
+			})
+		})
+		if to == nil || !newly || to.ActiveOn(set.From) {
+			continue
+		}
+		field, then := "data.subscription", "nor later, as its terms are now"
+		if set.All {
+			field = "data.subscriptions[" + m.Subscription + "].id"
+		}
+		for _, term := range to.ActiveTerms() {
+			if term.From > set.From {
+				then = "and will be from " + term.From.String()
+				break
+			}
+		}
+		refusals = append(refusals, refusal(schemas.InactiveSubscription, field, m.Subscription,
+			"%s is not active on %s, %s", m.Subscription, set.From, then))
+	}
+	return refusals
+}
+
 // names checks the users, or the entry points, of a command.
 func (c *checker) names(command Command) {
 	one, many := nameFields(command.Command)

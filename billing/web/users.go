@@ -184,6 +184,7 @@ type LicencesWanted struct {
 	Subscriptions []LicenceWanted `json:"subscriptions" doc:"All that it is mapped to from then on."`
 	Role          string          `json:"role,omitempty" enum:"admin,agent" doc:"As the user has it; a new one needs it."`
 	Reason        string          `json:"reason,omitempty" maxLength:"500" doc:"Why, for the log."`
+	ActiveOnly    bool            `json:"activeOnly,omitempty" doc:"Refuse to map it newly to what is not active then."`
 }
 
 type putUserLicencesInput struct {
@@ -203,8 +204,30 @@ func (s *Server) putUserLicences(
 	for _, l := range in.Body.Subscriptions {
 		set.Subscriptions = append(set.Subscriptions, registry.Mapped{Subscription: l.ID, Class: l.Class, To: optional(l.To)})
 	}
-	return s.give(ctx, scope, in.WriteInput, in.command(id,
-		registry.Command{Command: registry.SetLicences, Mappings: set, Reason: in.Body.Reason, Base: registry.NoBase}))
+	c := in.command(id,
+		registry.Command{Command: registry.SetLicences, Mappings: set, Reason: in.Body.Reason, Base: registry.NoBase})
+	if in.Body.ActiveOnly {
+		if err := s.activeOnly(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	return s.give(ctx, scope, in.WriteInput, c)
+}
+
+// activeOnly refuses a command that maps users newly to what is not active on the date (R7), unless it has been given
+// before.
+func (s *Server) activeOnly(ctx context.Context, c registry.Command) error {
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return err
+	}
+	if _, given := state.DecidedAt(c.TenantID, c.Source, c.ID); given {
+		return nil
+	}
+	if refusals := state.InactiveMappings(c); len(refusals) > 0 {
+		return refused(refusals)
+	}
+	return nil
 }
 
 // optional is a date, or NoDate.
@@ -290,6 +313,7 @@ type MapWanted struct {
 	Class        string      `json:"class,omitempty" enum:"standard,premium" doc:"As each user has it, else standard."`
 	Role         string      `json:"role,omitempty" enum:"admin,agent" doc:"As each user has it, by default."`
 	Reason       string      `json:"reason,omitempty" maxLength:"500" doc:"Why, for the log."`
+	ActiveOnly   bool        `json:"activeOnly,omitempty" doc:"Refuse to map anybody newly to what is not active then."`
 }
 
 type mapLicencesInput struct {
@@ -341,6 +365,13 @@ func (s *Server) mapLicences(ctx context.Context, scope access.Scope, in *mapLic
 		Base: registry.NoBase, Mappings: &registry.SetMappings{From: from, Role: in.Body.Role,
 			Subscriptions: []registry.Mapped{{
 				Subscription: in.Body.Subscription, Class: in.Body.Class, To: optional(in.Body.To)}}}})
+	if in.Body.ActiveOnly {
+		c := ask.Command
+		c.Mappings.Names = ask.Users
+		if err := s.activeOnly(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	return s.giveParts(ctx, scope, in.WriteInput, ask)
 }
 

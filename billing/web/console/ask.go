@@ -166,7 +166,7 @@ type asOf struct {
 	Positions      []struct {
 		Topic     string `json:"topic"`
 		Partition int    `json:"partition"`
-		Offset    int64  `json:"offset"`
+		Offset    int64  `json:"lastOffset"`
 	} `json:"positions"`
 }
 
@@ -179,7 +179,7 @@ type verdict struct {
 }
 
 // give gives a command with the form's key as its id, so that a form that is sent twice is done once. Where the form
-// asks what it would do (do=check), nothing is done and the page shows that; else the page is shown anew with what was
+// asks what it would do (do=check), nothing is done and the page shows that; else the page is shown again with what was
 // done, at the path given, or where it was.
 func (p *page) give(method, target string, header http.Header, body any, to string) error {
 	h := http.Header{}

@@ -108,5 +108,5 @@ func (o *outline) step(x, y, lastY int) {
 	o.move(x, y)
 }
 
-// hue is the class of the n-th of several things that a chart tells apart by colour, besides their names.
+// hue is the class of the n-th of several things that a chart distinguishes by colour, besides their names.
 func hue(n int) string { return fmt.Sprintf("s%d", n%6+1) }

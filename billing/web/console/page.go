@@ -96,6 +96,9 @@ func (p *page) Form(name, otherwise string) string {
 // Posted reports whether a form was sent.
 func (p *page) Posted() bool { return p.r.Method == http.MethodPost }
 
+// Sent reports whether a form was sent with a value among those of a name, such as a ticked box.
+func (p *page) Sent(name, value string) bool { return slices.Contains(p.r.PostForm[name], value) }
+
 // Key is the id of the command that a form gives.
 func (p *page) Key() string { return uuid.NewString() }
 

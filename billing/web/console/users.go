@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"apportion/schemas/civil"
 )
@@ -77,19 +78,35 @@ func (c *Console) users(p *page) error {
 		Items []user `json:"items"`
 		Next  string `json:"next"`
 	}
-	if err := p.get(&list, route("tenants", p.Tenant.ID, "users"), "q", p.Query("q"),
-		"losesAccessBefore", p.Query("losesAccessBefore"), "after", p.Query("after")); err != nil {
+	if err := p.get(&list, route("tenants", p.Tenant.ID, "users"), "q", p.Query("q"), "at", p.Query("at"),
+		"losesAccessBefore", p.Query("losesAccessBefore"), "after", p.Query("after"), "limit", usersShown); err != nil {
 		return err
 	}
 	p.Trail = append(p.Trail, link{"Management", route("tenants", p.Tenant.ID, "users")})
 	return p.show("users", "Users", list)
 }
 
-// mapUsers maps the users that are ticked to a subscription.
+// usersShown is how many users a page has.
+const usersShown = "100"
+
+// mapUsers maps the users that are ticked to a subscription, or goes to where a new one is mapped.
 func (c *Console) mapUsers(p *page) error {
-	form := p.r.PostForm
-	return p.give(http.MethodPost, route("tenants", p.r.PathValue("tenant"), "licences:map"), nil, map[string]any{
-		"users": append([]string{}, form["user"]...), "subscription": form.Get("subscription"), "from": form.Get("from"),
+	form, tenant := p.r.PostForm, p.r.PathValue("tenant")
+	if form.Get("do") == "new" {
+		id := strings.TrimSpace(form.Get("new"))
+		if id == "" || id == "." || id == ".." {
+			return &problem{Status: http.StatusBadRequest, Title: "A user has an id",
+				Detail: "Write the id that the contact centre knows the user by."}
+		}
+		p.to = route("tenants", tenant, "users", id, "licences", "contact-center")
+		return nil
+	}
+	if len(form["user"]) == 0 {
+		return &problem{Status: http.StatusBadRequest, Title: "Nobody is chosen",
+			Detail: "Tick the users that are to be mapped."}
+	}
+	return p.give(http.MethodPost, route("tenants", tenant, "licences:map"), nil, map[string]any{
+		"users": form["user"], "subscription": form.Get("subscription"), "from": form.Get("from"), "activeOnly": true,
 	}, p.With())
 }
 
@@ -101,7 +118,7 @@ func (p *page) ofUser(fresh bool) (*user, error) {
 	}
 	u := user{ID: p.r.PathValue("user")}
 	users := route("tenants", p.Tenant.ID, "users")
-	err := p.get(&u, route("tenants", p.Tenant.ID, "users", u.ID))
+	err := p.get(&u, route("tenants", p.Tenant.ID, "users", u.ID), "at", p.Query("at"))
 	var none *problem
 	if fresh && errors.As(err, &none) && none.Status == http.StatusNotFound {
 		u.Role, err = "agent", nil
@@ -146,9 +163,12 @@ func (c *Console) saveLicences(p *page) error {
 		if class := form.Get("class." + id); class != "" {
 			one["class"] = class
 		}
+		if to := form.Get("to." + id); to != "" {
+			one["to"] = to
+		}
 		wanted = append(wanted, one)
 	}
-	body := map[string]any{"from": form.Get("from"), "subscriptions": wanted}
+	body := map[string]any{"from": form.Get("from"), "subscriptions": wanted, "activeOnly": true}
 	for _, name := range []string{"role", "reason"} {
 		if value := form.Get(name); value != "" {
 			body[name] = value
@@ -161,9 +181,63 @@ func (c *Console) saveLicences(p *page) error {
 // Ticked reports whether a subscription's checkbox is ticked: as the form was sent, else as the user is mapped today.
 func (p *page) Ticked(u *user, subscription string) bool {
 	if p.Posted() {
-		return slices.Contains(p.r.PostForm["subscription"], subscription)
+		return p.Sent("subscription", subscription)
 	}
 	return u.MappedOn(subscription, p.Tenant.Date) != nil
+}
+
+// linesOf are those that say what a command changes, or would, of a user's mapping to a subscription.
+func (p *page) linesOf(u *user, subscription string) (lines []string) {
+	var all []string
+	switch {
+	case p.Would != nil:
+		all = p.Would.Changes
+	case p.Done != nil && p.Done.Accepted:
+		all = p.Done.Changes
+	}
+	for _, line := range all {
+		_, what, ofUser := strings.Cut(line, " licence "+u.ID+" ")
+		if ofUser && strings.Contains(what, " on "+subscription+" ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// change is what a form did to a user's mapping to a subscription, or would do, and why it is refused.
+type change struct {
+	Lines   []string
+	Refused []fieldProblem
+	Done    bool
+}
+
+// Change returns what is to be said beside a subscription of a user; nil: nothing.
+func (p *page) Change(u *user, subscription string) *change {
+	c := change{p.linesOf(u, subscription), p.Refused.On("subscriptions[" + subscription + "]"), p.Would == nil}
+	if c.Lines == nil && c.Refused == nil {
+		return nil
+	}
+	return &c
+}
+
+// Stretch says whether a mapping has begun and whether it has ended, on a date.
+func (m mapping) Stretch(d civil.Date) string {
+	switch {
+	case m.From > d:
+		return "planned"
+	case m.To != nil && *m.To <= d:
+		return "ended"
+	}
+	return "effective"
+}
+
+// EndOf is when a user's mapping to a subscription ends, "" where it goes on: as the form was sent, else as it is.
+func (p *page) EndOf(u *user, subscription string) string {
+	end := ""
+	if m := u.MappedOn(subscription, p.Tenant.Date); m != nil && m.To != nil {
+		end = m.To.String()
+	}
+	return p.Form("to."+subscription, end)
 }
 
 // ClassOf is the class that a user has in a subscription: as the form was sent, else as mapped today, else what the
