@@ -68,6 +68,9 @@ type Inputs struct {
 	Rules     Rules
 	// NowMS is the `now` of R12, in UTC epoch milliseconds.
 	NowMS int64
+	// Pass is one that the stored figures of the days are of, or of an earlier one, by the same inputs; 0 for none. What
+	// no later pass has written since need not be computed again.
+	Pass uint64
 }
 
 // Usage is what one subscription, or the tenant as a whole where Subscription is empty, used of one meter on

@@ -163,7 +163,7 @@ func (b *Biller) basisOf(snapshot aggregate.Snapshot, pass uint64, positions []a
 // inputs are what the usage of days is computed from.
 func (b basis) inputs(days []aggregate.Day, rules Rules) aggregate.Inputs {
 	return aggregate.Inputs{Days: days, Bound: aggregate.ReadBound{Positions: b.Positions, ArrivedBy: b.arrivedBy},
-		Timelines: b.timelines, Rules: rules.Rules, NowMS: b.nowMS}
+		Timelines: b.timelines, Rules: rules.Rules, NowMS: b.nowMS, Pass: b.Pass}
 }
 
 // days returns the dates of a period of the tenants.

@@ -46,7 +46,8 @@ type Usage interface {
 	// UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order
 	// (R22).
 	UnknownTenants(ctx context.Context) ([]string, error)
-	// Profile computes the concurrency over each of the days, as Compute does, in the order of tenant, date and meter.
+	// Profile returns the concurrency over each of the days, as Compute would have it, in the order of tenant, date and
+	// meter.
 	Profile(ctx context.Context, in aggregate.Inputs) ([]aggregate.Profile, error)
 }
 

@@ -58,6 +58,9 @@ func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggreg
 	[]aggregate.AtPeak, error) {
 	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meter_number
 	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (some []aggregate.AtPeak, err error) {
+		if found, err := q.atPeaksAny(shard, in); err != nil || !found {
+			return nil, err
+		}
 		wanted := q.table("peaks", "tenant", "String", "meter", "UInt16", "peak_ms", "Int64")
 		for _, p := range peaks {
 			wanted(p.Tenant, uint16(slices.Index(meters, p.Meter)), p.AtMS)
@@ -76,6 +79,23 @@ func (s *Store) AtPeaks(ctx context.Context, in aggregate.Inputs, peaks []aggreg
 			})
 		return some, err
 	})
+}
+
+// atPeaksAny reports whether there is anything near the days for AtPeaks to find, which is mostly not so and is soon
+// asked: agents that may be alike, or a session that may have no end.
+func (q *query) atPeaksAny(shard driver.Conn, in aggregate.Inputs) (found bool, err error) {
+	ask := newQuery(q.ctx).reading()
+	var tenants []string
+	for _, d := range in.Days {
+		tenants = append(tenants, d.Tenant)
+	}
+	ask.tenants("tenants", slices.Compact(tenants))
+	ask.parameters["lo"], ask.parameters["to"] = q.parameters["lo"], q.parameters["to"]
+	err = ask.each(shard, fill(text("peaks_any"), "$known", known(in.Bound)), func(driver.Rows) error {
+		found = true
+		return nil
+	})
+	return found, err
 }
 
 // Unbilled returns the dates of the tenants that have usage which no invoice will carry, and those from a date on that

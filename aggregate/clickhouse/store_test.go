@@ -329,6 +329,16 @@ func check(t *rapid.T, conn driver.Conn, store *clickhouse.Store, always ...stri
 		t.Fatal(err)
 	}
 	compare(t, "profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, in)))
+	last, err := store.LastPass(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Pass, in.NowMS = last.Pass, aggregate.EndOfTime
+	if profiles, err = store.Profile(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "stored profile", rows(profiles), rows(aggregate.ReferenceProfile(deliveries, in)))
+	in.Pass, in.NowMS = 0, now
 	for _, day := range []aggregate.Day{w.days[0], w.days[len(w.days)/2], w.days[len(w.days)-1]} {
 		compare(t, "sessions", rows(peaksOf(t, store, in, day)), rows(peaksOn(usage, day)))
 	}
