@@ -18,10 +18,10 @@ type PeriodsRequest struct {
 	From, To civil.Month
 	// Scheduled is the first period of the schedule, 0 for none: what is not issued before it is for nobody to issue.
 	Scheduled civil.Month
-	// State and Code, where they are not empty, choose the periods in that state, and those with a finding or a stop of
-	// that code.
-	State billing.PeriodState
-	Code  schemas.Code
+	// States and Code, where they are not empty, choose the periods in one of those states, and those with a finding or a
+	// stop of that code.
+	States []billing.PeriodState
+	Code   schemas.Code
 	// After is the period of a tenant that the answer goes on after; nil for the first.
 	After *billing.TenantPeriod
 	// Limit is how many are wanted.
@@ -32,10 +32,18 @@ type PeriodsRequest struct {
 
 // has reports whether a period is one of those that are asked for.
 func (r PeriodsRequest) has(s billing.TenantStatus) bool {
-	return (r.State == "" || s.State == r.State) &&
+	return (len(r.States) == 0 || slices.Contains(r.States, s.State)) &&
 		(s.Period >= r.Scheduled || s.State == billing.PeriodIssued) &&
 		(r.Code == "" || s.Stop != nil && s.Stop.Code == r.Code ||
 			slices.ContainsFunc(s.Findings, func(f billing.Finding) bool { return f.Code == r.Code }))
+}
+
+// mayHave reports whether a month, in which no figures were read, can have a period in one of the states asked for: who
+// is stopped is not known without them.
+func (r PeriodsRequest) mayHave(month billing.MonthStatus) bool {
+	return len(r.States) == 0 || slices.ContainsFunc(r.States, func(s billing.PeriodState) bool {
+		return s == billing.PeriodStopped || month.Tenants[s] > 0
+	})
 }
 
 // Periods says how far periods of tenants are, the latest month first and its tenants in byte order. It looks at few
@@ -56,8 +64,7 @@ func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.T
 	var found []billing.TenantStatus
 	for _, month := range months {
 		if month.Period < ask.From || ask.To != 0 && month.Period > ask.To ||
-			ask.After != nil && month.Period > ask.After.Period ||
-			ask.State != "" && ask.State != billing.PeriodStopped && month.Tenants[ask.State] == 0 {
+			ask.After != nil && month.Period > ask.After.Period || !ask.mayHave(month) {
 			continue
 		}
 		tenants := all
@@ -87,6 +94,46 @@ func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.T
 		}
 	}
 	return found, nil
+}
+
+// Month is how far a month is.
+type Month struct {
+	billing.MonthStatus
+	// Issued are the sums of the invoices that are issued, by currency in byte order.
+	Issued []billing.TaxTotals `json:"issued"`
+}
+
+// IssuedMonths says how far the latest months of tenants are, none for all, and what is issued of each. Scheduled is as
+// [PeriodsRequest] has it.
+func (s *Invoices) IssuedMonths(
+	ctx context.Context, tenants []string, scheduled civil.Month, nowMS int64, limit int,
+) ([]Month, error) {
+	biller, err := s.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	statuses, _, err := biller.Months(tenants, scheduled, nowMS)
+	if err != nil {
+		return nil, err
+	}
+	months := []Month{}
+	for _, status := range statuses[:min(limit, len(statuses))] {
+		month := Month{MonthStatus: status, Issued: []billing.TaxTotals{}}
+		if status.Tenants[billing.PeriodIssued] > 0 {
+			list, changed, err := biller.List(ctx, status.Period, tenants)
+			if err != nil {
+				return nil, err
+			}
+			if len(changed) > 0 {
+				return nil, changed[0]
+			}
+			for _, i := range list {
+				month.Issued = billing.AddTotals(month.Issued, i.Totals)
+			}
+		}
+		months = append(months, month)
+	}
+	return months, nil
 }
 
 // chosen returns, in byte order, those of the tenants that a registry has, or all where none is named.

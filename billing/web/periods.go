@@ -23,6 +23,10 @@ func (s *Server) periodRoutes() {
 	verdicts := []int{http.StatusConflict, http.StatusUnprocessableEntity}
 	register(s, route{ID: "listPeriods", Method: http.MethodGet, Path: "/periods", Tag: "Periods", Heavy: true,
 		Summary: "How far the months of all tenants are, the latest month first (R20)", Types: asCSV}, s.listPeriods)
+	register(s, route{ID: "listMonths", Method: http.MethodGet, Path: "/months", Tag: "Periods", Heavy: true,
+		Summary: "How many tenants are how far with each month, and what is issued, the latest month first (R20)",
+		Description: "No figures are read: a tenant whose month a rule would stop counts as the clock and the holds have it. " +
+			"GET /periods knows.", Errors: conflict}, s.listMonths)
 	register(s, route{ID: "listTenantPeriods", Method: http.MethodGet, Path: ofTenant, Tag: "Periods", Heavy: true,
 		Summary: "How far the months of a tenant are, the latest first (R20)", Types: asCSV}, s.listTenantPeriods)
 	register(s, route{ID: "getDraft", Method: http.MethodGet, Path: ofTenant + "/{period}/draft", Tag: "Periods",
@@ -81,10 +85,10 @@ func (p TenantPeriodPath) of(
 
 // PeriodFilter chooses periods.
 type PeriodFilter struct {
-	From  string `query:"from" maxLength:"20" doc:"The first month, such as 2026-10; any by default."`
-	To    string `query:"to" maxLength:"20" doc:"The last month; any by default."`
-	State string `query:"state" enum:"open,closing,due,held,stopped,issued" doc:"How far the period is."`
-	Code  string `query:"code" maxLength:"100" doc:"Of a finding of the period, or of what stops it."`
+	From  string   `query:"from" maxLength:"20" doc:"The first month, such as 2026-10; any by default."`
+	To    string   `query:"to" maxLength:"20" doc:"The last month; any by default."`
+	State []string `query:"state" enum:"open,closing,due,held,stopped,issued" maxItems:"6" doc:"How far the period is."`
+	Code  string   `query:"code" maxLength:"100" doc:"Of a finding of the period, or of what stops it."`
 }
 
 type listPeriodsInput struct {
@@ -121,8 +125,11 @@ func (s *Server) listTenantPeriods(
 // periods returns a page of the periods of tenants, none for all.
 func (s *Server) periods(ctx context.Context, scope access.Scope, in *ListInput, filter PeriodFilter,
 	tenants []string) (*listOutput[billing.TenantStatus], error) {
-	ask := service.PeriodsRequest{Tenants: tenants, Scheduled: s.Scheduled, State: billing.PeriodState(filter.State),
+	ask := service.PeriodsRequest{Tenants: tenants, Scheduled: s.Scheduled,
 		Code: schemas.Code(filter.Code), Limit: in.Limit + 1, NowMS: s.Clock().UnixMilli()}
+	for _, state := range filter.State {
+		ask.States = append(ask.States, billing.PeriodState(state))
+	}
 	var err error
 	if ask.From, err = monthOf("from", filter.From); err != nil {
 		return nil, err
@@ -149,6 +156,28 @@ func (s *Server) periods(ctx context.Context, scope access.Scope, in *ListInput,
 		found[n].Findings = findingsFor(scope, found[n].Findings)
 	}
 	return pageOf(in, found, keyOfPeriod), nil
+}
+
+type listMonthsInput struct {
+	Limit int `query:"limit" minimum:"1" maximum:"36" default:"12" doc:"How many months, at the most."`
+}
+
+// Months are how far months are.
+type Months struct {
+	Items []service.Month `json:"items"`
+}
+
+type monthsOutput struct{ Body Months }
+
+func (s *Server) listMonths(ctx context.Context, scope access.Scope, in *listMonthsInput) (*monthsOutput, error) {
+	out := &monthsOutput{Months{[]service.Month{}}}
+	tenants, everyone := scope.Tenants("")
+	if len(tenants) == 0 && !everyone {
+		return out, nil
+	}
+	var err error
+	out.Body.Items, err = s.Invoices.IssuedMonths(ctx, tenants, s.Scheduled, s.Clock().UnixMilli(), in.Limit)
+	return out, err
 }
 
 func keyOfPeriod(s billing.TenantStatus) string { return keyOf(s.Period.String(), s.Tenant) }

@@ -30,6 +30,7 @@ var operations = map[string][]Role{
 	"getLive":           readers,
 	"listTenantPeriods": readers,
 	"listPeriods":       readers,
+	"listMonths":        readers,
 	"getDraft":          readers,
 	"getOverage":        readers,
 	"getDiff":           {Finance, Analyst},

@@ -77,7 +77,7 @@ func New(deps Deps) *Console {
 
 // screens are all pages.
 func (c *Console) screens() (all []screen) {
-	for _, some := range [][]screen{c.tenantScreens(), c.userScreens()} {
+	for _, some := range [][]screen{c.homeScreens(), c.tenantScreens(), c.userScreens()} {
 		all = append(all, some...)
 	}
 	return all

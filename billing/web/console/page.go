@@ -233,6 +233,22 @@ func (p *page) Minute(instant string) template.HTML { return p.instant(instant, 
 // Clock shows the time of day of an instant.
 func (p *page) Clock(instant string) template.HTML { return p.instant(instant, "15:04:05") }
 
+// TimeIn shows the time of day of an instant in a zone that is not the page's.
+func (p *page) TimeIn(zone, instant string) template.HTML {
+	of := *p
+	of.Zone, _ = civil.LoadZone(zone)
+	return of.Clock(instant)
+}
+
+// Left says how long it is until an instant.
+func (p *page) Left(instant string) string {
+	ms, err := civil.ParseInstant(instant)
+	if err != nil {
+		return instant
+	}
+	return age(max(0, ms-p.c.Clock().UnixMilli()))
+}
+
 func (p *page) instant(instant, layout string) template.HTML {
 	if instant == "" {
 		return "–"

@@ -2,6 +2,7 @@ package console
 
 import (
 	"slices"
+	"strings"
 
 	"apportion/schemas/civil"
 )
@@ -89,10 +90,19 @@ func (s *subscription) TermOn(d civil.Date) *term {
 
 // finding is something to look at (R24).
 type finding struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Advice  string `json:"advice"`
-	Rule    string `json:"rule"`
+	Code   string   `json:"code"`
+	Tenant string   `json:"tenantId"`
+	Period string   `json:"period"`
+	Count  int64    `json:"count"`
+	Names  []string `json:"names"`
+	Advice string   `json:"advice"`
+	Rule   string   `json:"rule"`
+}
+
+// Words are the code as words.
+func (f finding) Words() string {
+	words := strings.ReplaceAll(f.Code, "_", " ")
+	return strings.ToUpper(words[:1]) + words[1:]
 }
 
 func (c *Console) tenantScreens() []screen {
