@@ -247,7 +247,9 @@ func (d DeadLetters) Read(ctx context.Context, records []schemas.RecordID) ([]De
 type RejectedCount struct {
 	Code schemas.Code
 	// Tenant is "" for deliveries whose tenant could not be read.
-	Tenant     string
+	Tenant string
+	// Source is "" where it could not be read, and where sources are counted together.
+	Source     string
 	Deliveries uint64
 	// FirstMS and LastMS are the least and greatest Kafka timestamp, in UTC
 	// epoch milliseconds.
@@ -257,27 +259,43 @@ type RejectedCount struct {
 // Count counts the dead letters that the filter chooses by code and
 // tenant, the most first.
 func (d DeadLetters) Count(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
-	if f.Open {
-		return d.countOpen(ctx, f)
-	}
-	where, args := f.where()
-	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (n RejectedCount, err error) {
-		return n, rows.Scan((*string)(&n.Code), &n.Tenant, &n.Deliveries, &n.FirstMS, &n.LastMS)
-	}, `SELECT code, tenant, count() AS deliveries, min(arrived_ms), max(arrived_ms)
-		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant ORDER BY deliveries DESC, code, tenant`, args...)
+	return d.count(ctx, f, false)
 }
 
-// countOpen is Count of those that are open.
-func (d DeadLetters) countOpen(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
+// CountBySource counts them by source besides.
+func (d DeadLetters) CountBySource(ctx context.Context, f RejectedFilter) ([]RejectedCount, error) {
+	return d.count(ctx, f, true)
+}
+
+func (d DeadLetters) count(ctx context.Context, f RejectedFilter, bySource bool) ([]RejectedCount, error) {
+	if f.Open {
+		return d.countOpen(ctx, f, bySource)
+	}
+	where, args := f.where()
+	source := "''"
+	if bySource {
+		source = "source"
+	}
+	return collect(ctx, d.ClickHouse, func(rows driver.Rows) (n RejectedCount, err error) {
+		return n, rows.Scan((*string)(&n.Code), &n.Tenant, &n.Source, &n.Deliveries, &n.FirstMS, &n.LastMS)
+	}, `SELECT code, tenant, `+source+` AS of, count() AS deliveries, min(arrived_ms), max(arrived_ms)
+		FROM rejected FINAL WHERE `+where+` GROUP BY code, tenant, of ORDER BY deliveries DESC, code, tenant, of`, args...)
+}
+
+// countOpen is count of those that are open.
+func (d DeadLetters) countOpen(ctx context.Context, f RejectedFilter, bySource bool) ([]RejectedCount, error) {
 	type kind struct {
-		code   schemas.Code
-		tenant string
+		code           schemas.Code
+		tenant, source string
 	}
 	counts := make(map[kind]*RejectedCount)
 	err := d.eachOpen(ctx, f, func(l *DeadLetter) (more bool) {
-		k := kind{l.Why.Code, l.Why.Tenant}
+		k := kind{code: l.Why.Code, tenant: l.Why.Tenant}
+		if bySource {
+			k.source = l.Why.Source
+		}
 		if counts[k] == nil { // the newest comes first
-			counts[k] = &RejectedCount{Code: k.code, Tenant: k.tenant, LastMS: l.ArrivedMS}
+			counts[k] = &RejectedCount{Code: k.code, Tenant: k.tenant, Source: k.source, LastMS: l.ArrivedMS}
 		}
 		counts[k].Deliveries++
 		counts[k].FirstMS = l.ArrivedMS
@@ -288,7 +306,8 @@ func (d DeadLetters) countOpen(ctx context.Context, f RejectedFilter) ([]Rejecte
 		all = append(all, *n)
 	}
 	slices.SortFunc(all, func(x, y RejectedCount) int {
-		return cmp.Or(cmp.Compare(y.Deliveries, x.Deliveries), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Tenant, y.Tenant))
+		return cmp.Or(cmp.Compare(y.Deliveries, x.Deliveries), cmp.Compare(x.Code, y.Code), cmp.Compare(x.Tenant, y.Tenant),
+			cmp.Compare(x.Source, y.Source))
 	})
 	return all, err
 }

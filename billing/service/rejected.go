@@ -14,6 +14,8 @@ type DeadLetters interface {
 	// List returns those that a filter chooses, without their values, the latest first; at most as many as the limit says,
 	// 0 for all.
 	List(ctx context.Context, filter RejectedFilter, limit int) ([]ingest.DeadLetter, error)
+	// CountBySource counts those that a filter chooses by code, tenant and source, the most first.
+	CountBySource(ctx context.Context, filter RejectedFilter) ([]ingest.RejectedCount, error)
 	// Read returns those of the records, with their values, in the order of the records.
 	Read(ctx context.Context, records []schemas.RecordID) ([]ingest.DeadLetter, error)
 	// Accepted returns the accepted deliveries of some events, the latest first.

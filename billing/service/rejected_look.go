@@ -123,6 +123,27 @@ func (r *Rejected) List(ctx context.Context, filter RejectedFilter, limit int) (
 	return entries, err
 }
 
+// RejectedCount is how many deliveries of a source were refused for a reason.
+type RejectedCount struct {
+	Code       schemas.Code `json:"code"`
+	Tenant     string       `json:"tenantId" doc:"Empty where it could not be read."`
+	Source     string       `json:"source" doc:"Empty where it could not be read."`
+	Deliveries uint64       `json:"deliveries"`
+	First      string       `json:"first" doc:"When the first of them arrived on Kafka."`
+	Last       string       `json:"last" doc:"When the last of them arrived on Kafka."`
+}
+
+// Count counts those that a filter chooses by code, tenant and source, the most first.
+func (r *Rejected) Count(ctx context.Context, filter RejectedFilter) ([]RejectedCount, error) {
+	counted, err := r.letters.CountBySource(ctx, filter)
+	counts := []RejectedCount{}
+	for _, n := range counted {
+		counts = append(counts, RejectedCount{n.Code, n.Tenant, n.Source, n.Deliveries,
+			civil.FormatMillis(n.FirstMS), civil.FormatMillis(n.LastMS)})
+	}
+	return counts, err
+}
+
 // Get returns one whole, if the filter chooses it; whether it is open does not matter.
 func (r *Rejected) Get(ctx context.Context, filter RejectedFilter, record schemas.RecordID) (*RejectedLetter, error) {
 	letters, err := r.letters.Read(ctx, []schemas.RecordID{record})

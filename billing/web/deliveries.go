@@ -24,6 +24,9 @@ func (s *Server) deliveryRoutes() {
 		Summary: "Refused deliveries, the latest first", Types: []string{"text/csv"},
 		Description: "Publishers see those of their own tenants and sources, and none where " +
 			"one of the two cannot be read."}, s.listRejected)
+	register(s, route{ID: "countRejected", Method: http.MethodGet, Path: "/rejected:count", Tag: "Deliveries",
+		Summary: "How many deliveries were refused, by code, tenant and source, the most first", Types: []string{"text/csv"},
+		Description: "All on one page. Publishers see those of their own tenants and sources."}, s.countRejected)
 	register(s, route{ID: "getRejected", Method: http.MethodGet, Path: "/rejected/{topic}/{partition}/{offset}",
 		Tag: "Deliveries", Summary: "A refused delivery whole, with what to do about it"}, s.getRejected)
 	register(s, route{ID: "replayRejected", Method: http.MethodPost, Path: "/rejected:replay", Tag: "Deliveries",
@@ -165,10 +168,15 @@ func within(
 	return f, (everyone || len(tenants) > 0) && (source != "" || every || len(sources) > 0)
 }
 
+// OpenQuery chooses refused deliveries that are open.
+type OpenQuery struct {
+	Open bool `query:"open" doc:"Only those that no accepted delivery of their event answers (R24)."`
+}
+
 type listRejectedInput struct {
 	ListInput
 	RejectedQuery
-	Open bool `query:"open" doc:"Only those that no accepted delivery of their event answers (R24)."`
+	OpenQuery
 }
 
 func (s *Server) listRejected(
@@ -201,6 +209,28 @@ func (s *Server) listRejected(
 		place := e.Place()
 		return keyOf(strconv.FormatInt(place.ArrivedMS, 10), place.RecordID.String())
 	}), nil
+}
+
+type countRejectedInput struct {
+	RejectedQuery
+	OpenQuery
+}
+
+func (s *Server) countRejected(
+	ctx context.Context, scope access.Scope, in *countRejectedInput,
+) (*listOutput[service.RejectedCount], error) {
+	filter, some, err := in.chosen(s, scope)
+	if err != nil {
+		return nil, err
+	}
+	filter.Open = in.Open
+	counts := []service.RejectedCount{}
+	if some {
+		if counts, err = s.Rejected.Count(ctx, filter); err != nil {
+			return nil, err
+		}
+	}
+	return &listOutput[service.RejectedCount]{Body: Page[service.RejectedCount]{Items: counts}}, nil
 }
 
 // RecordPath is a record on Kafka that a path names.

@@ -28,6 +28,7 @@ const (
 const (
 	oneEvent  = "application/cloudevents+json"
 	manyEvent = "application/cloudevents-batch+json"
+	lineEvent = "application/x-ndjson"
 )
 
 // eventRoutes registers the routes of events over HTTP.
@@ -43,8 +44,8 @@ func (s *Server) eventRoutes() {
 		BodyBytes: maxEventBytes, Request: eventBody(), AnyBody: true}, s.checkEvents)
 }
 
-const eventModes = "CloudEvents 1.0 over HTTP, at most 1,000 events and 4 MiB: structured mode, a batch, or binary " +
-	"mode with the attributes in headers that begin with ce- and the data, JSON, in the body."
+const eventModes = "CloudEvents 1.0 over HTTP, at most 1,000 events and 4 MiB: structured mode, a batch, an event on " +
+	"each line, or binary mode with the attributes in headers that begin with ce- and the data, JSON, in the body."
 
 // eventBody describes the bodies of the modes.
 func eventBody() *huma.RequestBody {
@@ -56,6 +57,8 @@ func eventBody() *huma.RequestBody {
 		oneEvent: {Schema: event("An event.")},
 		manyEvent: {Schema: &huma.Schema{Type: huma.TypeArray, MaxItems: &most, Items: event("An event."),
 			Description: "A batch of events."}},
+		lineEvent: {Schema: &huma.Schema{Type: huma.TypeString,
+			Description: "An event on each line; lines without any are left out and not counted."}},
 		"application/json": {Schema: event("In binary mode the data of an event; without headers of ce- an event.")},
 	}}
 }
@@ -111,24 +114,45 @@ func (in *eventsInput) events() ([]service.SentEvent, error) {
 	case err == nil && mediaType == manyEvent:
 		elements, err := schemas.SplitBatch(body, maxEvents)
 		if errors.Is(err, schemas.ErrTooMany) {
-			return nil, newProblem(http.StatusRequestEntityTooLarge, schemas.BodyTooLarge,
-				fmt.Sprintf("a batch may have %d events, and this one has more", maxEvents))
+			return nil, tooManyEvents()
 		}
 		if err != nil {
 			return nil, badRequest("body", "", err.Error())
 		}
-		events := make([]service.SentEvent, len(elements))
-		for i, element := range elements {
-			events[i] = service.SentEvent{Headers: []schemas.Header{contentType(oneEvent)}, Value: element}
+		return structured(elements), nil
+	case err == nil && mediaType == lineEvent:
+		var lines [][]byte
+		for line := range bytes.Lines(body) {
+			if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) > 0 {
+				lines = append(lines, line)
+			}
 		}
-		return events, nil
+		if len(lines) > maxEvents {
+			return nil, tooManyEvents()
+		}
+		return structured(lines), nil
 	case err == nil && isJSON(mediaType):
 		headers := append([]schemas.Header{contentType(in.contentType)}, in.attributes...)
 		return []service.SentEvent{{Headers: headers, Value: body}}, nil
 	}
 	return nil, newProblem(http.StatusUnsupportedMediaType, schemas.UnsupportedMediaType,
-		fmt.Sprintf("Content-Type is %q, and must be %s, %s or, in binary mode, application/json",
-			in.contentType, oneEvent, manyEvent))
+		fmt.Sprintf("Content-Type is %q, and must be %s, %s, %s or, in binary mode, application/json",
+			in.contentType, oneEvent, manyEvent, lineEvent))
+}
+
+// structured returns events that have all of themselves in their values.
+func structured(values [][]byte) []service.SentEvent {
+	events := make([]service.SentEvent, len(values))
+	for i, value := range values {
+		headers := []schemas.Header{{Key: "content-type", Value: []byte(oneEvent)}}
+		events[i] = service.SentEvent{Headers: headers, Value: value}
+	}
+	return events
+}
+
+func tooManyEvents() *Problem {
+	return newProblem(http.StatusRequestEntityTooLarge, schemas.BodyTooLarge,
+		fmt.Sprintf("a request may have %d events, and this one has more", maxEvents))
 }
 
 // isJSON reports whether a media type is JSON, but no CloudEvents.

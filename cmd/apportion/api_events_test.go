@@ -86,6 +86,7 @@ func (m *metrics) outcomes(t testing.TB) map[string]int {
 const (
 	oneEvent   = "application/cloudevents+json"
 	manyEvents = "application/cloudevents-batch+json"
+	lineEvents = "application/x-ndjson"
 )
 
 // sentSession is an agent session of acme from /t, with other members of data.
@@ -205,6 +206,15 @@ func TestAPIEvents(t *testing.T) {
 		t.Errorf("the metrics have %v", counts)
 	}
 
+	// An event on each line: each for itself, however broken another is.
+	answer = post(sentSession("l0", "")+"\r\n \n{\n"+sentSession("l2", ""), "Content-Type", lineEvents)
+	answer.want(t, 202)
+	if accepted, refused := refusals(answer.body); accepted != 2 || strings.Join(refused, "\n") != "1 malformed_json " {
+		t.Errorf("of lines %d accepted, refused %q", accepted, refused)
+	}
+	arrived(schemas.TopicAgent, &next, "content-type="+oneEvent+" acme: "+sentSession("l0", ""),
+		"content-type="+oneEvent+" acme: "+sentSession("l2", ""))
+
 	// What is no batch is refused as a whole.
 	good := sentSession("n1", "")
 	for _, c := range []struct {
@@ -227,6 +237,7 @@ func TestAPIEvents(t *testing.T) {
 		{"\ufeff" + good, oneEvent, 202, "malformed_json"},
 		{good + good, oneEvent, 202, "malformed_json"},
 		{"[]", manyEvents, 202, `"accepted":0`},
+		{strings.Repeat(good+"\n", 1001), lineEvents, 413, "body_too_large"},
 	} {
 		post(c.body, "Content-Type", c.contentType).want(t, c.status, c.code)
 	}
@@ -396,6 +407,26 @@ func TestAPIRejected(t *testing.T) {
 	}
 	s.ask(t, "publisher", "GET", "/rejected?code=invalid_field", "", "Accept", "text/csv").want(t, 200,
 		"time,topic,partition,offset,tenantId,source,id,code,field,value,message\r\n", `,acme,/t,r4,invalid_field,channel,"""SMS""",`)
+
+	// Counted by code, tenant and source, the most first.
+	for _, c := range []struct{ as, query, want string }{
+		{"operator", "", "2 invalid_field acme /t, 1 invalid_field  /t, 1 invalid_field acme /u, 1 invalid_field named /t, 1 malformed_json  "},
+		{"operator", "open=true&tenant=acme", "2 invalid_field acme /t, 1 invalid_field acme /u"},
+		{"publisher", "", "2 invalid_field acme /t"},
+		{"publisher", "open=true&topic=usage.connect.v1", "1 invalid_field acme /t"},
+		{"publisher", "source=/u", ""},
+	} {
+		var counts []string
+		for _, item := range s.ask(t, c.as, "GET", "/rejected:count?"+c.query, "").want(t, 200)["items"].([]any) {
+			n := item.(map[string]any)
+			counts = append(counts, fmt.Sprint(n["deliveries"], " ", n["code"], " ", n["tenantId"], " ", n["source"]))
+		}
+		if got := strings.Join(counts, ", "); got != c.want {
+			t.Errorf("%s counts with %q %s, want %s", c.as, c.query, got, c.want)
+		}
+	}
+	s.ask(t, "operator", "GET", "/rejected:count?code=not_due", "").want(t, 400, `"field":"code"`)
+	s.ask(t, "analyst", "GET", "/rejected:count", "").want(t, 403)
 
 	// One whole, its bytes in base64 where they are no text.
 	path := func(i int) string {

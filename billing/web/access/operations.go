@@ -48,6 +48,7 @@ var operations = map[string][]Role{
 	"getEvidence":       {Finance, Analyst},
 	"listDeliveries":    {Operator, Analyst, Publisher},
 	"listRejected":      upstream,
+	"countRejected":     upstream,
 	"getRejected":       upstream,
 	"replayRejected":    upstream,
 	"postEvents":        {Publisher},
