@@ -32,6 +32,8 @@ type fieldProblem struct {
 	Field   string `json:"field"`
 	Value   string `json:"value"`
 	Message string `json:"message"`
+	Rule    string `json:"rule"`
+	Advice  string `json:"advice"`
 }
 
 // Error is what happened.

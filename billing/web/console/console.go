@@ -77,7 +77,14 @@ func New(deps Deps) *Console {
 
 // screens are all pages.
 func (c *Console) screens() (all []screen) {
-	for _, some := range [][]screen{c.homeScreens(), c.tenantScreens(), c.userScreens()} {
+	for _, some := range [][]screen{
+		c.homeScreens(),
+		c.tenantScreens(),
+		c.userScreens(),
+		c.rejectedScreens(),
+		c.tryScreens(),
+		c.logScreens(),
+	} {
 		all = append(all, some...)
 	}
 	return all

@@ -3,9 +3,12 @@ package console
 import (
 	"fmt"
 	"html/template"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 func formatInt[N ~int | ~int32 | ~int64](n N) string { return strconv.FormatInt(int64(n), 10) }
@@ -16,6 +19,9 @@ func (c *Console) functions() template.FuncMap {
 		"number": number,
 		"path":   route,
 		"rule":   rule,
+		"cited":  cited,
+		"said":   sentence,
+		"code":   func(of any) template.HTML { return code(fmt.Sprint(of)) },
 		"list":   func(items ...any) []any { return items },
 		"dict":   dict,
 		"age":    age,
@@ -53,6 +59,35 @@ func number(v any) string {
 func rule(id string) template.HTML {
 	id = template.HTMLEscapeString(id)
 	return template.HTML(fmt.Sprintf(`<a class="rule" href="/docs/reference/rules#%s">%s</a>`, strings.ToLower(id), id))
+}
+
+// sentence returns words of the API as a sentence.
+func sentence(words string) string {
+	first, size := utf8.DecodeRuneInString(words)
+	if words == "" {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(words[size:], ".") + "."
+}
+
+// rulesIn are the rules that a text cites in brackets at its end, such as (R4, R10).
+var rulesIn = regexp.MustCompile(`\(R\d+(, R\d+)*\)`)
+
+// cited returns a text with links from the rules that it cites in brackets.
+func cited(text string) template.HTML {
+	return template.HTML(rulesIn.ReplaceAllStringFunc(template.HTMLEscapeString(text), func(ids string) string {
+		var links []string
+		for id := range strings.SplitSeq(strings.Trim(ids, "()"), ", ") {
+			links = append(links, string(rule(id)))
+		}
+		return strings.Join(links, ", ")
+	}))
+}
+
+// code names a code, with a link to what it means.
+func code(of string) template.HTML {
+	text := template.HTMLEscapeString(of)
+	return template.HTML(fmt.Sprintf(`<a class="code" href="/docs/reference/codes#%s"><code>%[1]s</code></a>`, text))
 }
 
 // dict has a part of a template take several values, by name.

@@ -39,6 +39,8 @@ type page struct {
 	Done    *done
 	Would   *verdict
 	Refused *problem
+	// Answered is what was answered to a form that gives no command, for the template to show.
+	Answered any
 	// Refresh is after how many seconds a browser without scripts loads the page again; 0: never.
 	Refresh int
 	// Scripts and Styles are files of the console that the page needs besides those of all pages.
