@@ -29,9 +29,12 @@ import (
 )
 
 // mixed are 180 deliveries: 140 good and 40 bad ones.
-func mixed() []string {
-	lines := sessions(120)
-	for i := range 20 {
+func mixed() []string { return mixedOf(120, 20) }
+
+// mixedOf are as many deliveries of sessions, and as many threes of a good and two bad ones.
+func mixedOf(good, threes int) []string {
+	lines := sessions(good)
+	for i := range threes {
 		lines = append(lines,
 			fmt.Sprintf(`{"specversion":"1.0","id":"c%d","source":"/c","type":"connect.usage","time":"2026-%02d-14T08:00:00Z","tenantid":"t%d","data":{"channel":"sms","quantity":%d.5}}`, i, i%12+1, i%3, i+1),
 			fmt.Sprintf(`{"specversion":"1.0","id":"c%d","source":"/c","type":"connect.usage","tenantid":"t%d"}`, i, i%3),
@@ -45,26 +48,23 @@ func TestBatchesDoNotMatter(t *testing.T) { eachKafka(t, testBatchesDoNotMatter)
 func testBatchesDoNotMatter(t *testing.T, broker string) {
 	servicetest.Heavy(t, "it takes several seconds")
 	e := newEnvOn(t, broker, 2)
-	e.Publish(mixed()...)
+	good, threes := servicetest.Draws(15, 120), servicetest.Draws(5, 20)
+	e.Publish(mixedOf(good, threes)...)
 	var want []string
-	sizes := []int{1000, 7}
-	if broker == servicetest.Kafka(t) || servicetest.Draws(0, 1) > 0 { // hundreds of inserts, whichever broker it is
-		sizes = append(sizes, 1)
-	}
-	for _, rows := range sizes {
+	for _, rows := range []int{1000, 7, 1} {
 		cfg := e.config()
 		cfg.BatchRows = rows
 		cfg.FetchBytes = 10 * rows // smaller than a batch of the broker's
 		e.ingest(cfg, e.deps())
 		accepted, rejected := e.balanced()
-		if accepted != 140 || rejected != 40 {
+		if accepted != uint64(good+threes) || rejected != uint64(2*threes) {
 			t.Errorf("by %d rows: accepted %d, rejected %d", rows, accepted, rejected)
 		}
 		got := e.stored()
 		if want == nil {
 			want = got
 		}
-		if len(got) != 180 || !slices.Equal(got, want) {
+		if len(got) != good+3*threes || !slices.Equal(got, want) {
 			t.Errorf("by %d rows the tables have %d rows, and others than before", rows, len(got))
 		}
 		e.exec("TRUNCATE TABLE ingest_batches")
