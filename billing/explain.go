@@ -33,6 +33,9 @@ type Explainer struct {
 	Bound      aggregate.ReadBound
 	NowMS      int64
 	Deliveries Deliveries
+	// Stored, which may be nil, reports whether the current figures of the period are those of Bound, Now apart: then
+	// [Explainer.Overages] goes by them. It is asked after they are read.
+	Stored func(ctx context.Context) (bool, error)
 	// Chain are the tenant's issues, and Lines has what they say: an adjustment corrects them.
 	Chain []Issue
 	Lines Lines

@@ -108,6 +108,15 @@ func (u *fakeUsage) Load(_ context.Context, tenants []string, from, to civil.Dat
 		NowMS: aggregate.EndOfTime}), nil
 }
 
+// Peaks returns those of the figures that Load returns.
+func (u *fakeUsage) Peaks(ctx context.Context, tenant string, from, to civil.Date) ([]aggregate.Usage, error) {
+	all, err := u.Load(ctx, []string{tenant}, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all.Usage, func(d aggregate.Usage) bool { return d.Subscription != "" || d.Peak == 0 }), nil
+}
+
 // Proof counts what is there at once, as Load does.
 func (u *fakeUsage) Proof(_ context.Context, tenants []string, from, to civil.Date, _ aggregate.Pass,
 	timelines aggregate.Timelines) ([]aggregate.Proof, error) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas"
@@ -39,6 +41,36 @@ func (x *Explainer) Overages(ctx context.Context, usage Usage, period civil.Mont
 	if err != nil {
 		return nil, err
 	}
+	b, err := x.measured(ctx, usage, zone, period)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]MeterOverage, len(schemas.PooledMeters))
+	group, ctx := errgroup.WithContext(ctx)
+	for n, meter := range schemas.PooledMeters {
+		all[n].Meter = meter
+		group.Go(func() error {
+			if b.byDistinctAgents(meter) {
+				return x.overageOfAgents(ctx, &all[n], b, zone)
+			}
+			return x.overageAtPeak(ctx, &all[n], b, zone)
+		})
+	}
+	return all, group.Wait()
+}
+
+// measured returns the bill of a period with the usage that overage is worked out from: that which is stored where it is
+// what the explainer goes by, else computed.
+func (x *Explainer) measured(ctx context.Context, usage Usage, zone *civil.Zone, period civil.Month) (*bill, error) {
+	if x.Stored != nil {
+		b, err := x.stored(ctx, usage, zone, period)
+		if err != nil {
+			return nil, fmt.Errorf("reading the usage of %s: %w", period, err)
+		}
+		if stands, err := x.Stored(ctx); err != nil || stands && !b.peaksAfter(x.NowMS) {
+			return b, err
+		}
+	}
 	figures, err := usage.Compute(ctx, aggregate.Inputs{
 		Days:  aggregate.Days(x.Tenant.ID, zone, period.First(), period.Next().First()),
 		Bound: x.Bound, Timelines: x.timelines(zone), Rules: x.Rules.Rules, NowMS: x.NowMS,
@@ -46,43 +78,58 @@ func (x *Explainer) Overages(ctx context.Context, usage Usage, period civil.Mont
 	if err != nil {
 		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
 	}
-	b := newBill(x.Tenant, zone, period, ByTenant(figures)[x.Tenant.ID], x.Rules)
-	all := []MeterOverage{}
-	for _, meter := range schemas.PooledMeters {
-		o := MeterOverage{Meter: meter}
-		if b.byDistinctAgents(meter) {
-			err = x.overageOfAgents(ctx, &o, b, zone)
-		} else {
-			err = x.overageAtPeak(ctx, &o, b, zone)
+	return newBill(x.Tenant, zone, period, ByTenant(figures)[x.Tenant.ID], x.Rules), nil
+}
+
+// stored returns the bill with what is stored: the peaks, and all of the usage only where agents are counted.
+func (x *Explainer) stored(ctx context.Context, usage Usage, zone *civil.Zone, period civil.Month) (*bill, error) {
+	from, to := period.First(), period.Next().First()
+	b := newBill(x.Tenant, zone, period, TenantUsage{}, x.Rules)
+	if b.named() {
+		figures, err := usage.Load(ctx, []string{x.Tenant.ID}, from, to)
+		if err == nil {
+			b.usage = ByTenant(figures)[x.Tenant.ID]
 		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, o)
+		return b, err
 	}
-	return all, nil
+	peaks, err := usage.Peaks(ctx, x.Tenant.ID, from, to)
+	b.usage.Days = peaks
+	return b, err
+}
+
+// peaksAfter reports whether a peak instant of stored usage lies after now, in UTC epoch milliseconds. There open
+// sessions go on in it, which until now they have done in truth: one that lies before is the same either way (R12).
+func (b *bill) peaksAfter(nowMS int64) bool {
+	return slices.ContainsFunc(schemas.PooledMeters, func(meter string) bool {
+		at, found := b.nearest(meter)
+		return found && !b.byDistinctAgents(meter) && b.demand(meter).peaks[at].PeakMS > nowMS
+	})
+}
+
+// nearest returns on which of the dates the excess over the pool is greatest, or nearest to any, and whether anybody was
+// live on one.
+func (b *bill) nearest(meter string) (at int, found bool) {
+	entitled, peaks := b.entitlements(meter), b.demand(meter).peaks
+	for i, u := range peaks {
+		if b.primary[i] != nil && u.Peak > 0 && (!found || u.Peak-entitled[i] > peaks[at].Peak-entitled[at]) {
+			at, found = i, true
+		}
+	}
+	return at, found
 }
 
 func (x *Explainer) overageAtPeak(ctx context.Context, o *MeterOverage, b *bill, zone *civil.Zone) (err error) {
-	entitled := b.entitlements(o.Meter)
-	highest := -1
-	peaks := b.demand(o.Meter).peaks
-	for i, u := range peaks {
-		if b.primary[i] != nil && u.Peak > 0 &&
-			(highest < 0 || u.Peak-entitled[i] > peaks[highest].Peak-entitled[highest]) {
-			highest = i
-		}
-	}
-	if highest < 0 {
-		o.Pool = slices.Max(append(entitled, 0))
+	at, found := b.nearest(o.Meter)
+	if !found {
+		o.Pool = slices.Max(append(b.entitlements(o.Meter), 0))
 		return nil
 	}
-	if o.Instant, err = x.instantAt(ctx, zone, o.Meter, peaks[highest].PeakMS, ""); err != nil {
+	if o.Instant, err = x.instantAt(ctx, zone, o.Meter, b.demand(o.Meter).peaks[at].PeakMS, ""); err != nil {
 		return err
 	}
 	o.Live, o.Pool = o.Instant.Live, o.Instant.Entitled
 	o.Excess = max(0, o.Live-o.Pool)
-	x.pays(o, b.primary[highest], b.dates[highest], "the primary at the peak instant")
+	x.pays(o, b.primary[at], b.dates[at], "the primary at the peak instant")
 	return nil
 }
 

@@ -20,6 +20,8 @@ type Usage interface {
 	// Load returns the current figures of the dates `[from, to)`, of the tenants or, with nil, of all
 	// that have any.
 	Load(ctx context.Context, tenants []string, from, to civil.Date) (*aggregate.Figures, error)
+	// Peaks returns the peaks of a tenant as a whole on the dates `[from, to)`, as the current figures have them.
+	Peaks(ctx context.Context, tenant string, from, to civil.Date) ([]aggregate.Usage, error)
 	// Proof counts what the dates `[from, to)` of the tenants or, with nil, of all that have a zone have, from the
 	// deliveries as stored up to the positions of the pass: in the order of tenant and date, those alone that have any.
 	Proof(ctx context.Context, tenants []string, from, to civil.Date, pass aggregate.Pass,

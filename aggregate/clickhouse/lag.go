@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"apportion/aggregate"
 	"apportion/schemas"
 )
 
@@ -15,6 +16,11 @@ func (s *Store) LaggingSince(ctx context.Context) (sinceMS int64, found bool, er
 	if err != nil {
 		return 0, false, err
 	}
+	return s.LaggingBehind(ctx, pass)
+}
+
+// LaggingBehind returns the same of a pass that has been read.
+func (s *Store) LaggingBehind(ctx context.Context, pass aggregate.Pass) (sinceMS int64, found bool, err error) {
 	next := map[schemas.TopicPartition]int64{}
 	for _, p := range pass.Positions {
 		next[schemas.TopicPartition{Topic: p.Topic, Partition: int(p.Partition)}] = p.LastOffset + 1

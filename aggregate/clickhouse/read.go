@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -25,6 +26,25 @@ func (q *query) usageOf(tenant, meter string, from, to civil.Date) string {
 	// By numbers, since toDate32 knows no date after 2299.
 	return `tenant = {tenant:String} AND meter != '' AND ({meter:String} = '' OR meter = {meter:String})
 			AND toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`
+}
+
+// Peaks returns the peaks of a tenant as a whole on the dates `[from, to)`, as the current figures have them, in the order
+// of date and meter. It reads nothing else, which is little where many agents are counted.
+func (s *Store) Peaks(ctx context.Context, tenant string, from, to civil.Date) (all []aggregate.Usage, err error) {
+	q := newQuery(ctx).reading()
+	where := q.usageOf(tenant, "", from, to)
+	err = s.rows(q, `SELECT date, meter, toInt64(peak), peak_ms FROM usage_current
+		WHERE `+where+` AND subscription = '' AND peak > 0 ORDER BY date, meter`, func(rows driver.Rows) error {
+		u := aggregate.Usage{Tenant: tenant}
+		var date time.Time
+		if err := rows.Scan(&date, &u.Meter, &u.Peak, &u.PeakMS); err != nil {
+			return err
+		}
+		u.Date = civil.DateOfTime(date)
+		all = append(all, u)
+		return nil
+	})
+	return all, err
 }
 
 // Readings returns the usage of a tenant that is asked for, as the current figures have it, in the order of date or

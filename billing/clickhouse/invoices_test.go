@@ -413,6 +413,9 @@ func (u *usage) Load(_ context.Context, tenants []string, from, _ civil.Date) (*
 	}
 	return f, nil
 }
+func (u *usage) Peaks(context.Context, string, civil.Date, civil.Date) ([]aggregate.Usage, error) {
+	return nil, nil
+}
 func (u *usage) Proof(_ context.Context, tenants []string, from, _ civil.Date, _ aggregate.Pass, _ aggregate.Timelines) ([]aggregate.Proof, error) {
 	var all []aggregate.Proof
 	for _, t := range tenants {

@@ -23,8 +23,9 @@ type FigureStore interface {
 	// Positions returns the end of the ledger, in the order of topic and partition.
 	Positions(ctx context.Context) ([]aggregate.Position, error)
 	// LaggingSince returns when the oldest change was taken in that no finished pass is based on, in UTC epoch
-	// milliseconds, and whether there is any.
+	// milliseconds, and whether there is any. LaggingBehind returns the same of a pass.
 	LaggingSince(ctx context.Context) (sinceMS int64, found bool, err error)
+	LaggingBehind(ctx context.Context, pass aggregate.Pass) (sinceMS int64, found bool, err error)
 	// CountDirty counts the dates of tenants, in UTC, that are dirty by deliveries after some positions and up to others,
 	// or that belong to one of the tenants.
 	CountDirty(ctx context.Context, after, upTo []aggregate.Position, changed []aggregate.Changed, rules aggregate.Rules) (
@@ -77,7 +78,11 @@ func (s *Figures) asOfPass(ctx context.Context) (AsOf, error) {
 	if err != nil {
 		return AsOf{}, err
 	}
-	since, lagging, err := s.Store.LaggingSince(ctx)
+	return s.asOf(ctx, pass)
+}
+
+func (s *Figures) asOf(ctx context.Context, pass aggregate.Pass) (AsOf, error) {
+	since, lagging, err := s.Store.LaggingBehind(ctx, pass)
 	if err != nil {
 		return AsOf{}, err
 	}
@@ -437,18 +442,53 @@ func (s *Figures) explainer(
 	for _, issue := range chain {
 		if issue.Period == o.Period {
 			o.Basis = Basis{Issued: true, Basis: issue.Basis.Basis}
-			return s.Invoices.explainerOf(issue)
+			x, err := s.Invoices.explainerOf(issue)
+			if err == nil {
+				x.Stored = func(ctx context.Context) (bool, error) { return s.unchangedSince(ctx, issue) }
+			}
+			return x, err
 		}
+	}
+	now := s.Clock().UnixMilli()
+	x := &billing.Explainer{
+		Tenant: t, Rules: s.Rules, Deliveries: s.Invoices.Usage, Lines: s.Invoices.Lines, NowMS: now,
+	}
+	pass, err := s.Store.LastPass(ctx)
+	if err != nil {
+		return nil, err
 	}
 	asOf, err := s.asOfLedger(ctx, state.Version())
 	if err != nil {
 		return nil, err
 	}
-	now := s.Clock().UnixMilli()
+	x.Bound = aggregate.ReadBound{Positions: asOf.Positions, ArrivedBy: aggregate.EndOfTime}
+	if s.fits(pass, state, t) {
+		x.Stored = func(context.Context) (bool, error) { return true, nil }
+		if asOf, err = s.asOf(ctx, pass); err != nil {
+			return nil, err
+		}
+	}
 	o.AsOf, o.Basis = &asOf, Basis{Now: civil.FormatMillis(now), Basis: aggregate.Basis{
-		RegistryOffset: asOf.RegistryOffset, Positions: asOf.Positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition()}}
-	return &billing.Explainer{
-		Tenant: t, Rules: s.Rules, Deliveries: s.Invoices.Usage, Lines: s.Invoices.Lines, NowMS: now,
-		Bound: aggregate.ReadBound{Positions: asOf.Positions, ArrivedBy: aggregate.EndOfTime},
-	}, nil
+		RegistryOffset: state.Version(), Positions: x.Bound.Positions, Rules: s.Rules.JSON(), TZVersion: civil.Edition()}}
+	return x, nil
+}
+
+// unchangedSince reports whether the current figures of an issued period are those that the issue was based on: no later
+// pass has computed any of its days, and the passes are not those of tables made anew.
+func (s *Figures) unchangedSince(ctx context.Context, issue billing.Issue) (bool, error) {
+	later, err := s.Invoices.Usage.MonthsChangedSince(ctx, []string{issue.Tenant}, issue.Pass)
+	if err != nil || later[issue.Tenant][issue.Period] > 0 {
+		return false, err
+	}
+	last, err := s.Store.LastPass(ctx)
+	return last.Pass >= issue.Pass, err
+}
+
+// fits reports whether a pass has a tenant's figures as the registry stands, by the rules and the zones that are
+// configured here.
+func (s *Figures) fits(pass aggregate.Pass, state registry.State, t *registry.Tenant) bool {
+	_, behind := pass.BehindOn(t.ID)
+	rules, err := pass.ParsedRules()
+	return len(pass.Rules) > 0 && !behind && pass.RegistryOffset > state.Base(t.ID) &&
+		err == nil && rules == s.Rules.Rules && pass.TZVersion == civil.Edition()
 }
