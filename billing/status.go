@@ -110,20 +110,33 @@ type PeriodStatus struct {
 // same few queries.
 func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []string,
 	nowMS int64) (*PeriodStatus, error) {
+	statuses, unknown, err := b.Statuses(ctx, period, tenants, nowMS)
+	if err != nil {
+		return nil, err
+	}
+	run := &Run{Period: period}
+	err = b.addUnknownTenants(ctx, run)
+	return &PeriodStatus{Tenants: statuses, Findings: append([]Finding{}, run.Findings...), Unknown: unknown}, err
+}
+
+// Statuses is [Biller.Status] without what is found of no tenant: it returns the tenants that have the period, in byte
+// order, and those named that the registry does not have.
+func (b *Biller) Statuses(ctx context.Context, period civil.Month, tenants []string,
+	nowMS int64) (statuses []TenantStatus, unknown []*Stop, err error) {
 	for range rounds {
 		run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
 		chosen := b.selectTenants(run, tenants)
-		status := &PeriodStatus{Findings: []Finding{}, Unknown: append([]*Stop{}, run.Stopped...)}
+		unknown = append([]*Stop{}, run.Stopped...)
 		run.Stopped = nil
 		chains, err := AllIssues(b.State, ids(chosen))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		var open []*registry.Tenant
 		for _, t := range chosen {
-			begun, err := b.hasPeriod(t, chains[t.ID], period)
+			begun, err := b.hasPeriod(t, period)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if begun && issueOf(chains[t.ID], period) == nil {
 				open = append(open, t)
@@ -131,28 +144,24 @@ func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []strin
 		}
 		again, err := b.draftStored(ctx, open, chains, run, nowMS)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if again {
 			continue
 		}
 		if err := b.addIssuedOf(ctx, chains, run); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if err := b.addUnknownTenants(ctx, run); err != nil {
-			return nil, err
-		}
-		status.Findings = append(status.Findings, run.Findings...)
-		status.Tenants, err = b.statuses(run, chosen, chains, nowMS)
-		return status, err
+		statuses, err = b.statuses(run, chosen, nowMS)
+		return statuses, unknown, err
 	}
-	return nil, fmt.Errorf("the registry kept changing while %s was looked at; run it again", period)
+	return nil, nil, fmt.Errorf("the registry kept changing while %s was looked at; run it again", period)
 }
 
 // hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a
 // subscription is first active, or that was issued first.
-func (b *Biller) hasPeriod(t *registry.Tenant, chain []Issue, period civil.Month) (bool, error) {
-	if slices.ContainsFunc(chain, func(i Issue) bool { return i.Period <= period }) {
+func (b *Biller) hasPeriod(t *registry.Tenant, period civil.Month) (bool, error) {
+	if slices.ContainsFunc(b.State.Issues(t.ID), func(i registry.Issued) bool { return i.Period <= period }) {
 		return true, nil
 	}
 	zone, err := zoneOf(t, b.Rules)
@@ -254,16 +263,15 @@ func (b *Biller) addIssuedOf(ctx context.Context, chains map[string][]Issue, run
 }
 
 // statuses says how far the period of a run is, from what the run has of each tenant.
-func (b *Biller) statuses(run *Run, tenants []*registry.Tenant, chains map[string][]Issue,
-	nowMS int64) ([]TenantStatus, error) {
+func (b *Biller) statuses(run *Run, tenants []*registry.Tenant, nowMS int64) ([]TenantStatus, error) {
 	of := map[string]*TenantStatus{}
 	for _, t := range tenants {
-		begun, err := b.hasPeriod(t, chains[t.ID], run.Period)
+		begun, err := b.hasPeriod(t, run.Period)
 		if err != nil {
 			return nil, err
 		}
 		if begun {
-			if of[t.ID], err = b.status(t, chains[t.ID], run.Period, nowMS); err != nil {
+			if of[t.ID], err = b.status(t, run.Period, nowMS); err != nil {
 				return nil, err
 			}
 		}
@@ -290,7 +298,7 @@ func (b *Biller) statuses(run *Run, tenants []*registry.Tenant, chains map[strin
 }
 
 // status says how far a tenant's period is by the clock and the log.
-func (b *Biller) status(t *registry.Tenant, chain []Issue, period civil.Month, nowMS int64) (*TenantStatus, error) {
+func (b *Biller) status(t *registry.Tenant, period civil.Month, nowMS int64) (*TenantStatus, error) {
 	zone, err := zoneOf(t, b.Rules)
 	if err != nil {
 		return nil, err
@@ -301,10 +309,11 @@ func (b *Biller) status(t *registry.Tenant, chain []Issue, period civil.Month, n
 		Totals: []TaxTotals{}, Findings: []Finding{},
 	}
 	reason, held := b.State.Held(t.ID, period)
-	issue := issueOf(chain, period)
+	issues := b.State.Issues(t.ID)
+	issued := slices.IndexFunc(issues, func(i registry.Issued) bool { return i.Period == period })
 	switch {
-	case issue != nil:
-		s.State, s.SinceMS = PeriodIssued, civil.Millis(issue.AtMS)
+	case issued >= 0:
+		s.State, s.SinceMS = PeriodIssued, civil.Millis(issues[issued].TimeMS)
 	case held:
 		s.State, s.Reason = PeriodHeld, reason
 	case nowMS < ends:
@@ -331,31 +340,39 @@ type MonthStatus struct {
 // would be stopped.
 func (b *Biller) Months(tenants []string, from civil.Month, nowMS int64) ([]MonthStatus, []*Stop, error) {
 	run := &Run{}
-	chosen := b.selectTenants(run, tenants)
-	chains, err := AllIssues(b.State, ids(chosen))
-	if err != nil {
-		return nil, nil, err
-	}
+	b.selectTenants(run, tenants)
+	months, err := b.MonthsIn(0, 0, tenants, from, nowMS)
+	return months, run.Stopped, err
+}
+
+// MonthsIn is [Biller.Months] of the months from one to another alone, of which either may be 0 for any.
+func (b *Biller) MonthsIn(
+	lowest, highest civil.Month, tenants []string, from civil.Month, nowMS int64,
+) ([]MonthStatus, error) {
 	counts := map[civil.Month]map[PeriodState]int{}
-	for _, t := range chosen {
+	for _, t := range b.selectTenants(&Run{}, tenants) {
 		zone, err := zoneOf(t, b.Rules)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		first, last := zone.DateOf(nowMS).Month()+1, zone.DateOf(nowMS).Month()
 		if active := t.FirstActive(zone); active != civil.NoDate {
 			first = min(first, max(active.Month(), from))
 		}
-		for _, issue := range chains[t.ID] {
+		issues := b.State.Issues(t.ID)
+		for _, issue := range issues {
 			first, last = min(first, issue.Period), max(last, issue.Period)
 		}
-		for period := first; period <= last; period = period.Next() {
-			if period < from && issueOf(chains[t.ID], period) == nil {
+		if highest != 0 {
+			last = min(last, highest)
+		}
+		for period := max(first, lowest); period <= last; period = period.Next() {
+			if period < from && !slices.ContainsFunc(issues, func(i registry.Issued) bool { return i.Period == period }) {
 				continue // nobody will issue it
 			}
-			s, err := b.status(t, chains[t.ID], period, nowMS)
+			s, err := b.status(t, period, nowMS)
 			if err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 			if counts[period] == nil {
 				counts[period] = map[PeriodState]int{}
@@ -368,7 +385,7 @@ func (b *Biller) Months(tenants []string, from civil.Month, nowMS int64) ([]Mont
 		months = append(months, MonthStatus{period, of})
 	}
 	slices.SortFunc(months, func(x, y MonthStatus) int { return cmp.Compare(y.Period, x.Period) })
-	return months, run.Stopped, nil
+	return months, nil
 }
 
 // ListedInvoice is an invoice that is issued, without its lines.

@@ -53,18 +53,14 @@ func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.T
 	if err != nil {
 		return nil, err
 	}
-	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
-		return nil, err
-	}
-	months, _, err := biller.Months(ask.Tenants, ask.Scheduled, ask.NowMS)
+	months, err := s.monthsOf(ctx, biller, ask)
 	if err != nil {
 		return nil, err
 	}
 	all := chosen(biller.State, ask.Tenants)
 	var found []billing.TenantStatus
 	for _, month := range months {
-		if month.Period < ask.From || ask.To != 0 && month.Period > ask.To ||
-			ask.After != nil && month.Period > ask.After.Period || !ask.mayHave(month) {
+		if ask.After != nil && month.Period > ask.After.Period || !ask.mayHave(month) {
 			continue
 		}
 		tenants := all
@@ -79,11 +75,11 @@ func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.T
 		for n := ask.Limit; len(tenants) > 0; n *= 4 {
 			some := tenants[:min(n, len(tenants))]
 			tenants = tenants[len(some):]
-			status, err := biller.Status(ctx, month.Period, some, ask.NowMS)
+			statuses, _, err := biller.Statuses(ctx, month.Period, some, ask.NowMS)
 			if err != nil {
 				return nil, err
 			}
-			for _, t := range status.Tenants {
+			for _, t := range statuses {
 				if ask.has(t) {
 					found = append(found, t)
 				}
@@ -134,6 +130,21 @@ func (s *Invoices) IssuedMonths(
 		months = append(months, month)
 	}
 	return months, nil
+}
+
+// monthsOf counts the tenants of the months that are asked for. What does not balance is found out where a period is due,
+// which alone it stops.
+func (s *Invoices) monthsOf(
+	ctx context.Context, biller *billing.Biller, ask PeriodsRequest,
+) ([]billing.MonthStatus, error) {
+	months, err := biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
+	if err != nil || !slices.ContainsFunc(months, func(m billing.MonthStatus) bool { return m.Tenants[billing.PeriodDue] > 0 }) {
+		return months, err
+	}
+	if biller.Differences, err = s.differences(ctx, biller.State); err != nil || len(biller.Differences) == 0 {
+		return months, err
+	}
+	return biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
 }
 
 // chosen returns, in byte order, those of the tenants that a registry has, or all where none is named.
