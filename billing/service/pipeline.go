@@ -73,6 +73,8 @@ func (f *Firings) Last() *FiringStatus {
 type PipelineStatus struct {
 	At         civil.Millis      `json:"at"`
 	Partitions []PartitionStatus `json:"partitions"`
+	Lag        int64             `json:"lag" doc:"Offsets of all partitions that are not taken in yet."`
+	TakenIn    int64             `json:"takenIn" doc:"Offsets of all partitions that are behind the next to be taken in."`
 	Freshness  Freshness         `json:"freshness"`
 	Pass       *PassStatus       `json:"pass,omitempty" doc:"The last pass of aggregation; none before the first."`
 	DirtyDays  int               `json:"dirtyDays" doc:"Days of tenants that the next pass computes."`
@@ -152,6 +154,8 @@ func (s *Pipeline) Status(ctx context.Context) (*PipelineStatus, error) {
 	for _, p := range partitions {
 		status.Partitions = append(status.Partitions,
 			PartitionStatus{p.Topic, p.Partition, p.Next, p.End, p.Lag, p.Retained})
+		status.Lag += p.Lag
+		status.TakenIn += p.Next
 	}
 	if err := s.freshness(ctx, now, &status.Freshness); err != nil {
 		return nil, err

@@ -102,6 +102,8 @@ type Server struct {
 	mux   *http.ServeMux
 	api   huma.API
 	heavy chan struct{}
+	// document is the OpenAPI document, which is written once.
+	document func() ([]byte, error)
 
 	limiting sync.Mutex
 	limits   map[string]*limits // by subject
@@ -122,6 +124,7 @@ func New(cfg Config, deps Deps) *Server {
 	s.routes()
 	s.api.OpenAPI().Components.Responses = problemResponses()
 	describeQuoted(s.api.OpenAPI().Components.Schemas, named)
+	s.document = sync.OnceValues(s.Document)
 	return s
 }
 
@@ -411,7 +414,7 @@ func (s *Server) serveDocument(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, p)
 		return
 	}
-	document, err := s.Document()
+	document, err := s.document()
 	if err != nil {
 		writeProblem(w, r, problemOf(err))
 		return

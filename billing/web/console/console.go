@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"apportion/billing/web/access"
@@ -47,6 +48,8 @@ type Console struct {
 	// static has the directory that files of the console are under: it changes with what is in them, so that browsers
 	// may keep them for good.
 	static string
+	// reference is the API's document as it was read last.
+	reference atomic.Pointer[apiReference]
 }
 
 // screen is a page: its path, the operation of the API without which there is nothing to show, by which it is known who
@@ -84,6 +87,8 @@ func (c *Console) screens() (all []screen) {
 		c.rejectedScreens(),
 		c.tryScreens(),
 		c.logScreens(),
+		c.pipelineScreens(),
+		c.apiScreens(),
 	} {
 		all = append(all, some...)
 	}

@@ -69,43 +69,6 @@ type monthState struct {
 	Issued  []totals       `json:"issued"`
 }
 
-// pipeline is how current everything is.
-type pipeline struct {
-	Partitions []struct {
-		Topic     string `json:"topic"`
-		Partition int    `json:"partition"`
-		Lag       int64  `json:"lag"`
-	} `json:"partitions"`
-	Freshness struct {
-		AgeMS int64 `json:"ageMs"`
-	} `json:"freshness"`
-	DirtyDays int `json:"dirtyDays"`
-	Pass      *struct {
-		FinishedAt string `json:"finishedAt"`
-		Behind     []struct {
-			Tenant string `json:"tenantId"`
-			Reason string `json:"reason"`
-		} `json:"behind"`
-	} `json:"pass"`
-	Schedule *struct {
-		Next string `json:"next"`
-		Last *struct {
-			At      string         `json:"at"`
-			Failed  bool           `json:"failed"`
-			Issued  int            `json:"issued"`
-			Stopped map[string]int `json:"stopped"`
-		} `json:"last"`
-	} `json:"schedule"`
-}
-
-// Lag is how many offsets are not taken in yet.
-func (p *pipeline) Lag() (offsets int64) {
-	for _, of := range p.Partitions {
-		offsets += of.Lag
-	}
-	return offsets
-}
-
 // refusedDelivery is a delivery that was refused.
 type refusedDelivery struct {
 	Time      string `json:"time"`
