@@ -13,8 +13,8 @@ import (
 	"apportion/schemas/tables"
 )
 
-// lastAlias finds the names that end a line: all that the views give to what they select from, and some columns.
-var lastAlias = regexp.MustCompile(`(?m) AS (\w+)$`)
+// lastAlias finds the names that views give to what they select from, each at the end of a line.
+var lastAlias = regexp.MustCompile(`(?m)^\s*(?:FROM\b|(?:\w+ )*JOIN\b|\)).* AS (\w+)$`)
 
 // ClickHouse keeps a view with the database before each table. Where a view calls what it selects from by the name of
 // the database, that is looked for in there. Quoted names have a space, which no database may have.
@@ -47,7 +47,11 @@ func TestDatabaseCalledAsAnAlias(t *testing.T) {
 			if _, err := tables.Migrate(t.Context(), db); err != nil {
 				t.Fatal(err)
 			}
-			for _, view := range views(t, db) {
+			using := views(t, db, `\bAS `+name+`\b`)
+			if len(using) == 0 && name != "days" {
+				t.Error("no view has the alias")
+			}
+			for _, view := range using {
 				var n uint64
 				if err := db.QueryRow("SELECT count() FROM " + view + " WHERE NOT ignore(*)").Scan(&n); err != nil {
 					t.Errorf("%s: %v", view, err)
@@ -57,10 +61,11 @@ func TestDatabaseCalledAsAnAlias(t *testing.T) {
 	}
 }
 
-// views returns the names of the views of a database.
-func views(t *testing.T, db *sql.DB) (names []string) {
+// views returns the names of the views of a database whose queries match a pattern.
+func views(t *testing.T, db *sql.DB, pattern string) (names []string) {
 	t.Helper()
-	rows, err := db.Query("SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View' ORDER BY name")
+	rows, err := db.Query(`SELECT name FROM system.tables
+		WHERE database = currentDatabase() AND engine = 'View' AND match(as_select, ?) ORDER BY name`, pattern)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +77,8 @@ func views(t *testing.T, db *sql.DB) (names []string) {
 		}
 		names = append(names, name)
 	}
-	if err := rows.Err(); err != nil || len(names) < 9 {
-		t.Fatal(names, err)
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return names
 }
