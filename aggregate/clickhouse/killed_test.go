@@ -46,7 +46,7 @@ func (m mortal) PrepareBatch(ctx context.Context, query string, opts ...driver.P
 // Whatever is left behind, every day shows its old figures or its new ones, whole; in the end the new ones.
 func TestKilledPasses(t *testing.T) {
 	servicetest.Heavy(t, "it kills passes at every statement")
-	draws(servicetest.Draws(4, 25)) // of which each is killed some twenty times
+	draws(servicetest.Draws(2, 25)) // of which each is killed some twenty times
 	defer draws(usual())
 	conn := tablestest.Open(t)
 	rapid.Check(t, func(t *rapid.T) {

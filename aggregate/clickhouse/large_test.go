@@ -29,7 +29,7 @@ func TestLargeDay(t *testing.T) {
 		}
 		return otherwise
 	}
-	n, memory := setting("APPORTION_LARGE_DAY", servicetest.Draws(800_000, 2_000_000)), setting("APPORTION_LARGE_MEMORY", servicetest.Draws(200<<20, 400<<20))
+	n, memory := setting("APPORTION_LARGE_DAY", servicetest.Draws(300_000, 2_000_000)), setting("APPORTION_LARGE_MEMORY", servicetest.Draws(120<<20, 400<<20))
 	addr, database := servicetest.Database(t)
 	fillDay(t, tablestest.OpenIn(t, addr, database), n)
 	conn, err := ch.Open(&ch.Options{Addr: []string{addr}, Auth: ch.Auth{Database: database},
