@@ -1,7 +1,10 @@
 package aggregate
 
 import (
+	"cmp"
+	"slices"
 	"sort"
+	"strings"
 
 	"apportion/schemas/civil"
 )
@@ -15,6 +18,28 @@ type Curve struct {
 	// Changes are when concurrency changes, in order: twice the milliseconds since the date began, and one more where it
 	// rises by one; else it falls by one.
 	Changes []uint32
+}
+
+// CurveOf returns the concurrency over a day (R13): who is live twice counts once.
+func CurveOf(day Day, intervals []Interval) Curve {
+	intervals = slices.Clone(intervals)
+	slices.SortFunc(intervals, func(a, b Interval) int {
+		return cmp.Or(strings.Compare(a.Who, b.Who), cmp.Compare(a.From, b.From))
+	})
+	c := Curve{Tenant: day.Tenant, Date: day.Date}
+	for rest := intervals; len(rest) > 0; {
+		from, to := max(rest[0].From, day.FromMS), rest[0].To
+		n := 1
+		for ; n < len(rest) && rest[n].Who == rest[0].Who && rest[n].From <= to; n++ {
+			to = max(to, rest[n].To)
+		}
+		if to = min(to, day.ToMS); from < to {
+			c.Changes = append(c.Changes, uint32(2*(from-day.FromMS)+1), uint32(2*(to-day.FromMS)))
+		}
+		rest = rest[n:]
+	}
+	slices.Sort(c.Changes)
+	return c
 }
 
 // Until returns the curve without what changes after an instant of the day, in UTC epoch milliseconds.

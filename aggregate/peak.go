@@ -23,9 +23,9 @@ type Interval struct {
 	From, To int64
 }
 
-// LiveSession is a session that counts on a meter.
+// LiveSession is a session that counts on a meter, and the subscription that it is attributed to (R10).
 type LiveSession struct {
-	Meter string
+	Meter, Subscription string
 	Interval
 }
 

@@ -52,5 +52,8 @@ func TestPeakIsThatOfEveryInstant(t *testing.T) {
 		if peak, at := Peak(intervals); peak != wantPeak || at != wantAt {
 			t.Fatalf("Peak is %d at %d, want %d at %d", peak, at, wantPeak, wantAt)
 		}
+		if peak := CurveOf(Day{ToMS: 30}, intervals).Peak(Day{ToMS: 30}); peak != (ProfilePoint{wantAt, wantPeak}) {
+			t.Fatalf("the peak of the curve is %v, want %d at %d", peak, wantPeak, wantAt)
+		}
 	})
 }

@@ -75,12 +75,13 @@ func (s *Store) Sessions(ctx context.Context, in aggregate.Inputs) ([]aggregate.
 	meters := []string{"", schemas.AgentStandard, schemas.AgentPremium, schemas.IVRPort} // by meter_number
 	return onPieces(ctx, s, in, func(shard driver.Conn, q *query) (all []aggregate.LiveSession, err error) {
 		err = q.reading().each(shard, `WITH `+q.over(attributed, in.Bound)+`
-			SELECT meter_number, if(is_agent, agent, concat(source, char(0), id)), start_ms, ends_ms FROM attributed
+			SELECT meter_number, if(is_agent, agent, concat(source, char(0), id)), start_ms, ends_ms, n.subscription
+			FROM attributed AS a INNER JOIN names AS n ON a.number = n.number
 			WHERE counts AND NOT is_connect AND start_ms < {now:Int64} AND ends_ms > {first:Int64}`,
 			func(rows driver.Rows) error {
 				var l aggregate.LiveSession
 				var meter uint16
-				if err := rows.Scan(&meter, &l.Who, &l.From, &l.To); err != nil {
+				if err := rows.Scan(&meter, &l.Who, &l.From, &l.To, &l.Subscription); err != nil {
 					return err
 				}
 				l.Meter = meters[meter]

@@ -239,6 +239,8 @@ type Series struct {
 	Department   string `json:"department,omitempty"`
 	// Peak is the greatest concurrency, at the first instant that attains it; none where nobody is live.
 	Peak *PoolAt `json:"peak,omitempty" doc:"The greatest concurrency, when it is first attained; none without anybody."`
+	// Over is where the pool is exceeded by the most, for the first time; none where it never is.
+	Over *PoolAt `json:"over,omitempty" doc:"Where the pool is exceeded by the most, the first time (R15)."`
 	// Points have the beginning of a step in UTC epoch milliseconds, the greatest concurrency in it, and the pool then: a
 	// step for each stretch of a date, from its beginning, until now.
 	Points [][3]int64 `json:"points" doc:"Of each step until now: beginning (UTC epoch ms), greatest concurrency, pool."`
@@ -309,8 +311,13 @@ func (s *Series) add(day aggregate.Day, curve aggregate.Curve, pool, stepMS, now
 	for _, p := range curve.Steps(day, stepMS) {
 		s.Points = append(s.Points, [3]int64{p.AtMS, p.Live, pool})
 	}
-	if peak := curve.Peak(day); peak.Live > 0 && (s.Peak == nil || peak.Live > s.Peak.Live) {
-		s.Peak = &PoolAt{civil.Millis(peak.AtMS), peak.Live, pool}
+	peak := curve.Peak(day)
+	at := &PoolAt{civil.Millis(peak.AtMS), peak.Live, pool}
+	if peak.Live > 0 && (s.Peak == nil || peak.Live > s.Peak.Live) {
+		s.Peak = at
+	}
+	if peak.Live > pool && (s.Over == nil || peak.Live-pool > s.Over.Live-s.Over.Pool) {
+		s.Over = at
 	}
 }
 
@@ -357,7 +364,22 @@ type LiveMeter struct {
 	Pool  int64  `json:"pool"`
 	// Peak is today's until now; none where nobody was live.
 	Peak *PoolAt `json:"peak,omitempty" doc:"The peak of today until now; none where nobody was live."`
+	// Departments are the subscriptions that are active or have somebody live, in the order of the document.
+	Departments []LiveDepartment `json:"departments" doc:"Each subscription that is active or has somebody live."`
+	// Points are those of today until now, as [Series] has them, of [LiveStep] each.
+	Points [][3]int64 `json:"points" doc:"Of each ten minutes of today: beginning (UTC epoch ms), greatest live, pool."`
 }
+
+// LiveDepartment is what of one meter is live in a subscription. An agent with sessions in two counts in each.
+type LiveDepartment struct {
+	Subscription string `json:"subscriptionId"`
+	Department   string `json:"department"`
+	Live         int64  `json:"live" doc:"An agent with sessions in two subscriptions counts in each (R13)."`
+	Committed    int64  `json:"committed" doc:"What it commits to itself (R14)."`
+}
+
+// LiveStep is how long the steps of a day so far are.
+const LiveStep = 10 * time.Minute
 
 // Live returns what a tenant has live now, computed from the deliveries that are taken in: open sessions until they
 // have lasted as long as they may (R12), and those that have begun and not ended.
@@ -385,25 +407,41 @@ func (s *Figures) Live(ctx context.Context, state registry.State, t *registry.Te
 		return nil, err
 	}
 	for _, meter := range schemas.PooledMeters {
-		m := LiveMeter{Meter: meter, Pool: s.poolOf(t, "", meter, today)}
-		var today []aggregate.Interval
-		who := map[string]bool{}
-		for _, l := range sessions {
-			if l.Meter != meter {
-				continue
-			}
-			today = append(today, aggregate.Interval{Who: l.Who, From: max(l.From, days[0].FromMS), To: min(l.To, now+1)})
-			if l.From <= now && now < l.To {
-				who[l.Who] = true
-			}
-		}
-		m.Live = int64(len(who))
-		if peak, at := aggregate.Peak(today); peak > 0 {
-			m.Peak = &PoolAt{civil.Millis(at), peak, m.Pool}
-		}
-		live.Meters = append(live.Meters, m)
+		live.Meters = append(live.Meters, s.liveOn(t, meter, days[0], sessions, now))
 	}
 	return live, nil
+}
+
+// liveOn returns what is live of one meter at an instant of a day, and has been before.
+func (s *Figures) liveOn(
+	t *registry.Tenant, meter string, day aggregate.Day, sessions []aggregate.LiveSession, now int64,
+) LiveMeter {
+	var today []aggregate.Interval
+	who := map[string]map[string]bool{"": {}} // by subscription; of the whole by none
+	for _, l := range sessions {
+		if l.Meter != meter {
+			continue
+		}
+		today = append(today, l.Interval)
+		if l.From <= now && now < l.To {
+			if who[l.Subscription] == nil {
+				who[l.Subscription] = map[string]bool{}
+			}
+			who[""][l.Who], who[l.Subscription][l.Who] = true, true
+		}
+	}
+	m := LiveMeter{Meter: meter, Live: int64(len(who[""])), Pool: s.poolOf(t, "", meter, day.Date),
+		Departments: []LiveDepartment{}}
+	for _, of := range t.Subscriptions {
+		if len(who[of.ID]) > 0 || of.ActiveOn(day.Date) {
+			m.Departments = append(m.Departments, LiveDepartment{of.ID, of.Name, int64(len(who[of.ID])),
+				s.poolOf(t, of.ID, meter, day.Date)})
+		}
+	}
+	series := Series{Points: [][3]int64{}}
+	series.add(day, aggregate.CurveOf(day, today), m.Pool, LiveStep.Milliseconds(), now)
+	m.Peak, m.Points = series.Peak, series.Points
+	return m
 }
 
 // PeriodOverage is how a tenant's usage of a period compares with its pool (R15).

@@ -191,7 +191,9 @@ func TestAPILive(t *testing.T) {
   subscriptions:
   - {id: Busy1, name: X, licenceModel: concurrent, plan: flex, deployment: cloud, currency: SEK, billing: monthly, terms: [{from: 2020-01-01, to: 2099-01-01}], versions: [{from: 2020-01-01, commitments: {agent_standard: 3}, prices: {commitment: {agent_standard: 1}, overage: {agent_standard: 1, ivr_port: 1}}}]}
 `))
-	s.ask(t, "operator", "GET", "/tenants/busy/live", "").want(t, 200, `{"meter":"agent_standard","live":0,"pool":3}`, `{"meter":"ivr_port","live":0,"pool":6}`)
+	s.ask(t, "operator", "GET", "/tenants/busy/live", "").want(t, 200,
+		`{"meter":"agent_standard","live":0,"pool":3,"departments":[{"subscriptionId":"Busy1","department":"X","live":0,"committed":3}],"points":[[`,
+		`{"meter":"ivr_port","live":0,"pool":6,"departments":[{"subscriptionId":"Busy1","department":"X","live":0,"committed":6}],`)
 	now := time.Now()
 	var events strings.Builder
 	publish := func(id, kind, who string, start, end time.Duration) {
@@ -216,7 +218,11 @@ func TestAPILive(t *testing.T) {
 	}
 	do("ingest --until-caught-up")
 	s.ask(t, "analyst", "GET", "/tenants/busy/live", "").want(t, 200, `"tenantId":"busy","timeZone":"UTC"`,
-		`{"meter":"agent_premium","live":0,"pool":0},{"meter":"agent_standard","live":2,"pool":3,"peak":{"at":"`, `"live":2,"pool":3}},{"meter":"ivr_port","live":2,"pool":6,"peak":`, `"ageMs":0`)
+		`{"meter":"agent_premium","live":0,"pool":0,`, `{"meter":"agent_standard","live":2,"pool":3,"peak":{"at":"`,
+		`"live":2,"pool":3},"departments":[{"subscriptionId":"Busy1","department":"X","live":2,"committed":3}],"points":[[`, `,2,3]]},`,
+		`{"meter":"ivr_port","live":2,"pool":6,"peak":`, `,2,6]]}`, `"ageMs":0`)
+	openPage(t, s, "analyst", "/tenants/busy/live").shows(t, 200, "Agents, standard 2 live, of 3 in the pool", "X Busy1 2 3",
+		"IVR ports 2 live, of 6 in the pool", "The day so far", "peak: 2 of 3 at")
 	// The daily figures do not have them yet, and say so.
 	tree := s.ask(t, "analyst", "GET", "/tenants/busy/usage", "").want(t, 200)
 	if len(tree["items"].([]any)) > 0 {

@@ -84,6 +84,8 @@ func (c *Console) screens() (all []screen) {
 		c.homeScreens(),
 		c.tenantScreens(),
 		c.userScreens(),
+		c.accessScreens(),
+		c.usageScreens(),
 		c.rejectedScreens(),
 		c.tryScreens(),
 		c.logScreens(),
@@ -173,6 +175,10 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request, s screen) {
 	}
 	if err := s.show(p); err != nil {
 		c.problemPage(w, p, err)
+		return
+	}
+	if p.File != nil {
+		p.File.write(w)
 		return
 	}
 	c.write(w, p, status)

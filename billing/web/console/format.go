@@ -27,6 +27,8 @@ func (c *Console) functions() template.FuncMap {
 		"age":    age,
 		"join":   func(items []string) string { return strings.Join(items, ", ") },
 		"plural": plural[int],
+		"meter":  meterName,
+		"meters": func() any { return meters },
 	}
 }
 

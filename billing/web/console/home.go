@@ -92,18 +92,6 @@ type ownTenant struct {
 	More      bool
 }
 
-// liveMeter is what of a meter is live now.
-type liveMeter struct {
-	Meter string `json:"meter"`
-	Live  int64  `json:"live"`
-	Pool  int64  `json:"pool"`
-	Peak  *struct {
-		At   string `json:"at"`
-		Live int64  `json:"live"`
-		Pool int64  `json:"pool"`
-	} `json:"peak"`
-}
-
 // renewal is the next end of a term of a subscription that no other term of it follows at once.
 type renewal struct {
 	Subscription string

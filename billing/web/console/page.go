@@ -46,6 +46,8 @@ type page struct {
 	// Scripts and Styles are files of the console that the page needs besides those of all pages.
 	Scripts []string
 	Styles  []string
+	// File is what is downloaded instead of a page.
+	File *file
 
 	template string
 	to       string // where a browser is sent after a command
@@ -249,6 +251,19 @@ func (p *page) Left(instant string) string {
 		return instant
 	}
 	return age(max(0, ms-p.c.Clock().UnixMilli()))
+}
+
+// ClockText is the time of day of an instant as plain text, with the date where a page shows several.
+func (p *page) ClockText(instant string) string {
+	ms, err := civil.ParseInstant(instant)
+	if err != nil || p.Zone == nil {
+		return instant
+	}
+	layout := "15:04:05"
+	if p.Query("to") != "" {
+		layout = "2 Jan 15:04:05"
+	}
+	return p.Zone.Time(ms).Format(layout)
 }
 
 func (p *page) instant(instant, layout string) template.HTML {
