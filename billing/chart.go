@@ -45,7 +45,11 @@ func (b *Biller) addPeakCharts(ctx context.Context, issues []Issue, on basis) er
 	for _, of := range dates {
 		slices.Sort(of)
 	}
-	profiles, err := b.Usage.Profile(ctx, on.inputs(on.daysOn(dates), b.Rules))
+	in := on.inputs(on.daysOn(dates), b.Rules)
+	if on.stored > 0 {
+		in.Pass, in.NowMS = on.stored, aggregate.EndOfTime
+	}
+	profiles, err := b.Usage.Profile(ctx, in)
 	if err != nil {
 		return fmt.Errorf("computing the days of the peaks: %w", err)
 	}

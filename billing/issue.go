@@ -200,6 +200,7 @@ func (i *issuing) billDue(ctx context.Context, due []*registry.Tenant, chains ma
 	moved = append(moved, changed...)
 	due = rerated.without(i.run, stopBehind(i.run, due, pass))
 	on := i.basisOf(snapshot, pass.Pass, pass.Positions)
+	on.stored = pass.Pass
 	issues, err = i.billTenants(ctx, due, figures, rerated.periods, i.run, on)
 	if err != nil {
 		return nil, nil, err

@@ -1,6 +1,7 @@
 package billing
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,16 @@ func (b *Biller) Preview(ctx context.Context, period civil.Month, tenants []stri
 			}
 			fixed := *b
 			fixed.Usage = pinned{b.Usage, pass.Positions}
-			run, err := fixed.draft(ctx, snapshot, period, tenants, nowMS, aggregate.EndOfTime, again, chains)
+			figures, err := fixed.storedFigures(ctx, chosen, period, pass, snapshot.Timelines)
+			if err != nil {
+				return nil, fmt.Errorf("reading the usage of %s: %w", period, err)
+			}
+			on := fixed.basisOf(snapshot, 0, pass.Positions)
+			on.nowMS = nowMS
+			if figures != nil {
+				on.stored = pass.Pass
+			}
+			run, err := fixed.draft(ctx, on, period, tenants, figures, again, chains)
 			if err != nil {
 				return nil, err
 			}
@@ -136,29 +146,61 @@ func (b *Biller) View(ctx context.Context, period civil.Month, tenants []string,
 	if view.KnownAtMS != nil {
 		arrivedBy = *view.KnownAtMS
 	}
-	return viewed.draft(ctx, snapshot, period, tenants, view.NowMS, arrivedBy, reratings{}, nil)
-}
-
-// draft bills a period from the deliveries that have arrived by an instant, with what corrects the periods that are
-// billed again, of the chains.
-func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period civil.Month, tenants []string,
-	nowMS, arrivedBy int64, again reratings, chains map[string][]Issue) (*Run, error) {
-	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
-	chosen := b.selectTenants(run, tenants)
-	positions, err := b.Usage.Positions(ctx)
+	positions, err := viewed.Usage.Positions(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger: %w", err)
 	}
+	on := viewed.basisOf(snapshot, 0, positions)
+	on.arrivedBy, on.nowMS = arrivedBy, view.NowMS
+	return viewed.draft(ctx, on, period, tenants, nil, reratings{}, nil)
+}
+
+// storedFigures returns the figures of a period of the tenants as a pass has stored them, and nil where computing them
+// as of now may give others: where a session is open, which now may cut short (R12), where the deliveries do not prove
+// them, or where a later pass has written any of them meanwhile.
+func (b *Biller) storedFigures(ctx context.Context, tenants []*registry.Tenant, period civil.Month,
+	pass aggregate.Pass, timelines aggregate.Timelines) (*aggregate.Figures, error) {
+	if !bytes.Equal(pass.Rules, b.Rules.Rules.JSON()) || pass.TZVersion != b.Rules.zones().Edition {
+		return nil, nil
+	}
+	first, of := period.First(), ids(tenants)
+	figures, err := Proved(ctx, b.Usage, of, first, period.Next().First(), pass, timelines)
+	if err != nil || len(figures.Unproved) > 0 {
+		return nil, err
+	}
+	before, err := b.Usage.Load(ctx, of, first.Add(-b.Rules.OpenSessionHours/24-1), first) // what may last into it
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range slices.Concat(before.Balances, figures.Balances) {
+		if d.OpenSessions > 0 {
+			return nil, nil
+		}
+	}
+	later, err := b.Usage.MonthsChangedSince(ctx, of, pass.Pass)
+	for _, months := range later {
+		if months[period] > 0 || months[period-1] > 0 {
+			return nil, err
+		}
+	}
+	return figures, err
+}
+
+// draft bills a period on a basis, by the figures given or, with nil, as they are computed on it, with what corrects
+// the periods that are billed again, of the chains.
+func (b *Biller) draft(ctx context.Context, on basis, period civil.Month, tenants []string, figures *aggregate.Figures,
+	again reratings, chains map[string][]Issue) (*Run, error) {
+	run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
+	chosen := b.selectTenants(run, tenants)
 	pass, err := b.Usage.LastPass(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
 	chosen = again.without(run, stopBehind(run, chosen, pass))
-	on := b.basisOf(snapshot, 0, positions)
-	on.arrivedBy, on.nowMS = arrivedBy, nowMS
-	figures, err := b.Usage.Compute(ctx, on.inputs(on.days(chosen, period), b.Rules))
-	if err != nil {
-		return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
+	if figures == nil {
+		if figures, err = b.Usage.Compute(ctx, on.inputs(on.days(chosen, period), b.Rules)); err != nil {
+			return nil, fmt.Errorf("computing the usage of %s: %w", period, err)
+		}
 	}
 	run.usage = ByTenant(figures)
 	issues, err := b.billTenants(ctx, chosen, figures, again.periods, run, on)
@@ -167,7 +209,7 @@ func (b *Biller) draft(ctx context.Context, snapshot aggregate.Snapshot, period 
 	}
 	var found map[string][]Finding
 	if chains != nil {
-		if found, err = b.findingsOf(ctx, issues, figures, chains, on, nowMS); err != nil {
+		if found, err = b.findingsOf(ctx, issues, figures, chains, on, on.nowMS); err != nil {
 			return nil, err
 		}
 		if err := b.addUnknownTenants(ctx, run); err != nil {

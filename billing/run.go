@@ -149,6 +149,8 @@ type basis struct {
 	aggregate.Basis
 	timelines        aggregate.Timelines
 	arrivedBy, nowMS int64
+	// stored is the pass whose stored figures are billed, 0 for none: these are the same at any now.
+	stored uint64
 }
 
 // basisOf returns the basis of usage that a pass has computed, 0 for none, from the deliveries up to some positions.
@@ -163,7 +165,7 @@ func (b *Biller) basisOf(snapshot aggregate.Snapshot, pass uint64, positions []a
 // inputs are what the usage of days is computed from.
 func (b basis) inputs(days []aggregate.Day, rules Rules) aggregate.Inputs {
 	return aggregate.Inputs{Days: days, Bound: aggregate.ReadBound{Positions: b.Positions, ArrivedBy: b.arrivedBy},
-		Timelines: b.timelines, Rules: rules.Rules, NowMS: b.nowMS, Pass: b.Pass}
+		Timelines: b.timelines, Rules: rules.Rules, NowMS: b.nowMS}
 }
 
 // days returns the dates of a period of the tenants.
