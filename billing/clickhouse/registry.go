@@ -5,6 +5,8 @@ package clickhouse
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,8 +45,11 @@ func (l *RegistryLog) LastOffset(ctx context.Context) (int64, error) {
 
 // Last returns the last command in the log as it came, by its offset; -1 for none.
 func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, err error) {
-	err = l.conn.QueryRow(ctx, `SELECT if(count() = 0, -1, max(offset)), any(payload) FROM registry_log
-		WHERE offset = (SELECT max(offset) FROM registry_log)`).Scan(&offset, &payload)
+	err = l.conn.QueryRow(ctx, `SELECT offset, payload FROM registry_log ORDER BY offset DESC LIMIT 1`).
+		Scan(&offset, &payload)
+	if errors.Is(err, sql.ErrNoRows) {
+		return -1, nil, nil
+	}
 	if err != nil {
 		return 0, nil, fmt.Errorf("reading registry_log: %w", err)
 	}
