@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -23,8 +24,16 @@ import (
 func TestMain(m *testing.M) {
 	// Before testscript makes anything of its own: a child process never comes back from here.
 	embedded.RunChild()
+	debug.SetGCPercent(400)
+	for name, value := range briefly {
+		os.Setenv(name, value)
+	}
 	testscript.Main(suite{m}, map[string]func(){"apportion": main, "victim": victim, "broker": broker})
 }
+
+// briefly is in the environment of the programs that tests start. Most of them end before they have any memory to
+// collect, and would look for it in a third of their time.
+var briefly = map[string]string{"GOGC": "off", "GOMEMLIMIT": "512MiB"}
 
 type suite struct{ m *testing.M }
 
@@ -87,6 +96,12 @@ func TestScripts(t *testing.T) {
 		Cmds:                commands,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			for name, value := range briefly {
+				env.Setenv(name, value)
+			}
+			return nil
+		},
 	})
 }
 
@@ -106,6 +121,9 @@ func TestServiceScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			for name, value := range briefly {
+				env.Setenv(name, value)
+			}
 			name := fmt.Sprintf("script%d", scripts.Add(1))
 			env.Setenv("APPORTION_CACHE", filepath.Join(cache, "apportion"))
 			env.Setenv("LISTEN", freeAddress(t))
