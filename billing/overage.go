@@ -59,7 +59,7 @@ func (x *Explainer) Overages(ctx context.Context, usage Usage, period civil.Mont
 	return all, group.Wait()
 }
 
-// measured returns the bill of a period with the usage that overage is worked out from: that which is stored where it is
+// measured returns the bill of a period with the usage that overage is worked out from: what is stored, where that is
 // what the explainer goes by, else computed.
 func (x *Explainer) measured(ctx context.Context, usage Usage, zone *civil.Zone, period civil.Month) (*bill, error) {
 	if x.Stored != nil {
@@ -106,8 +106,8 @@ func (b *bill) peaksAfter(nowMS int64) bool {
 	})
 }
 
-// nearest returns on which of the dates the excess over the pool is greatest, or nearest to any, and whether anybody was
-// live on one.
+// nearest returns on which of the dates the excess over the pool is greatest, or nearest to any, and whether anybody
+// was live on one.
 func (b *bill) nearest(meter string) (at int, found bool) {
 	entitled, peaks := b.entitlements(meter), b.demand(meter).peaks
 	for i, u := range peaks {

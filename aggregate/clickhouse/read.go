@@ -28,8 +28,8 @@ func (q *query) usageOf(tenant, meter string, from, to civil.Date) string {
 			AND toInt32(date) >= {from:Int32} AND toInt32(date) < {to:Int32}`
 }
 
-// Peaks returns the peaks of a tenant as a whole on the dates `[from, to)`, as the current figures have them, in the order
-// of date and meter. It reads nothing else, which is little where many agents are counted.
+// Peaks returns the peaks of a tenant as a whole on the dates `[from, to)`, as the current figures have them, in the
+// order of date and meter. It reads nothing else, which is little where many agents are counted.
 func (s *Store) Peaks(ctx context.Context, tenant string, from, to civil.Date) (all []aggregate.Usage, err error) {
 	q := newQuery(ctx).reading()
 	where := q.usageOf(tenant, "", from, to)

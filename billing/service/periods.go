@@ -132,13 +132,14 @@ func (s *Invoices) IssuedMonths(
 	return months, nil
 }
 
-// monthsOf counts the tenants of the months that are asked for. What does not balance is found out where a period is due,
-// which alone it stops.
+// monthsOf counts the tenants of the months that are asked for. What does not balance is found out where a period is
+// due, which alone it stops.
 func (s *Invoices) monthsOf(
 	ctx context.Context, biller *billing.Biller, ask PeriodsRequest,
 ) ([]billing.MonthStatus, error) {
 	months, err := biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
-	if err != nil || !slices.ContainsFunc(months, func(m billing.MonthStatus) bool { return m.Tenants[billing.PeriodDue] > 0 }) {
+	due := func(m billing.MonthStatus) bool { return m.Tenants[billing.PeriodDue] > 0 }
+	if err != nil || !slices.ContainsFunc(months, due) {
 		return months, err
 	}
 	if biller.Differences, err = s.differences(ctx, biller.State); err != nil || len(biller.Differences) == 0 {

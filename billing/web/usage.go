@@ -27,8 +27,8 @@ func (s *Server) usageRoutes() {
 		Summary: "What a tenant has live now, the pool, and the peak of today (R12-R14)"}, s.getLive)
 	register(s, route{ID: "getOverage", Method: http.MethodGet, Path: "/tenants/{tenant}/periods/{period}/overage",
 		Tag: "Usage", Summary: "What a tenant used of its pool at the peak of a period, and who pays the overage (R15, R16)",
-		Description: "Of an issued period by what the issue was based on, else as it stands. Who was live is left out for " +
-			"those who may not see agents.",
+		Description: "Of an issued period by what the issue was based on, else as it stands, at the peak that the daily " +
+			"figures have. Who was live is left out for those who may not see agents.",
 		Heavy: true}, s.getOverage)
 }
 
