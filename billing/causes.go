@@ -248,7 +248,7 @@ func (c *Comparison) LeaveOut(tenant string, why error) {
 	slices.SortFunc(c.Before, func(x, y *Stop) int { return cmp.Compare(x.Tenant, y.Tenant) })
 	c.Changes = slices.DeleteFunc(c.Changes, func(x Change) bool { return x.Tenant == tenant })
 	c.Tenants = slices.DeleteFunc(c.Tenants, func(x Total) bool { return x.Tenant == tenant })
-	c.Totals = totalsOf(c.Tenants)
+	c.Totals = TotalsOf(c.Tenants)
 }
 
 // adjusted adds up what of a difference is on invoices issued after the period's.

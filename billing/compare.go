@@ -35,6 +35,8 @@ type Comparison struct {
 	// Tenants has the totals of every tenant that has an invoice in either view, and Totals those of all of them,
 	// each by currency in byte order.
 	Tenants, Totals []Total
+	// Kinds are the sums of the lines of each kind (R18), by kind and currency; also of those that do not differ.
+	Kinds []KindTotal
 	// Before and After are the tenants that are stopped in a view. They are left out of everything above: half a
 	// comparison would look like a loss.
 	Before, After []*Stop
@@ -68,6 +70,27 @@ type Total struct {
 	Amount   AmountPair `json:"amount"`
 }
 
+// KindTotal is what the lines of a kind total in two views.
+type KindTotal struct {
+	Kind     Kind       `json:"kind"`
+	Currency string     `json:"currency"`
+	Amount   AmountPair `json:"amount"`
+}
+
+// SumKinds adds up totals of kinds, by kind and currency.
+func SumKinds(kinds ...KindTotal) (sums []KindTotal) {
+	for _, k := range kinds {
+		at, found := slices.BinarySearchFunc(sums, k, func(x, y KindTotal) int {
+			return cmp.Or(cmp.Compare(x.Kind.order(), y.Kind.order()), cmp.Compare(x.Currency, y.Currency))
+		})
+		if !found {
+			sums = slices.Insert(sums, at, KindTotal{k.Kind, k.Currency, AmountPair{MinorUnits: k.Amount.MinorUnits}})
+		}
+		sums[at].Amount.add(k.Amount)
+	}
+	return sums
+}
+
 // Pair is a figure before and after.
 type Pair struct{ Before, After decimal.Decimal }
 
@@ -96,6 +119,10 @@ type AmountPair struct {
 
 // MarshalJSON writes the amounts with the decimals of their currency.
 func (p AmountPair) MarshalJSON() ([]byte, error) { return p.marshal(p.Money) }
+
+func (p *AmountPair) add(o AmountPair) {
+	p.Before, p.After = p.Before.Add(o.Before), p.After.Add(o.After)
+}
 
 // Money writes an amount with the decimals of the currency.
 func (p AmountPair) Money(amount decimal.Decimal) string { return amount.StringFixed(p.MinorUnits) }
@@ -174,6 +201,7 @@ func compare(before, after *Run) *Comparison {
 		stopped[s.Tenant] = true
 	}
 	changes, totals := map[key]*Change{}, map[account]*Total{}
+	c := &Comparison{Period: after.Period, Before: before.Stopped, After: after.Stopped}
 	add := func(run *Run, side func(*Pair) *decimal.Decimal) {
 		plus := func(p *Pair, d decimal.Decimal) { *side(p) = side(p).Add(d) }
 		for _, i := range run.Invoices {
@@ -188,6 +216,9 @@ func compare(before, after *Run) *Comparison {
 				}
 				plus(&changes[k].Quantity, l.Quantity)
 				plus(&changes[k].Amount.Pair, l.Amount)
+				kind := KindTotal{l.Kind, i.Currency, AmountPair{MinorUnits: i.MinorUnits}}
+				plus(&kind.Amount.Pair, l.Amount)
+				c.Kinds = SumKinds(append(c.Kinds, kind)...)
 				if l.PeakMS != NoInstant && !slices.Contains(changes[k].peaks, l.PeakMS) {
 					changes[k].peaks = append(changes[k].peaks, l.PeakMS)
 				}
@@ -202,7 +233,6 @@ func compare(before, after *Run) *Comparison {
 	add(before, func(p *Pair) *decimal.Decimal { return &p.Before })
 	add(after, func(p *Pair) *decimal.Decimal { return &p.After })
 
-	c := &Comparison{Period: after.Period, Before: before.Stopped, After: after.Stopped}
 	for _, change := range changes {
 		if !change.Quantity.Difference().IsZero() || !change.Amount.Difference().IsZero() {
 			c.Changes = append(c.Changes, *change)
@@ -217,20 +247,19 @@ func compare(before, after *Run) *Comparison {
 	}) {
 		c.Tenants = append(c.Tenants, *totals[of])
 	}
-	c.Totals = totalsOf(c.Tenants)
+	c.Totals = TotalsOf(c.Tenants)
 	return c
 }
 
-// totalsOf adds up the totals of tenants, by currency in byte order.
-func totalsOf(tenants []Total) (all []Total) {
+// TotalsOf adds up the totals of tenants, by currency in byte order.
+func TotalsOf(tenants []Total) (all []Total) {
 	for _, t := range tenants {
 		at, found := slices.BinarySearchFunc(all, t.Currency,
 			func(x Total, currency string) int { return cmp.Compare(x.Currency, currency) })
 		if !found {
 			all = slices.Insert(all, at, Total{Currency: t.Currency, Amount: AmountPair{MinorUnits: t.Amount.MinorUnits}})
 		}
-		sum := &all[at].Amount
-		sum.Before, sum.After = sum.Before.Add(t.Amount.Before), sum.After.Add(t.Amount.After)
+		all[at].Amount.add(t.Amount)
 	}
 	return all
 }

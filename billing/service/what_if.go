@@ -21,12 +21,17 @@ type WhatIf struct {
 	} `json:"access"`
 	// Periods are as they stand and as they would; none where it is refused.
 	Periods []PeriodWhatIf `json:"periods"`
+	// Kinds and Totals are those of all the periods.
+	Kinds  []billing.KindTotal `json:"kinds"`
+	Totals []billing.Total     `json:"totals"`
 }
 
 // PeriodWhatIf is a period as it stands, and as it would.
 type PeriodWhatIf struct {
 	Period civil.Month `json:"period"`
 	billing.ComparisonJSON
+	// Kinds are the sums of the lines of each kind, also of those that do not differ.
+	Kinds []billing.KindTotal `json:"kinds"`
 }
 
 // WhatIfTenant compares periods of a tenant as they stand with the same under a document of it that is not applied. Now
@@ -63,7 +68,9 @@ func (s *Invoices) WhatIfTenant(
 		if err != nil {
 			return nil, err
 		}
-		result.Periods = append(result.Periods, PeriodWhatIf{period, compared.JSON()})
+		result.Periods = append(result.Periods, PeriodWhatIf{period, compared.JSON(), compared.Kinds})
+		result.Kinds = billing.SumKinds(append(result.Kinds, compared.Kinds...)...)
+		result.Totals = billing.TotalsOf(append(result.Totals, compared.Totals...))
 	}
 	return result, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/billing/web/access"
@@ -23,9 +24,14 @@ func (s *Server) commandRoutes() {
 	register(s, route{ID: "getCommand", Method: http.MethodGet, Path: "/commands/{offset}", Tag: "Commands",
 		Summary: "A command of the registry's log, and what became of it"}, s.getCommand)
 	register(s, route{ID: "postWhatIf", Method: http.MethodPost, Path: "/tenants/{tenant}/what-if", Tag: "Commands",
-		Summary:     "What a tenant's document would change: periods now and then, access gained and lost, refusals",
-		Description: "Nothing is given. A document that would be refused is answered with why, and without periods.",
-		Heavy:       true, BodyBytes: maxDocument}, s.postWhatIf)
+		Summary: "What a tenant's document would change: periods now and then, access gained and lost, refusals",
+		Description: "Nothing is given. A document that would be refused is answered with why, and without periods. Who " +
+			"may not see users need not say what they are mapped to: it stays as it is.",
+		Heavy: true, BodyBytes: maxDocument}, s.postWhatIf)
+	register(s, route{ID: "getAdvice", Method: http.MethodGet, Path: "/tenants/{tenant}/advice", Tag: "Commands",
+		Summary: "Which commitments would have cost least over the last 3, 6 and 12 months (R14, R15, R18)",
+		Description: "Each changes one commitment of one subscription and nothing else, so that savings cannot be added " +
+			"up. The daily figures are brought up to date first.", Heavy: true}, s.getAdvice)
 }
 
 type listCommandsInput struct {
@@ -130,6 +136,11 @@ func (s *Server) postWhatIf(ctx context.Context, scope access.Scope, in *whatIfI
 	if err != nil {
 		return nil, err
 	}
+	if !seesUsers(scope, id.String()) { // who may not see users was not told of their mappings
+		if _, t, err := s.tenantNow(ctx, scope, in.TenantPath); err == nil {
+			document.Licences = t.Licences
+		}
+	}
 	periods := slices.Compact(slices.Sorted(slices.Values(in.Body.Periods)))
 	result, err := s.Invoices.WhatIfTenant(ctx, document, periods, ms)
 	if err != nil {
@@ -153,4 +164,27 @@ func (s *Server) postWhatIf(ctx context.Context, scope access.Scope, in *whatIfI
 		}
 	}
 	return &whatIfOutput{*result}, nil
+}
+
+type adviceInput struct {
+	TenantPath
+	AtInput
+}
+
+type adviceOutput struct{ Body billing.Advice }
+
+func (s *Server) getAdvice(ctx context.Context, scope access.Scope, in *adviceInput) (*adviceOutput, error) {
+	ms, err := in.ms(s.Clock)
+	if err != nil {
+		return nil, err
+	}
+	_, t, err := s.tenantNow(ctx, scope, in.TenantPath)
+	if err != nil {
+		return nil, err
+	}
+	advice, err := s.Invoices.Advise(ctx, t.ID, ms)
+	if err != nil {
+		return nil, err
+	}
+	return &adviceOutput{*advice}, nil
 }

@@ -55,6 +55,7 @@ func (blobText) Schema(huma.Registry) *huma.Schema {
 // aliases are types of the domain, which knows nothing of schemas, and how they are described.
 var aliases = []struct{ of, as reflect.Type }{
 	{reflect.TypeFor[decimal.Decimal](), reflect.TypeFor[decimalText]()},
+	{reflect.TypeFor[billing.Money](), reflect.TypeFor[decimalText]()},
 	{reflect.TypeFor[civil.Date](), reflect.TypeFor[dateText]()},
 	{reflect.TypeFor[civil.Month](), reflect.TypeFor[monthText]()},
 	{reflect.TypeFor[service.Blob](), reflect.TypeFor[blobText]()},

@@ -98,6 +98,7 @@ type listUsersInput struct {
 	ListInput
 	AtInput
 	Q                 string `query:"q" maxLength:"200" doc:"Part of an id, in any case."`
+	Subscription      string `query:"subscription" maxLength:"64" doc:"Only who is mapped to this subscription then."`
 	LosesAccessBefore string `query:"losesAccessBefore" format:"date" doc:"Only who loses access before this date."`
 }
 
@@ -121,6 +122,9 @@ func (s *Server) listUsers(
 	var all [][]registry.Licence // of a user each
 	t.Users(func(user string, mappings []registry.Licence) bool {
 		if !strings.Contains(strings.ToLower(user), q) {
+			return true
+		}
+		if in.Subscription != "" && !registry.MappedOn(mappings, in.Subscription, date) {
 			return true
 		}
 		if before != civil.NoDate {

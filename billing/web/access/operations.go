@@ -35,6 +35,7 @@ var operations = map[string][]Role{
 	"getOverage":        readers,
 	"getDiff":           {Finance, Analyst},
 	"postWhatIf":        readers,
+	"getAdvice":         readers,
 	"issuePeriod":       {Operator, Finance},
 	"holdPeriod":        {Finance},
 	"releasePeriod":     {Finance},
