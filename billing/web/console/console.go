@@ -82,6 +82,7 @@ func New(deps Deps) *Console {
 func (c *Console) screens() (all []screen) {
 	for _, some := range [][]screen{
 		c.homeScreens(),
+		c.accountScreens(),
 		c.tenantScreens(),
 		c.userScreens(),
 		c.accessScreens(),
@@ -179,6 +180,10 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request, s screen) {
 	}
 	if p.File != nil {
 		p.File.write(w)
+		return
+	}
+	if p.to != "" {
+		http.Redirect(w, r, p.to, http.StatusFound)
 		return
 	}
 	c.write(w, p, status)

@@ -29,6 +29,8 @@ type tenant struct {
 // document is what the registry has of a tenant; the mappings of its users are left to their pages.
 type document struct {
 	Subscriptions []subscription `json:"subscriptions"`
+
+	raw []byte // as it is written
 }
 
 // subscription is one of a tenant, with all its terms and versions.
@@ -121,6 +123,7 @@ func (p *page) ofTenant() error {
 	if err := p.get(&t, route("tenants", id), "at", p.Query("at")); err != nil {
 		return err
 	}
+	t.ETag = p.etag
 	zone, err := civil.LoadZone(t.TimeZone)
 	if err != nil {
 		return err
@@ -138,6 +141,10 @@ func (c *Console) tenants(p *page) error {
 	}
 	if err := p.get(&list, "/tenants", "q", p.Query("q"), "after", p.Query("after")); err != nil {
 		return err
+	}
+	// Who administers one tenant alone has no list to choose from.
+	if !p.staff() && len(list.Items) == 1 && list.Next == "" && p.r.URL.RawQuery == "" {
+		p.to = route("tenants", list.Items[0].ID)
 	}
 	p.Command = "apportion registry show"
 	return p.show("tenants", "Tenants", list)
