@@ -25,6 +25,22 @@ const (
 	RefusesRequest           // of the API, as such
 )
 
+// KindTitles has every kind with what its codes are listed under, in the order in which they are.
+var KindTitles = []struct {
+	Kind  CodeKind
+	Title string
+}{
+	{RefusesDelivery, "Deliveries that are refused"},
+	{RefusesCommand, "Documents and commands that are refused"},
+	{WarnsOfDocument, "Documents that are taken, with a warning"},
+	{StopsTenant, "Tenants that are stopped"},
+	{RefusesIssue, "Issues that are refused"},
+	{IsFinding, "Findings"},
+	{LeavesOutFile, "Files that are left out"},
+	{NotThere, "What is asked for and is not there"},
+	{RefusesRequest, "Requests that are refused"},
+}
+
 // Codes of deliveries (the event contract). A delivery with several defects is refused for the first.
 const (
 	TooLarge            Code = "too_large"

@@ -195,22 +195,19 @@ Whatever is refused, stopped or found has a code. It is the same in messages, in
 it does not change. Beside it are the [rule](rules.md), what is the case, and what to do.
 `
 
-var kindTitles = []struct {
-	kind         CodeKind
-	title, intro string
-}{
-	{RefusesDelivery, "Deliveries that are refused", "The first that applies, in this order. " +
-		"The [event contract](events.md#why-a-delivery-is-refused) has what each means."},
-	{RefusesCommand, "Documents and commands that are refused",
-		"[Nothing of a refused document](../how-to/change-the-registry.md) is applied."},
-	{WarnsOfDocument, "Documents that are taken, with a warning", "They refuse nothing."},
-	{StopsTenant, "Tenants that are stopped", "[The others go on](../how-to/when-a-tenant-is-stopped.md)."},
-	{RefusesIssue, "Issues that are refused", "Of all tenants."},
-	{IsFinding, "Findings", "[They stop nothing](findings.md), and are shown in this order (R24)."},
-	{LeavesOutFile, "Files that are left out", "[The others are written](invoice-files.md)."},
-	{NotThere, "What is asked for and is not there", "On a terminal and over HTTP, with the status that the [API](api.md) answers."},
-	{RefusesRequest, "Requests that are refused", "By the [API](api.md), with its status. A command that a rule refuses has the " +
-		"codes of documents and commands, with 409; `stale_base` has 412 and `reused_id` 422."},
+// kindIntros say more of the kinds.
+var kindIntros = map[CodeKind]string{
+	RefusesDelivery: "The first that applies, in this order. " +
+		"The [event contract](events.md#why-a-delivery-is-refused) has what each means.",
+	RefusesCommand:  "[Nothing of a refused document](../how-to/change-the-registry.md) is applied.",
+	WarnsOfDocument: "They refuse nothing.",
+	StopsTenant:     "[The others go on](../how-to/when-a-tenant-is-stopped.md).",
+	RefusesIssue:    "Of all tenants.",
+	IsFinding:       "[They stop nothing](findings.md), and are shown in this order (R24).",
+	LeavesOutFile:   "[The others are written](invoice-files.md).",
+	NotThere:        "On a terminal and over HTTP, with the status that the [API](api.md) answers.",
+	RefusesRequest: "By the [API](api.md), with its status. A command that a rule refuses has the " +
+		"codes of documents and commands, with 409; `stale_base` has 412 and `reused_id` 422.",
 }
 
 // TestPageOfCodes holds docs/reference/codes.md to the codes.
@@ -218,13 +215,13 @@ func TestPageOfCodes(t *testing.T) {
 	var page strings.Builder
 	page.WriteString(codesIntro)
 	text := strings.NewReplacer("<", `\<`, "|", `\|`)
-	for _, k := range kindTitles {
+	for _, k := range KindTitles {
 		column := "rule"
-		if k.kind == NotThere || k.kind == RefusesRequest {
+		if k.Kind == NotThere || k.Kind == RefusesRequest {
 			column = "status"
 		}
-		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n| code | %s | what | what to do |\n|---|---|---|---|\n", k.title, k.intro, column)
-		for _, code := range CodesOf(k.kind) {
+		fmt.Fprintf(&page, "\n## %s\n\n%s\n\n| code | %s | what | what to do |\n|---|---|---|---|\n", k.Title, kindIntros[k.Kind], column)
+		for _, code := range CodesOf(k.Kind) {
 			cell := code.Rule()
 			if column == "status" {
 				cell = strconv.Itoa(code.Status())

@@ -92,6 +92,7 @@ func (c *Console) screens() (all []screen) {
 		c.logScreens(),
 		c.pipelineScreens(),
 		c.apiScreens(),
+		c.referenceScreens(),
 	} {
 		all = append(all, some...)
 	}

@@ -43,3 +43,16 @@ func TestMarkFault(t *testing.T) {
 		t.Errorf("of a long payload %q is marked, after %d bytes and before %d", long.Mark, len(long.Head), len(long.Tail))
 	}
 }
+
+// What the API says begins as a sentence does, unless it begins with a name of code.
+func TestSentence(t *testing.T) {
+	for words, want := range map[string]string{
+		"": "", "issue what is due first": "Issue what is due first.", "endTime is before startTime": "endTime is before startTime.",
+		"type is not one of the contract": "type is not one of the contract.", "Sub1 has no price.": "Sub1 has no price.",
+		"élan": "Élan.", "is 5": "Is 5.",
+	} {
+		if got := sentence(words); got != want {
+			t.Errorf("%q is %q, want %q", words, got, want)
+		}
+	}
+}

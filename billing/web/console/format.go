@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,11 +66,22 @@ func rule(id string) template.HTML {
 
 // sentence returns words of the API as a sentence.
 func sentence(words string) string {
-	first, size := utf8.DecodeRuneInString(words)
 	if words == "" {
 		return ""
 	}
-	return string(unicode.ToUpper(first)) + strings.TrimSuffix(words[size:], ".") + "."
+	return heading(words) + "."
+}
+
+// heading returns words of the API as they begin a sentence: with a capital, unless they begin with a name of code.
+func heading(words string) string {
+	words = strings.TrimSuffix(words, ".")
+	name, _, _ := strings.Cut(words, " ")
+	if slices.Contains(attributes, name) || strings.IndexFunc(name, func(r rune) bool { return !unicode.IsLower(r) }) >= 0 &&
+		!strings.HasSuffix(name, ",") {
+		return words
+	}
+	first, size := utf8.DecodeRuneInString(words)
+	return string(unicode.ToUpper(first)) + words[size:]
 }
 
 // rulesIn are the rules that a text cites in brackets at its end, such as (R4, R10).

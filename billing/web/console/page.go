@@ -204,7 +204,10 @@ func (c *Console) problemPage(w http.ResponseWriter, p *page, err error) {
 	if of.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	p.show("problem", of.Title, of)
+	if (of.Status >= http.StatusInternalServerError || of.Status == http.StatusTooManyRequests) && !p.Posted() {
+		p.Refresh = 10
+	}
+	p.show("problem", heading(of.Title), of)
 	c.write(w, p, of.Status)
 }
 
@@ -223,6 +226,43 @@ func (p *problem) TagOf() string {
 		return "away"
 	}
 	return "stopped"
+}
+
+// Tone is how bad it is: what cannot be done, what waits, or what is only not for somebody.
+func (p *problem) Tone() string {
+	switch {
+	case p.Status >= http.StatusInternalServerError, p.Status == http.StatusTooManyRequests:
+		return "look"
+	case p.Status == http.StatusUnauthorized, p.Status == http.StatusForbidden, p.Status == http.StatusNotFound:
+		return ""
+	}
+	return "bad"
+}
+
+// For names the roles that the page is for.
+func (p *page) For() (roles []string) {
+	for _, role := range access.Operations()[p.on.needs] {
+		roles = append(roles, string(role))
+	}
+	return roles
+}
+
+// Near is the page of the bar that a page which cannot be shown is under, nil where there is none.
+func (p *page) Near() *link {
+	for _, of := range p.Bar() {
+		if of.Here && of.To != "/" && of.To != p.Path() {
+			return &of.link
+		}
+	}
+	return nil
+}
+
+// Said returns what a problem says as a sentence; one that begins with who asks begins as that is written.
+func (p *page) Said(detail string) string {
+	if p.Who.Subject != "" && strings.HasPrefix(detail, p.Who.Subject+" ") {
+		return detail + "."
+	}
+	return sentence(detail)
 }
 
 // CanSignIn reports whether there is an issuer to sign in with.
