@@ -10,8 +10,8 @@ import (
 // Patience is how long something may take on a machine that has much else to do.
 const Patience = 5 * time.Minute
 
-// Until waits for a condition. What takes long to ask is asked less often, or asking would keep the machine from what is
-// waited for.
+// Until waits for a condition. What takes long to ask is asked less often, or asking would keep the machine from what
+// is waited for.
 func Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); ; {
