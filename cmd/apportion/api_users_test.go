@@ -241,6 +241,15 @@ func TestAPIUserCommands(t *testing.T) {
 	if got := itemsOf(s.ask(t, "operator", "GET", "/commands?accepted=false", "").want(t, 200), "commandId"); len(got) > 0 {
 		t.Errorf("refused were %v", got)
 	}
+
+	// Who wants a mapping to give access at once says so, and what is given again is answered as it was.
+	const ahead = `{"from":"2026-12-01","role":"agent","subscriptions":[{"id":"Sub3"}],"activeOnly":true}`
+	put("tenant", "users/ada/licences", ahead).want(t, 409, `"code":"inactive_subscription"`, `"rule":"R7"`,
+		`"field":"subscriptions[Sub3].id","value":"Sub3","message":"Sub3 is not active on 2026-12-01, and will be from 2027-10-10"`)
+	put("tenant", "users/ada/licences", strings.Replace(ahead, "2026-12-01", "2027-10-10", 1)).want(t, 200, `"accepted":true`)
+	mapAll("tenant", `{"users":["a","u1"],"subscription":"Sub3","from":"2027-03-01","activeOnly":true}`).want(t, 409, `"field":"subscription","value":"Sub3"`)
+	mapAll("tenant", `{"users":["a"],"subscription":"Sub3","from":"2027-03-01","activeOnly":true}`).want(t, 200) // it goes on
+	s.mapOnPages(t)
 }
 
 // followPage runs each curl of a page as the holder of a token, and compares what comes out with what the page has.

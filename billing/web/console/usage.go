@@ -76,7 +76,7 @@ var stepsFor = []struct {
 // StepText says how long a step is.
 func (u usagePage) StepText() string {
 	if u.Step == "1m" {
-		return "minute"
+		return "a minute"
 	}
 	return strings.TrimSuffix(u.Step, "m") + " minutes"
 }

@@ -17,3 +17,8 @@ for (const all of document.querySelectorAll("input[data-ticks]")) {
     for (const box of all.form.querySelectorAll(`input[name="${all.dataset.ticks}"]`)) box.checked = all.checked;
   });
 }
+
+// What scrolls by itself and has nothing to go to can be gone to, so that keys scroll it.
+for (const box of document.querySelectorAll(".scroll:not([tabindex])")) {
+  if (box.scrollWidth > box.clientWidth && !box.querySelector("a, button, input, select, textarea")) box.tabIndex = 0;
+}

@@ -9,22 +9,22 @@
   button.type = "button";
   button.className = "quiet";
   button.textContent = "Zoom in";
-  button.setAttribute("aria-pressed", "false");
   const says = document.createElement("p");
   says.className = "dim";
   says.setAttribute("role", "status");
   picture.after(button, says);
   let box;
+  let zoomed = false;
   button.addEventListener("click", async () => {
-    const zoomed = button.getAttribute("aria-pressed") !== "true";
-    if (zoomed && !box) {
+    if (!box) {
       button.disabled = true;
       box = await draw(figure, says);
       button.disabled = false;
       if (!box) return;
       picture.before(box);
     }
-    button.setAttribute("aria-pressed", String(zoomed));
+    zoomed = !zoomed;
+    button.textContent = zoomed ? "Back to the picture" : "Zoom in";
     picture.hidden = zoomed;
     box.hidden = !zoomed;
     says.textContent = zoomed ? "By the minute: drag over a stretch to zoom into it, click twice to see all." : "";
