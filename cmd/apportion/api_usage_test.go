@@ -92,7 +92,7 @@ func TestAPIUsage(t *testing.T) {
 	// Over the day: two from ten in Stockholm, four at noon, the open one until midnight, and into the next day.
 	concurrency := get("tenant", "acme/concurrency?from=2026-10-14&to=2026-10-16&step=1h")
 	concurrency.want(t, 200, `"tenantId":"acme","timeZone":"Europe/Stockholm","meter":"agent_standard","from":"2026-10-14","to":"2026-10-16","stepMs":3600000`,
-		`"peak":{"at":"2026-10-14T10:00:00.000Z","live":4,"pool":2}`)
+		`"peak":{"at":"2026-10-14T10:00:00.000Z","live":4,"pool":2},"over":{"at":"2026-10-14T10:00:00.000Z","live":4,"pool":2}`)
 	if got, want := liveOf(t, concurrency, 0), "0 0 0 0 0 0 0 0 0 0 2 3 4 4 1 1 1 1 1 1 1 1 1 1 "+
 		"1 1 1 1 1 1 1 1 1 1 2 1 1 1 0 0 0 0 0 0 0 0 0 0"; got != want {
 		t.Errorf("live %s, want %s", got, want)

@@ -145,6 +145,10 @@ func (c *Console) access(p *page) error {
 		shown.Months = append(shown.Months, monthOf(m, shown.Losses.Dates, p.Tenant.Date, chosen))
 	}
 	p.Trail = append(p.Trail, link{"Management", route("tenants", p.Tenant.ID, "users")})
+	p.Command = "apportion registry losing-access --on DATE"
+	if shown.Date != nil {
+		p.Command = "apportion registry losing-access --on " + chosen.String()
+	}
 	return p.show("access", "Who loses access", shown)
 }
 

@@ -83,6 +83,7 @@ func (c *Console) users(p *page) error {
 		return err
 	}
 	p.Trail = append(p.Trail, link{"Management", route("tenants", p.Tenant.ID, "users")})
+	p.Command = "apportion registry show " + p.Tenant.ID
 	return p.show("users", "Users", list)
 }
 
