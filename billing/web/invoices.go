@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,18 +14,18 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"apportion/billing"
-	"apportion/billing/export"
 	"apportion/billing/service"
 	"apportion/billing/web/access"
 	"apportion/schemas"
 )
 
-// The forms of an invoice besides JSON.
+// The forms of an invoice.
 const (
-	typePDF = "application/pdf"
-	typeUBL = "application/vnd.oasis.ubl+xml"
-	typeXML = "application/xml" // the same
-	typeCSV = "text/csv"
+	typeJSON = "application/json"
+	typePDF  = "application/pdf"
+	typeUBL  = "application/vnd.oasis.ubl+xml"
+	typeXML  = "application/xml" // the same
+	typeCSV  = "text/csv"
 )
 
 // invoiceRoutes registers the routes of invoices, their lines and what explains them.
@@ -36,7 +35,7 @@ func (s *Server) invoiceRoutes() {
 	register(s, route{ID: "listInvoices", Method: http.MethodGet, Path: "/invoices", Tag: "Invoices",
 		Summary: "Issued invoices, by period, tenant and subscription", Types: []string{typeCSV}, Errors: conflict},
 		s.listInvoices)
-	content := map[string]*huma.MediaType{"application/json": {
+	content := map[string]*huma.MediaType{typeJSON: {
 		Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[billing.InvoiceJSON](), true, "")}}
 	for _, t := range []string{typePDF, typeUBL, typeXML, typeCSV} {
 		content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
@@ -47,6 +46,9 @@ func (s *Server) invoiceRoutes() {
 			"PDF that cannot be made is a conflict, with what is missing.",
 		Types: []string{typePDF, typeUBL, typeXML, typeCSV}, Response: content,
 		Errors: []int{http.StatusNotModified, http.StatusConflict}}, s.getInvoice)
+	register(s, route{ID: "getProvenance", Method: http.MethodGet, Path: invoice + "/provenance", Tag: "Invoices",
+		Summary: "Between whom an issued invoice is, what it is based on, what corrects it, and its files with SHA-256"},
+		s.getProvenance)
 	register(s, route{ID: "getExplanation", Method: http.MethodGet, Path: line + "/explanation", Tag: "Invoices",
 		Summary: "How a line came about, down to the deliveries", Heavy: true, Errors: conflict,
 		Description: "An issued line is explained by what its issue was based on, whatever has come in since; that of a " +
@@ -162,22 +164,11 @@ func (s *Server) getInvoice(ctx context.Context, scope access.Scope, in *getInvo
 		return nil, err
 	}
 	out := &invoiceOutput{Vary: "Accept",
-		ContentType: preferred(in.Accept, "application/json", typePDF, typeUBL, typeXML, typeCSV)}
-	var b bytes.Buffer
-	switch out.ContentType {
-	case typePDF:
-		err = export.PDF(&b, of.Invoice, of.Account, false)
-	case typeUBL, typeXML:
-		err = export.UBL(&b, of.Invoice, of.Account, false)
-	case typeCSV:
-		err = export.LinesCSV(&b, of.Run())
-	default:
-		err = jsonFormat.Marshal(&b, of.Account.JSON(of.Invoice, false))
-	}
-	if err != nil {
+		ContentType: preferred(in.Accept, typeJSON, typePDF, typeUBL, typeXML, typeCSV)}
+	if out.Body, err = contentOf(of, out.ContentType); err != nil {
 		return nil, err
 	}
-	out.Body, out.ETag = b.Bytes(), hashTag(b.Bytes())
+	out.ETag = hashTag(out.Body)
 	if matches(in.IfNoneMatch, out.ETag) {
 		return nil, notModified(out.ETag)
 	}

@@ -98,7 +98,7 @@ func TestAPIInvoicesOfOthers(t *testing.T) {
 	t.Parallel()
 	s := apiFixture(t)
 	for _, route := range []struct{ method, path string }{
-		{"GET", ""}, {"GET", "/lines/5/explanation"}, {"GET", "/lines/99/explanation"}, {"POST", "/lines/5/verify"},
+		{"GET", ""}, {"GET", "/provenance"}, {"GET", "/lines/5/explanation"}, {"GET", "/lines/99/explanation"}, {"POST", "/lines/5/verify"},
 		{"GET", "/evidence/deliveries.parquet"}, {"GET", "/evidence/nothing"},
 	} {
 		bodies := map[string]bool{}

@@ -44,6 +44,7 @@ var operations = map[string][]Role{
 	"getFile":           {Finance, Analyst},
 	"listInvoices":      auditors,
 	"getInvoice":        auditors,
+	"getProvenance":     auditors,
 	"getExplanation":    auditors,
 	"verifyLine":        auditors,
 	"getEvidence":       {Finance, Analyst},
