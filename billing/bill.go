@@ -144,16 +144,19 @@ func (b *bill) price(s *registry.Subscription, v *registry.Version, list map[str
 	return price
 }
 
-// add gives a line its amount, `quantity × price × days / ofDays` rounded once (R19), and puts it on the
-// subscription's invoice. A line without a quantity is none (R18).
+// add puts a line on the subscription's invoice, with its amount. A line without a quantity is none (R18).
 func (b *bill) add(s *registry.Subscription, line Line, days, ofDays int64) {
-	if line.Quantity.IsZero() {
-		return
+	if !line.Quantity.IsZero() {
+		b.lines[s] = append(b.lines[s], priceLine(s, line, days, ofDays))
 	}
+}
+
+// priceLine gives a line its amount, `quantity × price × days / ofDays` rounded once (R19), and its unit.
+func priceLine(s *registry.Subscription, line Line, days, ofDays int64) Line {
 	places, _ := registry.MinorUnits(s.Currency)
 	line.Amount = roundQuotient(line.Quantity.Mul(line.UnitPrice.Decimal).Mul(decimal.NewFromInt(days)), ofDays, places)
 	line.Unit = unitOf(line.Meter)
-	b.lines[s] = append(b.lines[s], line)
+	return line
 }
 
 func unitOf(meter string) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/shopspring/decimal"
 	"golang.org/x/sync/errgroup"
 
 	"apportion/aggregate"
@@ -24,6 +25,11 @@ type MeterOverage struct {
 	// Payer is the subscription that pays the overage, and Why says why it is that (R16); empty where there is none.
 	Payer string `json:"payer,omitempty" doc:"The subscription that pays the overage."`
 	Why   string `json:"why,omitempty" doc:"Why it is that subscription (R16)."`
+	// UnitPrice is the payer's for overage then, and Amount what that makes of the excess, in Currency (R18, R19): as on
+	// the line. Empty where there is none, or no price.
+	UnitPrice string `json:"unitPrice,omitempty" doc:"The payer's price for overage then (R18)."`
+	Amount    string `json:"amount,omitempty" doc:"Excess × unit price, rounded once (R19): that of the line."`
+	Currency  string `json:"currency,omitempty"`
 	// Instant is where the excess over the pool is greatest, or nearest to any, nil where nobody was ever live;
 	// DistinctAgents are those of a named tenant.
 	Instant        *Instant        `json:"instant,omitempty" doc:"Where the excess is greatest, or nearest to any."`
@@ -129,7 +135,7 @@ func (x *Explainer) overageAtPeak(ctx context.Context, o *MeterOverage, b *bill,
 	}
 	o.Live, o.Pool = o.Instant.Live, o.Instant.Entitled
 	o.Excess = max(0, o.Live-o.Pool)
-	x.pays(o, b.primary[at], b.dates[at], "the primary at the peak instant")
+	x.pays(o, b, b.primary[at], b.dates[at], "the primary at the peak instant")
 	return nil
 }
 
@@ -147,14 +153,21 @@ func (x *Explainer) overageOfAgents(ctx context.Context, o *MeterOverage, b *bil
 	}
 	o.DistinctAgents, o.Live, o.Pool = h, int64(h.Agents), h.Entitled
 	o.Excess = max(0, o.Live-o.Pool)
-	x.pays(o, b.closing, b.closed, "the closing primary")
+	x.pays(o, b, b.closing, b.closed, "the closing primary")
 	return nil
 }
 
-// pays says who pays an overage, if there is any.
-func (x *Explainer) pays(o *MeterOverage, payer *registry.Subscription, date civil.Date, what string) {
-	if o.Excess > 0 {
-		o.Payer = payer.ID
-		o.Why = x.primary(date, payer, fmt.Sprintf("%s, on %s (R16)", what, date))
+// pays says who pays an overage, if there is any, and what.
+func (x *Explainer) pays(o *MeterOverage, b *bill, payer *registry.Subscription, date civil.Date, what string) {
+	if o.Excess == 0 {
+		return
+	}
+	o.Payer = payer.ID
+	o.Why = x.primary(date, payer, fmt.Sprintf("%s, on %s (R16)", what, date))
+	if price, priced := payer.VersionOn(date).Prices.Overage[o.Meter]; priced {
+		line := priceLine(payer, Line{Meter: o.Meter, Quantity: decimal.NewFromInt(o.Excess),
+			UnitPrice: decimal.NewNullDecimal(price)}, 1, 1)
+		invoice := newInvoice(b.tenant, payer, b.period)
+		o.UnitPrice, o.Amount, o.Currency = line.Price(), invoice.Money(line.Amount), payer.Currency
 	}
 }
