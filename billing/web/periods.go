@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"apportion/billing"
@@ -94,12 +95,17 @@ type PeriodFilter struct {
 type listPeriodsInput struct {
 	ListInput
 	PeriodFilter
+	Tenants []string `query:"tenants" maxItems:"100" doc:"Only those of these tenants, with commas between; all by default."`
 }
 
 func (s *Server) listPeriods(
 	ctx context.Context, scope access.Scope, in *listPeriodsInput,
 ) (*listOutput[billing.TenantStatus], error) {
 	tenants, everyone := scope.Tenants("")
+	if in.Tenants != nil {
+		tenants = slices.DeleteFunc(in.Tenants, func(id string) bool { return !scope.HasTenant(id) })
+		everyone = false
+	}
 	if len(tenants) == 0 && !everyone {
 		return pageOf(&in.ListInput, []billing.TenantStatus{}, keyOfPeriod), nil
 	}
@@ -361,7 +367,38 @@ type getBalanceInput struct {
 	Tenant string `query:"tenant" maxLength:"200" doc:"The tenant whose part is wanted; all by default."`
 }
 
-type balanceOutput struct{ Body *service.Reconciliation }
+// ReconciledBalance is what became of the deliveries of a period, and of all that was read.
+type ReconciledBalance struct {
+	*service.Reconciliation
+	Ledger *LedgerTotals `json:"ledger,omitempty" doc:"The sums of the partitions; none for those who may not see all."`
+}
+
+// LedgerTotals are sums of all partitions, whatever the period.
+type LedgerTotals struct {
+	Published int64  `json:"published" doc:"The offsets that Kafka has given, of partitions under the configured prefix."`
+	NotRead   int64  `json:"notRead"`
+	Read      uint64 `json:"read"`
+	Skipped   uint64 `json:"skipped"`
+	Accepted  uint64 `json:"accepted"`
+	Rejected  uint64 `json:"rejected"`
+	Elsewhere int64  `json:"elsewhere" doc:"Accepted, and not of the period and the tenants of the answer."`
+}
+
+// ledgerTotals are those of the balance of all.
+func ledgerTotals(of *service.Reconciliation) *LedgerTotals {
+	t := &LedgerTotals{NotRead: of.NotRead()}
+	for _, p := range of.Partitions {
+		if p.Published != nil {
+			t.Published += *p.Published
+		}
+		t.Read, t.Skipped = t.Read+p.Read, t.Skipped+p.Skipped
+		t.Accepted, t.Rejected = t.Accepted+p.Accepted, t.Rejected+p.Rejected
+	}
+	t.Elsewhere = int64(t.Accepted) - int64(of.Total.Accepted)
+	return t
+}
+
+type balanceOutput struct{ Body ReconciledBalance }
 
 func (s *Server) getBalance(ctx context.Context, scope access.Scope, in *getBalanceInput) (*balanceOutput, error) {
 	period, err := in.month()
@@ -381,9 +418,11 @@ func (s *Server) getBalance(ctx context.Context, scope access.Scope, in *getBala
 	if tenants, everyone := scope.Tenants(in.Tenant); !everyone {
 		balance = balance.Of(tenants)
 	}
+	out := &balanceOutput{ReconciledBalance{Reconciliation: balance}}
 	if _, everyone := scope.Tenants(""); everyone {
 		balance.LedgerBalance = ledger
+		out.Body.Ledger = ledgerTotals(balance)
 	}
 	balance.Findings = findingsFor(scope, balance.Findings)
-	return &balanceOutput{balance}, nil
+	return out, nil
 }
