@@ -5,6 +5,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"apportion/schemas/civil"
 )
@@ -204,7 +205,11 @@ type file struct {
 }
 
 func (f *file) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", f.mediaType+"; charset=utf-8")
+	mediaType := f.mediaType
+	if strings.HasPrefix(mediaType, "text/") {
+		mediaType += "; charset=utf-8"
+	}
+	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": f.name}))
 	w.Write(f.content)
 }

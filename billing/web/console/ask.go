@@ -251,3 +251,12 @@ func (p *page) showDone() error {
 	}
 	return err
 }
+
+// download has the page be a file: what the API answers with in a media type.
+func (p *page) download(target, mediaType, name string) error {
+	a, err := p.ask(http.MethodGet, target, http.Header{"Accept": {mediaType}}, nil, nil)
+	if err == nil {
+		p.File = &file{name, mediaType, a.body.Bytes()}
+	}
+	return err
+}

@@ -87,6 +87,7 @@ func (c *Console) screens() (all []screen) {
 		c.userScreens(),
 		c.accessScreens(),
 		c.usageScreens(),
+		c.invoiceScreens(),
 		c.rejectedScreens(),
 		c.tryScreens(),
 		c.logScreens(),

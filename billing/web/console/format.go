@@ -17,19 +17,22 @@ func formatInt[N ~int | ~int32 | ~int64](n N) string { return strconv.FormatInt(
 // functions are those that templates call, besides the methods of page.
 func (c *Console) functions() template.FuncMap {
 	return template.FuncMap{
-		"number": number,
-		"path":   route,
-		"rule":   rule,
-		"cited":  cited,
-		"said":   sentence,
-		"code":   func(of any) template.HTML { return code(fmt.Sprint(of)) },
-		"list":   func(items ...any) []any { return items },
-		"dict":   dict,
-		"age":    age,
-		"join":   func(items []string) string { return strings.Join(items, ", ") },
-		"plural": plural[int],
-		"meter":  meterName,
-		"meters": func() any { return meters },
+		"number":  number,
+		"path":    route,
+		"rule":    rule,
+		"cited":   cited,
+		"said":    sentence,
+		"code":    func(of any) template.HTML { return code(fmt.Sprint(of)) },
+		"list":    func(items ...any) []any { return items },
+		"dict":    dict,
+		"age":     age,
+		"join":    func(items []string) string { return strings.Join(items, ", ") },
+		"plural":  plural[int],
+		"meter":   meterName,
+		"meters":  func() any { return meters },
+		"live":    liveName,
+		"charged": chargedName,
+		"bytes":   bytesOf,
 	}
 }
 
@@ -142,4 +145,12 @@ func plural[N ~int | ~int64](n N, one, many string) string {
 		return "1 " + one
 	}
 	return number(n) + " " + many
+}
+
+// bytesOf says how long a file is.
+func bytesOf(n int) string {
+	if n < 10_000 {
+		return number(n) + " B"
+	}
+	return number((n+512)/1024) + " KiB"
 }
