@@ -107,13 +107,6 @@ type connectUnits struct {
 	Events []evidence `json:"events"`
 }
 
-// pair is a figure before and after.
-type pair struct {
-	Before     string `json:"before"`
-	After      string `json:"after"`
-	Difference string `json:"difference"`
-}
-
 // corrected is what an adjustment corrects (R21).
 type corrected struct {
 	Period   civil.Month    `json:"period"`

@@ -19,8 +19,8 @@ func (c *Console) invoiceScreens() []screen {
 	}
 }
 
-// listedInvoice is an invoice as GET /invoices has it.
-type listedInvoice struct {
+// invoiceHead is an invoice as GET /invoices has it.
+type invoiceHead struct {
 	ID           string      `json:"invoiceId"`
 	Tenant       string      `json:"tenantId"`
 	Subscription string      `json:"subscriptionId"`
@@ -207,7 +207,7 @@ type provenance struct {
 // invoices lists invoices that are issued.
 func (c *Console) invoices(p *page) error {
 	var list struct {
-		Items []listedInvoice `json:"items"`
+		Items []invoiceHead `json:"items"`
 		Next  string          `json:"next"`
 	}
 	if err := p.get(&list, "/invoices", "tenant", p.Query("tenant"), "subscription", p.Query("subscription"),
