@@ -137,14 +137,18 @@ type proposal struct {
 // propose asks what a document would change, of some months.
 func (p *page) propose(document []byte, months []civil.Month, fields map[string][]string) (*proposal, error) {
 	of := &proposal{effect: &effect{}, ETag: p.Tenant.ETag, To: p.Path()}
-	_, err := p.ask(http.MethodPost, route("tenants", p.Tenant.ID, "what-if"), nil,
+	target := route("tenants", p.Tenant.ID, "what-if")
+	if at := p.Query("at"); at != "" {
+		target = withParameter(target, "at", at)
+	}
+	_, err := p.ask(http.MethodPost, target, nil,
 		map[string]any{"document": json.RawMessage(document), "periods": months}, of.effect)
 	if err != nil {
 		return nil, err
 	}
 	for name, values := range fields {
 		for _, value := range values {
-			if name != "do" && name != "key" && name != "etag" {
+			if !slices.Contains([]string{"do", "key", "etag", "at", "compare"}, name) {
 				of.Fields = append(of.Fields, struct{ Name, Value string }{name, value})
 			}
 		}

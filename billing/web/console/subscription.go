@@ -104,7 +104,7 @@ func (p *page) ofSubscription() (*subscription, error) {
 		return s, nil
 	}
 	return nil, &problem{Status: http.StatusNotFound, Title: "There is no such subscription",
-		Detail: p.Tenant.ID + " has no subscription " + id + ".", Advice: "Choose one of the tenant's page."}
+		Detail: "The tenant " + p.Tenant.ID + " has no subscription " + id + ".", Advice: "Choose one on the tenant's page."}
 }
 
 func (s *subscription) ordered() []version {

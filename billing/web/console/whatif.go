@@ -4,7 +4,10 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+
+	"apportion/schemas/civil"
 )
 
 // whatIfPage compares a tenant as it stands with how it would be.
@@ -47,8 +50,21 @@ type advice struct {
 	Assumptions []string `json:"assumptions"`
 }
 
-// lookBack is how many months are compared.
+// lookBack is how many months are compared unless the page's address says so, and lookBacks are those to choose from.
 const lookBack = 12
+
+var lookBacks = []int{1, 3, 6, lookBack}
+
+// Months is how many months are compared.
+func (p *page) Months() int {
+	if n, err := strconv.Atoi(p.Form("months", p.Query("months"))); err == nil && slices.Contains(lookBacks, n) {
+		return n
+	}
+	return lookBack
+}
+
+// LookBacks are the numbers of months to choose from.
+func (p *page) LookBacks() []int { return lookBacks }
 
 // whatIf shows the forms, what would have been under what they say, and what would have cost least. The address of the
 // page has the commitments that are tried.
@@ -57,7 +73,7 @@ func (c *Console) whatIf(p *page) error {
 		return err
 	}
 	t, query := p.Tenant, p.r.URL.Query()
-	first := (t.Date.Month() - lookBack + 1).First()
+	first := (t.Date.Month() - civil.Month(p.Months()) + 1).First()
 	w := whatIfPage{From: p.Form("from", first.String())}
 	if from := query.Get("from"); from != "" && !p.Posted() {
 		w.From = from
@@ -82,7 +98,7 @@ func (c *Console) whatIf(p *page) error {
 	}
 	if query.Has("advice") {
 		w.Advice = &advice{}
-		if err := p.get(w.Advice, route("tenants", t.ID, "advice")); err != nil {
+		if err := p.get(w.Advice, route("tenants", t.ID, "advice"), "at", p.Query("at")); err != nil {
 			return err
 		}
 	}
@@ -148,13 +164,13 @@ func (p *page) tryCommitments(form url.Values) (*proposal, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.proposeYear(document, form)
+	return p.proposeMonths(document, form)
 }
 
-// proposeYear compares the last months under a document.
-func (p *page) proposeYear(document []byte, form url.Values) (*proposal, error) {
-	first := p.Tenant.Date.Month() - lookBack + 1
-	return p.propose(document, monthsFrom(first, lookBack), form)
+// proposeMonths compares the last months under a document.
+func (p *page) proposeMonths(document []byte, form url.Values) (*proposal, error) {
+	n := p.Months()
+	return p.propose(document, monthsFrom(p.Tenant.Date.Month()-civil.Month(n)+1, n), form)
 }
 
 // applyWhatIf compares a whole document, or gives what was compared.
@@ -173,7 +189,7 @@ func (c *Console) applyWhatIf(p *page) error {
 	if form.Get("do") == "apply" {
 		return p.putTenant(document, p.Path())
 	}
-	proposed, err := p.proposeYear(document, form)
+	proposed, err := p.proposeMonths(document, form)
 	p.Data = proposed
 	return err
 }
@@ -181,6 +197,9 @@ func (c *Console) applyWhatIf(p *page) error {
 // Try is the address of the page that compares one commitment.
 func (p *page) Try(subscription, meter string, n int64) string {
 	query := url.Values{"compare": {"yes"}, subscription + "/" + meter: {formatInt(n)},
-		"from": {(p.Tenant.Date.Month() - lookBack + 1).First().String()}}
+		"at": {p.Query("at")}, "from": {(p.Tenant.Date.Month() - lookBack + 1).First().String()}}
+	if p.Query("at") == "" {
+		query.Del("at")
+	}
 	return p.Path() + "?" + query.Encode()
 }
