@@ -465,6 +465,7 @@ func TestAPIRejected(t *testing.T) {
 	replay("publisher", `{"filter":{"tenants":"acme"}}`).want(t, 400)
 	replay("operator", `{"filter":{"code":["invalid_field"]}}`).want(t, 200, `"replayed":0,"accepted":0,"refused":4`)
 	replay("analyst", `{}`).want(t, 403)
+	s.rejectedPages(t, path)
 	if after := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0)); after != before {
 		t.Errorf("%d deliveries were published", after-before)
 	}

@@ -82,7 +82,8 @@ func (p *page) ofLog(tenant string) error {
 	}
 	err := p.get(&data, "/commands", "tenant", tenant, "actor", p.Query("actor"), "command", p.Query("command"),
 		"accepted", p.Query("accepted"), "after", p.Query("after"))
-	data.Kinds, p.Data = commandKinds, data
+	data.Kinds = commandKinds
+	p.Data = data
 	return err
 }
 
