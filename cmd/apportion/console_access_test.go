@@ -35,7 +35,8 @@ func TestConsoleUsers(t *testing.T) {
 	openPage(t, s, "tenant", "/tenants/acme/users/a/licences").shows(t, 200, "Licensed services", "Edit licenses")
 	openPage(t, s, "tenant", "/tenants/acme/users/a/licences/edit").shows(t, 200, "Edit licenses", "Contact Center")
 	step := openPage(t, s, "tenant", "/tenants/acme/users/a/licences/contact-center"+at)
-	step.shows(t, 200, "Sub1 Primary X concurrent 2026-01-01 to 2027-01-01", "Sub3 Z concurrent 2027-10-10 to 2028-01-01 not active", "Save")
+	step.shows(t, 200, "Sub1 Primary X , not mapped concurrent 2026-01-01 to 2027-01-01",
+		"Sub2 Y , mapped since 2026-01-01 concurrent", "Sub3 Z , not mapped concurrent 2027-10-10 to 2028-01-01 not active", "Save")
 	if strings.Count(step.html, " checked") != 1 {
 		t.Error("not the one subscription of a is ticked")
 	}
@@ -44,10 +45,10 @@ func TestConsoleUsers(t *testing.T) {
 	// What a form would do is said before it is done, beside the subscription; what a rule refuses, too (R7).
 	form := url.Values{"do": {"check"}, "from": {"2026-11-20"}, "role": {"agent"}, "subscription": {"Sub1", "Sub2"}}
 	openPage(t, s, "tenant", "/tenants/acme/users/a/licences/contact-center"+at, form).shows(t, 200, "Not done yet.",
-		"not mapped Would change: + licence a agent standard on Sub1 from 2026-11-20")
+		"Would change: + licence a agent standard on Sub1 from 2026-11-20")
 	form["subscription"] = []string{"Sub2", "Sub3"}
 	openPage(t, s, "tenant", "/tenants/acme/users/a/licences/contact-center"+at, form).shows(t, 409, "R7",
-		"not mapped Refused: Sub3 is not active on 2026-11-20, and will be from 2027-10-10 inactive_subscription")
+		"Refused: Sub3 is not active on 2026-11-20, and will be from 2027-10-10 inactive_subscription")
 	many := url.Values{"do": {"check"}, "user": {"a", "b"}, "subscription": {"Sub1"}, "from": {"2026-11-20"}}
 	openPage(t, s, "tenant", "/tenants/acme/users"+at, many).shows(t, 200, "+ licence b agent standard on Sub1 from 2026-11-20")
 	many.Del("user")
