@@ -88,6 +88,7 @@ func (c *Console) screens() (all []screen) {
 		c.accessScreens(),
 		c.usageScreens(),
 		c.invoiceScreens(),
+		c.periodScreens(),
 		c.rejectedScreens(),
 		c.tryScreens(),
 		c.logScreens(),

@@ -208,7 +208,7 @@ type provenance struct {
 func (c *Console) invoices(p *page) error {
 	var list struct {
 		Items []invoiceHead `json:"items"`
-		Next  string          `json:"next"`
+		Next  string        `json:"next"`
 	}
 	if err := p.get(&list, "/invoices", "tenant", p.Query("tenant"), "subscription", p.Query("subscription"),
 		"period", p.Query("period"), "after", p.Query("after")); err != nil {
