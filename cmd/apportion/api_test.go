@@ -33,6 +33,7 @@ type apiServer struct {
 	config  string // the configuration, for commands of the program
 	tokens  map[string]string
 	counted *metrics
+	clock   func() time.Time // nil: the machine's
 }
 
 var apiShared struct {
@@ -59,6 +60,19 @@ var (
 // startAPI starts a server of its own, for a test that writes.
 func startAPI(t *testing.T) *apiServer {
 	t.Helper()
+	return startServer(t, nil, "publish usage.ndjson", "ingest --until-caught-up", "aggregate --until-caught-up",
+		"bill issue --period 2026-10 --out out")
+}
+
+// startConsole starts a server of its own that knows the tenants and no usage, where it always is consoleDay.
+func startConsole(t *testing.T) *apiServer {
+	t.Helper()
+	return startServer(t, func() time.Time { return consoleDay })
+}
+
+// startServer starts a server after some commands, whose files are those of a script, by a clock.
+func startServer(t *testing.T, clock func() time.Time, commands ...string) *apiServer {
+	t.Helper()
 	kafka, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t) // it skips, or fails, where there is none
 	archive, err := txtar.ParseFile(filepath.Join("testdata", "services", "explain.txtar"))
 	if err != nil {
@@ -77,19 +91,18 @@ func startAPI(t *testing.T) *apiServer {
 		}
 	}
 	name := fmt.Sprintf("api_%d", apiServers.Add(1))
-	s := &apiServer{config: filepath.Join(dir, "apportion.yaml"), tokens: map[string]string{}}
+	s := &apiServer{config: filepath.Join(dir, "apportion.yaml"), tokens: map[string]string{}, clock: clock}
 	if err := os.WriteFile(s.config, fmt.Appendf(nil,
 		"kafka: {brokers: ['%s'], topicPrefix: %s., group: %[2]s, partitions: 1}\nclickhouse: {addr: ['%s'], database: %[2]s}\n"+
 			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\nschedule: {out: '%[4]s/out'}\n",
 		kafka, name, clickHouse, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range []string{
-		"migrate", "registry apply -f " + dir + "/registry.yaml", "publish " + dir + "/usage.ndjson",
-		"ingest --until-caught-up", "aggregate --until-caught-up", "bill issue --period 2026-10 --out " + dir + "/out",
-	} {
+	named := strings.NewReplacer(" registry.yaml", " "+dir+"/registry.yaml", " usage.ndjson", " "+dir+"/usage.ndjson",
+		" out", " "+dir+"/out")
+	for _, args := range append([]string{"migrate", "registry apply -f registry.yaml"}, commands...) {
 		var output bytes.Buffer
-		code := run(context.Background(), append(strings.Fields(args), "--config", s.config), os.Environ(),
+		code := run(context.Background(), append(strings.Fields(named.Replace(args)), "--config", s.config), os.Environ(),
 			strings.NewReader(""), &output, &output)
 		if code != exitDone && code != exitFindings {
 			t.Fatalf("apportion %s: exit code %d\n%s", args, code, &output)
@@ -103,7 +116,7 @@ func startAPI(t *testing.T) *apiServer {
 
 // serve serves the API in this process, on a connection of its own.
 func (s *apiServer) serve() error {
-	a := &app{environ: os.Environ(), stdout: io.Discard, stderr: io.Discard}
+	a := &app{environ: os.Environ(), stdout: io.Discard, stderr: io.Discard, clock: s.clock}
 	var err error
 	if a.cfg, a.sources, err = config.Load(s.config, nil, nil); err != nil {
 		return err

@@ -78,6 +78,21 @@ func New(deps Deps) *Console {
 	return c
 }
 
+// Page is a page by its path, as net/http has patterns, and the operation that who opens it may ask for; Sends says that
+// it has forms.
+type Page struct {
+	Path, Needs string
+	Sends       bool
+}
+
+// Pages are all pages.
+func (c *Console) Pages() (all []Page) {
+	for _, s := range c.screens() {
+		all = append(all, Page{s.path, s.needs, s.send != nil})
+	}
+	return all
+}
+
 // screens are all pages.
 func (c *Console) screens() (all []screen) {
 	for _, some := range [][]screen{
@@ -153,6 +168,11 @@ func (c *Console) serve(w http.ResponseWriter, r *http.Request, s screen) {
 		return
 	}
 	status := http.StatusOK
+	if !p.May(s.needs) {
+		c.problemPage(w, p, &problem{Status: http.StatusForbidden, Title: "This page is not for you",
+			Detail: "What is on it is for other roles.", Advice: "Ask whoever runs Apportion if you need it."})
+		return
+	}
 	if r.Method == http.MethodPost {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		if err := r.ParseForm(); err != nil {
