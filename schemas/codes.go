@@ -91,6 +91,7 @@ const (
 	Unbalanced    Code = "unbalanced"
 	AsOfFuture    Code = "as_of_future"
 	ClockSuspect  Code = "clock_suspect"
+	ClocksApart   Code = "clocks_apart"
 )
 
 // Codes of findings (R24).
@@ -144,7 +145,7 @@ const (
 var statuses = map[Code]int{
 	MalformedRequest: 400, InvalidCursor: 400, Unauthenticated: 401, Forbidden: 403, NotFound: 404,
 	MethodNotAllowed: 405, NotAcceptable: 406, BodyTooLarge: 413, UnsupportedMediaType: 415, PreconditionRequired: 428,
-	TooManyRequests: 429, Unavailable: 503,
+	TooManyRequests: 429, Unavailable: 503, ClocksApart: 503,
 	NoInvoice: 404, NoLine: 404, NoHole: 404, NoRefusal: 404, StaleBase: 412, ReusedID: 422,
 }
 
@@ -277,6 +278,8 @@ var Reasons = []Reason{
 	{AsOfFuture, RefusesIssue, "R20", "an issue as of an instant later than the clock", "issue as of now"},
 	{ClockSuspect, RefusesIssue, "R20", "so many periods are due at once that the clock may be ahead",
 		"correct the clock; if it is right, allow the schedule to catch up"},
+	{ClocksApart, RefusesIssue, "R20", "the clocks of Apportion and of ClickHouse differ by more than five minutes",
+		"put the wrong one right, and issue then"},
 
 	// Findings, in the order in which they are shown.
 	{RefusedCorrection, IsFinding, "R22", "corrections that were refused, while what they correct is billed",

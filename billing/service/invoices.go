@@ -101,8 +101,9 @@ func (s *Invoices) reader(ctx context.Context) (*billing.Biller, error) {
 // mostApart is how far two clocks may differ that both are believed.
 const mostApart = 5 * time.Minute
 
-// CheckClocks returns how far this machine's clock is ahead of the database's, and an error if that is so far, ahead or
-// behind, that nothing may be issued by it (R20). How long the question takes is no difference.
+// CheckClocks returns how far this machine's clock is ahead of the database's, and an error of the code
+// [schemas.ClocksApart] if that is so far, ahead or behind, that nothing may be issued by it (R20). How long the question
+// takes is no difference.
 func (s *Invoices) CheckClocks(ctx context.Context) (ahead time.Duration, err error) {
 	before := s.Clock()
 	ms, err := s.ServerMS(ctx)
@@ -117,9 +118,10 @@ func (s *Invoices) CheckClocks(ctx context.Context) (ahead time.Duration, err er
 		ahead = after.Sub(server)
 	}
 	if ahead.Abs() > mostApart {
-		return ahead, fmt.Errorf("this machine's clock says %s and ClickHouse's says %s, more than %v apart: "+
-			"nothing is issued until they agree; put the wrong one right",
-			after.UTC().Format(time.RFC3339), server.UTC().Format(time.RFC3339), mostApart)
+		return ahead, errorf(schemas.ClocksApart, 0,
+			"%s: this machine's clock says %s and ClickHouse's says %s, more than %v apart: "+
+				"nothing is issued until they agree; put the wrong one right",
+			schemas.ClocksApart, after.UTC().Format(time.RFC3339), server.UTC().Format(time.RFC3339), mostApart)
 	}
 	return ahead, nil
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -68,6 +70,11 @@ func (p *Problem) with(name, value string) *Problem {
 	return p
 }
 
+// retryAfter says after how long to ask again.
+func (p *Problem) retryAfter(d time.Duration) *Problem {
+	return p.with("Retry-After", strconv.Itoa(int(d.Seconds())))
+}
+
 func badRequest(field, value, message string) *Problem {
 	p := newProblem(http.StatusBadRequest, schemas.MalformedRequest, message)
 	p.Errors = []FieldProblem{{schemas.MalformedRequest, field, value, message}}
@@ -123,7 +130,11 @@ func problemOf(err error) *Problem {
 		}
 		return newProblem(http.StatusUnauthorized, nobody.Code, nobody.Message).with("WWW-Authenticate", "Bearer")
 	case errors.As(err, &cannot):
-		return newProblem(cannot.Code.Status(), cannot.Code, cannot.Message)
+		p := newProblem(cannot.Code.Status(), cannot.Code, cannot.Message)
+		if p.Status == http.StatusServiceUnavailable {
+			p.retryAfter(time.Minute)
+		}
+		return p
 	case errors.As(err, &stop):
 		return stopped(stop)
 	case errors.As(err, &leftOut):
@@ -147,8 +158,7 @@ func stopped(stops ...*billing.Stop) *Problem {
 }
 
 func unavailable(detail string, after time.Duration) *Problem {
-	return newProblem(http.StatusServiceUnavailable, schemas.Unavailable, detail).
-		with("Retry-After", after.Round(time.Second).String()[:len(after.Round(time.Second).String())-1])
+	return newProblem(http.StatusServiceUnavailable, schemas.Unavailable, detail).retryAfter(after)
 }
 
 // codeOfStatus is the code of what is wrong with a request as such.
@@ -181,6 +191,9 @@ func init() {
 	}
 }
 
+// inRequest is where in a request a field is, which its name is told without.
+var inRequest = regexp.MustCompile(`^(body|query|path|header)\.`)
+
 // frameworkProblem returns the problem of what huma found wrong with a request. It says what should be there, and not
 // what the body is.
 func frameworkProblem(status int, message string, errs []error) *Problem {
@@ -203,7 +216,7 @@ func frameworkProblem(status int, message string, errs []error) *Problem {
 		f := FieldProblem{Code: code, Message: err.Error()}
 		if detailer, ok := err.(huma.ErrorDetailer); ok {
 			d := detailer.ErrorDetail()
-			f.Field, f.Message = strings.TrimPrefix(d.Location, "body."), d.Message
+			f.Field, f.Message = inRequest.ReplaceAllString(d.Location, ""), d.Message
 		}
 		p.Errors = append(p.Errors, f)
 	}
