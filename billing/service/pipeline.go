@@ -2,11 +2,13 @@ package service
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/ingest"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -121,9 +123,40 @@ type RegistryStatus struct {
 
 // ScheduleStatus is when what is due is issued.
 type ScheduleStatus struct {
-	From civil.Month   `json:"from" doc:"The first period that it issues."`
-	Next civil.Millis  `json:"next" doc:"When it fires."`
-	Last *FiringStatus `json:"last,omitempty" doc:"None where this process has not fired."`
+	From civil.Month  `json:"from" doc:"The first period that it issues."`
+	Next civil.Millis `json:"next" doc:"When it fires."`
+	// LastIssue is on the registry's log, so every process has it; what a firing finds to do nothing about is on none.
+	LastIssue *ScheduledIssue `json:"lastIssue,omitempty" doc:"What it issued last, in whichever process."`
+	Last      *FiringStatus   `json:"last,omitempty" doc:"The last firing of the process that answers; another may fire."`
+}
+
+// ScheduledIssue is an issue that the scheduler made.
+type ScheduledIssue struct {
+	At     civil.Millis   `json:"at"`
+	By     registry.Actor `json:"by" doc:"The process."`
+	Period civil.Month    `json:"period"`
+}
+
+// scheduledBy is what the ids of schedulers begin with; the machine follows.
+const scheduledBy = "schedule@"
+
+// ScheduledBy is in whose name the scheduler of a machine issues.
+func ScheduledBy(host string) registry.Actor {
+	return registry.Actor{Type: "system", ID: scheduledBy + host}
+}
+
+// lastScheduled returns what the scheduler issued last, nil for nothing.
+func lastScheduled(state registry.State) *ScheduledIssue {
+	var last *ScheduledIssue
+	for _, t := range state.Tenants() {
+		for _, i := range state.Issues(t.ID) {
+			if i.By.Type == "system" && strings.HasPrefix(i.By.ID, scheduledBy) &&
+				(last == nil || i.TimeMS > int64(last.At)) {
+				last = &ScheduledIssue{civil.Millis(i.TimeMS), i.By, i.Period}
+			}
+		}
+	}
+	return last
 }
 
 // FiringStatus is what a firing of the scheduler did.
@@ -172,7 +205,8 @@ func (s *Pipeline) Status(ctx context.Context) (*PipelineStatus, error) {
 	}
 	if s.Schedule != nil {
 		next := s.Schedule.Next(now.UTC())
-		status.Schedule = &ScheduleStatus{s.Schedule.From, civil.Millis(next.UnixMilli()), s.Firings.Last()}
+		status.Schedule = &ScheduleStatus{s.Schedule.From, civil.Millis(next.UnixMilli()), lastScheduled(state),
+			s.Firings.Last()}
 	}
 	return status, nil
 }

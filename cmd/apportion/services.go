@@ -141,9 +141,6 @@ func person() registry.Actor {
 	return registry.Actor{Type: "user", ID: name + "@" + host()}
 }
 
-// scheduled is the actor of what this program does by itself.
-func scheduled() registry.Actor { return registry.Actor{Type: "system", ID: "schedule@" + host()} }
-
 func host() string {
 	name, err := os.Hostname()
 	if err != nil {
