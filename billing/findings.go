@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"apportion/aggregate"
-	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -65,6 +64,7 @@ type FindingFilter struct {
 	Everyone bool
 	Tenants  []string
 	Code     schemas.Code // empty for all
+	From     civil.Month  // the first period; 0 for all
 	// AfterTenant, AfterPeriod and AfterCode are of the finding that they follow, and Limit is how many there are at the
 	// most.
 	AfterTenant, AfterPeriod, AfterCode string
@@ -181,15 +181,6 @@ func (b *Biller) LastFindings(ctx context.Context) (map[schemas.Code]int64, erro
 		counts[f.Code] = f.Count
 	}
 	return counts, err
-}
-
-// LastIssueFindings returns what was found at the last issue of a tenant, none before the first.
-func LastIssueFindings(state registry.State, tenant string) ([]Finding, error) {
-	chain, err := Issues(state, tenant)
-	if err != nil || len(chain) == 0 {
-		return nil, err
-	}
-	return chain[len(chain)-1].findings(), nil
 }
 
 // sortFindings puts findings in the order of tenant and code.

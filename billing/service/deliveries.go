@@ -33,11 +33,23 @@ type Deliveries struct{ DeliveryDeps }
 // NewDeliveries returns it; it does nothing yet.
 func NewDeliveries(deps DeliveryDeps) *Deliveries { return &Deliveries{deps} }
 
-// DeliveryEntry is an accepted delivery and what became of it. What is computed is there of winners alone.
-type DeliveryEntry struct {
+// EventID is the identity of an event (R8).
+type EventID struct {
 	Tenant string `json:"tenantId"`
 	Source string `json:"source"`
 	ID     string `json:"id"`
+}
+
+// Attributed is where the usage of an event goes (R9-R11); all of it is empty where it goes nowhere.
+type Attributed struct {
+	Meter        string       `json:"meter,omitempty"`
+	Subscription string       `json:"subscriptionId,omitempty" doc:"The subscription that its usage goes to."`
+	By           aggregate.By `json:"attributedBy,omitempty" enum:"own,mapped,primary"`
+}
+
+// DeliveryEntry is an accepted delivery and what became of it. What is computed is there of winners alone.
+type DeliveryEntry struct {
+	EventID
 	schemas.RecordID
 	ArrivedAt  string `json:"arrivedAt" doc:"When it arrived on Kafka."`
 	Fate       string `json:"fate" doc:"What became of it (R8, R22)."`
@@ -53,19 +65,18 @@ type DeliveryEntry struct {
 	Units      string `json:"units,omitempty"`
 	Class      string `json:"class,omitempty"`
 	// Names is what the event says; R10 decides.
-	Names        string       `json:"namesSubscription,omitempty" doc:"The subscription that the event names."`
-	Period       civil.Month  `json:"period" doc:"The month that it belongs to, in the tenant's zone."`
-	Meter        string       `json:"meter,omitempty"`
-	Subscription string       `json:"subscriptionId,omitempty" doc:"The subscription that its usage went to."`
-	By           aggregate.By `json:"attributedBy,omitempty" enum:"own,mapped,primary"`
+	Names  string      `json:"namesSubscription,omitempty" doc:"The subscription that the event names."`
+	Period civil.Month `json:"period" doc:"The month that it belongs to, in the tenant's zone."`
+	Attributed
 
 	place aggregate.EventPlace
 }
 
-// Key is where it is in a list of all; keys sort as the list does.
-func (e *DeliveryEntry) Key() string {
-	return fmt.Sprintf("%019d\x00%s\x00%s\x00%s\x00%010d\x00%019d", e.place.FirstMS, e.place.Source, e.place.ID,
-		e.Topic, e.Partition, e.Offset)
+// Key is where it is in a list of all, in parts: the place of its event, by the start, source and id of that, and its
+// record. Keys sort as the list does.
+func (e *DeliveryEntry) Key() []string {
+	return []string{fmt.Sprintf("%019d", e.place.FirstMS), e.place.Source, e.place.ID,
+		e.Topic, fmt.Sprintf("%010d", e.Partition), fmt.Sprintf("%019d", e.Offset)}
 }
 
 // List returns the deliveries of the events that are looked for, event by event, and within one by record. Ids of
@@ -95,12 +106,16 @@ func (s *Deliveries) List(ctx context.Context, look aggregate.EventLook, seesAge
 	return entries, err
 }
 
+func attributed(to aggregate.Attribution) Attributed {
+	return Attributed{to.Meter, to.Subscription, to.By}
+}
+
 func newDeliveryEntry(of *aggregate.Evidence, d aggregate.Delivered, zone *civil.Zone) DeliveryEntry {
 	if zone == nil {
 		zone = civil.UTC
 	}
 	e := DeliveryEntry{
-		Tenant: d.Tenant, Source: d.Source, ID: d.ID, RecordID: d.RecordID, ArrivedAt: civil.FormatMillis(d.ArrivedMS),
+		EventID: EventID{d.Tenant, d.Source, d.ID}, RecordID: d.RecordID, ArrivedAt: civil.FormatMillis(d.ArrivedMS),
 		Fate: of.Outcome(d), Revision: d.Revision, Voided: d.Voided, Type: d.Type.String(),
 		Time: civil.FormatMillis(d.TimeMS),
 		At:   civil.FormatMillis(d.OccurredMS()), Agent: d.Agent, EntryPoint: d.EntryPoint, Channel: d.Channel,
@@ -114,7 +129,7 @@ func newDeliveryEntry(of *aggregate.Evidence, d aggregate.Delivered, zone *civil
 		e.Until = civil.FormatMillis(d.EndMS)
 	}
 	if e.Fate == aggregate.Wins {
-		e.Meter, e.Subscription, e.By = of.To.Meter, of.To.Subscription, of.To.By
+		e.Attributed = attributed(of.To)
 	}
 	return e
 }

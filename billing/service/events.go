@@ -167,21 +167,17 @@ type CheckedEvents struct {
 
 // CheckedEvent is where the usage of an event would go, as the registry is now, if no other delivery of the event wins.
 type CheckedEvent struct {
-	Index  int    `json:"index" doc:"Its place in the batch, from 0."`
-	Tenant string `json:"tenantId"`
-	Source string `json:"source"`
-	ID     string `json:"id"`
-	Type   string `json:"type"`
-	At     string `json:"at" doc:"When the usage happened."`
+	Index int `json:"index" doc:"Its place in the batch, from 0."`
+	EventID
+	Type string `json:"type"`
+	At   string `json:"at" doc:"When the usage happened."`
 	// Period is in UTC where the registry does not have the tenant.
-	Period       civil.Month    `json:"period" doc:"The month that it counts in, in the tenant's zone."`
-	Issued       bool           `json:"issued" doc:"The period is issued: a difference comes as an adjustment (R21)."`
-	Voided       bool           `json:"voided,omitempty" doc:"It takes the event back."`
-	Meter        string         `json:"meter,omitempty"`
-	Subscription string         `json:"subscriptionId,omitempty" doc:"The subscription that its usage goes to."`
-	By           aggregate.By   `json:"attributedBy,omitempty" enum:"own,mapped,primary"`
-	Reason       string         `json:"reason" doc:"Why it goes there."`
-	Findings     []schemas.Code `json:"findings" doc:"What somebody should look at (R24)."`
+	Period civil.Month `json:"period" doc:"The month that it counts in, in the tenant's zone."`
+	Issued bool        `json:"issued" doc:"The period is issued: a difference comes as an adjustment (R21)."`
+	Voided bool        `json:"voided,omitempty" doc:"It takes the event back."`
+	Attributed
+	Reason   string         `json:"reason" doc:"Why it goes there."`
+	Findings []schemas.Code `json:"findings" doc:"What somebody should look at (R24)."`
 }
 
 // Check decides on events as Publish does, and says where each would go that would be accepted; it publishes nothing.
@@ -240,9 +236,9 @@ func newCheckedEvent(e *schemas.Event, timelines aggregate.Timelines, now int64)
 		zone = civil.UTC
 	}
 	c := CheckedEvent{
-		Tenant: e.Tenant, Source: e.Source, ID: e.ID, Type: e.Type.String(), At: civil.FormatMillis(e.OccurredMS()),
-		Period: zone.DateOf(e.OccurredMS()).Month(), Voided: e.Voided, Meter: to.Meter, Subscription: to.Subscription,
-		By: to.By, Reason: whyThere(e, to), Findings: []schemas.Code{},
+		EventID: EventID{e.Tenant, e.Source, e.ID}, Type: e.Type.String(), At: civil.FormatMillis(e.OccurredMS()),
+		Period: zone.DateOf(e.OccurredMS()).Month(), Voided: e.Voided, Attributed: attributed(to),
+		Reason: whyThere(e, to), Findings: []schemas.Code{},
 	}
 	for _, f := range []struct {
 		is   bool

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"context"
+	"math"
 	"slices"
 
 	"apportion/billing"
@@ -26,8 +28,8 @@ type TenantAt struct {
 	// Pool is how much it may use at once, by meter (R14), and Entitlement the same by an older name.
 	Pool        map[string]int64 `json:"pool"`
 	Entitlement map[string]int64 `json:"entitlement"`
-	// Findings are those of its last issue (R24).
-	Findings []billing.Finding `json:"findings,omitempty"`
+	// Findings are those of its last issue and of the months after it, as somebody looked last (R24).
+	Findings []billing.KeptFinding `json:"findings,omitempty"`
 	// Changed is the last command that changed it.
 	Changed  *registry.Change `json:"changed,omitempty"`
 	Document *registry.Tenant `json:"document,omitempty"`
@@ -58,6 +60,16 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 	}
 	at.Entitlement = at.Pool
 	return at, nil
+}
+
+// FindingsNow returns what was found at the last issue of a tenant, and of the months after that when somebody looked
+// last (R24); of every month that was looked at before the first issue.
+func (s *Invoices) FindingsNow(ctx context.Context, state registry.State, tenant string) ([]billing.KeptFinding, error) {
+	ask := billing.FindingFilter{Tenants: []string{tenant}, Limit: math.MaxInt32}
+	if issues := state.Issues(tenant); len(issues) > 0 {
+		ask.From = issues[len(issues)-1].Period
+	}
+	return s.Findings.List(ctx, ask)
 }
 
 // AccessLoss is a user of a tenant who loses access.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"math"
 	"net/http"
 	"slices"
@@ -64,7 +63,7 @@ func (s *Server) listCommands(
 	before := int64(math.MaxInt64)
 	key, err := in.key()
 	if err == nil && key != "" {
-		before, err = strconv.ParseInt(key, 10, 64)
+		before, err = keyNumber(key)
 	}
 	if err != nil {
 		return nil, err
@@ -111,8 +110,8 @@ func (s *Server) getCommand(ctx context.Context, scope access.Scope, in *getComm
 
 // WhatIfWanted is a document of a tenant, and the periods to compare under it.
 type WhatIfWanted struct {
-	Document json.RawMessage `json:"document" doc:"The tenant as it would be, as getTenant has it in document."`
-	Periods  []civil.Month   `json:"periods" minItems:"1" maxItems:"12" doc:"The periods to compare."`
+	Document documentJSON  `json:"document" doc:"The tenant as it would be, as getTenant has it in document."`
+	Periods  []civil.Month `json:"periods" minItems:"1" maxItems:"12" doc:"The periods to compare."`
 }
 
 type whatIfInput struct {
@@ -132,7 +131,7 @@ func (s *Server) postWhatIf(ctx context.Context, scope access.Scope, in *whatIfI
 	if err != nil {
 		return nil, err
 	}
-	document, err := parseTenant(id, in.Body.Document)
+	document, err := parseTenant(id, in.Body.Document.RawMessage)
 	if err != nil {
 		return nil, err
 	}

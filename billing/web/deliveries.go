@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
-	"strings"
 
 	"apportion/aggregate"
 	"apportion/billing/service"
@@ -81,33 +81,35 @@ func (s *Server) listDeliveries(
 	if err != nil {
 		return nil, err
 	}
-	after, err := in.key()
+	after, err := in.keyParts(6)
 	if err != nil {
 		return nil, err
 	}
-	if parts := strings.Split(after, "\x00"); len(parts) > 2 {
-		look.From.Source, look.From.ID = parts[1], parts[2]
-		look.From.FirstMS, _ = strconv.ParseInt(parts[0], 10, 64)
+	if after != nil {
+		look.From.Source, look.From.ID = after[1], after[2]
+		if look.From.FirstMS, err = keyNumber(after[0]); err != nil {
+			return nil, err
+		}
 	}
 	look.Limit = in.Limit + 2 // each has a delivery, and all of the first may be on the page before
 	entries, err := s.Deliveries.List(ctx, look, scope.SeesAgents())
 	if err != nil {
 		return nil, err
 	}
-	for len(entries) > 0 && entries[0].Key() <= after {
+	for len(entries) > 0 && slices.Compare(entries[0].Key(), after) <= 0 {
 		entries = entries[1:]
 	}
-	return pageOf(&in.ListInput, entries, func(e service.DeliveryEntry) string { return e.Key() }), nil
+	return pageOf(&in.ListInput, entries, func(e service.DeliveryEntry) string { return keyOf(e.Key()...) }), nil
 }
 
 // RejectedQuery chooses refused deliveries.
 type RejectedQuery struct {
-	Tenant string   `query:"tenant" json:"tenant,omitempty" maxLength:"200" doc:"Those of this tenant."`
-	Source string   `query:"source" json:"source,omitempty" maxLength:"200" doc:"Those of this source."`
-	Topic  []string `query:"topic" json:"topic,omitempty" maxItems:"10" doc:"Of these topics, with or without the prefix."`
-	Code   []string `query:"code" json:"code,omitempty" maxItems:"20" doc:"Refused for these codes."`
-	From   string   `query:"from" json:"from,omitempty" format:"date-time" doc:"Arrived at this instant or later."`
-	To     string   `query:"to" json:"to,omitempty" format:"date-time" doc:"Arrived before this instant."`
+	Tenant string         `query:"tenant" json:"tenant,omitempty" maxLength:"200" doc:"Those of this tenant."`
+	Source string         `query:"source" json:"source,omitempty" maxLength:"200" doc:"Those of this source."`
+	Topic  []string       `query:"topic" json:"topic,omitempty" minItems:"1" maxItems:"10" doc:"Of these topics."`
+	Code   []deliveryCode `query:"code" json:"code,omitempty" minItems:"1" maxItems:"20" doc:"Refused for these codes."`
+	From   string         `query:"from" json:"from,omitempty" format:"date-time" doc:"Arrived at this instant or later."`
+	To     string         `query:"to" json:"to,omitempty" format:"date-time" doc:"Arrived before this instant."`
 }
 
 // chosen returns what is chosen of what is within a scope, and whether that can be anything.
@@ -119,12 +121,8 @@ func (q RejectedQuery) chosen(s *Server, scope access.Scope) (f service.Rejected
 		}
 		f.Topics = append(f.Topics, topic)
 	}
-	for _, name := range q.Code {
-		code := schemas.Code(name)
-		if !refusesDeliveries(code) {
-			return f, false, badRequest("code", name, "no delivery is refused for "+name)
-		}
-		f.Codes = append(f.Codes, code)
+	for _, code := range q.Code {
+		f.Codes = append(f.Codes, schemas.Code(code))
 	}
 	if q.From != "" {
 		if f.SinceMS, err = instantOf("from", q.From, s.Clock); err != nil {
@@ -138,15 +136,6 @@ func (q RejectedQuery) chosen(s *Server, scope access.Scope) (f service.Rejected
 	}
 	f, some = within(scope, f, q.Tenant, q.Source)
 	return f, some, nil
-}
-
-func refusesDeliveries(code schemas.Code) bool {
-	for _, c := range schemas.CodesOf(schemas.RefusesDelivery) {
-		if c == code {
-			return true
-		}
-	}
-	return false
 }
 
 // within limits a filter to a scope and, where they are named, to a tenant and a source, and says whether that leaves
@@ -192,9 +181,11 @@ func (s *Server) listRejected(
 	}
 	if key != nil {
 		place := service.RejectedPlace{}
-		place.ArrivedMS, _ = strconv.ParseInt(key[0], 10, 64)
+		if place.ArrivedMS, err = keyNumber(key[0]); err != nil {
+			return nil, err
+		}
 		if place.RecordID, err = schemas.ParseRecordID(key[1]); err != nil {
-			return nil, badRequest("after", in.After, "the cursor cannot be read")
+			return nil, invalidCursor()
 		}
 		filter.After = &place
 	}

@@ -157,6 +157,11 @@ func (s *Server) describe(op *huma.Operation, r route, statuses []int) {
 		if p.Schema != nil && p.Schema.Description == p.Description {
 			p.Schema.Description = ""
 		}
+		if p.In == "query" && p.Schema.Type == huma.TypeString && p.Schema.Enum == nil &&
+			p.Schema.Format+p.Schema.Pattern == "" {
+			one := 1
+			p.Schema.MinLength = &one // see badQuery
+		}
 	}
 }
 

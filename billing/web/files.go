@@ -36,6 +36,7 @@ func (s *Server) fileRoutes() {
 	for _, t := range append([]string{"application/octet-stream"}, fileTypes...) {
 		content[t] = binary
 	}
+	content["application/json"] = &huma.MediaType{Schema: &huma.Schema{Description: "manifest.json or invoices.json."}}
 	register(s, route{ID: "getFile", Method: http.MethodGet, Path: files + "/{name}", Tag: "Periods",
 		Summary:     "A file of a period, byte by byte as the manifest says",
 		Description: "The name is the path that the manifest has, such as lines.csv or pdf/INV-Sub100001-202610.pdf.",

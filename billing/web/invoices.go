@@ -66,9 +66,9 @@ func (s *Server) invoiceRoutes() {
 
 type listInvoicesInput struct {
 	ListInput
-	Tenant       string `query:"tenant" maxLength:"200" doc:"Only those of this tenant."`
-	Subscription string `query:"subscription" maxLength:"200" doc:"Only those of this subscription."`
-	Period       string `query:"period" maxLength:"20" doc:"Only those of this month, such as 2026-10."`
+	Tenant       string    `query:"tenant" maxLength:"200" doc:"Only those of this tenant."`
+	Subscription string    `query:"subscription" maxLength:"200" doc:"Only those of this subscription."`
+	Period       monthText `query:"period" doc:"Only those of this month, such as 2026-10."`
 }
 
 func (s *Server) listInvoices(
@@ -85,7 +85,7 @@ func (s *Server) listInvoices(
 		return nil, err
 	}
 	if after != nil {
-		if ask.After.Period, err = monthOf("after", after[0]); err != nil {
+		if ask.After.Period, err = keyMonth(after[0]); err != nil {
 			return nil, err
 		}
 		ask.After.Tenant, ask.After.Subscription = after[1], after[2]

@@ -11,12 +11,14 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"apportion/billing/export"
 	"apportion/schemas"
+	"apportion/schemas/civil"
 )
 
 // ListInput is what every list can be asked for.
@@ -85,6 +87,24 @@ func (in *ListInput) keyParts(n int) ([]string, error) {
 		return nil, invalidCursor()
 	}
 	return parts, nil
+}
+
+// keyNumber reads a number that is part of a key.
+func keyNumber(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, invalidCursor()
+	}
+	return n, nil
+}
+
+// keyMonth reads a month that is part of a key.
+func keyMonth(text string) (civil.Month, error) {
+	month, err := civil.ParseMonth(text)
+	if err != nil {
+		return 0, invalidCursor()
+	}
+	return month, nil
 }
 
 func invalidCursor() *Problem {

@@ -53,13 +53,13 @@ func (s *Server) periodRoutes() {
 }
 
 // monthOf reads a month of a parameter, 0 where it is not given.
-func monthOf(name, text string) (civil.Month, error) {
+func monthOf(name string, text monthText) (civil.Month, error) {
 	if text == "" {
 		return 0, nil
 	}
-	month, err := civil.ParseMonth(text)
+	month, err := civil.ParseMonth(string(text))
 	if err != nil {
-		return 0, badRequest(name, text, name+" must be a month, such as 2026-10")
+		return 0, badRequest(name, string(text), name+" must be a month, such as 2026-10")
 	}
 	return month, nil
 }
@@ -86,10 +86,10 @@ func (p TenantPeriodPath) of(
 
 // PeriodFilter chooses periods.
 type PeriodFilter struct {
-	From  string   `query:"from" maxLength:"20" doc:"The first month, such as 2026-10; any by default."`
-	To    string   `query:"to" maxLength:"20" doc:"The last month; any by default."`
-	State []string `query:"state" enum:"open,closing,due,held,stopped,issued" maxItems:"6" doc:"How far the period is."`
-	Code  string   `query:"code" maxLength:"100" doc:"Of a finding of the period, or of what stops it."`
+	From  monthText  `query:"from" doc:"The first month, such as 2026-10; any by default."`
+	To    monthText  `query:"to" doc:"The last month; any by default."`
+	State []string   `query:"state" enum:"open,closing,due,held,stopped,issued" minItems:"1" maxItems:"6" doc:"How far it is."`
+	Code  periodCode `query:"code" doc:"Of a finding of the period, or of what stops it."`
 }
 
 type listPeriodsInput struct {
@@ -148,7 +148,7 @@ func (s *Server) periods(ctx context.Context, scope access.Scope, in *ListInput,
 		return nil, err
 	}
 	if after != nil {
-		period, err := monthOf("after", after[0])
+		period, err := keyMonth(after[0])
 		if err != nil {
 			return nil, err
 		}

@@ -119,7 +119,9 @@ func (s *Server) admit(r route) func(huma.Context, func(huma.Context)) {
 				"the body is "+c.Header("Content-Type")+", and the route takes "+
 					strings.Join(slices.Sorted(maps.Keys(c.Operation().RequestBody.Content)), ", "))
 		default:
-			p = s.limit(of.identity.Subject, r.Heavy)
+			if p = badQuery(c.URL()); p == nil {
+				p = s.limit(of.identity.Subject, r.Heavy)
+			}
 		}
 		if p == nil && r.Heavy {
 			select {
@@ -192,6 +194,9 @@ func schemaRegistry(named map[string]reflect.Type) huma.Registry {
 		name := huma.DefaultSchemaNamer(t, hint)
 		for t.Kind() == reflect.Pointer {
 			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct { // which are described where they are, without a name
+			return name
 		}
 		if other, taken := named[name]; taken && other != t {
 			path := strings.Split(t.PkgPath(), "/")

@@ -9,7 +9,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"apportion/billing"
 	"apportion/billing/registry"
 	"apportion/billing/service"
 	"apportion/billing/web/access"
@@ -172,10 +171,8 @@ func (s *Server) getTenant(ctx context.Context, scope access.Scope, in *getTenan
 		document := *t
 		document.Licences, out.Body.Document = nil, &document
 	}
-	out.Body.Findings, err = billing.LastIssueFindings(state, t.ID)
-	if !scope.SeesAgents() {
-		out.Body.Findings = billing.WithoutAgents(out.Body.Findings)
-	}
+	out.Body.Findings, err = s.Invoices.FindingsNow(ctx, state, t.ID)
+	leaveOutAgents(scope, out.Body.Findings)
 	return out, err
 }
 

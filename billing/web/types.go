@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -8,6 +9,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/service"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -20,21 +22,56 @@ type (
 	blobText    string
 )
 
+// The codes that a list can be asked for.
+type (
+	findingCode  string // of a finding
+	periodCode   string // of a finding, or of what stops a period
+	deliveryCode string // that a delivery is refused for
+)
+
+// Schema lists the codes.
+func (findingCode) Schema(huma.Registry) *huma.Schema { return codesSchema(schemas.IsFinding) }
+
+// Schema lists the codes.
+func (periodCode) Schema(huma.Registry) *huma.Schema {
+	return codesSchema(schemas.IsFinding | schemas.StopsTenant)
+}
+
+// Schema lists the codes.
+func (deliveryCode) Schema(huma.Registry) *huma.Schema { return codesSchema(schemas.RefusesDelivery) }
+
+// codesSchema describes the codes of some kinds.
+func codesSchema(kinds schemas.CodeKind) *huma.Schema {
+	schema := &huma.Schema{Type: huma.TypeString}
+	for _, code := range schemas.CodesOf(kinds) {
+		schema.Enum = append(schema.Enum, string(code))
+	}
+	return schema
+}
+
 // Schema describes an amount or a quantity.
 func (decimalText) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Pattern: `^-?[0-9]+(\.[0-9]+)?$`, Description: "A decimal number, exact.",
 		Examples: []any{"1100.00"}}
 }
 
+// documentJSON is a tenant of a registry document, which that is read as.
+type documentJSON struct{ json.RawMessage }
+
+// Schema describes an object.
+func (documentJSON) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+}
+
 // Schema describes a date.
 func (dateText) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Pattern: `^[0-9]{4}-[0-9]{2}-[0-9]{2}$`,
+	return &huma.Schema{Type: huma.TypeString, Format: "date",
 		Description: "A date, in the zone of the tenant.", Examples: []any{"2026-10-31"}}
 }
 
 // Schema describes a month.
 func (monthText) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Pattern: `^[0-9]{4}-[0-9]{2}$`,
+	return &huma.Schema{Type: huma.TypeString, Pattern: `^[1-9][0-9]{3}-(0[1-9]|1[0-2])$`,
 		Description: "A month, in the zone of the tenant.", Examples: []any{"2026-10"}}
 }
 

@@ -129,11 +129,9 @@ func readingAfter(in *ListInput) (key aggregate.ReadingKey, err error) {
 	if err != nil || parts == nil {
 		return aggregate.BeforeReadings, err
 	}
-	if _, err := fmt.Sscan(parts[0], &key.At); err != nil {
-		return key, invalidCursor()
-	}
 	key.Meter, key.Subscription = parts[1], parts[2]
-	return key, nil
+	key.At, err = keyNumber(parts[0])
+	return key, err
 }
 
 // steps are how long the steps of concurrency may be.
@@ -207,16 +205,12 @@ func (s *Server) getLive(ctx context.Context, scope access.Scope, in *TenantPath
 
 // PeriodPath is the period that a path names.
 type PeriodPath struct {
-	Period string `path:"period" pattern:"^[0-9]{4}-[0-9]{2}$" doc:"A month, such as 2026-10."`
+	Period monthText `path:"period" doc:"A month, such as 2026-10."`
 }
 
 // month reads the period.
 func (p PeriodPath) month() (civil.Month, error) {
-	month, err := civil.ParseMonth(p.Period)
-	if err != nil {
-		return month, badRequest("period", p.Period, err.Error())
-	}
-	return month, nil
+	return monthOf("period", p.Period)
 }
 
 type getOverageInput struct {

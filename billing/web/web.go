@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -180,8 +181,21 @@ var jsonFormat = huma.Format{
 		_, err := io.WriteString(w, "\n")
 		return err
 	},
-	Unmarshal: func(data []byte, v any) error { return jsonv2.Unmarshal(data, v) },
+	Unmarshal: func(data []byte, v any) error {
+		if _, unchecked := v.(*any); unchecked { // for huma to hold it to the schema
+			return jsonv2.Unmarshal(data, v)
+		}
+		return jsonv2.Unmarshal(data, v, notNull)
+	},
 }
+
+// notNull refuses what is null, which huma takes for absent: no member says that it may be null.
+var notNull = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(func(d *jsontext.Decoder, _ any) error {
+	if d.PeekKind() == 'n' {
+		return errors.New("null is not a value of it: leave it out")
+	}
+	return errors.ErrUnsupported // the default reads it
+}))
 
 // Handler serves the API.
 func (s *Server) Handler() http.Handler {
@@ -308,11 +322,8 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	requestOf(r.Context()).identity = identity
-	if values, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+	if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
 		writeProblem(w, r, badRequest("query", "", "the query cannot be read: escape what is in it"))
-		return
-	} else if name := repeated(values); name != "" {
-		writeProblem(w, r, badRequest(name, "", "the parameter "+name+" is repeated"))
 		return
 	}
 	if !clean(r) {
@@ -325,13 +336,19 @@ func (s *Server) authenticated(w http.ResponseWriter, r *http.Request) {
 // clean reports whether a path is one that net/http would not redirect from, to another that was not asked for.
 func clean(r *http.Request) bool { return r.URL.EscapedPath() == path.Clean(r.URL.EscapedPath()) }
 
-func repeated(values url.Values) string {
-	for name, list := range values {
-		if len(list) > 1 {
-			return name
+// badQuery refuses a parameter that is repeated, and one without a value: a caller may have meant either by it, that
+// there is no such limit, or that there is.
+func badQuery(u url.URL) *Problem {
+	values := u.Query()
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch list := values[name]; {
+		case len(list) > 1:
+			return badRequest(name, "", "the parameter "+name+" is repeated")
+		case list[0] == "":
+			return badRequest(name, "", "the parameter "+name+" has no value: give it one, or leave it out")
 		}
 	}
-	return ""
+	return nil
 }
 
 // methods are those that a route may have.
