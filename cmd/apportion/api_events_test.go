@@ -399,7 +399,7 @@ func TestAPIRejected(t *testing.T) {
 			t.Errorf("all at once %q, by pages %q", all, paged)
 		}
 	}
-	s.ask(t, "operator", "GET", "/rejected?code=not_due", "").want(t, 400, `"field":"code"`)
+	s.ask(t, "operator", "GET", "/rejected?code=not_due", "").want(t, 400, `"field":"code[0]"`)
 	s.ask(t, "operator", "GET", "/rejected?topic=usage.rejected.v1", "").want(t, 400, `"field":"topic"`)
 	s.ask(t, "operator", "GET", "/rejected?from=yesterday", "").want(t, 400)
 	for _, role := range []string{"finance", "analyst", "tenant", "foreign"} {
