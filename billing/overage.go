@@ -65,7 +65,7 @@ func (x *Explainer) Overages(ctx context.Context, usage Usage, period civil.Mont
 	return all, group.Wait()
 }
 
-// measured returns the bill of a period with the usage that overage is worked out from: what is stored, where that is
+// measured returns the bill of a period with the usage that overage is computed from: what is stored, where that is
 // what the explainer goes by, else computed.
 func (x *Explainer) measured(ctx context.Context, usage Usage, zone *civil.Zone, period civil.Month) (*bill, error) {
 	if x.Stored != nil {

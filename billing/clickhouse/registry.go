@@ -5,8 +5,6 @@ package clickhouse
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,12 +43,18 @@ func (l *RegistryLog) LastOffset(ctx context.Context) (int64, error) {
 
 // Last returns the last command in the log as it came, by its offset; -1 for none.
 func (l *RegistryLog) Last(ctx context.Context) (offset int64, payload []byte, err error) {
-	err = l.conn.QueryRow(ctx, `SELECT offset, payload FROM registry_log ORDER BY offset DESC LIMIT 1`).
-		Scan(&offset, &payload)
-	if errors.Is(err, sql.ErrNoRows) {
-		return -1, nil, nil
-	}
+	rows, err := l.conn.Query(ctx, `SELECT offset, payload FROM registry_log ORDER BY offset DESC LIMIT 1`)
 	if err != nil {
+		return 0, nil, fmt.Errorf("reading registry_log: %w", err)
+	}
+	defer rows.Close()
+	offset = -1
+	for rows.Next() {
+		if err := rows.Scan(&offset, &payload); err != nil {
+			return 0, nil, fmt.Errorf("reading registry_log: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
 		return 0, nil, fmt.Errorf("reading registry_log: %w", err)
 	}
 	return offset, payload, nil

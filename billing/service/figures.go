@@ -512,7 +512,7 @@ func (s *Figures) explainer(
 }
 
 // unchangedSince reports whether the current figures of an issued period are those that the issue was based on: no
-// later pass has computed any of its days, and the passes are not those of tables made anew.
+// later pass has computed any of its days, and the passes are not those of recreated tables.
 func (s *Figures) unchangedSince(ctx context.Context, issue billing.Issue) (bool, error) {
 	later, err := s.Invoices.Usage.MonthsChangedSince(ctx, []string{issue.Tenant}, issue.Pass)
 	if err != nil || later[issue.Tenant][issue.Period] > 0 {

@@ -425,7 +425,7 @@ func TestAPIRejected(t *testing.T) {
 			t.Errorf("%s counts with %q %s, want %s", c.as, c.query, got, c.want)
 		}
 	}
-	s.ask(t, "operator", "GET", "/rejected:count?code=not_due", "").want(t, 400, `"field":"code"`)
+	s.ask(t, "operator", "GET", "/rejected:count?code=not_due", "").want(t, 400, `"field":"code[0]"`)
 	s.ask(t, "analyst", "GET", "/rejected:count", "").want(t, 403)
 
 	// One whole, its bytes in base64 where they are no text.

@@ -294,7 +294,7 @@ func TestAPIPipeline(t *testing.T) {
 		want(t, 200, "code,tenantId,period,count,names,rule,advice,records,lookedAt\r\nopen_peak,acme,2026-10,1,\"[\"\"/t c\"\"]\",R15,")
 	get("tenant", "/findings?tenant=named").want(t, 404)
 	get("finance", "/findings?tenant=nobody").want(t, 404)
-	get("finance", "/findings?code=unbalanced").want(t, 400, `"field":"code"`)
+	get("finance", "/findings?code=unbalanced").want(t, 400, `"field":"code`)
 	get("publisher", "/findings").want(t, 403)
 
 	for _, role := range []string{"operator", "finance", "analyst"} {
