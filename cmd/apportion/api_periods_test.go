@@ -46,6 +46,10 @@ func TestAPIPeriods(t *testing.T) {
 	if items := s.ask(t, "analyst", "GET", "/periods?"+october+"&state=due", "").want(t, 200)["items"]; len(items.([]any)) > 0 {
 		t.Errorf("due are %v", items)
 	}
+	either := s.ask(t, "analyst", "GET", "/periods?from=2026-09&to=2026-10&state=due,issued", "").want(t, 200)["items"]
+	if len(either.([]any)) != 4 {
+		t.Errorf("due or issued are %v", either)
+	}
 	items := s.ask(t, "analyst", "GET", "/periods?to=2026-10&from=2026-09&code=open_session", "").want(t, 200)["items"]
 	if len(items.([]any)) != 1 {
 		t.Errorf("with open sessions are %v", items)
@@ -85,6 +89,38 @@ func TestAPIPeriods(t *testing.T) {
 	s.ask(t, "analyst", "GET", "/periods?state=paid", "").want(t, 400)
 	s.ask(t, "analyst", "GET", "/periods?"+october, "", "Accept", "text/csv").want(t, 200,
 		"tenantId,period,state,since,dueAt,reason,stop.tenantId,", "\r\nnamed,2026-10,issued,")
+}
+
+// Months are counted by how far their tenants are, with the sums of what is issued, for whoever asks: of its own tenants.
+func TestAPIMonths(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	s.ask(t, "finance", "GET", "/months?limit=36", "").want(t, 200,
+		`{"period":"2026-10","tenants":{"issued":2},"issued":[{"currency":"SEK","net":"`, `{"period":"2026-09","tenants":{"due":2},"issued":[]}`)
+	s.ask(t, "tenant", "GET", "/months?limit=36", "").want(t, 200,
+		`{"period":"2026-10","tenants":{"issued":1},"issued":[{"currency":"SEK","net":"195.47","tax":"0.00","gross":"195.47"}]}`)
+	s.ask(t, "publisher", "GET", "/months", "").want(t, 403)
+	s.ask(t, "finance", "GET", "/months?limit=37", "").want(t, 400)
+}
+
+// Advice is what `advise` gives.
+func TestAPIAdvice(t *testing.T) {
+	servicetest.Heavy(t, "it bills a month")
+	t.Parallel()
+	s := apiFixture(t)
+	const at = "2026-11-02T00:00:00Z"
+	var here, there any
+	if err := json.Unmarshal([]byte(s.command(t, "advise acme --json --as-of "+at)), &here); err != nil {
+		t.Fatal(err)
+	}
+	answer := s.ask(t, "tenant", "GET", "/tenants/acme/advice?at="+at, "")
+	answer.want(t, 200, `"meter":"agent_standard"`, `"best":true`)
+	if err := json.Unmarshal([]byte(answer.body), &there); err != nil || !reflect.DeepEqual(here, there) {
+		t.Errorf("advise gives %v\nand the API %v (%v)", here, there, err)
+	}
+	s.ask(t, "foreign", "GET", "/tenants/acme/advice", "").want(t, 404)
+	s.ask(t, "publisher", "GET", "/tenants/acme/advice", "").want(t, 403)
 }
 
 // lacks fails where an answer has a text.

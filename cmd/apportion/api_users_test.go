@@ -142,10 +142,18 @@ func TestAPIUsers(t *testing.T) {
 	changed = strings.Replace(changed, `"id":"Sub2"`, `"cancelled":"2026-10-11","id":"Sub2"`, 1)
 	would := whatIf("tenant", "acme", changed).want(t, 200, `"accepted":true`, `"~ subscription Sub1 version 2026-01-01 commitment price agent_standard 100 → 200"`,
 		`{"tenantId":"acme","subscriptionId":"Sub2","kind":"commitment","meter":"agent_standard","quantity":{"before":"1","after":"1","difference":"0"},"amount":{"before":"70.97","after":"3.23","difference":"-67.74"},"currency":"SEK"}`,
-		`{"before":"100.00","after":"200.00","difference":"100.00"}`, `"lost":[{"user":"a","role":"agent","from":"2026-11-20","to":"2027-01-01"},{"user":"b",`)
+		`{"before":"100.00","after":"200.00","difference":"100.00"}`,
+		// Of both months together: 172.97 and 202, for which 205.23 and 202 would have been.
+		`{"kind":"commitment","currency":"SEK","amount":{"before":"374.97","after":"407.23","difference":"32.26"}}`, `"lost":[{"user":"a","role":"agent","from":"2026-11-20","to":"2027-01-01"},{"user":"b",`)
 	if lost := would["access"].(map[string]any)["lost"].([]any); len(lost) != 2 {
 		t.Errorf("%v lose access", lost)
 	}
+	// Who was not told of the users' mappings need not send them, and they do not go away by that.
+	analysts, err := json.Marshal(s.ask(t, "analyst", "GET", "/tenants/acme", "").want(t, 200)["document"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	whatIf("analyst", "acme", string(analysts)).want(t, 200, `"changes":[]`, `"lost":[]`)
 	whatIf("analyst", "acme", changed).want(t, 200, `"lost":[{"user":"","role":"agent","from":"2026-11-20",`)
 	// A subscription of somebody else is refused, and nobody is told whose it is.
 	refusal := whatIf("tenant", "acme", strings.Replace(string(raw), `"id":"Sub3"`, `"id":"Named1"`, 1)).want(t, 200, `"accepted":false`, `"code":"duplicate_subscription"`,

@@ -21,7 +21,7 @@ type home struct {
 	Months   *list[monthState]
 	Pipeline *pipeline
 	// Refused are the deliveries refused in the last day.
-	Refused *list[refusedDelivery]
+	Refused *list[refusedCount]
 	Own     []ownTenant
 	Sources []string
 }
@@ -67,18 +67,6 @@ type monthState struct {
 	Period  string         `json:"period"`
 	Tenants map[string]int `json:"tenants"`
 	Issued  []totals       `json:"issued"`
-}
-
-// refusedDelivery is a delivery that was refused.
-type refusedDelivery struct {
-	Time      string `json:"time"`
-	Topic     string `json:"topic"`
-	Partition int    `json:"partition"`
-	Offset    int64  `json:"offset"`
-	Tenant    string `json:"tenantId"`
-	Source    string `json:"source"`
-	Code      string `json:"code"`
-	Message   string `json:"message"`
 }
 
 // ownTenant is a tenant of somebody who administers it.
@@ -156,9 +144,9 @@ func flow(p *page, h *home) error {
 	if !p.May("listRejected") {
 		return nil
 	}
-	h.Refused = &list[refusedDelivery]{}
+	h.Refused = &list[refusedCount]{}
 	since := p.c.Clock().Add(-24 * time.Hour).UTC().Format(time.RFC3339)
-	return p.get(h.Refused, "/rejected", "from", since, "limit", "100")
+	return p.get(h.Refused, "/rejected:count", "from", since)
 }
 
 // ownTenants are those of somebody who administers tenants.
@@ -249,11 +237,11 @@ func ownSources(p *page, h *home) error {
 	return nil
 }
 
-// RefusedOf counts those of a source that are refused.
-func (h home) RefusedOf(source string) (n int) {
+// RefusedOf counts those of a source that are refused; of all where it is empty.
+func (h home) RefusedOf(source string) (n int64) {
 	for _, r := range h.Refused.Items {
-		if r.Source == source {
-			n++
+		if source == "" || r.Source == source {
+			n += r.Deliveries
 		}
 	}
 	return n
