@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -240,6 +241,7 @@ func TestAPIIssue(t *testing.T) {
 	for _, role := range []string{"analyst", "tenant", "foreign", "publisher"} {
 		s.ask(t, role, "POST", issue, `{}`).want(t, 403)
 	}
+	s.periodForms(t)
 	s.ask(t, "finance", "PUT", hold, `{"reason":" "}`).want(t, 400)
 	s.ask(t, "finance", "PUT", "/tenants/nobody/periods/2026-09/hold", `{"reason":"disputed"}`).want(t, 404)
 	s.ask(t, "finance", "DELETE", hold, `{"reason":"settled"}`).want(t, 409, `"code":"not_held"`)
@@ -268,6 +270,8 @@ func TestAPIIssue(t *testing.T) {
 		t.Errorf("issued are %v", invoices)
 	}
 	s.ask(t, "finance", "PUT", hold, `{"reason":"too late"}`).want(t, 409, `"code":"already_issued"`)
+	openPage(t, s, "finance", "/tenants/acme/periods/2026-09", url.Values{"what": {"issue"}, "do": {"apply"}}).shows(t, 200,
+		"Issued of 2026-09: 1 invoice", "INV-Sub1-202609 : net 102.00 SEK")
 
 	// The forms that say who buys can be had once the document says so, and are the same bytes from then on.
 	tenant := s.ask(t, "operator", "GET", "/tenants/acme", "")

@@ -1,31 +1,19 @@
 package console
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // balanced is GET /periods/{period}/balance: what became of deliveries (R22).
 type balanced struct {
 	Partitions  []partitionBalance `json:"partitions"`
 	OtherTopics []string           `json:"otherTopics"`
 	Rejected    map[string]int64   `json:"rejected"`
-	Tenants     []struct {
-		Tenant string `json:"tenantId"`
-		became
-		Usage []struct {
-			Meter           string `json:"meter"`
-			Events          int64  `json:"events"`
-			OnSubscriptions int64  `json:"eventsOnSubscriptions"`
-			Units           string `json:"units"`
-			UnitsOn         string `json:"unitsOnSubscriptions"`
-			Invoiced        string `json:"unitsInvoiced"`
-			NotIssued       string `json:"unitsNotIssued"`
-			Since           string `json:"unitsSinceIssue"`
-		} `json:"usage"`
-		Issued      bool     `json:"issued"`
-		Differences []string `json:"differences"`
-	} `json:"tenants"`
-	Findings []finding `json:"findings"`
-	Total    became    `json:"total"`
-	Ledger   *struct {
+	Tenants     []tenantBalance    `json:"tenants"`
+	Findings    []finding          `json:"findings"`
+	Total       became             `json:"total"`
+	Ledger      *struct {
 		Published int64 `json:"published"`
 		NotRead   int64 `json:"notRead"`
 		Read      int64 `json:"read"`
@@ -34,6 +22,24 @@ type balanced struct {
 		Rejected  int64 `json:"rejected"`
 		Elsewhere int64 `json:"elsewhere"`
 	} `json:"ledger"`
+}
+
+// tenantBalance is what became of the deliveries of a tenant, and what of its units is on invoices.
+type tenantBalance struct {
+	Tenant string `json:"tenantId"`
+	became
+	Usage []struct {
+		Meter           string `json:"meter"`
+		Events          int64  `json:"events"`
+		OnSubscriptions int64  `json:"eventsOnSubscriptions"`
+		Units           string `json:"units"`
+		UnitsOn         string `json:"unitsOnSubscriptions"`
+		Invoiced        string `json:"unitsInvoiced"`
+		NotIssued       string `json:"unitsNotIssued"`
+		Since           string `json:"unitsSinceIssue"`
+	} `json:"usage"`
+	Issued      bool     `json:"issued"`
+	Differences []string `json:"differences"`
 }
 
 // partitionBalance is what was read of a partition.
@@ -90,12 +96,19 @@ func (b *balanced) Flow() *flowChart {
 	parts := []flowPart{{"counted", b.Total.Counted, "s3"}, {"duplicate", b.Total.Duplicate, "s5"},
 		{"superseded", b.Total.Superseded, "s6"}, {"voided", b.Total.Voided, "s4"},
 		{"unallocated", b.Total.Unallocated, "s2"}, {"unknown tenant", b.Total.UnknownTenant, "s2"}}
+	if slices.ContainsFunc(b.Tenants, func(t tenantBalance) bool { return len(t.Differences) > 0 }) {
+		period.Name, period.Hue = period.Name+": fails", "fails"
+	}
 	if b.Ledger == nil {
 		return drawFlow([][]flowPart{{period}, parts})
 	}
 	l := b.Ledger
+	read := flowPart{"read", l.Read, "s1"}
+	if slices.ContainsFunc(b.Partitions, func(p partitionBalance) bool { return len(p.Differences) > 0 }) {
+		read.Name, read.Hue = "read: fails", "fails"
+	}
 	return drawFlow([][]flowPart{{{"published", l.Published, "s0"}},
-		{{"read", l.Read, "s1"}, {"skipped by Kafka", l.Skipped, "s0"}, {"not read yet", l.NotRead, "s2"}},
+		{read, {"skipped by Kafka", l.Skipped, "s0"}, {"not read yet", l.NotRead, "s2"}},
 		{{"accepted", l.Accepted, "s1"}, {"refused", l.Rejected, "s2"}},
 		{period, {"accepted, elsewhere", l.Elsewhere, "s0"}}, parts})
 }
