@@ -55,14 +55,21 @@ type meterChart struct {
 	Meter       string
 	Top, Bottom int
 	Values      []mark
-	Areas       []struct{ Class, Path, ID string }
+	Areas       []meterArea
 	Line        string
+}
+
+// meterArea is what a subscription brings to a pool. Its id is written where there is the most room; X is 0 where there
+// is not enough.
+type meterArea struct {
+	Class, Path, ID string
+	X, Y            int
 }
 
 // The heights of a timeline's parts.
 const (
-	timelineLeft   = 150
-	timelineRight  = 16
+	timelineLeft   = 176
+	timelineRight  = 28
 	ribbonTop      = 24
 	ribbonHeight   = 18
 	rowHeight      = 30
@@ -70,6 +77,8 @@ const (
 	meterHeight    = 84
 	meterGap       = 30
 	leastLabelled  = 44
+	leastHigh      = 14
+	leastApart     = 84
 	pooledMeterGap = 18
 )
 
@@ -97,7 +106,7 @@ func (t *tenant) timeline(steps []timelineStep) *timelineChart {
 		}
 		return b
 	}
-	c.Marks = dateMarks(x)
+	c.Marks = apart(dateMarks(x), leastApart)
 	if t.Date >= c.From && t.Date < c.To {
 		c.Today = at(t.Date)
 	}
@@ -144,6 +153,16 @@ func (t *tenant) timeline(steps []timelineStep) *timelineChart {
 	}
 	c.Height = y - pooledMeterGap
 	return c
+}
+
+// apart returns those of some marks that are so far from one another that what is written at them can be read.
+func apart(marks []mark, least int) (some []mark) {
+	for _, m := range marks {
+		if len(some) == 0 || m.At-some[len(some)-1].At >= least {
+			some = append(some, m)
+		}
+	}
+	return some
 }
 
 // inOrder returns the subscriptions of a tenant by the beginning of their first terms.
@@ -198,6 +217,7 @@ func drawMeter(meter string, steps []timelineStep, subscriptions []subscription,
 	below := make([]int64, len(steps))
 	for n, s := range subscriptions {
 		var o outline
+		area, room := meterArea{Class: hue(n), ID: s.ID}, leastLabelled
 		for i, step := range steps {
 			share := step.Shares[s.ID][meter]
 			if share > 0 {
@@ -208,17 +228,21 @@ func drawMeter(meter string, steps []timelineStep, subscriptions []subscription,
 				x, right := at(step.From), at(to)
 				low, high := y.at(below[i]), y.at(below[i]+share)
 				// Each step is an area of its own, which the next adjoins.
-				var area outline
-				area.move(x, low)
-				area.move(x, high)
-				area.move(right, high)
-				area.move(right, low)
-				o.WriteString(area.String() + "Z")
+				var around outline
+				around.move(x, low)
+				around.move(x, high)
+				around.move(right, high)
+				around.move(right, low)
+				o.WriteString(around.String() + "Z")
+				if right-x >= room && low-high >= leastHigh {
+					room, area.X, area.Y = right-x, (x+right)/2, (low+high)/2+4
+				}
 			}
 			below[i] += share
 		}
 		if o.Len() > 0 {
-			m.Areas = append(m.Areas, struct{ Class, Path, ID string }{hue(n), o.String(), s.ID})
+			area.Path = o.String()
+			m.Areas = append(m.Areas, area)
 		}
 	}
 	var line outline

@@ -103,6 +103,9 @@ func (c *Console) whatIf(p *page) error {
 		}
 	}
 	p.Command = "apportion bill preview --registry document.yaml --period " + t.Date.Month().String()
+	if w.Advice != nil {
+		p.Command = "apportion advise " + t.ID
+	}
 	return p.show("what-if", "What-if", w)
 }
 
