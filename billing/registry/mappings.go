@@ -196,8 +196,8 @@ func decideMappings(s State, c Command) []Refusal {
 	return check.refusals
 }
 
-// InactiveMappings returns a refusal for each subscription that a set_licences maps a user to newly, or somebody where it
-// names nobody yet, and that is not active on the date from which it applies: it gives no access then (R7). The fold
+// InactiveMappings returns a refusal for each subscription that a set_licences maps a user to newly, or somebody where
+// it names nobody yet, and that is not active on the date from which it applies: it gives no access then (R7). The fold
 // takes such a mapping, which may be meant for later; those who map people by hand ask for this first.
 func (s State) InactiveMappings(c Command) (refusals []Refusal) {
 	st, known := s.tenants.get(c.TenantID)
