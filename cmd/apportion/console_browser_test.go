@@ -31,7 +31,7 @@ var consoleRoles = map[string]access.Role{
 // shown is what the parts of a page's path stand for in the month that tests share.
 var shown = map[string]string{
 	"tenant": "acme", "subscription": "Sub1", "user": "a", "period": "2026-10", "invoice": "INV-Sub1-202610", "line": "5",
-	"offset": "0", "page": "codes",
+	"offset": "0", "page": "codes", "form": "pdf",
 }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
@@ -55,6 +55,11 @@ func consolePages() []console.Page {
 	})
 }
 
+// isFile reports whether what a page's path has is a file to keep, which no browser shows.
+func isFile(path string) bool {
+	return strings.HasSuffix(path, ".csv") || strings.HasSuffix(path, ".ics") || strings.Contains(path, "/as/")
+}
+
 // TestConsoleRoles opens every page as every role, and as nobody: who may not ask for what is on it is told so, and what
 // is another tenant's is not there.
 func TestConsoleRoles(t *testing.T) {
@@ -66,8 +71,11 @@ func TestConsoleRoles(t *testing.T) {
 		s.open(t, "", path).want(t, 401, "Open the link that was printed")
 		for name, role := range consoleRoles {
 			answer := s.open(t, name, path)
-			if may := slices.Contains(access.Operations()[page.Needs], role); may {
-				answer.want(t, 200, "<main", "</html>")
+			if slices.Contains(access.Operations()[page.Needs], role) {
+				if to := answer.Header.Get("Location"); to != "" { // whoever has one tenant does not choose one
+					answer = s.open(t, name, to)
+				}
+				answer.want(t, 200)
 			} else {
 				answer.want(t, 403, "This page is not for you", name)
 			}
@@ -100,6 +108,9 @@ func TestConsoleBrowsed(t *testing.T) {
 	plain.WithoutScripts()
 	for _, page := range consolePages() {
 		path := pathOf(t, page)
+		if isFile(path) {
+			continue
+		}
 		as := "finance"
 		for _, name := range []string{"operator", "tenant", "publisher"} {
 			if !slices.Contains(access.Operations()[page.Needs], consoleRoles[as]) {
@@ -126,7 +137,7 @@ func TestConsoleBrowsed(t *testing.T) {
 		}
 		plain.Size(360, 740)
 		if wide := servicetest.Eval[int](plain, `document.documentElement.scrollWidth`); wide > 360 {
-			t.Errorf("%s is %d wide in a window of 360", path, wide)
+			t.Errorf("%s is %d wide in a window of 360: %s", path, wide, servicetest.Eval[string](plain, tooWide))
 		}
 		plain.Size(1024, 900)
 		if *pictures != "" {
@@ -134,6 +145,10 @@ func TestConsoleBrowsed(t *testing.T) {
 		}
 	}
 }
+
+// tooWide is the first element that is wider than the window, and that nothing around it scrolls.
+const tooWide = `[...document.querySelectorAll("body *")].find((e) => e.getBoundingClientRect().right > innerWidth &&
+	!e.parentElement.closest(".scroll"))?.outerHTML.slice(0, 200) ?? ""`
 
 // browse sends a request for a page as the holder of a token, "" for nobody, with a form to a POST.
 func (s *apiServer) browse(t testing.TB, as, method, path, form string) apiAnswer {
@@ -213,7 +228,7 @@ func TestConsoleEightSteps(t *testing.T) {
 	}
 	tab.Click("Sub1")  // 7: tick
 	tab.Follow("Save") // 8
-	if text := tab.Text(); !strings.Contains(text, "Accepted at offset") || !strings.Contains(text, "through Sub1, Sub2") {
+	if text := tab.Text(); !strings.Contains(text, "Accepted at offset") || !strings.Contains(text, "mapped to Sub1, Sub2 until") {
 		t.Errorf("after Save:\n%s", text)
 	}
 	s.ask(t, "tenant", "GET", "/tenants/acme/users/a?at=2026-10-14T10:00:00Z", "").
@@ -224,26 +239,9 @@ func TestConsoleEightSteps(t *testing.T) {
 	servicetest.Eval[bool](tab, `document.querySelector('input[name="subscription"][value="Sub1"]').focus(), true`)
 	tab.Press(" ", false)
 	tab.Press("\r", true)
-	if text := tab.Text(); !strings.Contains(text, "Accepted at offset") || strings.Contains(text, "through Sub1") {
+	if text := tab.Text(); !strings.Contains(text, "Accepted at offset") || !strings.Contains(text, "mapped to Sub2 until") {
 		t.Errorf("after an untick:\n%s", text)
 	}
-}
-
-// TestConsoleRefuses: what a rule refuses is told where it was entered, with the rule, and nothing changes.
-func TestConsoleRefuses(t *testing.T) {
-	servicetest.Heavy(t, "it opens pages in Chromium")
-	t.Parallel()
-	s := startConsole(t)
-	tab := servicetest.NewTab(t, s.url)
-	tab.WithoutScripts()
-	tab.As(s.tokens["tenant"])
-	tab.Open("/tenants/acme/users/a/licences/contact-center")
-	tab.Click("Sub3") // not active before 2027-10-10
-	tab.Follow("Save")
-	if text := tab.Text(); !strings.Contains(text, "R7") || !strings.Contains(text, "Sub3") {
-		t.Errorf("a mapping to what is not active:\n%s", text)
-	}
-	s.ask(t, "tenant", "GET", "/commands?command=set_licences&accepted=true", "").want(t, 200, `"items":[]`)
 }
 
 // TestConsoleNames: names that are no names, of another script, and of ten thousand, are shown as they are and run

@@ -65,6 +65,6 @@ func TestConsoleKeepsFiles(t *testing.T) {
 		!strings.Contains(kept, "immutable") || !bytes.Contains(content, []byte("prefers-color-scheme: dark")) {
 		t.Errorf("%d, Cache-Control %q, %d bytes, %v", response.StatusCode, kept, len(content), err)
 	}
-	s.open(t, "", "/static/"+dir+"/").want(t, 404)
+	s.open(t, "operator", "/static/"+dir+"/").want(t, 404)
 	s.open(t, "", "/static/0000/console.css").want(t, 401)
 }
