@@ -12,7 +12,8 @@ var exampleValues = map[string]string{
 	"tenantId": "acme", "tenant": "acme", "subscriptionId": "Sub1", "subscription": "Sub1", "primary": "Sub1",
 	"source": "/wxcc/eu1", "id": "e-17", "user": "ann@acme.example", "currency": "SEK", "timeZone": "Europe/Stockholm",
 	"topic": "usage.agent.v1", "meter": "agent_standard", "etag": `"58"`, "rule": "R15", "state": "issued",
-	"invoiceId": "INV-Sub1-202610", "role": "agent", "class": "standard", "licenceClass": "standard", "reason": "a renewal",
+	"invoiceId": "INV-Sub1-202610", "role": "agent", "class": "standard",
+	"licenceClass": "standard", "reason": "a renewal",
 }
 
 // Example is a value of a schema, as indented JSON; "" where there is none to write.

@@ -46,8 +46,8 @@ func markFault(payload []byte, code schemas.Code, field, value string) markedTex
 	return m
 }
 
-// brokenAt returns where a text stops being JSON with each member once, up to the end of its word; nothing where it does
-// not.
+// brokenAt returns where a text stops being JSON with each member once, up to the end of its word; nothing where it
+// does not.
 func brokenAt(text []byte) (from, to int) {
 	tokens := jsontext.NewDecoder(bytes.NewReader(text))
 	for {
@@ -105,7 +105,8 @@ type member struct {
 
 // members returns those of an event and of its data, as far as it is JSON.
 func members(text []byte) (found []member) {
-	tokens := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	tokens := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 	if tokens.PeekKind() != '{' {
 		return nil
 	}

@@ -79,8 +79,8 @@ func sentence(words string) string {
 func heading(words string) string {
 	words = strings.TrimSuffix(words, ".")
 	name, _, _ := strings.Cut(words, " ")
-	if slices.Contains(attributes, name) || strings.IndexFunc(name, func(r rune) bool { return !unicode.IsLower(r) }) >= 0 &&
-		!strings.HasSuffix(name, ",") {
+	other := strings.IndexFunc(strings.TrimSuffix(name, ","), func(r rune) bool { return !unicode.IsLower(r) })
+	if other >= 0 || slices.Contains(attributes, name) {
 		return words
 	}
 	first, size := utf8.DecodeRuneInString(words)

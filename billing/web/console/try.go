@@ -107,8 +107,8 @@ func (c *Console) check(p *page) error {
 	return nil
 }
 
-// eventsIn returns the body that checks the events of a text, its type, and on which line each event begins: an array, or
-// JSON values one after the other, however they are broken into lines; else each line is an event, whatever it is.
+// eventsIn returns the body that checks the events of a text, its type, and on which line each event begins: an array,
+// or JSON values one after the other, however they are broken into lines; else each line is an event, whatever it is.
 func eventsIn(text string) (body []byte, contentType string, lines []int) {
 	text = strings.TrimPrefix(text, "\uFEFF")
 	if values, err := valuesOf(text); err == nil {
@@ -117,7 +117,8 @@ func eventsIn(text string) (body []byte, contentType string, lines []int) {
 			lines = append(lines, 1+strings.Count(text[:v.at], "\n"))
 			all = append(all, v.json)
 		}
-		return slices.Concat([]byte("["), bytes.Join(all, []byte(",")), []byte("]")), "application/cloudevents-batch+json", lines
+		body = slices.Concat([]byte("["), bytes.Join(all, []byte(",")), []byte("]"))
+		return body, "application/cloudevents-batch+json", lines
 	}
 	for n, line := range strings.Split(text, "\n") {
 		if strings.TrimSpace(line) != "" {
@@ -135,7 +136,8 @@ type textValue struct {
 
 // valuesOf returns the elements of a text that is one array, or the values that it has one after the other.
 func valuesOf(text string) (values []textValue, err error) {
-	tokens := jsontext.NewDecoder(strings.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	tokens := jsontext.NewDecoder(strings.NewReader(text), jsontext.AllowDuplicateNames(true),
+		jsontext.AllowInvalidUTF8(true))
 	inArray := tokens.PeekKind() == '['
 	if inArray {
 		tokens.ReadToken()
