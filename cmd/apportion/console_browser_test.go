@@ -31,7 +31,7 @@ var consoleRoles = map[string]access.Role{
 // shown is what the parts of a page's path stand for in the month that tests share.
 var shown = map[string]string{
 	"tenant": "acme", "subscription": "Sub1", "user": "a", "period": "2026-10", "invoice": "INV-Sub1-202610", "line": "5",
-	"offset": "0", "page": "codes", "form": "pdf",
+	"offset": "0", "page": "codes", "form": "csv",
 }
 
 var placeholder = regexp.MustCompile(`\{(\w+)\}`)
@@ -234,10 +234,19 @@ func TestConsoleEightSteps(t *testing.T) {
 	s.ask(t, "tenant", "GET", "/tenants/acme/users/a?at=2026-10-14T10:00:00Z", "").
 		want(t, 200, `{"user":"a","role":"agent","class":"standard","subscription":"Sub1","from":"2026-10-14"}`)
 
-	// An untick ends the mapping, by keys: the box, and Enter in a field of the form.
+	// An untick ends the mapping, by keys alone: Enter in a field of the form asks what it would change.
 	tab.Open("/tenants/acme/users/a/licences/contact-center")
-	servicetest.Eval[bool](tab, `document.querySelector('input[name="subscription"][value="Sub1"]').focus(), true`)
+	focus := func(selector string) {
+		t.Helper()
+		servicetest.Eval[bool](tab, `document.querySelector('`+selector+`').focus(), true`)
+	}
+	focus(`input[name="subscription"][value="Sub1"]`)
 	tab.Press(" ", false)
+	tab.Press("\r", true)
+	if text := tab.Text(); !strings.Contains(text, "Not done yet") || !strings.Contains(text, "- licence a agent standard on Sub1") {
+		t.Errorf("what an untick would change:\n%s", text)
+	}
+	focus(`button[value="apply"]`)
 	tab.Press("\r", true)
 	if text := tab.Text(); !strings.Contains(text, "Accepted at offset") || !strings.Contains(text, "mapped to Sub2 until") {
 		t.Errorf("after an untick:\n%s", text)
