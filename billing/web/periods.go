@@ -95,7 +95,7 @@ type PeriodFilter struct {
 type listPeriodsInput struct {
 	ListInput
 	PeriodFilter
-	Tenants []string `query:"tenants" maxItems:"100" doc:"Only those of these tenants, with commas between; all by default."`
+	Tenants []string `query:"tenants" maxItems:"100" doc:"Only those of these, with commas between; all by default."`
 }
 
 func (s *Server) listPeriods(

@@ -86,6 +86,9 @@ func TestAPIInvoices(t *testing.T) {
 		s.ask(t, "finance", "GET", invoice, "", "Accept", form).want(t, 409, `"code":"missing_bill_to"`, `"field":"billTo"`)
 	}
 	s.ask(t, "finance", "GET", invoice, "", "Accept", "image/png").want(t, 406)
+	s.ask(t, "tenant", "GET", invoice+"/provenance", "").want(t, 200, `"invoiceId":"INV-Sub1-202610"`, `"seller":{"name":"Seller AB"`,
+		`"issued":true`, `usage.agent.v1","partition":0,"lastOffset":10}`, `"correctedBy":[]`, `"code":"missing_bill_to"`,
+		`"sha256":`+tag)
 	for _, role := range []string{"operator", "publisher"} {
 		s.ask(t, role, "GET", "/invoices", "").want(t, 403)
 		s.ask(t, role, "GET", invoice, "").want(t, 403)

@@ -79,6 +79,11 @@ func TestAPIPeriods(t *testing.T) {
 		t.Errorf("bill status has %v (%v)\nand the API %v", told.Tenants, err, all[:2])
 	}
 
+	for as, want := range map[string]int{"analyst": 1, "tenant": 0, "foreign": 1} {
+		if items := s.ask(t, as, "GET", "/periods?"+october+"&tenants=named,nobody", "").want(t, 200)["items"].([]any); len(items) != want {
+			t.Errorf("%s sees %v of named", as, items)
+		}
+	}
 	own := s.ask(t, "tenant", "GET", "/periods?"+october, "")
 	own.want(t, 200, `"tenantId":"acme"`)
 	lacks(t, own, "named")
@@ -172,16 +177,17 @@ func TestAPIBalance(t *testing.T) {
 	s := apiFixture(t)
 	whole := s.ask(t, "analyst", "GET", "/periods/2026-10/balance", "").want(t, 200,
 		`usage.agent.v1","partition":0,"published":11,"notRead":0,"read":11,`, `"tenantId":"named"`,
-		`"total":{"accepted":13,"counted":11,"duplicate":1,"superseded":1,`)
+		`"total":{"accepted":13,"counted":11,"duplicate":1,"superseded":1,`,
+		`"notRead":0,"read":13,"skipped":0,"accepted":13,"rejected":0,"elsewhere":0}`)
 	if tenants := whole["tenants"].([]any); len(tenants) != 2 {
 		t.Errorf("there are %v", tenants)
 	}
 	part := s.ask(t, "operator", "GET", "/periods/2026-10/balance?tenant=named", "")
-	part.want(t, 200, `usage.agent.v1","partition":0`, `"total":{"accepted":3,"counted":3,`)
+	part.want(t, 200, `usage.agent.v1","partition":0`, `"total":{"accepted":3,"counted":3,`, `"elsewhere":10}`)
 	lacks(t, part, `"tenantId":"acme"`)
 	own := s.ask(t, "tenant", "GET", "/periods/2026-10/balance", "")
 	own.want(t, 200, `"partitions":[]`, `"rejected":{}`, `"total":{"accepted":10,"counted":8,"duplicate":1,"superseded":1,`, `"issued":true`)
-	lacks(t, own, "named", "usage.agent.v1")
+	lacks(t, own, "named", "usage.agent.v1", `"ledger"`)
 	s.ask(t, "foreign", "GET", "/periods/2026-10/balance?tenant=acme", "").want(t, 404, `"code":"not_found"`)
 	s.ask(t, "publisher", "GET", "/periods/2026-10/balance", "").want(t, 403)
 }

@@ -158,7 +158,7 @@ func drawFlow(columns [][]flowPart) *flowChart {
 		total := 0
 		first := len(c.Nodes)
 		for _, part := range column {
-			if part.Count == 0 && !(n == 0 || part.Name == column[0].Name) {
+			if part.Count == 0 && n > 0 && part.Name != column[0].Name {
 				continue
 			}
 			node := flowNode{part, box{n * apart, y, flowBar, max(flowLeast, high.at(part.Count))}}

@@ -38,8 +38,8 @@ func poolChartOf(l invoiceLine, zone *civil.Zone) *poolChart {
 	if len(l.Pool) < 2 || zone == nil {
 		return nil
 	}
-	c := &poolChart{Width: chartWidth, Height: 240, Left: 44, Right: chartWidth - 12, Top: 26, Bottom: 212, PeakAt: l.PeakAt,
-		Points: l.Pool}
+	c := &poolChart{Width: chartWidth, Height: 240, Left: 44, Right: chartWidth - 12, Top: 26, Bottom: 212,
+		PeakAt: l.PeakAt, Points: l.Pool}
 	at := make([]int64, len(l.Pool))
 	greatest := int64(1)
 	for i, p := range l.Pool {

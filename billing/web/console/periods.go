@@ -28,7 +28,8 @@ const (
 	gridTenants = 30
 )
 
-// periodsPage has periods of tenants: a row for each tenant and a column for each month or, where some are chosen, a list.
+// periodsPage has periods of tenants: a row for each tenant and a column for each month or, where some are chosen, a
+// list.
 type periodsPage struct {
 	States []string
 	Grid   []periodRow
