@@ -66,11 +66,13 @@ func (s *Findings) List(ctx context.Context, ask billing.FindingFilter) ([]billi
 		SELECT tenant, period, code, rule, count, names, advice, toUnixTimestamp64Milli(looked_at)
 		FROM v_findings
 		WHERE ({everyone:Bool} OR tenant IN {tenants:Array(String)}) AND ({code:String} = '' OR code = {code:String})
-			AND period >= {from:String} AND (tenant, period, code) > ({after_tenant:String}, {after_period:String}, {after_code:String})
+			AND period >= {from:String}
+			AND (tenant, period, code) > ({after_tenant:String}, {after_period:String}, {after_code:String})
 		ORDER BY tenant, period, code
 		LIMIT {limit:Int64}`,
 		clickhouse.Named("everyone", ask.Everyone), clickhouse.Named("tenants", append([]string{}, ask.Tenants...)),
-		clickhouse.Named("code", string(ask.Code)), clickhouse.Named("from", from), clickhouse.Named("after_tenant", ask.AfterTenant),
+		clickhouse.Named("code", string(ask.Code)), clickhouse.Named("from", from),
+		clickhouse.Named("after_tenant", ask.AfterTenant),
 		clickhouse.Named("after_period", ask.AfterPeriod), clickhouse.Named("after_code", ask.AfterCode),
 		clickhouse.Named("limit", ask.Limit))
 	if err != nil {

@@ -127,7 +127,9 @@ func (l Licence) effectiveOn(d civil.Date) bool {
 
 // MappedOn reports whether one of some mappings is to a subscription, and effective on a date.
 func MappedOn(mappings []Licence, subscription string, d civil.Date) bool {
-	return slices.ContainsFunc(mappings, func(l Licence) bool { return l.Subscription == subscription && l.effectiveOn(d) })
+	return slices.ContainsFunc(mappings, func(l Licence) bool {
+		return l.Subscription == subscription && l.effectiveOn(d)
+	})
 }
 
 // resolve returns mappings with the subscriptions that they are to.

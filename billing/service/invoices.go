@@ -102,8 +102,8 @@ func (s *Invoices) reader(ctx context.Context) (*billing.Biller, error) {
 const mostApart = 5 * time.Minute
 
 // CheckClocks returns how far this machine's clock is ahead of the database's, and an error of the code
-// [schemas.ClocksApart] if that is so far, ahead or behind, that nothing may be issued by it (R20). How long the question
-// takes is no difference.
+// [schemas.ClocksApart] if that is so far, ahead or behind, that nothing may be issued by it (R20). How long the
+// question takes is no difference.
 func (s *Invoices) CheckClocks(ctx context.Context) (ahead time.Duration, err error) {
 	before := s.Clock()
 	ms, err := s.ServerMS(ctx)

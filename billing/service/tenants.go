@@ -64,7 +64,9 @@ func NewTenantAt(state registry.State, t *registry.Tenant, ms int64, rules billi
 
 // FindingsNow returns what was found at the last issue of a tenant, and of the months after that when somebody looked
 // last (R24); of every month that was looked at before the first issue.
-func (s *Invoices) FindingsNow(ctx context.Context, state registry.State, tenant string) ([]billing.KeptFinding, error) {
+func (s *Invoices) FindingsNow(
+	ctx context.Context, state registry.State, tenant string,
+) ([]billing.KeptFinding, error) {
 	ask := billing.FindingFilter{Tenants: []string{tenant}, Limit: math.MaxInt32}
 	if issues := state.Issues(tenant); len(issues) > 0 {
 		ask.From = issues[len(issues)-1].Period

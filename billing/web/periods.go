@@ -26,8 +26,8 @@ func (s *Server) periodRoutes() {
 		Summary: "How far the months of all tenants are, the latest month first (R20)", Types: asCSV}, s.listPeriods)
 	register(s, route{ID: "listMonths", Method: http.MethodGet, Path: "/months", Tag: "Periods", Heavy: true,
 		Summary: "How many tenants are how far with each month, and what is issued, the latest month first (R20)",
-		Description: "No figures are read: a tenant whose month a rule would stop counts as the clock and the holds have it. " +
-			"GET /periods knows.", Errors: conflict}, s.listMonths)
+		Description: "No figures are read: a tenant whose month a rule would stop counts as the clock and the holds have " +
+			"it. GET /periods knows.", Errors: conflict}, s.listMonths)
 	register(s, route{ID: "listTenantPeriods", Method: http.MethodGet, Path: ofTenant, Tag: "Periods", Heavy: true,
 		Summary: "How far the months of a tenant are, the latest first (R20)", Types: asCSV}, s.listTenantPeriods)
 	register(s, route{ID: "getDraft", Method: http.MethodGet, Path: ofTenant + "/{period}/draft", Tag: "Periods",
@@ -88,14 +88,14 @@ func (p TenantPeriodPath) of(
 type PeriodFilter struct {
 	From  monthText  `query:"from" doc:"The first month, such as 2026-10; any by default."`
 	To    monthText  `query:"to" doc:"The last month; any by default."`
-	State []string   `query:"state" enum:"open,closing,due,held,stopped,issued" minItems:"1" maxItems:"6" doc:"How far it is."`
+	State []string   `query:"state" enum:"open,closing,due,held,stopped,issued" minItems:"1" maxItems:"6"`
 	Code  periodCode `query:"code" doc:"Of a finding of the period, or of what stops it."`
 }
 
 type listPeriodsInput struct {
 	ListInput
 	PeriodFilter
-	Tenants []string `query:"tenants" maxItems:"100" doc:"Only those of these, with commas between; all by default."`
+	Tenants []string `query:"tenants" maxItems:"100" doc:"Only of these, with commas between; all by default."`
 }
 
 func (s *Server) listPeriods(

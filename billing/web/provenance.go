@@ -22,7 +22,7 @@ type Provenance struct {
 	Tenant   string       `json:"tenantId"`
 	TimeZone string       `json:"timeZone"`
 	IssuedAt civil.Millis `json:"issuedAt" doc:"When it was issued."`
-	AuthType string       `json:"authType,omitempty" doc:"What issued it: user or service; none where not known."`
+	AuthType string       `json:"authType,omitempty" doc:"user, or service; none where not known."`
 	AuthID   string       `json:"authId,omitempty" doc:"Who issued it."`
 	DueDate  civil.Date   `json:"dueDate,omitzero" doc:"To be paid by then; not known without whom to bill."`
 	// Seller and Buyer are those that the files show.

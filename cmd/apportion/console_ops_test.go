@@ -72,7 +72,7 @@ func TestConsoleTry(t *testing.T) {
 		"4 not readable not readable malformed_json", "5 /t f forbidden tenantid",
 		"1 /t good acme 2026-11 agent_standard Sub2 The agent is mapped to the subscription, which is active then R10 .")
 	page.has(t, "&#34;good&#34;") // the text is kept
-	send("operator", "[\n"+good+",\n\n"+strings.Replace(good, "11-02", "10-01", -1)+"]").shows(t, 200, "2 events would be accepted",
+	send("operator", "[\n"+good+",\n\n"+strings.ReplaceAll(good, "11-02", "10-01")+"]").shows(t, 200, "2 events would be accepted",
 		"2 /t good", "4 /t good acme 2026-10 issued R21", "unmapped")
 	send("publisher", strings.Repeat("{}\n", 1001)).shows(t, 413, "a request may have 1000 events", "body_too_large")
 	openPage(t, s, "publisher", "/try?example=1").shows(t, 200, `"tenantid":"acme"`, `"source":"/t"`)

@@ -19,7 +19,8 @@ func (a *app) newScheduler(s *services, m *metrics) (*service.Scheduler, error) 
 	if err != nil {
 		return nil, err
 	}
-	cfg := service.SchedulerConfig{From: schedule.From, Next: schedule.Next, CatchUp: set.CatchUp, By: service.ScheduledBy(host())}
+	cfg := service.SchedulerConfig{From: schedule.From, Next: schedule.Next, CatchUp: set.CatchUp,
+		By: service.ScheduledBy(host())}
 	deps := service.SchedulerDeps{Invoices: s.invoices, Log: a.log, Observe: func(f service.Firing) {
 		m.observeFiring(f)
 		s.pipeline.Firings.Observe(f, a.now())

@@ -78,8 +78,8 @@ func New(deps Deps) *Console {
 	return c
 }
 
-// Page is a page by its path, as net/http has patterns, and the operation that who opens it may ask for; Sends says that
-// it has forms.
+// Page is a page by its path, as net/http has patterns, and the operation that who opens it may ask for; Sends says
+// that it has forms.
 type Page struct {
 	Path, Needs string
 	Sends       bool

@@ -59,7 +59,8 @@ func findBrowser() (string, error) {
 	if err := run("", apt, "update", "-qq"); err != nil {
 		return "", err
 	}
-	if err := run("", apt, "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"); err != nil {
+	err = run("", apt, "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core")
+	if err != nil {
 		return "", err
 	}
 	return exec.LookPath("chromium")
@@ -131,8 +132,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// listen notes what a page does wrong: errors of scripts, what the policy of the page's content forbids, and requests to
-// other hosts.
+// listen notes what a page does wrong: errors of scripts, what the policy of the page's content forbids, and requests
+// to other hosts.
 func (tab *Tab) listen(event any) {
 	var wrong string
 	switch e := event.(type) {
