@@ -88,7 +88,7 @@ func (p TenantPeriodPath) of(
 type PeriodFilter struct {
 	From  monthText  `query:"from" doc:"The first month, such as 2026-10; any by default."`
 	To    monthText  `query:"to" doc:"The last month; any by default."`
-	State []string   `query:"state" enum:"open,closing,due,held,stopped,issued" minItems:"1" maxItems:"6"`
+	State []string   `query:"state" enum:"open,closing,due,held,stopped,issued" minItems:"1" maxItems:"6" doc:"How far."`
 	Code  periodCode `query:"code" doc:"Of a finding of the period, or of what stops it."`
 }
 
