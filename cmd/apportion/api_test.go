@@ -27,7 +27,8 @@ import (
 )
 
 // apiServer serves the API over the month of explain.txtar: acme and named, both issued for 2026-10. It has a token for
-// each role, named as the role, with `tenant` for acme and `publisher` for acme from /t; `foreign` administers named.
+// each role, named as the role, with `tenant` for acme and `publisher` for acme from /t; `foreign` administers named, and
+// `all` is operator, finance and that publisher in one.
 type apiServer struct {
 	url     string
 	config  string // the configuration, for commands of the program
@@ -131,17 +132,18 @@ func (s *apiServer) serve() error {
 		return err
 	}
 	var tokens []auth.Token
-	for name, grant := range map[string]access.Grant{
-		"operator": {Role: access.Operator}, "finance": {Role: access.Finance}, "analyst": {Role: access.Analyst},
-		"tenant": {Role: access.Tenant, Tenants: []string{"acme"}}, "foreign": {Role: access.Tenant, Tenants: []string{"named"}},
-		"publisher": {Role: access.Publisher, Tenants: []string{"acme"}, Sources: []string{"/t"}},
+	publisher := access.Grant{Role: access.Publisher, Tenants: []string{"acme"}, Sources: []string{"/t"}}
+	for name, grants := range map[string][]access.Grant{
+		"operator": {{Role: access.Operator}}, "finance": {{Role: access.Finance}}, "analyst": {{Role: access.Analyst}},
+		"tenant": {{Role: access.Tenant, Tenants: []string{"acme"}}}, "foreign": {{Role: access.Tenant, Tenants: []string{"named"}}},
+		"publisher": {publisher}, "all": {{Role: access.Operator}, {Role: access.Finance}, publisher},
 	} {
 		token, err := access.NewToken(rand.Reader)
 		if err != nil {
 			return err
 		}
 		s.tokens[name] = token
-		tokens = append(tokens, auth.Token{Name: name, SHA256: access.HashToken(token), Grants: []access.Grant{grant}})
+		tokens = append(tokens, auth.Token{Name: name, SHA256: access.HashToken(token), Grants: grants})
 	}
 	s.counted = newMetrics()
 	services.events.Observe = s.counted.observeEvents

@@ -39,8 +39,9 @@ func Node(t testing.TB) (dir string) {
 	return dir
 }
 
-// Python returns the PYTHONPATH of the packages that clients/requirements.txt pins: Kafka's client for Python, and what
-// reads the schemas of events. It needs Python 3 with pip, which fetches them once into the user's cache.
+// Python returns the PYTHONPATH of the packages that clients/requirements.txt pins: Kafka's client for Python, what
+// reads the schemas of events, and what makes requests from an OpenAPI document. It needs Python 3 with pip, which
+// fetches them once into the user's cache.
 func Python(t testing.TB) (path string) {
 	t.Helper()
 	Heavy(t, "it runs programs of Python")
@@ -59,7 +60,7 @@ func Python(t testing.TB) (path string) {
 				return err
 			}
 			return run(dir, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-				"--only-binary=:all:", "--no-deps", "--target="+dir, "--requirement="+requirements)
+				"--only-binary=:all:", "--no-deps", "--require-hashes", "--target="+dir, "--requirement="+requirements)
 		})
 	})
 }

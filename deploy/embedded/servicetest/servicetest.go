@@ -52,10 +52,10 @@ func Heavy(t testing.TB, why string) {
 	}
 }
 
-// Draws returns how often a test repeats what it draws by chance: few times, or often where APPORTION_TEST_LONG is
+// Draws returns how often a test repeats what it draws by chance: few times, or often where TEST_LONG is
 // set, as `make test-long` does.
 func Draws(few, often int) int {
-	if os.Getenv("APPORTION_TEST_LONG") != "" {
+	if os.Getenv("TEST_LONG") != "" {
 		return often
 	}
 	return few
