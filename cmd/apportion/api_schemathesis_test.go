@@ -19,7 +19,7 @@ func TestAPISchemathesis(t *testing.T) {
 	servicetest.Heavy(t, "it bills a month, and asks the API some thousand times")
 	t.Parallel()
 	path := servicetest.Python(t)
-	s := startAPI(t) // it publishes and issues
+	s := startAPI(t)   // it publishes and issues
 	dir := t.TempDir() // it leaves a cache where it runs
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "schemathesis"))); err != nil {
 		t.Fatal(err)

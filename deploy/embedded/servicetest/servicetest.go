@@ -52,8 +52,8 @@ func Heavy(t testing.TB, why string) {
 	}
 }
 
-// Draws returns how often a test repeats what it draws by chance: few times, or often where TEST_LONG is
-// set, as `make test-long` does.
+// Draws returns how often a test repeats what it draws by chance: few times, or often where TEST_LONG is set, as
+// `make test-long` does. The programs that tests start know no such setting, so it has no name of theirs.
 func Draws(few, often int) int {
 	if os.Getenv("TEST_LONG") != "" {
 		return often
