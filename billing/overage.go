@@ -73,7 +73,7 @@ func (x *Explainer) measured(ctx context.Context, usage Usage, zone *civil.Zone,
 		if err != nil {
 			return nil, fmt.Errorf("reading the usage of %s: %w", period, err)
 		}
-		if stands, err := x.Stored(ctx); err != nil || stands && !b.peaksAfter(x.NowMS) {
+		if stands, err := x.Stored(ctx); err != nil || stands && !b.peaksFrom(x.NowMS) {
 			return b, err
 		}
 	}
@@ -103,12 +103,12 @@ func (x *Explainer) stored(ctx context.Context, usage Usage, zone *civil.Zone, p
 	return b, err
 }
 
-// peaksAfter reports whether a peak instant of stored usage lies after now, in UTC epoch milliseconds. There open
-// sessions go on in it, which until now they have done in truth: one that lies before is the same either way (R12).
-func (b *bill) peaksAfter(nowMS int64) bool {
+// peaksFrom reports whether a peak instant of stored usage is now, in UTC epoch milliseconds, or later. There open
+// sessions go on in it, which they do until now in truth: a peak that lies before is the same either way (R12).
+func (b *bill) peaksFrom(nowMS int64) bool {
 	return slices.ContainsFunc(schemas.PooledMeters, func(meter string) bool {
 		at, found := b.nearest(meter)
-		return found && !b.byDistinctAgents(meter) && b.demand(meter).peaks[at].PeakMS > nowMS
+		return found && !b.byDistinctAgents(meter) && b.demand(meter).peaks[at].PeakMS >= nowMS
 	})
 }
 
