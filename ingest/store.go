@@ -107,7 +107,14 @@ func (s store) insertEvents(ctx context.Context, b *batch) error {
 // that keeps the connection and reads nothing.
 func flush(ctx context.Context, insert driver.Batch) error {
 	sent := make(chan error, 1)
-	go func() { sent <- insert.Flush() }()
+	go func() {
+		defer func() { // one that is given up loses its buffer while the driver writes it
+			if fault := recover(); fault != nil && ctx.Err() == nil {
+				panic(fault)
+			}
+		}()
+		sent <- insert.Flush()
+	}()
 	select {
 	case err := <-sent:
 		return err
