@@ -47,10 +47,13 @@ type periodEffect struct {
 	Period  string      `json:"period"`
 	Kinds   []kindTotal `json:"kinds"`
 	Totals  []pairTotal `json:"totals"`
-	Stopped struct {
-		Before []stop `json:"before"`
-		After  []stop `json:"after"`
-	} `json:"stopped"`
+	Stopped stops       `json:"stopped"`
+}
+
+// stops are why there is no bill, as it stands and as it would.
+type stops struct {
+	Before []stop `json:"before"`
+	After  []stop `json:"after"`
 }
 
 type kindTotal struct {

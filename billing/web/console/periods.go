@@ -297,10 +297,7 @@ type difference struct {
 		Causes       *causes `json:"causes"`
 	} `json:"changes"`
 	Totals  []pairTotal `json:"totals"`
-	Stopped struct {
-		Before []stop `json:"before"`
-		After  []stop `json:"after"`
-	} `json:"stopped"`
+	Stopped stops       `json:"stopped"`
 }
 
 // causes say what made a difference.
