@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -68,16 +66,16 @@ func TestConsoleRoles(t *testing.T) {
 	s := apiFixture(t)
 	for _, page := range consolePages() {
 		path := pathOf(t, page)
-		s.open(t, "", path).want(t, 401, "Open the link that was printed")
+		openPage(t, s, "", path).shows(t, 401, "Open the link that was printed")
 		for name, role := range consoleRoles {
-			answer := s.open(t, name, path)
+			answer := openPage(t, s, name, path)
 			if slices.Contains(access.Operations()[page.Needs], role) {
 				if to := answer.Header.Get("Location"); to != "" { // whoever has one tenant does not choose one
-					answer = s.open(t, name, to)
+					answer = openPage(t, s, name, to)
 				}
-				answer.want(t, 200)
+				answer.shows(t, 200)
 			} else {
-				answer.want(t, 403, "This page is not for you", name)
+				answer.shows(t, 403, "This page is not for you", name)
 			}
 			if policy := answer.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") ||
 				strings.Contains(policy, "unsafe") {
@@ -85,16 +83,10 @@ func TestConsoleRoles(t *testing.T) {
 			}
 		}
 		if strings.Contains(page.Path, "{tenant}") || strings.Contains(page.Path, "{invoice}") {
-			s.open(t, "foreign", path).want(t, map[bool]int{true: 404, false: 403}[slices.Contains(
+			openPage(t, s, "foreign", path).shows(t, map[bool]int{true: 404, false: 403}[slices.Contains(
 				access.Operations()[page.Needs], access.Tenant)])
 		}
 	}
-}
-
-// open asks for a page as the holder of a token.
-func (s *apiServer) open(t testing.TB, as, path string) apiAnswer {
-	t.Helper()
-	return s.browse(t, as, http.MethodGet, path, "")
 }
 
 // TestConsoleBrowsed opens every page in Chromium, light and dark, with and without scripts, wide and narrow: axe-core
@@ -149,31 +141,6 @@ func TestConsoleBrowsed(t *testing.T) {
 // tooWide is the first element that is wider than the window, and that nothing around it scrolls.
 const tooWide = `[...document.querySelectorAll("body *")].find((e) => e.getBoundingClientRect().right > innerWidth &&
 	!e.parentElement.closest(".scroll"))?.outerHTML.slice(0, 200) ?? ""`
-
-// browse sends a request for a page as the holder of a token, "" for nobody, with a form to a POST.
-func (s *apiServer) browse(t testing.TB, as, method, path, form string) apiAnswer {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(form))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if as != "" {
-		request.Header.Set("Authorization", "Bearer "+s.tokens[as])
-	}
-	if form != "" {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	response, err := http.DefaultTransport.RoundTrip(request) // which follows nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return apiAnswer{response, string(content)}
-}
 
 func headings(tab *servicetest.Tab) string {
 	return servicetest.Eval[string](tab, `[...document.querySelectorAll("h1,h2,h3")].map((h) => h.textContent).join("|")`)

@@ -48,22 +48,12 @@ func (s *apiServer) rejectedPages(t *testing.T, path func(int) string) {
 	openPage(t, s, "publisher", "/try?from="+path(1)).shows(t, 404)
 }
 
-// has fails unless a page has each of some texts in its source.
-func (p accountPage) has(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, text := range texts {
-		if !strings.Contains(p.html, text) {
-			t.Errorf("%s %s lacks %q:\n%s", p.Request.Method, p.Request.URL, text, p.html)
-		}
-	}
-}
-
 // Events that are pasted have a verdict each, by the line that they begin on, and are published nowhere.
 func TestConsoleTry(t *testing.T) {
 	servicetest.Heavy(t, "it bills a month")
 	t.Parallel()
 	s := apiFixture(t)
-	send := func(as, text string) accountPage { return openPage(t, s, as, "/try", url.Values{"events": {text}}) }
+	send := func(as, text string) shownPage { return openPage(t, s, as, "/try", url.Values{"events": {text}}) }
 	before := len(s.apiTopic(t, schemas.TopicAgent, 0))
 	good := sentSession("good", "")
 	page := send("publisher", good+"\r\n\r\n"+strings.Replace(sentSession("bad", ""), "agentId", "agent_id", 1)+"\r\n{\r\n"+

@@ -49,7 +49,7 @@ func TestConsoleKeepsFiles(t *testing.T) {
 	servicetest.Heavy(t, "it bills a month")
 	t.Parallel()
 	s := apiFixture(t)
-	page := s.open(t, "operator", "/tenants").body
+	page := openPage(t, s, "operator", "/tenants").html
 	_, rest, _ := strings.Cut(page, `href="/static/`)
 	dir, _, found := strings.Cut(rest, "/")
 	if !found {
@@ -65,6 +65,6 @@ func TestConsoleKeepsFiles(t *testing.T) {
 		!strings.Contains(kept, "immutable") || !bytes.Contains(content, []byte("prefers-color-scheme: dark")) {
 		t.Errorf("%d, Cache-Control %q, %d bytes, %v", response.StatusCode, kept, len(content), err)
 	}
-	s.open(t, "operator", "/static/"+dir+"/").want(t, 404)
-	s.open(t, "", "/static/0000/console.css").want(t, 401)
+	openPage(t, s, "operator", "/static/"+dir+"/").shows(t, 404)
+	openPage(t, s, "", "/static/0000/console.css").shows(t, 401)
 }
