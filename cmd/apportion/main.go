@@ -13,13 +13,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"apportion/deploy/embedded"
-	"apportion/schemas/civil"
 )
 
 // The exit codes are a contract with scripts and schedulers.
@@ -81,7 +79,7 @@ period, differences).`,
 		Example: `  apportion demo
   apportion dev --data data
   apportion --config data/apportion.yaml bill preview --period 2026-10`,
-		Version:       version(),
+		Version:       thisBuild().String(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -113,6 +111,7 @@ period, differences).`,
 		newServeCommand(a),
 		newTokenCommand(a),
 		newConfigCommand(a),
+		newVersionCommand(a),
 	)
 	return asGroup(root)
 }
@@ -145,17 +144,4 @@ func asGroup(cmd *cobra.Command) *cobra.Command {
 		return usagef("%s has no command %q; `%s --help` lists them", path, args[0], path)
 	}
 	return cmd
-}
-
-// version says which source the binary was built from, as far as the build recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
-	}
-	return v + " " + info.GoVersion + ", time zones " + civil.Edition()
 }

@@ -89,7 +89,7 @@ func newMetrics() *metrics {
 				"of unknown_tenant, tenants that the registry lacks.", "code"),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.sent, m.sentRefused, m.batches, m.inserting, m.lastProgress,
-		zoneDataAge{}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		buildInfo(), zoneData{machineEdition(machineZones)}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -113,18 +113,41 @@ func histograms(name, help string, buckets []float64, labels ...string) *prometh
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
-// zoneDataAge collects how old the time zone data in use is; data that does not say is left out.
-type zoneDataAge struct{}
+// buildInfo says which release this process is of: it is always 1.
+func buildInfo() prometheus.Collector {
+	b := thisBuild()
+	g := gauges("apportion_build_info", "The release, and the versions of the schema that it works with; always 1.",
+		"version", "commit", "goversion", "schema_from", "schema_to")
+	g.WithLabelValues(b.Version, b.Commit, b.Go,
+		strconv.FormatInt(b.Schema.From, 10), strconv.FormatInt(b.Schema.To, 10)).Set(1)
+	return g
+}
 
-var zoneDataAgeDesc = prometheus.NewDesc("apportion_zone_data_age_days",
-	"Days since the time zone data in use was made, by its edition.", []string{"edition"}, nil)
+// zoneData collects how the time zone data in use is, on a machine whose own is of an edition.
+type zoneData struct{ machine string }
+
+var (
+	zoneDataAgeDesc = prometheus.NewDesc("apportion_zone_data_age_days",
+		"Days since the time zone data in use was made, by its edition.", []string{"edition"}, nil)
+	zoneDataOldDesc = prometheus.NewDesc("apportion_zone_data_old",
+		"1 while the time zone data in use is older than a year, or than the machine's own, else 0.",
+		[]string{"edition", "machine"}, nil)
+)
 
 // Describe and Collect make it a prometheus.Collector.
-func (zoneDataAge) Describe(ch chan<- *prometheus.Desc) { ch <- zoneDataAgeDesc }
+func (zoneData) Describe(ch chan<- *prometheus.Desc) {
+	ch <- zoneDataAgeDesc
+	ch <- zoneDataOldDesc
+}
 
-func (zoneDataAge) Collect(ch chan<- prometheus.Metric) {
-	if data := civil.InUse(); !data.Date.IsZero() {
-		days := int(time.Since(data.Date).Hours() / 24)
+func (z zoneData) Collect(ch chan<- prometheus.Metric) {
+	data, now, old := civil.InUse(), time.Now(), 0.0
+	if staleZones(data, z.machine, now) != "" {
+		old = 1
+	}
+	ch <- prometheus.MustNewConstMetric(zoneDataOldDesc, prometheus.GaugeValue, old, data.Edition, z.machine)
+	if !data.Date.IsZero() { // of data that does not say, it is not known
+		days := int(now.Sub(data.Date).Hours() / 24)
 		ch <- prometheus.MustNewConstMetric(zoneDataAgeDesc, prometheus.GaugeValue, float64(days), data.Edition)
 	}
 }

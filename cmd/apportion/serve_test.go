@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
+	"apportion/schemas/civil"
 )
 
 // Readiness says why it is refused, and metrics have what an operator alerts on.
@@ -55,6 +57,8 @@ func TestHealthAndMetrics(t *testing.T) {
 		`apportion_insert_seconds_sum{topic="usage.agent.v1"} 0.04`,
 		`apportion_last_progress_timestamp_seconds{partition="3",topic="usage.agent.v1"}`,
 		`apportion_zone_data_age_days{edition="`,
+		`apportion_zone_data_old{edition="` + civil.Edition() + `",machine="` + machineEdition(machineZones) + `"} `,
+		`apportion_build_info{commit="` + thisBuild().Commit + `",goversion="` + runtime.Version() + `",schema_from="6",schema_to="7",version="0.1.0"} 1`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %s", want)
