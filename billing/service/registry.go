@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,9 @@ type Verdicts interface {
 type Registry struct {
 	// Failpoint, nil but in tests, is told of every step of giving commands. Tests find the steps in the source.
 	Failpoint func(step string)
+	// VerdictWithin is how long Give waits for the verdicts of commands that the log has acknowledged; as long as its
+	// context lasts where it is 0.
+	VerdictWithin time.Duration
 
 	log      CommandLog
 	verdicts Verdicts
@@ -344,7 +348,7 @@ func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*O
 			given[o.command.ID] = o
 		}
 	}
-	decided, err := r.submit(ctx, commands)
+	decided, err := r.submit(ctx, r.VerdictWithin, commands)
 	if err != nil {
 		return nil, err
 	}
@@ -358,7 +362,7 @@ func (r *Registry) Give(ctx context.Context, by registry.Actor, plan Plan) ([]*O
 	return outcomes, nil
 }
 
-// Undecided says that commands are on the log, and that their verdicts were not known in time.
+// Undecided says that commands are on the log, and that their verdicts were not known and recorded in time.
 type Undecided struct {
 	Offset int64 // of the last of them
 	Err    error // why
@@ -366,14 +370,17 @@ type Undecided struct {
 
 // Error says so.
 func (u *Undecided) Error() string {
-	return fmt.Sprintf("the command is at offset %d of the log, and its verdict is not known yet: %v", u.Offset, u.Err)
+	return fmt.Sprintf("the command is at offset %d of the log, and its verdict is not known and recorded yet: %v", u.Offset, u.Err)
 }
 
 // Unwrap is why.
 func (u *Undecided) Unwrap() error { return u.Err }
 
-// submit appends commands to the log, reads on to what was decided on them, and records it.
-func (r *Registry) submit(ctx context.Context, commands []registry.Command) ([]registry.Decided, error) {
+// submit appends commands to the log, reads on to what was decided on them, and records it, within a time if that is
+// not 0.
+func (r *Registry) submit(
+	ctx context.Context, within time.Duration, commands []registry.Command,
+) ([]registry.Decided, error) {
 	if len(commands) == 0 {
 		return nil, r.record(ctx)
 	}
@@ -393,14 +400,21 @@ func (r *Registry) submit(ctx context.Context, commands []registry.Command) ([]r
 		return nil, err
 	}
 	r.failpoint("after commands")
-	if _, err := r.catchUp(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil, &Undecided{Offset: last, Err: err}
-		}
-		return nil, err
+	waiting := ctx
+	if within > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, within)
+		defer cancel()
 	}
+	_, err = r.catchUp(waiting)
 	decided := r.unrecorded
-	return decided, r.record(ctx)
+	if err == nil {
+		err = r.record(waiting)
+	}
+	if err != nil && waiting.Err() != nil {
+		return nil, &Undecided{Offset: last, Err: err}
+	}
+	return decided, err
 }
 
 func (r *Registry) failpoint(step string) {
@@ -424,7 +438,7 @@ func (c claims) Claim(ctx context.Context, commands []registry.Command) (registr
 	for i := range commands {
 		commands[i].By = c.by
 	}
-	_, err := c.submit(ctx, commands)
+	_, err := c.submit(ctx, 0, commands)
 	return c.history.Now(), err
 }
 

@@ -336,3 +336,25 @@ func TestWaitsNoLongerThanAsked(t *testing.T) {
 		t.Errorf("after it: %v", err)
 	}
 }
+
+// deafVerdicts never answer.
+type deafVerdicts struct{ kept }
+
+func (*deafVerdicts) Append(ctx context.Context, _ []registry.Decided) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestUndecidedSaysWhere: a command whose verdict nobody can record in time is on the log, and whoever gave it is told
+// at which offset.
+func TestUndecidedSaysWhere(t *testing.T) {
+	log := &raceLog{}
+	r := service.NewRegistry(log, &deafVerdicts{}, time.Now)
+	r.VerdictWithin = time.Nanosecond
+	doc, _ := registry.Parse("", []byte(document))
+	_, err := r.Apply(t.Context(), registry.Actor{}, doc)
+	var undecided *service.Undecided
+	if !errors.As(err, &undecided) || undecided.Offset != 0 || len(log.values) != 1 {
+		t.Errorf("%v, and %d commands on the log", err, len(log.values))
+	}
+}

@@ -395,9 +395,7 @@ func (s *Server) giveParts(
 		}
 		outcomes = plan(state)
 	} else {
-		waiting, cancel := context.WithTimeout(ctx, s.cfg.Verdict)
-		defer cancel()
-		outcomes, err = s.Registry.Give(waiting, scope.Actor(), plan)
+		outcomes, err = s.Registry.Give(ctx, scope.Actor(), plan)
 		var undecided *service.Undecided
 		if errors.As(err, &undecided) {
 			return &mapOutput{Status: http.StatusAccepted,

@@ -58,9 +58,7 @@ func (s *Server) give(
 		_, outcome := service.DryRun(state, c)
 		return verdictOf(outcome)
 	}
-	waiting, cancel := context.WithTimeout(ctx, s.cfg.Verdict)
-	defer cancel()
-	outcomes, err := s.Registry.Give(waiting, scope.Actor(), service.Single(c))
+	outcomes, err := s.Registry.Give(ctx, scope.Actor(), service.Single(c))
 	var undecided *service.Undecided
 	switch {
 	case errors.As(err, &undecided):

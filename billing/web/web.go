@@ -51,8 +51,6 @@ type Config struct {
 	Heavy int
 	// Timeout is how long a request may take.
 	Timeout time.Duration
-	// Verdict is for how long the answer to a command waits for its verdict.
-	Verdict time.Duration
 	// Issue is how long an issue may take, which goes on when nobody waits for its answer any more.
 	Issue time.Duration
 	// BodyBytes is how long a body may be that has no limit of its own.
@@ -65,7 +63,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Rate: 20, Burst: 60, HeavyRate: 2, HeavyBurst: 10, Heavy: 4,
-		Timeout: time.Minute, Verdict: 5 * time.Second, Issue: 30 * time.Minute, BodyBytes: 1 << 20,
+		Timeout: time.Minute, Issue: 30 * time.Minute, BodyBytes: 1 << 20,
 	}
 }
 

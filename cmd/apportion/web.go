@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"apportion/billing/service"
 	"apportion/billing/web"
@@ -14,11 +15,15 @@ import (
 	"apportion/schemas/civil"
 )
 
+// verdictWithin is how long a command over HTTP waits for its verdict once Kafka has it.
+const verdictWithin = 5 * time.Second
+
 // newWeb returns the API on the use cases, for whom somebody finds out, within limits. With a door,
 // people sign in too.
 func (a *app) newWeb(cfg web.Config, s *services, who web.Authenticator) *web.Server {
 	door, _ := who.(*auth.Door)
 	cfg.Secure = door != nil && door.Secure()
+	s.registry.VerdictWithin = verdictWithin
 	deps := web.Deps{
 		Auth: who, SignIn: door, Events: s.events, Deliveries: s.deliveries,
 		Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
