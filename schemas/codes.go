@@ -76,6 +76,8 @@ const (
 	AlreadyAccepted       Code = "already_accepted"
 	AlreadyIssued         Code = "already_issued"
 	StaleChain            Code = "stale_chain"
+	AlreadySealed         Code = "already_sealed"
+	NotSealed             Code = "not_sealed"
 	LooksLikeNumber       Code = "looks_like_number"
 	UndatedTax            Code = "undated_tax"
 )
@@ -106,6 +108,7 @@ const (
 	Conflict            Code = "conflict"
 	OpenPeak            Code = "open_peak"
 	SamePerson          Code = "same_person"
+	Sealed              Code = "sealed"
 )
 
 // Codes of invoice files.
@@ -259,6 +262,8 @@ var Reasons = []Reason{
 		"let what changes now come as an adjustment on the next invoice (R21)"},
 	{StaleChain, RefusesCommand, "R20", "the tenant was issued another period since this one was billed",
 		"bill it again by what is issued now"},
+	{AlreadySealed, RefusesCommand, "R25", "the period is sealed already", "there is nothing left to do; seal a later one"},
+	{NotSealed, RefusesCommand, "R25", "the period is not sealed", "seal it first; then nothing changes what it was billed"},
 	{LooksLikeNumber, WarnsOfDocument, "", "an id that a spreadsheet takes for a number or a date",
 		"import the column as text, or open invoices.xlsx, which keeps it"},
 	{UndatedTax, WarnsOfDocument, "R26",
@@ -304,6 +309,8 @@ var Reasons = []Reason{
 		"have the source send when they ended before this is signed"},
 	{SamePerson, IsFinding, "R13", "agents at a peak over the pool whose ids differ only in case or outer spaces",
 		"if they are one person, have the source write the id in one way"},
+	{Sealed, IsFinding | RefusesCommand | StopsTenant, "R25", "events that reached a sealed period, and change no bill",
+		"agree with the customer what becomes of them; an invoice outside of Apportion can settle it"},
 
 	// Invoice files.
 	{MissingBillTo, LeavesOutFile, "", "the registry document lacks something of the buyer, or has what cannot be used",
@@ -317,7 +324,7 @@ var Reasons = []Reason{
 
 	{NoInvoice, NotThere, "R18", "there is no such invoice", "look at the invoices of the period"},
 	{NoLine, NotThere, "R18", "the invoice has no such line", "choose one of its lines"},
-	{NotIssued, NotThere, "R20", "the invoice is not issued", "issue what is due first"},
+	{NotIssued, NotThere | RefusesCommand, "R20", "the period is not issued", "issue what is due first"},
 	{NoHole, NotThere, "R22", "the ledger has no open hole there", "look at the holes that it has"},
 	{NoRefusal, NotThere, "", "no delivery that is chosen was refused there", "look at those that were refused"},
 

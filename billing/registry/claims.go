@@ -88,6 +88,7 @@ func decideClaim(s State, c Command) []Refusal {
 		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(),
 			"the period is issued already, as number %d, and never again (R20)", issue.Seq)
 	}
+	check.notSealed(s, c.Period)
 	if reason, held := s.Held(c.TenantID, c.Period); held {
 		check.refuse(schemas.Held, "data.period", c.Period.String(), "the period is held (%s); release it first", reason)
 	}

@@ -22,6 +22,10 @@ const (
 	ReleasePeriod   = "release_period"   // it may be again
 	AcceptHole      = "accept_hole"      // offsets of a usage topic that are gone are no difference any more (R22)
 	ClaimIssue      = "claim_issue"      // a period is issued (R20)
+	// SealPeriods closes all periods up to one, of all tenants (R25).
+	SealPeriods = "seal_periods"
+	// RemoveDeliveries says which stored deliveries are removed for good: of sealed periods, or dead letters.
+	RemoveDeliveries = "remove_deliveries"
 )
 
 const commandType = "registry.command"
@@ -31,7 +35,7 @@ const NoBase int64 = -1
 
 // Command is one record of the command topic. Its identity is tenant, source and id, as an event's is (R8).
 type Command struct {
-	ID, Source, TenantID string       // TenantID is empty for AcceptHole, which is of no tenant
+	ID, Source, TenantID string       // TenantID is empty for those that are of no tenant
 	TimeMS               int64        // when it was given, UTC epoch milliseconds; it decides nothing
 	By                   Actor        // who gave it; it decides nothing
 	Command              string       // one of the above
@@ -39,10 +43,12 @@ type Command struct {
 	Tenant               *Tenant      // PutTenant
 	Mappings             *SetMappings // SetLicences, SetEntryPoints
 	Telephony            string       // ChangeTelephony: the option for all subscriptions
-	Period               civil.Month  // HoldPeriod, ReleasePeriod, ClaimIssue: which
+	Period               civil.Month  // HoldPeriod, ReleasePeriod, ClaimIssue: which; SealPeriods: the last
+	From                 civil.Month  // SealPeriods: the first that anybody was to issue, 0 for each tenant's own
 	Hole                 Hole         // AcceptHole: which offsets
 	Claim                Claim        // ClaimIssue: as what
-	Reason               string       // why, for the log; not of PutTenant and ClaimIssue
+	Removal              *Removal     // RemoveDeliveries: of which
+	Reason               string       // why, for the log; not of PutTenant, ClaimIssue and RemoveDeliveries
 
 	// Hash is the SHA-256 of the record in hex, where a claim was read from one.
 	Hash string
@@ -69,9 +75,12 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		Tenant    *Tenant      `json:"tenant,omitempty"`
 		Telephony string       `json:"telephony,omitempty"`
 		Period    *civil.Month `json:"period,omitempty"`
+		Through   *civil.Month `json:"through,omitempty"`
+		From      *civil.Month `json:"from,omitempty"`
 		*Hole
 		*Claim
-		Reason string `json:"reason,omitempty"`
+		Removal *Removal `json:"removal,omitempty"`
+		Reason  string   `json:"reason,omitempty"`
 	}
 	d := data{Command: c.Command, Tenant: c.Tenant, Telephony: c.Telephony, Reason: c.Reason}
 	switch c.Command {
@@ -83,6 +92,12 @@ func (c Command) MarshalJSON() ([]byte, error) {
 		d.Hole = &c.Hole
 	case ClaimIssue:
 		d.Base, d.Period, d.Claim = &c.Base, &c.Period, &c.Claim
+	case SealPeriods:
+		if d.Through = &c.Period; c.From != 0 {
+			d.From = &c.From
+		}
+	case RemoveDeliveries:
+		d.Removal = c.Removal
 	}
 	written, err := json.Marshal(d)
 	if c.Mappings != nil {
@@ -131,10 +146,16 @@ func DecodeCommand(value []byte) Command {
 	if data != nil {
 		period = c.readData(envelope, document, data)
 	}
-	if c.Command == ClaimIssue {
-		c.Claim.Basis, c.Hash = basisOf(value), hashOf(value)
-	}
 	var check checker
+	switch {
+	case c.Command == ClaimIssue:
+		c.Claim.Basis, c.Hash = basisOf(value), hashOf(value)
+	case c.Removal != nil:
+		var err error
+		if c.Removal, err = removalOf(value); err != nil {
+			check.refuse(schemas.MalformedCommand, "data.removal", "", "not as this release has it (%v)", err)
+		}
+	}
 	for _, p := range envelope.Problems {
 		check.refuse(schemas.MalformedCommand, p.Path, p.Value, "%s", p.Message)
 	}
@@ -154,6 +175,7 @@ func (c *Command) readData(envelope, document reader, data *strict.Node) (period
 		c.readMappings(envelope, document, data)
 		return nil
 	}
+	var from *civil.Month
 	envelope.Object("data", data, strict.Fields{
 		"command": envelope.Text(&c.Command),
 		"base":    envelope.offset(&c.Base),
@@ -163,6 +185,9 @@ func (c *Command) readData(envelope, document reader, data *strict.Node) (period
 		},
 		"telephony": envelope.Text(&c.Telephony),
 		"period":    envelope.month(&period),
+		"through":   envelope.month(&period),
+		"from":      envelope.month(&from),
+		"removal":   envelope.removal(&c.Removal),
 		"topic":     envelope.Text(&c.Hole.Topic),
 		"partition": envelope.number(math.MaxInt32, func(v int64) { c.Hole.Partition = int32(v) }),
 		"first":     envelope.number(math.MaxInt64, func(v int64) { c.Hole.First = v }),
@@ -174,6 +199,9 @@ func (c *Command) readData(envelope, document reader, data *strict.Node) (period
 		"previous":  envelope.Text(&c.Claim.Previous),
 		"basis":     envelope.basis,
 	})
+	if from != nil {
+		c.From = *from
+	}
 	return period
 }
 
@@ -198,8 +226,8 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 	malformed(command.ID == "", "id", "", "needed; give an id that no other command of this source has")
 	malformed(command.Source == "", "source", "", "needed; say who gave the command")
 	malformed(kind != commandType, "type", kind, "write "+commandType)
-	if command.Command == AcceptHole {
-		malformed(command.TenantID != "", "tenantid", command.TenantID, AcceptHole+" is of no tenant; leave it out")
+	if tenantless(command.Command) {
+		malformed(command.TenantID != "", "tenantid", command.TenantID, command.Command+" is of no tenant; leave it out")
 	} else {
 		malformed(!idForm.MatchString(command.TenantID), "tenantid", command.TenantID, "needed; give the tenant's id")
 	}
@@ -229,11 +257,17 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 		}
 		command.Period = *period
 		c.claim(command.Claim)
-	case AcceptHole, SetLicences, SetEntryPoints:
+	case SealPeriods:
+		if period == nil {
+			malformed(true, "data.through", "", "needed; give the last period, such as 2026-10")
+			return
+		}
+		command.Period = *period
+	case AcceptHole, SetLicences, SetEntryPoints, RemoveDeliveries:
 	default:
 		malformed(true, "data.command", command.Command,
 			"write "+strings.Join([]string{PutTenant, SetLicences, SetEntryPoints, ChangeTelephony, HoldPeriod, ReleasePeriod,
-				ClaimIssue}, ", ")+" or "+AcceptHole)
+				ClaimIssue, AcceptHole, SealPeriods}, ", ")+" or "+RemoveDeliveries)
 	}
 }
 
@@ -263,7 +297,10 @@ type State struct {
 	tenants shared[string, *tenantState]
 	owners  dict[string, string] // by subscription, its tenant; ids are unique across all of them (R1)
 	decided shared[commandKey, decision]
-	holes   []AcceptedHole // in the order in which they were accepted
+	holes   []AcceptedHole // in the order in which they were accepted; so are those below, never changed, only added to
+	seals   []Seal
+	// removals are what is no longer stored.
+	removals []Removed
 }
 
 // tenantState is what the log says of one tenant.
@@ -368,8 +405,8 @@ func (s State) Apply(offset int64, c Command) (State, Verdict) {
 				"give each command an id of its own, and repeat one as it was", before.offset)}
 	}
 	verdict.Accepted = len(verdict.Refusals) == 0
-	tenantless := c.Command == AcceptHole && c.TenantID == ""
-	if repeated || c.ID == "" || c.Source == "" || !tenantless && !idForm.MatchString(c.TenantID) {
+	nobodys := tenantless(c.Command) && c.TenantID == ""
+	if repeated || c.ID == "" || c.Source == "" || !nobodys && !idForm.MatchString(c.TenantID) {
 		return next, verdict // it changes nothing, or is nobody's: there is nothing to remember it by
 	}
 	next.decided = s.decided.with(c.key(), decision{offset, c.content, verdict.Refusals})
@@ -381,8 +418,15 @@ func (s State) Apply(offset int64, c Command) (State, Verdict) {
 
 // change changes the state by an accepted command.
 func (s *State) change(offset int64, c Command) {
-	if c.Command == AcceptHole {
+	switch c.Command {
+	case AcceptHole:
 		s.holes = append(slices.Clip(s.holes), AcceptedHole{c.Hole, c.Reason, offset})
+		return
+	case SealPeriods:
+		s.seals = append(slices.Clip(s.seals), Seal{c.Period, c.From, c.Reason, c.By, c.TimeMS, offset})
+		return
+	case RemoveDeliveries:
+		s.removals = withRemoval(s.removals, c, offset)
 		return
 	}
 	var st tenantState
@@ -433,6 +477,10 @@ func Decide(s State, c Command) []Refusal {
 		return decideHold(s, c)
 	case AcceptHole:
 		return decideHole(s, c)
+	case SealPeriods:
+		return decideSeal(s, c)
+	case RemoveDeliveries:
+		return decideRemoval(s, c)
 	case ClaimIssue:
 		return decideClaim(s, c)
 	case ChangeTelephony:

@@ -60,6 +60,8 @@ func decideHold(s State, c Command) []Refusal {
 		check.refuse(schemas.AlreadyIssued, "data.period", c.Period.String(),
 			"the period is issued, as number %d, and stays so (R20): there is nothing left to hold; "+
 				"what changes now is on the next invoice (R21)", issue.Seq)
+	case c.Command == HoldPeriod && s.Sealed(c.Period):
+		check.notSealed(s, c.Period)
 	case held && c.Command == HoldPeriod:
 		check.refuse(schemas.AlreadyHeld, "data.period", c.Period.String(),
 			"the period is held already (%s); release it first to hold it for another reason", reason)

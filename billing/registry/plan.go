@@ -48,6 +48,10 @@ func DescribeCommand(old, next State, c Command) []string {
 		return []string{"- held " + c.Period.String()}
 	case AcceptHole:
 		return []string{fmt.Sprintf("+ accepted %s/%d %d-%d", c.Hole.Topic, c.Hole.Partition, c.Hole.First, c.Hole.Last)}
+	case SealPeriods:
+		return []string{describeSeal(old, c)}
+	case RemoveDeliveries:
+		return []string{describeRemoval(c.Removal)}
 	case ClaimIssue:
 		return []string{fmt.Sprintf("+ issued %s, the tenant's number %d", c.Period, c.Claim.Seq)}
 	}

@@ -20,6 +20,42 @@ ENGINE = ReplacingMergeTree
 ORDER BY offset
 COMMENT 'every registry command with its verdict (R1-R7), for people: the topic decides what is current; read with FINAL';
 
+-- Both are read from the commands as they came: the log alone decides.
+CREATE OR REPLACE VIEW v_seals
+(
+    through        String COMMENT 'the last period that is sealed, for all tenants, such as 2026-03 (R25)',
+    from_period    String COMMENT 'the first period that anybody was to issue; empty where it is each tenant''s own first',
+    reason         String COMMENT 'why, as whoever sealed it said',
+    sealed_by      String COMMENT 'who sealed it: the type and the id, such as user anna@host',
+    sealed_at      DateTime64(3, 'UTC') COMMENT 'Kafka timestamp of the command',
+    command_offset Int64 COMMENT 'offset of the command on registry.commands.v1'
+)
+AS SELECT JSONExtractString(payload, 'data', 'through') AS through, JSONExtractString(payload, 'data', 'from') AS from_period,
+    JSONExtractString(payload, 'data', 'reason') AS reason, given_by AS sealed_by, fromUnixTimestamp64Milli(arrived_ms, 'UTC') AS sealed_at,
+    offset AS command_offset
+FROM registry_log FINAL
+WHERE command = 'seal_periods' AND accepted
+COMMENT 'which periods are sealed: what reaches them later is kept and reported, and adjusts nothing (R25)';
+
+CREATE OR REPLACE VIEW v_removals
+(
+    table_name     String COMMENT 'what was removed from: usage_events, or rejected',
+    through        String COMMENT 'of usage_events the last period that had deliveries among them: it and those before cannot be computed again (R25)',
+    parts          Array(String) COMMENT 'of usage_events the partitions removed',
+    topic          String COMMENT 'Kafka topic of the deliveries, prefix included',
+    partition      Int32 COMMENT 'Kafka partition of the deliveries',
+    deliveries     Int64 COMMENT 'how many were removed, which every balance counts from then on (R22)',
+    evidence       String COMMENT 'of usage_events the directory of the files that were written before',
+    removed_at     DateTime64(3, 'UTC') COMMENT 'Kafka timestamp of the command',
+    command_offset Int64 COMMENT 'offset of the command on registry.commands.v1'
+)
+AS SELECT JSONExtractString(removal, 'table') AS table_name, JSONExtractString(removal, 'through') AS through,
+    JSONExtract(removal, 'parts', 'Array(String)') AS parts, c.1 AS topic, c.2 AS partition, c.3 AS deliveries,
+    JSONExtractString(removal, 'evidence', 'directory') AS evidence, fromUnixTimestamp64Milli(arrived_ms, 'UTC') AS removed_at, offset AS command_offset
+FROM (SELECT *, JSONExtractRaw(payload, 'data', 'removal') AS removal FROM registry_log FINAL WHERE command = 'remove_deliveries' AND accepted)
+ARRAY JOIN JSONExtract(removal, 'counts', 'Array(Tuple(topic String, partition Int32, count Int64))') AS c
+COMMENT 'which deliveries are no longer stored, and where the evidence of their periods is (R22, R25)';
+
 -- What the registry says of each tenant, one row each, so that a tenant changes as a whole. It is written after the
 -- verdicts, once for all commands that have come meanwhile; whoever was killed in between leaves an earlier version, and
 -- the next to write completes it. The dates are those of the registry, in the zone of the tenant. The

@@ -53,7 +53,7 @@ func (c changes) More(most int) int { return max(0, len(c)-most) }
 
 // commandKinds are what commands are called, for the filter to suggest.
 var commandKinds = []string{"put_tenant", "set_licences", "set_entry_points", "change_telephony", "hold_period",
-	"release_period", "claim_issue", "accept_hole"}
+	"release_period", "claim_issue", "accept_hole", "seal_periods", "remove_deliveries"}
 
 // log is the registry's log, the last command first.
 func (c *Console) log(p *page) error {
