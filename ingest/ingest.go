@@ -62,6 +62,8 @@ type Deps struct {
 	Kafka *kafka.Client
 	// ClickHouse is a native connection to the database that has the tables.
 	ClickHouse driver.Conn
+	// Check, which may be nil, is asked once ClickHouse answers: an error that is permanent ends Run.
+	Check func(context.Context) error
 	// Log may be nil.
 	Log *slog.Logger
 	// Progress, which may be nil, is called after each batch that is done,
@@ -96,6 +98,7 @@ type Ingester struct {
 	progress  func(Progress)
 	failpoint func(point string)
 	fences    fences
+	checkMore func(context.Context) error
 
 	excluding sync.Mutex
 	others    map[string]error // topics that are not those that were taken in, and why
@@ -112,7 +115,11 @@ func New(cfg Config, deps Deps) *Ingester {
 		cfg:       cfg,
 		log:       log,
 		failpoint: deps.Failpoint,
+		checkMore: deps.Check,
 		others:    make(map[string]error),
+	}
+	if in.checkMore == nil {
+		in.checkMore = func(context.Context) error { return nil }
 	}
 	if in.failpoint == nil {
 		in.failpoint = func(string) {}
@@ -214,8 +221,10 @@ func (in *Ingester) start(ctx context.Context) (map[kafka.TopicPartition]kafka.B
 	if err != nil {
 		return nil, err
 	}
-	if err := in.store.do(ctx, in.store.check); err != nil {
-		return nil, err
+	for _, check := range []func(context.Context) error{in.store.check, in.checkMore} {
+		if err := in.store.do(ctx, check); err != nil {
+			return nil, err
+		}
 	}
 	ends, err := in.bounds(ctx)
 	if err != nil {

@@ -22,6 +22,8 @@ import (
 type Monitor struct {
 	usage
 	log *slog.Logger
+	// Check, which may be nil, is asked at every poll: an error of it is why nothing is ready.
+	Check func(context.Context) error
 
 	mu         sync.Mutex
 	partitions map[kafka.TopicPartition]*watched
@@ -82,6 +84,11 @@ func (m *Monitor) poll(ctx context.Context) (err error) {
 	ends, err := m.kafka.Bounds(ctx, partitions...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.kafka, err)
+	}
+	if m.Check != nil {
+		if err := m.Check(ctx); err != nil {
+			return err
+		}
 	}
 	ledger, err := m.store.positions(ctx, m.topics())
 	if err != nil {

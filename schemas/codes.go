@@ -23,6 +23,7 @@ const (
 	RefusesIssue             // as a whole
 	NotThere                 // what is asked for
 	RefusesRequest           // of the API, as such
+	RefusesStart             // of whatever reads or writes tables
 )
 
 // KindTitles has every kind with what its codes are listed under, in the order in which they are.
@@ -39,6 +40,7 @@ var KindTitles = []struct {
 	{LeavesOutFile, "Files that are left out"},
 	{NotThere, "What is asked for and is not there"},
 	{RefusesRequest, "Requests that are refused"},
+	{RefusesStart, "Starts that are refused"},
 }
 
 // Codes of deliveries (the event contract). A delivery with several defects is refused for the first.
@@ -142,6 +144,12 @@ const (
 	PreconditionRequired Code = "precondition_required"
 	TooManyRequests      Code = "too_many_requests"
 	Unavailable          Code = "unavailable"
+)
+
+// Codes of tables that this release does not work with.
+const (
+	SchemaOlder Code = "schema_older"
+	SchemaNewer Code = "schema_newer"
 )
 
 // statuses are those of HTTP that requests are refused with, by code; whatever else a rule refuses is 409.
@@ -352,4 +360,10 @@ var Reasons = []Reason{
 	{TooManyRequests, RefusesRequest, "", "the sender asks too often", "wait as long as Retry-After says"},
 	{Unavailable, RefusesRequest, "", "it cannot be done now",
 		"repeat it after as long as Retry-After says; if it stays so, tell the operators the request's id"},
+
+	// Tables that this release does not work with.
+	{SchemaOlder, RefusesStart, "", "the tables are of an older version of the schema than this release works with",
+		"migrate them by this release, and start it then"},
+	{SchemaNewer, RefusesStart, "", "the tables are of a newer version of the schema than this release works with",
+		"install the release that migrated them, or a newer one"},
 }

@@ -10,6 +10,7 @@ import (
 
 	"apportion/billing"
 	"apportion/billing/registry"
+	"apportion/billing/service"
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
@@ -77,6 +78,7 @@ func sentence(advice string) string {
 func advice(err error) string {
 	const notEnoughSpace = 243 // ClickHouse's code
 	var refused *clickhouse.Exception
+	var cannot *service.Error
 	switch {
 	case errors.As(err, &refused) && (refused.Code == notEnoughSpace ||
 		strings.Contains(refused.Message, "No space left on device")):
@@ -85,6 +87,8 @@ func advice(err error) string {
 		return "; make room there, and run the same command again; nothing is lost"
 	case errors.As(err, new(kafka.NoTopicError)), errors.As(err, new(ingest.SchemaError)):
 		return "; run `apportion migrate`"
+	case errors.As(err, &cannot) && cannot.Code == schemas.SchemaOlder:
+		return ": `apportion migrate`"
 	case errors.As(err, new(kafka.OtherLogError)):
 		return ": `apportion registry restore`"
 	case errors.As(err, new(kafka.BrokenLogError)), errors.As(err, new(ingest.OtherTopicError)):

@@ -14,8 +14,10 @@ import (
 
 	usage "apportion/aggregate/clickhouse"
 	stores "apportion/billing/clickhouse"
+	"apportion/billing/service"
 	"apportion/cmd/apportion/config"
 	"apportion/ingest/kafka"
+	"apportion/schemas"
 	"apportion/schemas/retry"
 	"apportion/schemas/tables"
 )
@@ -130,7 +132,11 @@ func (c *connections) clickhouse(ctx context.Context) (driver.Conn, error) {
 	if err := c.checkDatabase(ctx, *options); err != nil {
 		return nil, err
 	}
-	return c.openClickHouse()
+	conn, err := c.openClickHouse()
+	if err != nil {
+		return nil, err
+	}
+	return conn, c.checkSchema(ctx)
 }
 
 // openClickHouse returns the same for those that wait for the server by themselves.
@@ -157,19 +163,67 @@ func (c *connections) checkDatabase(ctx context.Context, options clickhouse.Opti
 	options.Auth.Database = ""
 	db := clickhouse.OpenDB(&options)
 	defer db.Close()
-	var n uint64
-	const databases = "SELECT count() FROM system.databases WHERE name = ?"
-	if err := db.QueryRowContext(ctx, databases, database).Scan(&n); err != nil {
-		return c.connectError(err)
-	}
-	if n == 0 {
-		return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", database)
-	}
-	if err := c.checkCluster(ctx, db); err != nil {
+	there, err := c.checkCluster(ctx, db)
+	if err != nil {
 		return err
 	}
-	_, err := c.openShards(ctx)
+	if !there {
+		var n uint64
+		const databases = "SELECT count() FROM system.databases WHERE name = ?"
+		if err := db.QueryRowContext(ctx, databases, database).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("ClickHouse has no database %s; `apportion migrate` creates it", database)
+		}
+	}
+	_, err = c.openShards(ctx)
 	return err
+}
+
+// unknownTable is ClickHouse's code for a table that does not exist.
+const unknownTable = 60
+
+// checkSchema refuses tables of a version that this release does not work with, of whichever shard.
+func (c *connections) checkSchema(ctx context.Context) error {
+	conns := []driver.Conn{c.conn}
+	if c.cfg.ClickHouse.Cluster != "" {
+		var err error
+		if conns, err = c.openShards(ctx); err != nil {
+			return err
+		}
+	}
+	for i, conn := range conns {
+		var version int64
+		var refused *clickhouse.Exception
+		err := conn.QueryRow(ctx, tables.VersionQuery).Scan(&version)
+		if errors.As(err, &refused) && refused.Code == unknownTable {
+			version, err = 0, nil
+		}
+		if err != nil {
+			return c.connectError(err)
+		}
+		if err := tables.Works().Check(version); err != nil {
+			if len(conns) > 1 {
+				err = fmt.Errorf("on shard %d: %w", i+1, err)
+			}
+			return retry.Permanent(schemaError(err))
+		}
+	}
+	return nil
+}
+
+// schemaError gives a version of tables that is not worked with its code, and says what to do. Other errors stay.
+func schemaError(err error) error {
+	var version tables.VersionError
+	if !errors.As(err, &version) {
+		return err
+	}
+	code := schemas.SchemaOlder
+	if version.Newer() {
+		code = schemas.SchemaNewer
+	}
+	return &service.Error{Code: code, Message: fmt.Sprintf("%v (release %s, %s); %s", err, release, code, code.Advice())}
 }
 
 // ClickHouse's codes for a setting that the user's profile fixes: all of them, or one by a constraint.
@@ -308,17 +362,20 @@ func (c *connections) checkShard(ctx context.Context, node tables.Node, options 
 
 // checkCluster makes sure that the tables are over the cluster that is configured, or over none. A command that took
 // one for the other would read a part of what there is, or insert what does not stand yet.
-func (c *connections) checkCluster(ctx context.Context, db *sql.DB) error {
+// It reports also whether there are any.
+func (c *connections) checkCluster(ctx context.Context, db *sql.DB) (there bool, err error) {
 	over, there, err := tables.Over(ctx, db, c.cfg.ClickHouse.Database)
 	switch configured := c.cfg.ClickHouse.Cluster; {
-	case err != nil || !there || over == configured:
-		return err
+	case err != nil:
+		return false, c.connectError(err)
+	case !there || over == configured:
+		return there, nil
 	case over == "":
-		return usagef("clickhouse.cluster is %s, but the tables of the database %s are of one server; "+
+		return there, usagef("clickhouse.cluster is %s, but the tables of the database %s are of one server; "+
 			"leave it out, or choose another clickhouse.database",
 			configured, c.cfg.ClickHouse.Database)
 	default:
-		return usagef("the tables of the database %s are over the cluster %s; set clickhouse.cluster to it",
+		return there, usagef("the tables of the database %s are over the cluster %s; set clickhouse.cluster to it",
 			c.cfg.ClickHouse.Database, over)
 	}
 }
@@ -334,7 +391,8 @@ func (c *connections) migrateCluster(ctx context.Context, options *clickhouse.Op
 		of.Addr, of.Auth.Database = []string{addr}, database
 		return clickhouse.OpenDB(&of)
 	}
-	return tables.MigrateCluster(ctx, c.cfg.ClickHouse.Cluster, options.Auth.Database, nodes, open)
+	applied, err = tables.MigrateCluster(ctx, c.cfg.ClickHouse.Cluster, options.Auth.Database, nodes, open)
+	return applied, schemaError(err)
 }
 
 // first connects to the database that has the rows of the tables which are not spread over the cluster, if there is

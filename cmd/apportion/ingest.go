@@ -112,7 +112,7 @@ func (a *app) newIngester(
 	cfg := ingest.DefaultConfig()
 	cfg.TopicPrefix, cfg.Group = a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp
-	deps := ingest.Deps{Kafka: client, ClickHouse: conn, Log: a.log, Progress: func(p ingest.Progress) {
+	deps := ingest.Deps{Kafka: client, ClickHouse: conn, Check: a.checkSchema, Log: a.log, Progress: func(p ingest.Progress) {
 		m.observe(p)
 		progress(p)
 	}}

@@ -156,7 +156,7 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 	outside.Auth.Database = ""
 	server := clickhouse.OpenDB(&outside)
 	if err = a.connectError(server.PingContext(ctx)); err == nil {
-		err = a.checkCluster(ctx, server)
+		_, err = a.checkCluster(ctx, server)
 	}
 	if err == nil {
 		// The name needs no more quoting: the configuration has been checked.
@@ -168,7 +168,7 @@ func (a *app) migrate(ctx context.Context) (applied []string, err error) {
 
 	db := clickhouse.OpenDB(options)
 	applied, err = tables.Migrate(ctx, db)
-	return applied, errors.Join(err, db.Close())
+	return applied, errors.Join(schemaError(err), db.Close())
 }
 
 // grants prints the SQL of the role of an analyst.

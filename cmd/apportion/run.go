@@ -128,7 +128,7 @@ func isPermanent(err error) bool {
 	return errors.As(err, new(usageError)) || errors.As(err, &refused) && refused.Code == authenticationFailed
 }
 
-// withDatabase has a part begin once ClickHouse answers and has the database.
+// withDatabase has a part begin once ClickHouse answers and has the database, of a schema that this release works with.
 func (a *app) withDatabase(run func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		options, err := a.clickhouseOptions()
@@ -136,6 +136,9 @@ func (a *app) withDatabase(run func(context.Context) error) func(context.Context
 			return err
 		}
 		if err := a.checkDatabase(ctx, *options); err != nil {
+			return err
+		}
+		if err := a.checkSchema(ctx); err != nil {
 			return err
 		}
 		return run(ctx)

@@ -32,7 +32,8 @@ Serves for whoever reaches http.ops (default: 127.0.0.1:8081):
 
   /healthz   200 while the process answers
   /readyz    200 while deliveries are being taken in, else 503 with the reason: Kafka or
-             ClickHouse do not answer, or a backlog has stood still for half a minute
+             ClickHouse do not answer, a backlog has stood still for half a minute, or the
+             tables are of a schema that this release does not work with
   /metrics   for Prometheus; the lag of every partition and the age of the oldest change that
              the daily usage does not show yet, whichever process works on them
 
@@ -82,6 +83,11 @@ func (a *app) serveHTTP(ctx context.Context, s *services, m *metrics) error {
 		return err
 	}
 	defer stopAPI()
+	// It answers before ClickHouse does. What it would show of tables that this release does not work with is wrong.
+	checked := a.withDatabase(func(context.Context) error { return nil })
+	if err := a.parts.Run(ctx, "tables", checked); err != nil {
+		return err
+	}
 	<-ctx.Done()
 	return nil
 }
@@ -105,6 +111,7 @@ func (a *app) serveHealthOn(listener net.Listener, conn driver.Conn, m *metrics)
 		return nil, err
 	}
 	monitor := ingest.NewMonitor(client, conn, a.cfg.Kafka.TopicPrefix, a.log)
+	monitor.Check = a.checkSchema
 	m.registry.MustRegister(lag{monitor}, aggregationLag{a.usage(conn), a.log})
 	unready := func() []string { return append(monitor.Unready(), a.parts.Failing(time.Now())...) }
 	ctx, cancel := context.WithCancel(context.Background())

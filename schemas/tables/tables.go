@@ -17,12 +17,24 @@ import (
 var migrations embed.FS
 
 // Migrate applies to the database what it does not have yet, in the order of the file names, and returns the
-// names of the files that it applied. Statements can be repeated, so a run that was killed is simply run again.
+// names of the files that it applied. Statements can be repeated, so a run that was killed is simply run again, and two
+// at once do no harm. Tables that are newer than this release works with are left alone: a [VersionError].
 func Migrate(ctx context.Context, db *sql.DB) (applied []string, err error) {
 	return migrate(ctx, db, migrations)
 }
 
 func migrate(ctx context.Context, db *sql.DB, files fs.FS) (applied []string, err error) {
+	var database string
+	if err := db.QueryRowContext(ctx, "SELECT currentDatabase()").Scan(&database); err != nil {
+		return nil, err
+	}
+	stands, err := version(ctx, db, database)
+	if err != nil {
+		return nil, err
+	}
+	if works := (Window{oldest, newest(files) + 1}); stands > works.To {
+		return nil, VersionError{stands, works}
+	}
 	provider, err := goose.NewProvider(goose.DialectClickHouse, db, files)
 	if err != nil {
 		return nil, fmt.Errorf("reading the embedded tables: %w", err)

@@ -1,9 +1,13 @@
 package tables
 
 import (
+	"context"
+	"database/sql"
+	"fmt"
 	"io/fs"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Window has the versions of the schema that a release works with, both ends included. The version of a schema is the
@@ -42,4 +46,40 @@ func newest(files fs.FS) (version int64) {
 		}
 	}
 	return version
+}
+
+// version returns that of the tables of a database, 0 where it has none of ours or is not there.
+func version(ctx context.Context, db *sql.DB, database string) (version int64, err error) {
+	var there bool
+	if err := db.QueryRowContext(ctx, `SELECT count() > 0 FROM system.tables WHERE database = ? AND name = 'goose_db_version'`,
+		database).Scan(&there); err != nil || !there {
+		return 0, err
+	}
+	query := strings.Replace(VersionQuery, "FROM ", "FROM `"+database+"`.", 1)
+	return version, db.QueryRowContext(ctx, query).Scan(&version)
+}
+
+// VersionQuery asks for the version of the tables of the database that a connection is to; of those over a cluster, that
+// of a shard. It fails with ClickHouse's code for a table that does not exist where there is none of ours.
+const VersionQuery = `SELECT max(version_id) FROM goose_db_version WHERE is_applied`
+
+// VersionError says that tables are of a version that is not in a window.
+type VersionError struct {
+	Version int64
+	Window  Window
+}
+
+// Check returns a [VersionError] where the window does not have the version.
+func (w Window) Check(version int64) error {
+	if w.Has(version) {
+		return nil
+	}
+	return VersionError{version, w}
+}
+
+// Newer tells tables that are too new from those that are too old.
+func (e VersionError) Newer() bool { return e.Version > e.Window.To }
+
+func (e VersionError) Error() string {
+	return fmt.Sprintf("the tables are of version %d of the schema, and this release works with %v", e.Version, e.Window)
 }
