@@ -53,10 +53,17 @@ func TestCluster(t *testing.T) {
 	if _, stderr := program(exitFailed, "migrate", "--cluster", "other"); !strings.Contains(stderr, "ClickHouse knows no cluster other") {
 		t.Errorf("migrate over an unknown cluster: %s", stderr)
 	}
+	check := []string{"migrate", "--check", "--cluster", servicetest.ClusterName}
+	if stdout, _ := program(exitFindings, check...); strings.Count(stdout, "apply "+database+"_shard on ") != 2 || strings.Count(stdout, "apply 006_views.sql on ") != 2 {
+		t.Errorf("migrate --check of nothing: %s", stdout)
+	}
 	for range 2 {
 		if stdout, _ := program(exitDone, "migrate", "--cluster", servicetest.ClusterName); !strings.Contains(stdout, "of every node of the cluster "+servicetest.ClusterName) {
 			t.Errorf("migrate: %s", stdout)
 		}
+	}
+	if stdout, _ := program(exitDone, check...); strings.Count(stdout, "are of version 6 of the schema") != 2 || !strings.HasSuffix(stdout, "nothing to do\n") {
+		t.Errorf("migrate --check of a migrated cluster: %s", stdout)
 	}
 	// What takes them for tables of one server is refused.
 	for _, command := range []string{"migrate", "aggregate --until-caught-up"} {
@@ -161,6 +168,17 @@ func TestCluster(t *testing.T) {
 		t.Errorf("reconcile without %v: %s", record, stdout)
 	} else {
 		t.Log(stdout[strings.Index(stdout, "unbalanced"):])
+	}
+
+	// So is one of whose shards one is of another schema.
+	if err := shard.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"aggregate --until-caught-up", "ingest --until-caught-up", "migrate"} {
+		args := append(strings.Fields(command), "--set", "clickhouse.cluster="+servicetest.ClusterName)
+		if _, stderr := program(exitFailed, args...); !strings.Contains(stderr, "the tables are of version 9 of the schema") || !strings.Contains(stderr, "shard 1") {
+			t.Errorf("%s over a shard of another schema: %s", command, stderr)
+		}
 	}
 
 	// A cluster that has become another would put a tenant's rows on two shards.

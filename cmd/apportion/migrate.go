@@ -17,7 +17,7 @@ import (
 
 func newMigrateCommand(a *app) *cobra.Command {
 	var cluster, tenant string
-	var grants bool
+	var grants, check, plan bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade the topics and tables",
@@ -29,6 +29,9 @@ Topics that exist stay as they are, and are checked: the partitions of the regis
 all how long they keep what, compaction, and the size of records. What could lose deliveries or
 registry commands is listed with the command that fixes it, and the exit code is 3.
 
+With --check nothing is changed: the exit code is 3 when something is to be done. With --plan
+neither, and what would be done is printed, with its SQL.
+
 With --cluster, or clickhouse.cluster configured, it does so on every node of a ClickHouse
 cluster: tables for the tenants of each shard, replicated where ClickHouse has a Keeper, and
 tables over the cluster by the same names. The other commands need clickhouse.cluster then.
@@ -38,6 +41,7 @@ have limits of time and memory, for somebody who may create roles. With --tenant
 that tenant's rows alone. Print and run it again after an upgrade.`,
 		Example: `  apportion migrate --config data/apportion.yaml
   APPORTION_KAFKA_BROKERS=kafka:9092 APPORTION_CLICKHOUSE_ADDR=clickhouse:9000 apportion migrate
+  apportion migrate --config apportion.yaml --check
   apportion migrate --config apportion.yaml --cluster metering
   apportion migrate --config apportion.yaml --grants --tenant acme | clickhouse-client`,
 		Args: cobra.NoArgs,
@@ -48,10 +52,17 @@ that tenant's rows alone. Print and run it again after an upgrade.`,
 			if tenant != "" {
 				return usagef("--tenant goes with --grants alone; leave it out, or give it too")
 			}
+			if check || plan {
+				return a.planMigration(ctx, check, plan)
+			}
 			return a.migrateCommand(ctx)
 		}),
 	}
 	cmd.Flags().BoolVar(&grants, "grants", false, "print the SQL of a role that may read, and create nothing")
+	cmd.Flags().BoolVar(&check, "check", false, "change nothing; exit code 3 when something is to be done")
+	cmd.Flags().BoolVar(&plan, "plan", false, "change nothing; print what would be done")
+	cmd.MarkFlagsMutuallyExclusive("grants", "check")
+	cmd.MarkFlagsMutuallyExclusive("grants", "plan")
 	cmd.Flags().StringVar(&tenant, "tenant", "", "with --grants: the `tenant` whose rows the role sees")
 	cmd.Flags().StringVar(&cluster, "cluster", "",
 		"create the tables over a ClickHouse `cluster`: --set clickhouse.cluster=…")
@@ -77,9 +88,7 @@ func (a *app) migrateCommand(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, what := range unseen {
-		a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
-	}
+	a.logUnseen(unseen)
 	result := migration{a.cfg.ClickHouse.Database, a.cfg.ClickHouse.Cluster,
 		orEmpty(applied), orEmpty(faults), orEmpty(unseen)}
 	err = a.print(result, func(w io.Writer) { writeMigration(w, result) })
@@ -89,6 +98,13 @@ func (a *app) migrateCommand(ctx context.Context) error {
 			" not as needed, as listed above")
 	}
 	return err
+}
+
+// logUnseen says what Kafka did not let be checked.
+func (a *app) logUnseen(unseen []string) {
+	for _, what := range unseen {
+		a.log.Warn("not checked: " + what + "; look at it with kafka-configs.sh --describe --entity-type topics")
+	}
 }
 
 // migration is what was migrated, and what the topics lack.

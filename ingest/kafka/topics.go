@@ -137,10 +137,59 @@ const checkTimeout = 15 * time.Second
 // CheckTopics compares the topics with what they need. It returns also, in words, what Kafka does not let be seen,
 // such as to users who may not ask for it.
 func (c *Client) CheckTopics(ctx context.Context, topics Topics) (faults []TopicFault, unseen []string, err error) {
+	return c.check(ctx, topics.all())
+}
+
+// NewTopic is a topic that does not exist yet, with the configuration that it gets.
+type NewTopic struct {
+	Topic      string            `json:"topic"`
+	Partitions int               `json:"partitions"`
+	Configs    map[string]string `json:"configs"`
+}
+
+func (t NewTopic) String() string {
+	configs := ""
+	for _, name := range slices.Sorted(maps.Keys(t.Configs)) {
+		configs += ", " + name + "=" + t.Configs[name]
+	}
+	return fmt.Sprintf("topic %s: partitions=%d%s", t.Topic, t.Partitions, configs)
+}
+
+// PlanTopics returns the topics that [Client.CreateTopics] would create, and what [Client.CheckTopics] says of the others.
+// It changes nothing.
+func (c *Client) PlanTopics(ctx context.Context, topics Topics) (
+	create []NewTopic, faults []TopicFault, unseen []string, err error,
+) {
+	var there []topic
+	for _, t := range topics.all() {
+		err := c.Do(ctx, func(ctx context.Context) error {
+			_, err := c.Partitions(ctx, t.name)
+			return err
+		})
+		switch {
+		case err == nil:
+			there = append(there, t)
+		case errors.As(err, new(NoTopicError)):
+			configs := map[string]string{}
+			for _, config := range t.configs {
+				configs[config.name] = config.value
+			}
+			create = append(create, NewTopic{t.name, t.partitions, configs})
+		default:
+			return nil, nil, nil, err
+		}
+	}
+	if len(there) > 0 {
+		faults, unseen, err = c.check(ctx, there)
+	}
+	return create, faults, unseen, err
+}
+
+func (c *Client) check(ctx context.Context, topics []topic) (faults []TopicFault, unseen []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	for delay := retry.FirstDelay; ; delay = min(2*delay, retry.LastDelay) {
-		if faults, unseen, err = c.checkTopics(ctx, topics.all()); err == nil {
+		if faults, unseen, err = c.checkTopics(ctx, topics); err == nil {
 			break
 		}
 		if c.service.Refuses(err) {

@@ -49,6 +49,9 @@ type Node struct {
 	Layout string
 }
 
+// wrap says on which node an error was.
+func (n Node) wrap(err error) error { return fmt.Errorf("on %s, %s: %w", n.Addr, n.Layout, err) }
+
 // Nodes returns the nodes of a cluster as a server of it knows them, by shard and replica.
 func Nodes(ctx context.Context, db *sql.DB, cluster string) ([]Node, error) {
 	rows, err := db.QueryContext(ctx, `
@@ -116,7 +119,7 @@ func MigrateCluster(
 	onEach := func(do func(node Node, open func(database string) *sql.DB) error) {
 		for _, node := range nodes {
 			if err := do(node, func(database string) *sql.DB { return open(node.Addr, database) }); err != nil {
-				failed = errors.Join(failed, fmt.Errorf("on %s, %s: %w", node.Addr, node.Layout, err))
+				failed = errors.Join(failed, node.wrap(err))
 			}
 		}
 	}
@@ -130,8 +133,13 @@ func MigrateCluster(
 		if !keeper && slices.ContainsFunc(nodes, func(n Node) bool { return n.Shard == node.Shard && n.Addr != node.Addr }) {
 			return errors.New("the shard has replicas, and no Keeper that they could agree through; configure one on every node")
 		}
-		if err := createDatabases(ctx, db, cluster, database, node); err != nil {
+		if err := refuseDatabases(ctx, db, cluster, database, node); err != nil {
 			return err
+		}
+		for _, step := range createShard(database, node) {
+			if _, err := db.ExecContext(ctx, step.SQL); err != nil {
+				return err
+			}
 		}
 		shard := open(ShardDatabase(database))
 		defer shard.Close()
@@ -157,10 +165,10 @@ func hasKeeper(ctx context.Context, db *sql.DB) (has bool, err error) {
 		SELECT count() > 0 FROM system.tables WHERE database = 'system' AND name = 'zookeeper'`).Scan(&has)
 }
 
-// createDatabases creates both databases of a node. It refuses what is there already and is not the cluster's: the
-// tables of one server, whose rows a table over the cluster would take the place of, and those of another layout,
-// since tenants would from then on have rows on two shards.
-func createDatabases(ctx context.Context, db *sql.DB, cluster, database string, node Node) error {
+// refuseDatabases refuses databases of a node that are there already and are not the cluster's: the tables of one server,
+// whose rows a table over the cluster would take the place of, and those of another layout, since tenants would from
+// then on have rows on two shards.
+func refuseDatabases(ctx context.Context, db *sql.DB, cluster, database string, node Node) error {
 	if over, there, err := Over(ctx, db, database); err != nil {
 		return err
 	} else if there && over != cluster {
@@ -168,22 +176,24 @@ func createDatabases(ctx context.Context, db *sql.DB, cluster, database string, 
 			"choose another for clickhouse.database",
 			database, cluster)
 	}
-	shard := ShardDatabase(database)
-	for _, statement := range []string{
-		// The names need no more quoting: the configuration allows letters, digits and underscores alone.
-		"CREATE DATABASE IF NOT EXISTS `" + database + "`",
-		"CREATE DATABASE IF NOT EXISTS `" + shard + "` COMMENT '" + node.Layout + "'",
-	} {
-		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return err
-		}
-	}
 	var comment string
 	const comments = `SELECT comment FROM system.databases WHERE name = ?`
-	if err := db.QueryRowContext(ctx, comments, shard).Scan(&comment); err != nil {
+	err := db.QueryRowContext(ctx, comments, ShardDatabase(database)).Scan(&comment)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
 		return err
 	}
 	return node.CheckLayout(comment)
+}
+
+// createShard creates both databases of a node. The names need no quoting but `…`: the configuration allows letters,
+// digits and underscores alone.
+func createShard(database string, node Node) []Step {
+	shard := createDatabase(ShardDatabase(database))
+	shard.SQL += " COMMENT '" + node.Layout + "'"
+	return []Step{createDatabase(database), shard}
 }
 
 // CheckLayout returns an error unless the comment of a ShardDatabase says that it was made for the node as it is
@@ -223,26 +233,38 @@ func shardFiles(replicated bool) fs.FS {
 // distribute puts a Distributed table over every table and view of a shard. It leaves those alone that are right, and
 // replaces others in one step, so that nobody finds none.
 func distribute(ctx context.Context, db *sql.DB, cluster, database string) error {
-	shard := ShardDatabase(database)
-	over, err := layouts(ctx, db, database)
+	steps, err := undistributed(ctx, db, cluster, database)
 	if err != nil {
 		return err
 	}
+	for _, step := range steps {
+		if _, err := db.ExecContext(ctx, step.SQL); err != nil {
+			return fmt.Errorf("putting a table over %s: %w", step.Name, err)
+		}
+	}
+	return nil
+}
+
+// undistributed returns what there is to be done for a Distributed table to be over every table and view of a shard.
+func undistributed(ctx context.Context, db *sql.DB, cluster, database string) (steps []Step, err error) {
+	shard := ShardDatabase(database)
+	over, err := layouts(ctx, db, database)
+	if err != nil {
+		return nil, err
+	}
 	under, err := layouts(ctx, db, shard)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(under)) {
 		engine := fmt.Sprintf("Distributed('%s', '%s', '%s', %s)", cluster, shard, name, cmp.Or(shardedBy[name], "0"))
 		if over[name] == (layout{engine, under[name].columns}) {
 			continue
 		}
-		if _, err := db.ExecContext(ctx, fmt.Sprintf("CREATE OR REPLACE TABLE `%[1]s`.%[3]s AS `%[2]s`.%[3]s ENGINE = %[4]s",
-			database, shard, name, engine)); err != nil {
-			return fmt.Errorf("putting a table over %s.%s: %w", shard, name, err)
-		}
+		steps = append(steps, Step{shard + "." + name, fmt.Sprintf(
+			"CREATE OR REPLACE TABLE `%[1]s`.%[3]s AS `%[2]s`.%[3]s ENGINE = %[4]s", database, shard, name, engine)})
 	}
-	return nil
+	return steps, nil
 }
 
 // layout is what makes one table over the shards the same as another.

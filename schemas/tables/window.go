@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -35,17 +34,19 @@ func (w Window) String() string {
 // Newest returns the version that [Migrate] brings tables to.
 func Newest() int64 { return newest(migrations) }
 
-var numbered = regexp.MustCompile(`^(\d+)_\w+\.sql$`)
-
 func newest(files fs.FS) (version int64) {
 	names, _ := fs.Glob(files, "*.sql")
 	for _, name := range names {
-		if m := numbered.FindStringSubmatch(name); m != nil {
-			n, _ := strconv.ParseInt(m[1], 10, 64)
-			version = max(version, n)
-		}
+		version = max(version, numberOf(name))
 	}
 	return version
+}
+
+// numberOf returns the version that a file of SQL brings tables to.
+func numberOf(name string) int64 {
+	digits, _, _ := strings.Cut(name, "_")
+	n, _ := strconv.ParseInt(digits, 10, 64)
+	return n
 }
 
 // version returns that of the tables of a database, 0 where it has none of ours or is not there.
