@@ -115,6 +115,12 @@ func ClickHouse(t testing.TB) (addr string) {
 	return server(t).Addr
 }
 
+// ClickHouseHTTP returns the address of the same server for HTTP, which takes and gives rows in any format.
+func ClickHouseHTTP(t testing.TB) (addr string) {
+	t.Helper()
+	return server(t).HTTPAddr
+}
+
 func server(t testing.TB) *embedded.ClickHouse {
 	t.Helper()
 	return clickHouse.get(t, func() (*embedded.ClickHouse, error) {

@@ -33,7 +33,7 @@ func OpenIn(t testing.TB, addr, database string, changes ...func(*ch.Options)) d
 	if _, err := tables.Migrate(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	return connect(t, addr, database, changes...)
+	return Connect(t, addr, database, changes...)
 }
 
 // OpenCluster returns a connection to a new database over the two shards of a cluster, and one to each shard.
@@ -51,12 +51,13 @@ func OpenCluster(t testing.TB) (conn driver.Conn, shards []driver.Conn) {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
-		shards = append(shards, connect(t, n.Addr, tables.ShardDatabase(database)))
+		shards = append(shards, Connect(t, n.Addr, tables.ShardDatabase(database)))
 	}
-	return connect(t, addr, database), shards
+	return Connect(t, addr, database), shards
 }
 
-func connect(t testing.TB, addr, database string, changes ...func(*ch.Options)) driver.Conn {
+// Connect returns a connection to a database. Each change may alter how it is opened.
+func Connect(t testing.TB, addr, database string, changes ...func(*ch.Options)) driver.Conn {
 	t.Helper()
 	options := Options(addr, database)
 	for _, change := range changes {
