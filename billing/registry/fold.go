@@ -28,6 +28,10 @@ const (
 	RemoveDeliveries = "remove_deliveries"
 )
 
+// Commands are all of them.
+var Commands = []string{PutTenant, SetLicences, SetEntryPoints, ChangeTelephony, HoldPeriod, ReleasePeriod, ClaimIssue,
+	AcceptHole, SealPeriods, RemoveDeliveries}
+
 const commandType = "registry.command"
 
 // NoBase is the base of a command for a tenant that does not exist yet.
@@ -265,9 +269,9 @@ func (c *checker) envelope(command *Command, specversion, kind, time string, per
 		command.Period = *period
 	case AcceptHole, SetLicences, SetEntryPoints, RemoveDeliveries:
 	default:
+		last := len(Commands) - 1
 		malformed(true, "data.command", command.Command,
-			"write "+strings.Join([]string{PutTenant, SetLicences, SetEntryPoints, ChangeTelephony, HoldPeriod, ReleasePeriod,
-				ClaimIssue, AcceptHole, SealPeriods}, ", ")+" or "+RemoveDeliveries)
+			"write "+strings.Join(Commands[:last], ", ")+" or "+Commands[last])
 	}
 }
 

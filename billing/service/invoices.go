@@ -174,26 +174,44 @@ func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueReques
 	for _, l := range lags {
 		biller.Behind = append(biller.Behind, fmt.Sprintf("%s: %d not read", l, l.Offsets))
 	}
-	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
+	differences, err := s.differences(ctx, biller.State)
+	if err != nil {
 		return nil, err
 	}
+	biller.Differences = differences.All()
 	if s.TwoPersons {
 		biller.ChangedPrices = s.Registry.changedPrices(by)
 	}
 	return biller.Issue(ctx, ask.Period, ask.Tenants, ask.NowMS)
 }
 
+// LedgerDifferences are what does not balance between the topics and what was taken in (R22), in words.
+type LedgerDifferences struct {
+	// Topics are those of topics that are not the ones that were taken in.
+	Topics []string
+	// Holes counts the holes that nobody has accepted; each is one of Partitions.
+	Holes      int
+	Partitions []string
+}
+
+// All returns all of them.
+func (d *LedgerDifferences) All() []string { return slices.Concat(d.Topics, d.Partitions) }
+
 // differences returns what does not balance between the topics and what was taken in (R22).
-func (s *Invoices) differences(ctx context.Context, state registry.State) ([]string, error) {
+func (s *Invoices) differences(ctx context.Context, state registry.State) (*LedgerDifferences, error) {
 	partitions, err := s.Ledger.Balance(ctx, acceptedHoles(state)...)
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.Ledger.OtherTopics(ctx)
-	for _, p := range partitions {
-		all = append(all, p.Differences...)
+	d := &LedgerDifferences{}
+	if d.Topics, err = s.Ledger.OtherTopics(ctx); err != nil {
+		return nil, err
 	}
-	return all, err
+	for _, p := range partitions {
+		d.Holes += len(p.Holes)
+		d.Partitions = append(d.Partitions, p.Differences...)
+	}
+	return d, nil
 }
 
 // acceptedHoles returns the holes of the ledger that somebody has accepted.
@@ -248,9 +266,11 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	for _, l := range lags {
 		result.NotRead = append(result.NotRead, fmt.Sprintf("%s: %d", l, l.Offsets))
 	}
-	if biller.Differences, err = s.differences(ctx, biller.State); err != nil {
+	differences, err := s.differences(ctx, biller.State)
+	if err != nil {
 		return nil, err
 	}
+	biller.Differences = differences.All()
 	result.PeriodStatus, err = biller.Status(ctx, period, tenants, nowMS)
 	return result, err
 }

@@ -142,9 +142,11 @@ func (s *Invoices) monthsOf(
 	if err != nil || !slices.ContainsFunc(months, due) {
 		return months, err
 	}
-	if biller.Differences, err = s.differences(ctx, biller.State); err != nil || len(biller.Differences) == 0 {
+	differences, err := s.differences(ctx, biller.State)
+	if err != nil || len(differences.All()) == 0 {
 		return months, err
 	}
+	biller.Differences = differences.All()
 	return biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
 }
 

@@ -562,12 +562,17 @@ func tail(ctx context.Context, log CommandLog, from int64, added chan<- registry
 // Recorder records verdicts as commands come, those that came while nobody did among them, and then the tenants that
 // the commands have changed: once for all commands that have come meanwhile.
 type Recorder struct {
+	// Observe is told of the commands whose verdicts it has recorded.
+	Observe func([]registry.Decided)
+
 	log      CommandLog
 	verdicts Verdicts
 }
 
 // NewRecorder returns a recorder of what is decided on a log.
-func NewRecorder(log CommandLog, verdicts Verdicts) *Recorder { return &Recorder{log, verdicts} }
+func NewRecorder(log CommandLog, verdicts Verdicts) *Recorder {
+	return &Recorder{func([]registry.Decided) {}, log, verdicts}
+}
 
 // Run records until ctx is done.
 func (r *Recorder) Run(ctx context.Context) error {
@@ -576,6 +581,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 		if err := record(ctx, r.verdicts, decided); err != nil {
 			return err
 		}
+		r.Observe(decided)
 		if !complete {
 			complete = true
 			return r.verdicts.CompleteTenants(ctx, state)

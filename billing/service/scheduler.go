@@ -45,8 +45,13 @@ type Firing struct {
 	ClockAhead time.Duration
 	// Issued counts the periods of tenants that it issued.
 	Issued int
-	// Stopped counts those that are due and were stopped, by code.
+	// Due counts those that are due and that it has not issued, and Stopped those of them that were stopped, by code; nil
+	// where the firing failed before it knew what is due.
+	Due     int
 	Stopped map[schemas.Code]int
+	// Differences are what does not balance between the topics and what was taken in (R22); nil where the firing failed
+	// before.
+	Differences *LedgerDifferences
 	// Findings counts the tenants whose last issue has a finding, by code; nil where the firing failed before.
 	Findings map[schemas.Code]int64
 }
@@ -117,6 +122,9 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 		return err
 	}
 	firing.Stopped = map[schemas.Code]int{}
+	for _, d := range due {
+		firing.Due += len(d.Tenants)
+	}
 	if err := billing.ClockSuspect(due, issued, lastChanged(invoices.Registry)); err != nil && !s.cfg.CatchUp {
 		for _, d := range due {
 			firing.Stopped[schemas.ClockSuspect] += len(d.Tenants)
@@ -128,10 +136,11 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 		if err := invoices.Ledger.AwaitCaughtUp(ctx); err != nil {
 			return err
 		}
-		if biller.Differences, err = invoices.differences(ctx, biller.State); err != nil {
-			return err
-		}
 	}
+	if firing.Differences, err = s.differences(ctx, biller.State); err != nil {
+		return err
+	}
+	biller.Differences = firing.Differences.All()
 	for _, d := range due {
 		if err := s.issue(ctx, biller, d, now, firing); err != nil {
 			return err
@@ -150,6 +159,23 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 		s.deps.Log.Error("v_findings is not current", "error", err)
 	}
 	return nil
+}
+
+// batchPatience is for how long the ledger must stand still for no batch to be under way.
+const batchPatience = 10 * time.Second
+
+// differences returns what does not balance, which a person is to know before it stops a period at the month's end. A
+// batch under way is none: it gets the time to end.
+func (s *Scheduler) differences(ctx context.Context, state registry.State) (*LedgerDifferences, error) {
+	invoices := s.deps.Invoices
+	found, err := invoices.differences(ctx, state)
+	if err != nil || len(found.Partitions) == 0 {
+		return found, err
+	}
+	if _, err := invoices.Ledger.Behind(ctx, batchPatience); err != nil {
+		return nil, err
+	}
+	return invoices.differences(ctx, state)
 }
 
 // lastChanged is the month in which the last command arrived, in UTC.
@@ -173,6 +199,7 @@ func (s *Scheduler) issue(
 	if run.Issued > 0 {
 		log.Info("issued", "period", due.Period, "tenants", run.Issued)
 		firing.Issued += run.Issued
+		firing.Due -= run.Issued
 	}
 	for _, f := range run.Findings {
 		log.Warn("finding", "tenant", f.Tenant, "period", f.Period, "code", f.Code, "rule", f.Rule,

@@ -51,12 +51,14 @@ func (s *Server) signedIn(w http.ResponseWriter, r *http.Request, who access.Ide
 		s.refuseSignIn(w, r, who.Subject, err)
 		return
 	}
+	s.SignedIn(true)
 	s.Log.Info("signed in", "request", requestID(r.Context()), "subject", who.Subject)
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // refuseSignIn answers that somebody is not let in; the log has the whole reason.
 func (s *Server) refuseSignIn(w http.ResponseWriter, r *http.Request, subject string, err error) {
+	s.SignedIn(false)
 	s.Log.Warn("a sign-in is refused", "request", requestID(r.Context()), "subject", subject, "error", err)
 	p := problemOf(err)
 	p.headers.Del("WWW-Authenticate") // there is no use in a browser's asking for a password
@@ -93,6 +95,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, p *Problem) {
 func (s *Server) limited(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !s.signIns.allow(r.RemoteAddr, s.Clock()) {
+			s.SignedIn(false)
 			s.refuse(w, r, newProblem(http.StatusTooManyRequests, schemas.TooManyRequests,
 				"from this address sign-ins are begun more often than one address may").with("Retry-After", "5"))
 			return

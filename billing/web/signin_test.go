@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +132,35 @@ func TestGrantedNothing(t *testing.T) {
 		if r.StatusCode != http.StatusForbidden || !strings.Contains(body.String(), "eva is granted nothing") {
 			t.Errorf("%s: %d %s", path, r.StatusCode, &body)
 		}
+	}
+}
+
+// Answers are counted by the pattern of their route, whatever is asked for, and sign-ins by whether they were accepted.
+func TestAnswersAreCounted(t *testing.T) {
+	var answers, signIns []string
+	door, err := auth.NewDoor(auth.Config{Once: "s3cret", OnceToken: "local"}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := func() time.Time { return time.Date(2026, 10, 14, 8, 0, 0, 0, time.UTC) }
+	handler := New(DefaultConfig(), Deps{
+		Auth: somebody{}, SignIn: door, Log: slog.New(slog.DiscardHandler), Clock: clock,
+		Answered: func(a Answer) { answers = append(answers, fmt.Sprint(a.Method, " ", a.Route, " ", a.Status)) },
+		SignedIn: func(accepted bool) { signIns = append(signIns, fmt.Sprint(accepted)) },
+	}).Handler()
+	for _, asked := range []struct{ method, path string }{
+		{"GET", Prefix + "/tenants/acme"}, {"GET", Prefix + "/tenants/beta"}, {"BREW", Prefix + "/tenants/acme"},
+		{"GET", Prefix + "//tenants"}, {"GET", "/static/0/none.js"}, {"GET", "/wp-login.php"}, {"GET", "/login?once=wrong"},
+		{"GET", "/login?once=s3cret"},
+	} {
+		answer(handler, asked.method, asked.path, "10.0.0.1:9")
+	}
+	want := []string{"GET /api/v1/tenants/{tenant} 403", "GET /api/v1/tenants/{tenant} 403", "other /api/v1/ 403", "GET / 403",
+		"GET / 404", "GET / 404", "GET /login 401", "GET /login 303"}
+	if !slices.Equal(answers, want) {
+		t.Errorf("answers\n%q, want\n%q", answers, want)
+	}
+	if !slices.Equal(signIns, []string{"false", "true"}) {
+		t.Errorf("sign-ins: %q", signIns)
 	}
 }

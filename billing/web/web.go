@@ -92,6 +92,18 @@ type Deps struct {
 	Files fs.FS
 	// Evidence writes the files of evidence of an invoice.
 	Evidence service.WriteEvidence
+	// Answered and SignedIn are told of every answer, and of every sign-in that ended; they may be nil.
+	Answered func(Answer)
+	SignedIn func(accepted bool)
+}
+
+// Answer is what is counted of the answer to a request.
+type Answer struct {
+	// Method is of the request, and "other" where HTTP does not have it. Route is the pattern of its path, "/" for paths
+	// that there are not.
+	Method, Route string
+	Status        int
+	Took          time.Duration
 }
 
 // Server serves the API.
@@ -114,6 +126,12 @@ type limits struct{ all, heavy *rate.Limiter }
 
 // New returns a server; it serves nothing until its Handler is asked.
 func New(cfg Config, deps Deps) *Server {
+	if deps.Answered == nil {
+		deps.Answered = func(Answer) {}
+	}
+	if deps.SignedIn == nil {
+		deps.SignedIn = func(bool) {}
+	}
 	s := &Server{cfg: cfg, Deps: deps, mux: http.NewServeMux(), heavy: make(chan struct{}, cfg.Heavy),
 		limits: map[string]*limits{}}
 	named := map[string]reflect.Type{}
@@ -209,7 +227,8 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.Handle("/", pages)
 	return s.request(protected.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch { // what is no clean path is answered without being sent elsewhere
+		defer func() { requestOf(r.Context()).pattern = r.Pattern }() // the last that a mux has found
+		switch {                                                      // what is no clean path is answered without being sent elsewhere
 		case clean(r):
 			mux.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, Prefix):
@@ -243,6 +262,7 @@ type requestKey struct{}
 type request struct {
 	id       string
 	identity access.Identity
+	pattern  string // of the route that answers it
 	status   int
 }
 
@@ -283,14 +303,32 @@ func (s *Server) request(next http.Handler) http.Handler {
 						unavailable("this is a fault of the program", 5*time.Second))
 				}
 			}
+			took := s.Clock().Sub(began)
 			s.Log.Info("request", "request", of.id, "method", r.Method, "path", r.URL.Path, "status", of.status,
-				"subject", of.identity.Subject, "took", s.Clock().Sub(began))
+				"subject", of.identity.Subject, "took", took)
+			s.Answered(Answer{knownMethod(r.Method), of.route(), of.status, took})
 			if cutOff { // the caller has to see that the answer is cut off
 				panic(fault)
 			}
 		}()
 		next.ServeHTTP(&statusWriter{w, of}, r.WithContext(ctx))
 	})
+}
+
+// route is the path of the pattern, without the digest that paths of static files have.
+func (r *request) route() string {
+	route := r.pattern[strings.Index(r.pattern, " ")+1:]
+	if strings.HasPrefix(route, "/static/") {
+		return "/static/"
+	}
+	return cmp.Or(route, "/")
+}
+
+func knownMethod(method string) string {
+	if slices.Contains(methods, method) {
+		return method
+	}
+	return "other"
 }
 
 // statusWriter notes the status of an answer for the log.

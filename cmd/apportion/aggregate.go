@@ -119,7 +119,7 @@ func (a *app) printPass(report aggregate.Report, words string) error {
 
 // newAggregator returns the worker that keeps the daily usage current.
 func (a *app) newAggregator(s *services, m *metrics) *aggregate.Worker {
-	m.registry.MustRegister(m.dirtyDays, m.passes, m.passFailures, m.tenantsBehind)
+	m.registry.MustRegister(m.ofAggregation()...)
 	cfg := aggregate.DefaultConfig()
 	cfg.Rules = a.billingRules().Rules
 	return aggregate.New(cfg, aggregate.Deps{

@@ -146,7 +146,7 @@ func (s *apiServer) serve() error {
 		tokens = append(tokens, auth.Token{Name: name, SHA256: access.HashToken(token), Grants: grants})
 	}
 	s.counted = newMetrics()
-	services.events.Observe = s.counted.observeEvents
+	s.counted.watch(services)
 	limits := web.DefaultConfig()
 	limits.Rate, limits.Burst, limits.HeavyRate, limits.HeavyBurst = 1e6, 1e6, 1e6, 1e6 // tests ask as fast as they can
 	s.url = httptest.NewServer(a.newWeb(limits, services, auth.NewTokens(tokens, time.Now)).Handler()).URL

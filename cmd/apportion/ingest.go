@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"maps"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/spf13/cobra"
@@ -73,15 +71,12 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 		return nil, err
 	}
 	metrics := newMetrics()
-	if a.cfg.HTTP.Ops != "" && !untilCaughtUp {
-		switch stop, err := a.serveHealth(a.cfg.HTTP.Ops, conn, metrics); {
-		case errors.Is(err, syscall.EADDRINUSE): // by dev, whose configuration this one is given
-			a.log.Warn("another process serves on http.ops: this one serves no health and metrics", "address", a.cfg.HTTP.Ops)
-		case err != nil:
+	if !untilCaughtUp {
+		stop, err := a.serveOps(conn, metrics)
+		if err != nil {
 			return nil, err
-		default:
-			defer stop()
 		}
+		defer stop()
 	}
 	result := make(map[string]*ingested)
 	var taken int64

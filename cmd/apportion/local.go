@@ -102,7 +102,7 @@ func (a *app) listenLocally(key string, address *string) (net.Listener, error) {
 // serve serves until it is stopped.
 func (l *local) serve(a *app, s *services) (stop func(), err error) {
 	m := newMetrics()
-	s.events.Observe = m.observeEvents
+	m.watch(s)
 	stopOps, err := a.serveHealthOn(l.ops, s.conn, m)
 	if err != nil {
 		return nil, err

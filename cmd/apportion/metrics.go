@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,8 +11,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	usage "apportion/aggregate/clickhouse"
+	"apportion/billing/registry"
 	"apportion/billing/service"
+	"apportion/billing/web"
 	"apportion/ingest"
+	"apportion/schemas"
 	"apportion/schemas/civil"
 )
 
@@ -26,8 +30,8 @@ type metrics struct {
 	inserting    *prometheus.HistogramVec
 	lastProgress *prometheus.GaugeVec
 
-	// Those of aggregation and of the schedule are there only in a process that has them: a time of the last issue
-	// that is 0 would alarm somebody.
+	// Those of aggregation, of the schedule, of registry_log and of the API are there only in a process that has them: a
+	// time of the last issue that is 0 would alarm somebody.
 	dirtyDays     prometheus.Gauge
 	passes        prometheus.Histogram
 	passFailures  prometheus.Counter
@@ -37,8 +41,16 @@ type metrics struct {
 	lastIssue       prometheus.Gauge
 	issueFailures   prometheus.Counter
 	issuedPeriods   prometheus.Counter
+	due             prometheus.Gauge
 	stopped         *prometheus.GaugeVec
+	differences     *prometheus.GaugeVec
 	findings        *prometheus.GaugeVec
+
+	requests        *prometheus.CounterVec
+	answering       *prometheus.HistogramVec
+	signIns         *prometheus.CounterVec
+	verdicts        *prometheus.CounterVec
+	commandsRefused *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -81,16 +93,53 @@ func newMetrics() *metrics {
 			"Firings of this process's schedule that failed; each is tried again."),
 		issuedPeriods: counter("apportion_issued_periods_total",
 			"Periods of tenants that this process's schedule issued."),
+		due: gauge("apportion_due_periods",
+			"Periods of tenants that are due and that this process's schedule did not issue when it last fired."),
+		differences: gauges("apportion_balance_differences",
+			"What did not balance between the topics and what was taken in when this process's schedule last fired, "+
+				"by kind (hole, rows, topic).", "kind"),
 		stopped: gauges("apportion_stopped_periods",
 			"Periods of tenants that are due and were stopped when this process's schedule last fired, "+
 				"by code (held, missing_price, unbalanced).", "code"),
 		findings: gauges("apportion_findings",
 			"Tenants whose last issue has a finding, as of the schedule's last firing, by code; "+
 				"of unknown_tenant, tenants that the registry lacks.", "code"),
+
+		requests: counters("apportion_http_requests_total",
+			"Requests of the API and its pages that this process answered, by method, route and status.",
+			"method", "route", "status"),
+		answering: histograms("apportion_http_request_seconds",
+			"Time that this process took to answer requests of the API and its pages.",
+			[]float64{0.01, 0.05, 0.25, 1, 5, 30}, "method", "route"),
+		signIns: counters("apportion_sign_ins_total",
+			"Sign-ins of browsers that ended in this process, by outcome (accepted, refused).", "outcome"),
+		verdicts: counters("apportion_registry_verdicts_total",
+			"Registry commands whose verdict this process recorded, by command and outcome (accepted, refused).",
+			"command", "outcome"),
+		commandsRefused: counters("apportion_registry_refused_total",
+			"Registry commands that were refused and whose verdict this process recorded, by command and code.",
+			"command", "code"),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.sent, m.sentRefused, m.batches, m.inserting, m.lastProgress,
 		buildInfo(), zoneData{machineEdition(machineZones)}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func (m *metrics) ofAggregation() []prometheus.Collector {
+	return []prometheus.Collector{m.dirtyDays, m.passes, m.passFailures, m.tenantsBehind}
+}
+
+func (m *metrics) ofSchedule() []prometheus.Collector {
+	return []prometheus.Collector{m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.due, m.stopped,
+		m.differences, m.findings}
+}
+
+func (m *metrics) ofRegistry() []prometheus.Collector {
+	return []prometheus.Collector{m.verdicts, m.commandsRefused}
+}
+
+func (m *metrics) ofHTTP() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.answering, m.signIns}
 }
 
 func counter(name, help string) prometheus.Counter {
@@ -180,6 +229,14 @@ func (m *metrics) observeFiring(f service.Firing) {
 	for code, n := range f.Findings {
 		m.findings.WithLabelValues(string(code)).Set(float64(n))
 	}
+	if f.Stopped != nil {
+		m.due.Set(float64(f.Due))
+	}
+	if d := f.Differences; d != nil {
+		m.differences.WithLabelValues("hole").Set(float64(d.Holes))
+		m.differences.WithLabelValues("rows").Set(float64(len(d.Partitions) - d.Holes))
+		m.differences.WithLabelValues("topic").Set(float64(len(d.Topics)))
+	}
 	if f.Findings != nil || len(f.Stopped) > 0 {
 		m.stopped.Reset()
 		for code, n := range f.Stopped {
@@ -191,6 +248,46 @@ func (m *metrics) observeFiring(f service.Firing) {
 		return
 	}
 	m.lastIssue.SetToCurrentTime()
+}
+
+// watch has the use cases over HTTP counted.
+func (m *metrics) watch(s *services) {
+	m.registry.MustRegister(m.ofHTTP()...)
+	s.events.Observe, s.answered, s.signedIn = m.observeEvents, m.answered, m.signedIn
+}
+
+// answered counts an answer to a request.
+func (m *metrics) answered(a web.Answer) {
+	m.requests.WithLabelValues(a.Method, a.Route, strconv.Itoa(a.Status)).Inc()
+	m.answering.WithLabelValues(a.Method, a.Route).Observe(a.Took.Seconds())
+}
+
+// signedIn counts a sign-in that ended.
+func (m *metrics) signedIn(accepted bool) { m.signIns.WithLabelValues(outcome(accepted)).Inc() }
+
+// observeVerdicts counts commands by their verdicts; those of a kind that the program does not know as one.
+func (m *metrics) observeVerdicts(decided []registry.Decided) {
+	for _, d := range decided {
+		command := "unknown"
+		if slices.Contains(registry.Commands, d.Command.Command) {
+			command = d.Command.Command
+		}
+		m.verdicts.WithLabelValues(command, outcome(d.Verdict.Accepted)).Inc()
+		var codes []schemas.Code
+		for _, r := range d.Verdict.Refusals {
+			if !slices.Contains(codes, r.Code) { // a command counts once, however many fields have the fault
+				codes = append(codes, r.Code)
+				m.commandsRefused.WithLabelValues(command, string(r.Code)).Inc()
+			}
+		}
+	}
+}
+
+func outcome(accepted bool) string {
+	if accepted {
+		return "accepted"
+	}
+	return "refused"
 }
 
 // lag collects from a monitor how far the ledger is from both ends of every partition.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -219,5 +220,46 @@ func TestReferenceHasEverySetting(t *testing.T) {
 		if !slices.ContainsFunc(tables["Configuration"], func(row []string) bool { return row[0] == "`"+name+"`" }) {
 			t.Errorf("configuration.md does not have %s", name)
 		}
+	}
+}
+
+// metricNames returns every metric that the program registers, with its labels.
+func metricNames() map[string][]string {
+	m := newMetrics()
+	m.registry.MustRegister(slices.Concat(m.ofAggregation(), m.ofSchedule(), m.ofRegistry(), m.ofHTTP())...)
+	m.registry.MustRegister(lag{}, aggregationLag{})
+	described := make(chan *prometheus.Desc)
+	go func() {
+		m.registry.Describe(described)
+		close(described)
+	}()
+	names := map[string][]string{}
+	for d := range described {
+		found := descRE.FindStringSubmatch(d.String())
+		names[found[1]] = strings.FieldsFunc(found[2], func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	return names
+}
+
+var descRE = regexp.MustCompile(`fqName: "([^"]*)".*variableLabels: \{([^}]*)\}`)
+
+// The page of the commands has every metric with its labels, and no other.
+func TestReferenceHasEveryMetric(t *testing.T) {
+	got := map[string][]string{}
+	metricRE := regexp.MustCompile("`(apportion_[a-z_]+)(?:\\{([a-z_,]+)\\})?`")
+	for _, row := range reference(t, "commands.md")["Metrics"][1:] {
+		for _, found := range metricRE.FindAllStringSubmatch(row[0], -1) {
+			got[found[1]] = strings.FieldsFunc(found[2], func(r rune) bool { return r == ',' })
+		}
+	}
+	for name, labels := range metricNames() {
+		shown, ok := got[name]
+		if strings.HasPrefix(name, "apportion_") && (!ok || !slices.Equal(shown, labels)) {
+			t.Errorf("commands.md has %s with the labels %q, want %q", name, shown, labels)
+		}
+		delete(got, name)
+	}
+	if len(got) > 0 {
+		t.Errorf("commands.md has metrics that there are not: %v", got)
 	}
 }

@@ -33,7 +33,7 @@ func newRunCommand(a *app) *cobra.Command {
   issue       issues what is due, as "apportion bill issue": on start-up, and then whenever
               schedule.issue fires, a cron expression in UTC
   http        the API on http.listen, and health, readiness and metrics on http.ops, as
-              "apportion serve"
+              "apportion serve"; without it these are served where http.ops is configured
 
 The schedule issues, from the period schedule.from on, every period of every tenant whose grace
 is over in the tenant's own zone and that is not issued yet (R20). It keeps nothing of its own:
@@ -77,6 +77,13 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	}
 	a.warnOfStaleZones()
 	metrics := newMetrics()
+	if !wanted("http") {
+		stop, err := a.serveOps(conn, metrics)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(part string, run func(context.Context) error) {
 		group.Go(func() error { return a.parts.Run(ctx, part, run) })
@@ -97,7 +104,10 @@ func (a *app) run(ctx context.Context, parts []string) error {
 		})
 	}
 	if wanted("registry") {
-		start("registry", a.withDatabase(service.NewRecorder(s.log, s.verdicts).Run))
+		recorder := service.NewRecorder(s.log, s.verdicts)
+		recorder.Observe = metrics.observeVerdicts
+		metrics.registry.MustRegister(metrics.ofRegistry()...)
+		start("registry", a.withDatabase(recorder.Run))
 	}
 	takenIn := func(ingest.Progress) {}
 	if wanted("aggregate") {

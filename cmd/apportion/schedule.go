@@ -31,7 +31,7 @@ func (a *app) newScheduler(s *services, m *metrics) (*service.Scheduler, error) 
 			return err
 		}
 	}
-	m.registry.MustRegister(m.clockDifference, m.lastIssue, m.issueFailures, m.issuedPeriods, m.stopped, m.findings)
+	m.registry.MustRegister(m.ofSchedule()...)
 	return service.NewScheduler(cfg, deps), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -37,8 +38,8 @@ Serves for whoever reaches http.ops (default: 127.0.0.1:8081):
   /metrics   for Prometheus; the lag of every partition and the age of the oldest change that
              the daily usage does not show yet, whichever process works on them
 
-An ingest with http.ops configured serves the same of itself, and so does a run, which is not
-ready either while a part of it has been failing for longer than a minute.`,
+An ingest with http.ops configured serves the same of itself, and so does a run of any parts, which
+is not ready either while one of them has been failing for longer than a minute.`,
 		Example: `  apportion serve --config apportion.yaml
   apportion serve --config apportion.yaml --set http.ops=0.0.0.0:8081`,
 		Args: cobra.NoArgs,
@@ -72,7 +73,7 @@ func (a *app) checkListen() error {
 
 // serveHTTP serves the API, and health and metrics apart from it, until ctx is done.
 func (a *app) serveHTTP(ctx context.Context, s *services, m *metrics) error {
-	s.events.Observe = m.observeEvents
+	m.watch(s)
 	stopOps, err := a.serveHealth(cmp.Or(a.cfg.HTTP.Ops, defaultOps), s.conn, m)
 	if err != nil {
 		return err
@@ -102,6 +103,19 @@ func (a *app) serveHealth(address string, conn driver.Conn, m *metrics) (stop fu
 		return nil, err
 	}
 	return a.serveHealthOn(listener, conn, m)
+}
+
+// serveOps serves the same of a part that serves nothing else, where http.ops is configured.
+func (a *app) serveOps(conn driver.Conn, m *metrics) (stop func(), err error) {
+	if a.cfg.HTTP.Ops == "" {
+		return func() {}, nil
+	}
+	stop, err = a.serveHealth(a.cfg.HTTP.Ops, conn, m)
+	if errors.Is(err, syscall.EADDRINUSE) { // such as by dev, whose configuration this one is given
+		a.log.Warn("another process serves on http.ops: this one serves no health and metrics", "address", a.cfg.HTTP.Ops)
+		return func() {}, nil
+	}
+	return stop, err
 }
 
 func (a *app) serveHealthOn(listener net.Listener, conn driver.Conn, m *metrics) (stop func(), err error) {

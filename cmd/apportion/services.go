@@ -11,6 +11,7 @@ import (
 	stores "apportion/billing/clickhouse"
 	"apportion/billing/registry"
 	"apportion/billing/service"
+	"apportion/billing/web"
 	"apportion/ingest"
 	"apportion/ingest/kafka"
 	"apportion/schemas"
@@ -29,6 +30,10 @@ type services struct {
 	rejected   *service.Rejected
 	figures    *service.Figures
 	pipeline   *service.Pipeline
+
+	// answered and signedIn are told what is counted of the API; they may be nil.
+	answered func(web.Answer)
+	signedIn func(accepted bool)
 }
 
 // services connects to both servers, and returns what can be asked of them. How far billing is is shown as progress.

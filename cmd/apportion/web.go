@@ -28,6 +28,7 @@ func (a *app) newWeb(cfg web.Config, s *services, who web.Authenticator) *web.Se
 		Auth: who, SignIn: door, Events: s.events, Deliveries: s.deliveries,
 		Registry: s.registry, Invoices: s.invoices, Rejected: s.rejected,
 		Figures: s.figures, Pipeline: s.pipeline, Log: a.log, Clock: a.now,
+		Answered: s.answered, SignedIn: s.signedIn,
 		Evidence: func(ctx context.Context, w io.Writer, of service.IssuedInvoice, file string, agents bool) error {
 			_, err := a.writeEvidence(ctx, s.conn, w, of, file, agents)
 			return err
