@@ -54,7 +54,7 @@ func TestPagesDoAsTheySay(t *testing.T) {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	for _, page := range []string{"tutorial.md", "how-to/publish-events.md", "how-to/import-invoices.md",
-		"how-to/close-a-month.md"} {
+		"how-to/close-a-month.md", "how-to/upgrade.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
 		if err != nil {
 			t.Fatal(err)

@@ -343,3 +343,18 @@ func expand(t *testing.T, addr, database string) {
 		}
 	}
 }
+
+// TestReleaseIsNamedAlike: the image, the changelog, the page of the upgrade and the kept tables are of the release.
+func TestReleaseIsNamedAlike(t *testing.T) {
+	for file, want := range map[string]string{
+		"deploy/Dockerfile":      `org.opencontainers.image.version="` + release + `"`,
+		"CHANGELOG.md":           "\n## [" + release + "] - ",
+		"README.md":              "this is release " + release + ";",
+		"docs/how-to/upgrade.md": "\n| " + release + " | ",
+		"schemas/tables/released/" + release + "/" + tablestest.FrozenFile: "  006_views.sql\n",
+	} {
+		if text := string(readFile(t, filepath.Join("..", "..", file))); !strings.Contains(text, want) {
+			t.Errorf("%s does not have %q", file, want)
+		}
+	}
+}

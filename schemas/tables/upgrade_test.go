@@ -66,13 +66,13 @@ func next(t *testing.T) fs.FS {
 }
 
 // TestUpgrade: the tables of each release, with their rows, get what a release to come adds, and no more; several
-// migrations at once, and again, do the same. Tables that are made anew are then alike.
+// migrations at once, and again, do the same. They are then as tables that are created by the same files.
 func TestUpgrade(t *testing.T) {
 	files := next(t)
 	addr, database := servicetest.Database(t)
-	anew := ch.OpenDB(tablestest.Options(addr, database))
-	defer anew.Close()
-	if applied, err := tables.MigrateFiles(t.Context(), anew, files); err != nil || len(applied) != 7 {
+	fresh := ch.OpenDB(tablestest.Options(addr, database))
+	defer fresh.Close()
+	if applied, err := tables.MigrateFiles(t.Context(), fresh, files); err != nil || len(applied) != 7 {
 		t.Fatalf("%v, %v", applied, err)
 	}
 	want := definitions(t, tablestest.Connect(t, addr, database))
@@ -103,7 +103,7 @@ func TestUpgrade(t *testing.T) {
 				t.Errorf("after: %+v, %v", after, err)
 			}
 			if got := definitions(t, tablestest.Connect(t, addr, database)); got != want {
-				t.Errorf("upgraded they are\n%s\nand made anew\n%s", got, want)
+				t.Errorf("upgraded they are\n%s\nand created\n%s", got, want)
 			}
 			// This release knows nothing of the added file, and leaves it alone.
 			if applied, err := tables.Migrate(t.Context(), db); err != nil || len(applied) > 0 {
