@@ -27,7 +27,8 @@ type DuePeriod struct {
 // that are not issued. A tenant's own first period is the one in which a subscription is first active (R3);
 // those before it have nothing to invoice. Those after one that was issued, or after its last one, are due like any
 // other, whatever the registry says by now, since an adjustment goes on the tenant's next period, whenever the
-// correction comes (R21). So issued has all periods there are, those before `first` too.
+// correction comes (R21). So issued has all periods there are, those before `first` too. Where some are sealed, `first`
+// is later than these: nothing is issued in them any more (R25).
 //
 // It keeps nothing: what is issued alone decides, so missed runs are caught up, and no clock can bring back what
 // is done.

@@ -186,6 +186,30 @@ func (u *fakeUsage) Refused(context.Context, []string, []aggregate.Position, []a
 	return u.corrections, u.others, nil
 }
 
+// Reaching finds the events of which a delivery has arrived and any is before the instant.
+func (u *fakeUsage) Reaching(_ context.Context, before map[string]int64, after, upTo []aggregate.Position) (
+	all []aggregate.Noted, _ error) {
+	first := int64(0)
+	if len(after) > 0 {
+		first = after[0].LastOffset + 1
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(before)) {
+		n := aggregate.Noted{Tenant: tenant, Code: schemas.Sealed}
+		for _, e := range u.deliveries[first : upTo[0].LastOffset+1] {
+			name := aggregate.EventName{Source: e.Source, ID: e.ID}
+			if e.Tenant == tenant && !slices.Contains(n.Events, name) && slices.ContainsFunc(u.deliveries, func(d schemas.Event) bool {
+				return d.Tenant == tenant && d.Source == e.Source && d.ID == e.ID && d.OccurredMS() < before[tenant]
+			}) {
+				n.Count, n.Events = n.Count+1, append(n.Events, name)
+			}
+		}
+		if slices.SortFunc(n.Events, aggregate.EventName.Compare); n.Count > 0 {
+			all = append(all, n)
+		}
+	}
+	return all, nil
+}
+
 func (u *fakeUsage) UnknownTenants(context.Context) ([]string, error) { return u.held, nil }
 
 // AtPeaks finds what the reference has live there.

@@ -127,8 +127,27 @@ func (f *finder) sinceIssue(ctx context.Context) error {
 		if err := f.refused(ctx, groups[key], after[key]); err != nil {
 			return err
 		}
+		if err := f.sealed(ctx, groups[key], after[key]); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// sealed finds the events that have come behind some positions and reach a sealed period, or have left one (R25).
+func (f *finder) sealed(ctx context.Context, tenants []string, after []aggregate.Position) error {
+	if len(f.State.Seals()) == 0 {
+		return nil
+	}
+	open, before := f.State.SealedThrough().Next().First(), map[string]int64{}
+	for _, t := range tenants {
+		before[t] = f.on.timelines.Zone(t).Start(open)
+	}
+	late, err := f.Usage.Reaching(ctx, before, after, f.on.Positions)
+	for _, n := range late {
+		f.add(n.Tenant, schemas.Sealed, n.Count, named(n.Events))
+	}
+	return err
 }
 
 // refused finds the refused deliveries of tenants behind some positions.

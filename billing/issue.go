@@ -155,6 +155,11 @@ func (b *Biller) mayIssue(t *registry.Tenant, period civil.Month, nowMS int64) (
 	if nowMS < end {
 		return newStop(t.ID, period, schemas.NotDue, "the grace of the period ends at "+civil.FormatMillis(end)), nil
 	}
+	if b.State.Sealed(period) {
+		return newStop(t.ID, period, schemas.Sealed,
+			"all periods up to "+b.State.SealedThrough().String()+" are sealed, and this tenant's was not issued").
+			advising("nothing is issued in a sealed period any more; bill what the tenant owes for it outside of Apportion"), nil
+	}
 	if reason, held := b.State.Held(t.ID, period); held {
 		return newStop(t.ID, period, schemas.Held, reason), nil
 	}

@@ -130,7 +130,8 @@ func (b *Biller) changedPeriods(ctx context.Context, tenants []*registry.Tenant,
 		all := b.State.Base(t.ID) >= last.RegistryOffset || !bytes.Equal(last.Rules, rules) || last.TZVersion != edition ||
 			last.Pass > pass.Pass // the tables have been recreated since, and their passes are numbered from the beginning
 		for _, issue := range chain {
-			if all || changed[t.ID][issue.Period] > last.Pass {
+			// What is sealed is adjusted no more (R25).
+			if !b.State.Sealed(issue.Period) && (all || changed[t.ID][issue.Period] > last.Pass) {
 				periods[t.ID] = append(periods[t.ID], issue.Period)
 			}
 		}

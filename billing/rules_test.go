@@ -191,7 +191,7 @@ func (s *story) change(t *testing.T, a act, n int) (refusals []registry.Refusal)
 	return refusals
 }
 
-// command is one for acme, as it is read from the topic; its dates have been written as YAML.
+// command is one for acme, or for all, as it is read from the topic; its dates have been written as YAML.
 func command(t *testing.T, id string, data map[string]any) registry.Command {
 	t.Helper()
 	for name, value := range data {
@@ -199,8 +199,12 @@ func command(t *testing.T, id string, data map[string]any) registry.Command {
 			data[name] = at.Format(time.DateOnly)
 		}
 	}
-	record, err := json.Marshal(map[string]any{"specversion": "1.0", "id": id, "source": "script", "type": "registry.command",
-		"time": "2026-10-14T08:00:00Z", "tenantid": "acme", "data": data})
+	event := map[string]any{"specversion": "1.0", "id": id, "source": "script", "type": "registry.command",
+		"time": "2026-10-14T08:00:00Z", "tenantid": "acme", "data": data}
+	if data["command"] == registry.SealPeriods {
+		delete(event, "tenantid")
+	}
+	record, err := json.Marshal(event)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +248,7 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 	var invoices []billing.Invoice
 	var stopped strings.Builder
 	var balance aggregate.Balance
+	late := ""
 	for _, period := range moment.periods {
 		biller := s.biller(moment.rules)
 		bill, clock := biller.Issue, moment.asOf
@@ -265,9 +270,14 @@ func (s *story) play(t *testing.T, a act, n int) map[string]string {
 		for _, stop := range outcome.Stopped {
 			fmt.Fprintf(&stopped, "%s %s %s %s: %s\n", stop.Tenant, stop.Period, stop.Code, stop.Rule, stop.Message)
 		}
+		for _, f := range outcome.Findings {
+			if f.Code == schemas.Sealed {
+				late += fmt.Sprintf("%s %d: %s %s\n", f.Code, f.Count, f.Tenant, strings.Join(f.Names, ", "))
+			}
+		}
 		balance = balance.Add(balanceOf(t, s.ledger.state, s.usage.deliveries, period, moment.rules, moment.preview))
 	}
-	got["stopped"], got["reported"], got["lines"] = stopped.String(), reported(balance), table(invoices)
+	got["stopped"], got["reported"], got["lines"] = stopped.String(), reported(balance)+late, table(invoices)
 	return got
 }
 

@@ -159,8 +159,11 @@ func (b *Biller) Statuses(ctx context.Context, period civil.Month, tenants []str
 }
 
 // hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a
-// subscription is first active, or that was issued first.
+// subscription is first active, or that was issued first. One that is sealed and not issued never will be (R25).
 func (b *Biller) hasPeriod(t *registry.Tenant, period civil.Month) (bool, error) {
+	if b.State.Sealed(period) {
+		return b.State.IsIssued(t.ID, period), nil
+	}
 	if slices.ContainsFunc(b.State.Issues(t.ID), func(i registry.Issued) bool { return i.Period <= period }) {
 		return true, nil
 	}
@@ -367,7 +370,7 @@ func (b *Biller) MonthsIn(
 			last = min(last, highest)
 		}
 		for period := max(first, lowest); period <= last; period = period.Next() {
-			if period < from && !slices.ContainsFunc(issues, func(i registry.Issued) bool { return i.Period == period }) {
+			if (period < from || b.State.Sealed(period)) && !b.State.IsIssued(t.ID, period) {
 				continue // nobody will issue it
 			}
 			s, err := b.status(t, period, nowMS)

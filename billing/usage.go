@@ -45,6 +45,10 @@ type Usage interface {
 	// there are, and the first of them.
 	Refused(ctx context.Context, tenants []string, after, upTo []aggregate.Position) (corrections []aggregate.Refused,
 		others []aggregate.Noted, err error)
+	// Reaching finds the accepted deliveries behind some positions and up to others of events that have one before an
+	// instant given of their tenant, in UTC epoch milliseconds: by tenant, how many events there are, and the first of
+	// them.
+	Reaching(ctx context.Context, before map[string]int64, after, upTo []aggregate.Position) ([]aggregate.Noted, error)
 	// UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order
 	// (R22).
 	UnknownTenants(ctx context.Context) ([]string, error)

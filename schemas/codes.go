@@ -80,6 +80,7 @@ const (
 	StaleChain            Code = "stale_chain"
 	AlreadySealed         Code = "already_sealed"
 	NotSealed             Code = "not_sealed"
+	SealTooEarly          Code = "seal_too_early"
 	LooksLikeNumber       Code = "looks_like_number"
 	UndatedTax            Code = "undated_tax"
 )
@@ -128,6 +129,7 @@ const (
 	NotIssued Code = "not_issued"
 	NoHole    Code = "no_hole"
 	NoRefusal Code = "no_refusal"
+	Removed   Code = "removed"
 )
 
 // Codes of requests to the API.
@@ -157,7 +159,7 @@ var statuses = map[Code]int{
 	MalformedRequest: 400, InvalidCursor: 400, Unauthenticated: 401, Forbidden: 403, NotFound: 404,
 	MethodNotAllowed: 405, NotAcceptable: 406, BodyTooLarge: 413, UnsupportedMediaType: 415, PreconditionRequired: 428,
 	TooManyRequests: 429, Unavailable: 503, ClocksApart: 503,
-	NoInvoice: 404, NoLine: 404, NoHole: 404, NoRefusal: 404, StaleBase: 412, ReusedID: 422,
+	NoInvoice: 404, NoLine: 404, NoHole: 404, NoRefusal: 404, Removed: 404, StaleBase: 412, ReusedID: 422,
 }
 
 // Status is the HTTP status of an answer that has the code.
@@ -272,6 +274,8 @@ var Reasons = []Reason{
 		"bill it again by what is issued now"},
 	{AlreadySealed, RefusesCommand, "R25", "the period is sealed already", "there is nothing left to do; seal a later one"},
 	{NotSealed, RefusesCommand, "R25", "the period is not sealed", "seal it first; then nothing changes what it was billed"},
+	{SealTooEarly, RefusesCommand, "R25", "the grace of the period has not been over for as long as is configured",
+		"seal it then; where no number of months is configured nothing is ever sealed"},
 	{LooksLikeNumber, WarnsOfDocument, "", "an id that a spreadsheet takes for a number or a date",
 		"import the column as text, or open invoices.xlsx, which keeps it"},
 	{UndatedTax, WarnsOfDocument, "R26",
@@ -335,6 +339,8 @@ var Reasons = []Reason{
 	{NotIssued, NotThere | RefusesCommand, "R20", "the period is not issued", "issue what is due first"},
 	{NoHole, NotThere, "R22", "the ledger has no open hole there", "look at the holes that it has"},
 	{NoRefusal, NotThere, "", "no delivery that is chosen was refused there", "look at those that were refused"},
+	{Removed, NotThere, "R25", "the deliveries of the period were removed after it was sealed",
+		"look at its invoices, and at the evidence that was written of them before"},
 
 	// Requests to the API.
 	{MalformedRequest, RefusesRequest, "", "the request is not as the OpenAPI document says",

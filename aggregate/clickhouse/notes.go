@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -130,6 +131,36 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 		}
 	}
 	return all, nil
+}
+
+// Reaching finds the accepted deliveries behind some positions and up to others of events that have one before an
+// instant given of their tenant, in UTC epoch milliseconds: by tenant, how many events there are, and the first of them.
+// What a revision has moved across the instant counts too, whichever way (R8).
+func (s *Store) Reaching(ctx context.Context, before map[string]int64, after, upTo []aggregate.Position) (
+	[]aggregate.Noted, error) {
+	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (some []aggregate.Noted, err error) {
+		q := newQuery(ctx)
+		wanted := q.table("wanted", "tenant", "String", "before_ms", "Int64")
+		for _, tenant := range slices.Sorted(maps.Keys(before)) {
+			wanted(tenant, before[tenant])
+		}
+		sql := fill(text("reaching"), "$arrived", within(after, upTo), "$most", mostNames)
+		err = q.each(shard, sql, func(rows driver.Rows) error {
+			var n aggregate.Noted
+			var pairs [][]any
+			var sources, ids []string
+			if err := rows.Scan(&n.Tenant, &n.Count, &pairs, &sources, &ids); err != nil {
+				return err
+			}
+			n.Code, n.Events = schemas.Sealed, eventNames(sources, ids)
+			some = append(some, n)
+			return nil
+		})
+		return some, err
+	})
+	all := slices.Concat(parts...)
+	slices.SortFunc(all, func(x, y aggregate.Noted) int { return cmp.Compare(x.Tenant, y.Tenant) })
+	return all, err
 }
 
 // UnknownTenants returns the tenants that the registry did not know when their usage was computed, in byte order (R22).

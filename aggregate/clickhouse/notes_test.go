@@ -58,3 +58,33 @@ func TestRefused(t *testing.T) {
 		t.Errorf("behind offset 10: %+v, %+v, %v", corrections, others, err)
 	}
 }
+
+// TestReaching: what has come behind some positions of events that have a delivery before the tenant's instant, those
+// that a revision has moved across it among them (R25).
+func TestReaching(t *testing.T) {
+	conn := tablestest.Open(t)
+	store := clickhouse.NewStore(conn)
+	const day = 86_400_000
+	event := func(tenant, id string, timeMS int64) schemas.Event {
+		return schemas.Event{Tenant: tenant, Source: "/s", ID: id, Type: schemas.ConnectUsage, Channel: "sms", Quantity: 1, TimeMS: timeMS, StartMS: schemas.Absent, EndMS: schemas.Absent}
+	}
+	// Known before, then behind offset 2: late, late again, moved out, moved in, in time; and of another tenant, and instant.
+	insert(t, conn, 0, []schemas.Event{event("acme", "known", day), event("acme", "out", day), event("acme", "in", 20*day),
+		event("acme", "late", 10*day-1), event("acme", "late", day), event("acme", "out", 30*day), event("acme", "in", 9*day), event("acme", "in time", 10*day),
+		event("beta", "early", 10*day-1)})
+	if err := conn.Exec(t.Context(), `INSERT INTO events_on_several_days SELECT tenant, identity, intDiv(occurred_ms, 86400000) FROM usage_events WHERE id IN ('out', 'in')`); err != nil {
+		t.Fatal(err)
+	}
+	upTo := func(offset int64) []aggregate.Position {
+		return []aggregate.Position{{Topic: "usage", LastOffset: offset}}
+	}
+	name := func(id string) aggregate.EventName { return aggregate.EventName{Source: "/s", ID: id} }
+	got, err := store.Reaching(t.Context(), map[string]int64{"acme": 10 * day, "beta": 5 * day}, upTo(2), upTo(99))
+	want := []aggregate.Noted{{Tenant: "acme", Code: schemas.Sealed, Count: 3, Events: []aggregate.EventName{name("in"), name("late"), name("out")}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	if got, err = store.Reaching(t.Context(), map[string]int64{"acme": 10 * day, "beta": 10 * day}, upTo(7), upTo(99)); err != nil || len(got) != 1 || got[0].Events[0] != name("early") {
+		t.Errorf("behind offset 7: %+v, %v", got, err)
+	}
+}

@@ -455,6 +455,10 @@ func (u *usage) Arrived(context.Context, []string, []aggregate.Position, []aggre
 func (u *usage) Events(context.Context, aggregate.ReadBound, aggregate.EventFilter, func([]aggregate.Delivery) error) error {
 	return nil
 }
+func (u *usage) Reaching(context.Context, map[string]int64, []aggregate.Position, []aggregate.Position) ([]aggregate.Noted, error) {
+	return nil, nil
+}
+
 func (u *usage) UnknownTenants(context.Context) ([]string, error) { return nil, nil }
 
 // MonthsChangedSince says that all months have changed with the last pass.

@@ -61,6 +61,11 @@ func (s State) Issues(tenant string) []Issued {
 	return nil
 }
 
+// IsIssued reports whether a tenant's period is issued.
+func (s State) IsIssued(tenant string, period civil.Month) bool {
+	return s.issued(tenant, period) != nil
+}
+
 // issued returns the issue of a tenant's period, or nil.
 func (s State) issued(tenant string, period civil.Month) *Issued {
 	issues := s.Issues(tenant)

@@ -70,15 +70,25 @@ type Removed struct {
 // Removals returns what was removed, in the order in which it was.
 func (s State) Removals() []Removed { return s.removals[:len(s.removals):len(s.removals)] }
 
-// RemovedThrough returns the last period that deliveries have been removed of, with the removal; 0 and nil for none. It
-// and those before can no longer be computed.
-func (s State) RemovedThrough() (through civil.Month, by *Removed) {
-	for i := range s.removals {
-		if r := &s.removals[i]; r.Through != nil && *r.Through > through {
-			through, by = *r.Through, r
+// RemovedThrough returns the last period that deliveries have been removed of, 0 for none. It and those before can no
+// longer be computed.
+func (s State) RemovedThrough() (through civil.Month) {
+	for _, r := range s.removals {
+		if r.Through != nil {
+			through = max(through, *r.Through)
 		}
 	}
-	return through, by
+	return through
+}
+
+// RemovedOf returns the first removal that had deliveries of a period or of a later one, nil for none.
+func (s State) RemovedOf(period civil.Month) *Removed {
+	for i := range s.removals {
+		if r := &s.removals[i]; r.Through != nil && *r.Through >= period {
+			return r
+		}
+	}
+	return nil
 }
 
 // decideRemoval returns every reason to refuse that deliveries are removed.

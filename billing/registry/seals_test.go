@@ -104,9 +104,9 @@ func TestR25_OnlySealedPeriodsLoseTheirDeliveries(t *testing.T) {
 	}
 	s.seals = []Seal{{Through: october}}
 	s, verdict := s.Apply(s.Offset()+1, given)
-	through, by := s.RemovedThrough()
-	if !verdict.Accepted || through != october || by.Deliveries() != 7 || by.Evidence.Invoices != 2 {
-		t.Errorf("removed through %s by %+v; %v", through, by, verdict.Refusals)
+	by := s.RemovedOf(october)
+	if !verdict.Accepted || s.RemovedThrough() != october || s.RemovedOf(october+1) != nil || by.Deliveries() != 7 || by.Evidence.Invoices != 2 {
+		t.Errorf("removed through %s by %+v; %v", s.RemovedThrough(), by, verdict.Refusals)
 	}
 	read := DecodeCommand(asJSON(t, given))
 	if len(read.Unreadable) > 0 || fmt.Sprint(*read.Removal.Through, read.Removal.Counts, *read.Removal.Evidence) !=
@@ -127,8 +127,8 @@ func TestR25_OnlySealedPeriodsLoseTheirDeliveries(t *testing.T) {
 	if s, verdict = s.Apply(s.Offset()+1, dead); !verdict.Accepted || len(s.Removals()) != 2 {
 		t.Errorf("dead letters: %v", verdict.Refusals)
 	}
-	if through, _ := s.RemovedThrough(); through != october {
-		t.Errorf("through %s", through)
+	if s.RemovedThrough() != october {
+		t.Errorf("through %s", s.RemovedThrough())
 	}
 }
 

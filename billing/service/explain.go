@@ -155,6 +155,9 @@ func (s *Invoices) findInvoice(
 			"%s of %s is issued, and %s has no invoice in it; those it has: %s",
 			ask.Invoice.Period, found.tenant.ID, ask.Invoice.Subscription, idsOf(found.invoices))
 	}
+	if err := computable(state, ask.Invoice.Period); err != nil {
+		return nil, err
+	}
 	explainer, err := s.explainerOf(*found.issue)
 	if err != nil {
 		return nil, err
@@ -278,6 +281,9 @@ func (s *Invoices) findDraft(
 	ctx context.Context, ask ExplainRequest, state registry.State, tenant *registry.Tenant, chain []billing.Issue,
 	basis *Basis,
 ) (*explainable, error) {
+	if err := computable(state, ask.Invoice.Period); err != nil {
+		return nil, err
+	}
 	biller := s.billerOn(state, registry.Actor{})
 	biller.Progress = nil
 	run, err := biller.Preview(ctx, ask.Invoice.Period, []string{tenant.ID}, ask.NowMS)

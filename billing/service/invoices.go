@@ -65,6 +65,8 @@ type InvoiceDeps struct {
 	ItemCodes billing.ItemCodes
 	// TwoPersons has nobody issue a period to a tenant whose prices of the period they have changed.
 	TwoPersons bool
+	// SealAfterMonths is for how many months the grace of a period must be over for it to be sealed (R25); 0: never.
+	SealAfterMonths int
 	// Clock is this machine's, and ServerMS asks for the database's, in UTC epoch milliseconds.
 	Clock    Clock
 	ServerMS func(ctx context.Context) (int64, error)
@@ -249,6 +251,8 @@ type Status struct {
 	// NotRead are the partitions of which something published is not taken in yet, with how much; nothing is issued
 	// before it is (R22).
 	NotRead []string `json:"notRead"`
+	// Sealing is there for a period that is sealed (R25).
+	Sealing *Sealing `json:"sealed,omitempty"`
 	*billing.PeriodStatus
 }
 
@@ -258,7 +262,7 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	if err != nil {
 		return nil, err
 	}
-	result := &Status{NotRead: []string{}}
+	result := &Status{NotRead: []string{}, Sealing: sealingOf(biller.State, period)}
 	lags, err := s.Ledger.Behind(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -355,6 +359,9 @@ func (s *Invoices) Preview(ctx context.Context, ask PreviewRequest) (*Draft, err
 	if err != nil {
 		return nil, err
 	}
+	if err := computable(biller.State, ask.Period); err != nil {
+		return nil, err
+	}
 	draft := &Draft{}
 	if ask.KnownAtMS == nil {
 		draft.Run, err = biller.Preview(ctx, ask.Period, ask.Tenants, ask.NowMS)
@@ -383,6 +390,9 @@ func (s *Invoices) Forecast(ctx context.Context, ask PreviewRequest) (*billing.R
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := computable(biller.State, ask.Period); err != nil {
+		return nil, nil, err
+	}
 	run, err := biller.Preview(ctx, ask.Period, ask.Tenants, ask.NowMS)
 	if err != nil {
 		return nil, nil, err
@@ -401,6 +411,9 @@ func (s *Invoices) WhatIf(
 		return nil, nil, err
 	}
 	present := biller.State
+	if err := computable(present, ask.Period); err != nil {
+		return nil, nil, err
+	}
 	if ask.KnownAtMS != nil {
 		if present, err = s.Registry.KnownAt(ctx, *ask.KnownAtMS); err != nil {
 			return nil, nil, err
@@ -427,6 +440,8 @@ type Difference struct {
 	// Issued are the tenants whose issue is compared, and NotIssued those that are left out, since they have none; neither
 	// where two instants are compared.
 	Issued, NotIssued []string
+	// Sealing is there for a period that is sealed: nothing of this is adjusted (R25).
+	Sealing *Sealing
 }
 
 // DiffJSON is what changed in a period, in JSON. From is empty for the issue, and To for now.
@@ -435,12 +450,13 @@ type DiffJSON struct {
 	From      string      `json:"from,omitempty"`
 	To        string      `json:"to,omitempty"`
 	NotIssued []string    `json:"notIssued"`
+	Sealing   *Sealing    `json:"sealed,omitempty"`
 	billing.ComparisonJSON
 }
 
 // JSON returns the answer to what was asked as it is written.
 func (d *Difference) JSON(ask DiffRequest) DiffJSON {
-	result := DiffJSON{Period: ask.Period, NotIssued: append([]string{}, d.NotIssued...),
+	result := DiffJSON{Period: ask.Period, NotIssued: append([]string{}, d.NotIssued...), Sealing: d.Sealing,
 		ComparisonJSON: d.Comparison.JSON()}
 	if ask.FromMS != nil {
 		result.From = civil.FormatMillis(*ask.FromMS)
@@ -466,7 +482,10 @@ func (s *Invoices) Diff(ctx context.Context, ask DiffRequest) (*Difference, erro
 			return nil, err
 		}
 	}
-	d := &Difference{}
+	if err := computable(biller.State, ask.Period); err != nil {
+		return nil, err
+	}
+	d := &Difference{Sealing: sealingOf(biller.State, ask.Period)}
 	var then *billing.View
 	if ask.FromMS == nil {
 		d.Comparison, d.Issued, d.NotIssued, err = biller.CompareIssued(ctx, ask.Period, ask.Tenants, now)
@@ -562,6 +581,9 @@ func (s *Invoices) DiffZones(
 	if err != nil {
 		return nil, err
 	}
+	if err := computable(biller.State, period); err != nil {
+		return nil, err
+	}
 	before := billing.View{State: biller.State, NowMS: s.Clock().UnixMilli()}
 	after := before
 	after.Zones = zones
@@ -581,7 +603,16 @@ func (s *Invoices) Aggregate(ctx context.Context, show func(done, total int)) (a
 func (s *Invoices) Rebuild(
 	ctx context.Context, tenants []string, period *civil.Month, show func(done, total int),
 ) (aggregate.Report, error) {
-	snapshot, err := s.snapshot(ctx)
+	state, err := s.Registry.CatchUp(ctx)
+	if err != nil {
+		return aggregate.Report{}, err
+	}
+	if period != nil {
+		if err := computable(state, *period); err != nil {
+			return aggregate.Report{}, err
+		}
+	}
+	snapshot, err := billing.Snapshot(state, s.Rules)
 	if err != nil {
 		return aggregate.Report{}, err
 	}

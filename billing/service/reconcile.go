@@ -58,6 +58,9 @@ type PeriodBalance struct {
 	Findings []billing.Finding `json:"findings"`
 	// Total is the sum of the tenants.
 	Total aggregate.Balance `json:"total"`
+	// Sealing is there for a period that is sealed (R25). Where its deliveries are removed, the balance is that of each
+	// issue.
+	Sealing *Sealing `json:"sealed,omitempty"`
 	// TableDiffers says that issued_periods is not what the registry's log says; nothing is billed from it.
 	TableDiffers bool `json:"-"`
 
@@ -273,10 +276,17 @@ func (s *reconciler) periods(ctx context.Context) ([]civil.Month, error) {
 
 // period returns the balance of a period, followed to its invoices, with what a person should look at.
 func (s *reconciler) period(ctx context.Context, period civil.Month) (PeriodBalance, error) {
+	sealing := sealingOf(s.state, period)
+	if sealing != nil && sealing.Removed != nil {
+		r, err := s.removed(ctx, period)
+		r.Sealing = sealing
+		return r, err
+	}
 	r, err := s.periodBalance(ctx, s.state, period.First(), period.Next().First())
 	if err != nil {
 		return r, err
 	}
+	r.Sealing = sealing
 	for _, b := range s.behind {
 		r.differ(b.Tenant, "its usage could not be computed: "+b.Reason)
 	}
@@ -291,6 +301,29 @@ func (s *reconciler) period(ctx context.Context, period civil.Month) (PeriodBala
 	found, err := s.look(ctx, s.billerOn(s.state, registry.Actor{}), period, r.figures, r.pass)
 	r.Findings = append(r.Findings, found...)
 	return r, err
+}
+
+// removed returns what is left to be reconciled of a period whose deliveries are removed: whether its invoices are those
+// that were issued. The rest is as it was at the issue.
+func (s *reconciler) removed(ctx context.Context, period civil.Month) (r PeriodBalance, err error) {
+	r = newPeriodBalance()
+	if s.chains == nil {
+		if s.chains, err = s.issuesKept(ctx, &r, s.state); err != nil {
+			return r, err
+		}
+	}
+	issues, err := s.issuesSince(ctx, &r, s.chains, period)
+	if err != nil {
+		return r, err
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(issues)) {
+		issue := issues[tenant][0]
+		t := &r.Tenants[r.tenant(tenant)]
+		t.Balance, t.Issued, t.Usage = issue.Balance, true, []billing.MeterBalance{}
+		r.Total = r.Total.Add(issue.Balance)
+		r.Findings = append(r.Findings, issue.Look().Findings...)
+	}
+	return r, nil
 }
 
 // look returns what there is to be looked at in a period of all tenants (R24), and keeps it.

@@ -117,7 +117,11 @@ func (s *Scheduler) fire(ctx context.Context, firing *Firing) (err error) {
 		return err
 	}
 	issued := billing.IssuedPeriods(biller.State) // those before cfg.From too: they may be corrected
-	due, err := billing.DuePeriods(biller.State.Tenants(), issued, s.cfg.From, now, invoices.Rules)
+	first := s.cfg.From
+	if seals := biller.State.Seals(); len(seals) > 0 {
+		first = max(first, biller.State.SealedThrough().Next())
+	}
+	due, err := billing.DuePeriods(biller.State.Tenants(), issued, first, now, invoices.Rules)
 	if err != nil {
 		return err
 	}

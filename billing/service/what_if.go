@@ -43,6 +43,11 @@ func (s *Invoices) WhatIfTenant(
 	if err != nil {
 		return nil, err
 	}
+	for _, period := range periods {
+		if err := computable(biller.State, period); err != nil {
+			return nil, err
+		}
+	}
 	doc := &registry.Document{Tenants: []registry.Tenant{*document}}
 	present := biller.State
 	under, outcomes := DryRunDocument(present, doc, nowMS)

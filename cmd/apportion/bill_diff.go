@@ -102,6 +102,9 @@ func (a *app) billDiff(ctx context.Context, ask service.DiffRequest) error {
 	for _, tenant := range compared.NotIssued {
 		fmt.Fprintf(a.stderr, "%s of %s is not issued, and left out; --from compares with an instant\n", ask.Period, tenant)
 	}
+	if compared.Sealing != nil {
+		writeSealing(a.stderr, compared.Sealing)
+	}
 	return a.printDiff(compared.Comparison, result, title+" and "+are, were, are)
 }
 

@@ -65,11 +65,9 @@ func (a *app) monthsStatus(ctx context.Context, tenants []string, now int64, asC
 	if err != nil {
 		return err
 	}
-	var from civil.Month
-	if a.cfg.Schedule.From != "" {
-		if from, err = civil.ParseMonth(a.cfg.Schedule.From); err != nil {
-			return err
-		}
+	from, err := a.scheduledFrom()
+	if err != nil {
+		return err
 	}
 	months, unknown, err := s.invoices.Months(ctx, tenants, from, now)
 	if err != nil {
@@ -166,6 +164,7 @@ func (a *app) periodStatus(ctx context.Context, period civil.Month, tenants []st
 			}
 			writeStatus(w, period, status.Tenants, rows)
 			writeFindings(w, status.Findings)
+			writeSealing(w, status.Sealing)
 		})
 	}
 	if stops > 0 {

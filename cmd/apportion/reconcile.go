@@ -109,6 +109,11 @@ func (a *app) reconcileAll(ctx context.Context, asCSV bool) error {
 					differences = append(differences, p.Period.String()+": "+d)
 				}
 			}
+			for i, p := range r.Periods { // the newest first
+				if i == 0 || !p.Sealing.Like(r.Periods[i-1].Sealing) {
+					writeSealing(w, p.Sealing)
+				}
+			}
 			writeLedger(w, &r.LedgerBalance)
 			writeDifferences(w, differences)
 		})
@@ -183,6 +188,7 @@ func writeReconciliation(w io.Writer, r *service.Reconciliation) {
 		fmt.Fprintf(w, "rejected as %s: %d\n", code, r.Rejected[code])
 	}
 	writeFindings(w, r.Findings)
+	writeSealing(w, r.Sealing)
 	writeLedger(w, &r.LedgerBalance)
 	writeDifferences(w, append(ledgerDifferences(&r.LedgerBalance), tenantDifferences(r.Tenants)...))
 }

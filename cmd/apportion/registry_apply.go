@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -134,14 +135,15 @@ func writeOutcomes(w io.Writer, outcomes []*service.Outcome) {
 	if len(outcomes) == 0 {
 		fmt.Fprintln(w, "nothing to do: everything stands as it should")
 	}
+	of := func(o *service.Outcome) string { return strings.TrimSpace(o.Command + " " + o.Tenant) }
 	for _, o := range outcomes {
 		switch {
 		case !o.Accepted:
-			fmt.Fprintf(w, "%s %s: refused\n", o.Command, o.Tenant)
+			fmt.Fprintf(w, "%s: refused\n", of(o))
 		case o.Offset == nil:
-			fmt.Fprintf(w, "%s %s: would be accepted\n", o.Command, o.Tenant)
+			fmt.Fprintf(w, "%s: would be accepted\n", of(o))
 		default:
-			fmt.Fprintf(w, "%s %s: accepted, at offset %d\n", o.Command, o.Tenant, *o.Offset)
+			fmt.Fprintf(w, "%s: accepted, at offset %d\n", of(o), *o.Offset)
 		}
 		for _, line := range o.Changes {
 			fmt.Fprintln(w, "  "+line)

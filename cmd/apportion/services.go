@@ -75,6 +75,8 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 		Seller:     a.cfg.Seller.Sender(),
 		ItemCodes:  a.cfg.Files.ItemCodes,
 		TwoPersons: a.cfg.Auth.TwoPersons,
+
+		SealAfterMonths: a.cfg.Seal.AfterMonths,
 		Clock:      a.now,
 		ServerMS: func(ctx context.Context) (ms int64, err error) {
 			err = conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms)
