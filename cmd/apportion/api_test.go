@@ -35,6 +35,7 @@ type apiServer struct {
 	tokens  map[string]string
 	counted *metrics
 	clock   func() time.Time // nil: the machine's
+	tenant  string           // whom the token `tenant` is for
 }
 
 var apiShared struct {
@@ -61,24 +62,30 @@ var (
 // startAPI starts a server of its own, for a test that writes.
 func startAPI(t *testing.T) *apiServer {
 	t.Helper()
-	return startServer(t, nil, "publish usage.ndjson", "ingest --until-caught-up", "aggregate --until-caught-up",
+	return startServer(t, &apiServer{tenant: "acme"}, explained(t), "publish usage.ndjson", "ingest --until-caught-up", "aggregate --until-caught-up",
 		"bill issue --period 2026-10 --out out")
 }
 
 // startConsole starts a server of its own that knows the tenants and no usage, where it always is consoleDay.
 func startConsole(t *testing.T) *apiServer {
 	t.Helper()
-	return startServer(t, func() time.Time { return consoleDay })
+	return startServer(t, &apiServer{tenant: "acme", clock: func() time.Time { return consoleDay }}, explained(t))
 }
 
-// startServer starts a server after some commands, whose files are those of a script, by a clock.
-func startServer(t *testing.T, clock func() time.Time, commands ...string) *apiServer {
+// explained are the files of the script that explains lines: a registry, and usage of it.
+func explained(t *testing.T) []txtar.File {
 	t.Helper()
-	kafka, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t) // it skips, or fails, where there is none
 	archive, err := txtar.ParseFile(filepath.Join("testdata", "services", "explain.txtar"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return archive.Files
+}
+
+// startServer starts a server with its clock and tenant after some commands on files, one of which is registry.yaml.
+func startServer(t *testing.T, s *apiServer, files []txtar.File, commands ...string) *apiServer {
+	t.Helper()
+	kafka, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t) // it skips, or fails, where there is none
 	dir, err := os.MkdirTemp("", "apportion-api-")
 	if err != nil {
 		t.Fatal(err)
@@ -86,21 +93,22 @@ func startServer(t *testing.T, clock func() time.Time, commands ...string) *apiS
 	apiLock.Lock()
 	apiDirs = append(apiDirs, dir)
 	apiLock.Unlock()
-	for _, f := range archive.Files {
+	names := []string{" out", " " + dir + "/out"}
+	for _, f := range files {
+		names = append(names, " "+f.Name, " "+dir+"/"+f.Name)
 		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	name := fmt.Sprintf("api_%d", apiServers.Add(1))
-	s := &apiServer{config: filepath.Join(dir, "apportion.yaml"), tokens: map[string]string{}, clock: clock}
+	s.config, s.tokens = filepath.Join(dir, "apportion.yaml"), map[string]string{}
 	if err := os.WriteFile(s.config, fmt.Appendf(nil,
 		"kafka: {brokers: ['%s'], topicPrefix: %s., group: %[2]s, partitions: 1}\nclickhouse: {addr: ['%s'], database: %[2]s}\n"+
 			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\nschedule: {out: '%[4]s/out'}\n",
 		kafka, name, clickHouse, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	named := strings.NewReplacer(" registry.yaml", " "+dir+"/registry.yaml", " usage.ndjson", " "+dir+"/usage.ndjson",
-		" out", " "+dir+"/out")
+	named := strings.NewReplacer(names...)
 	for _, args := range append([]string{"migrate", "registry apply -f registry.yaml"}, commands...) {
 		var output bytes.Buffer
 		code := run(context.Background(), append(strings.Fields(named.Replace(args)), "--config", s.config), os.Environ(),
@@ -135,7 +143,7 @@ func (s *apiServer) serve() error {
 	publisher := access.Grant{Role: access.Publisher, Tenants: []string{"acme"}, Sources: []string{"/t"}}
 	for name, grants := range map[string][]access.Grant{
 		"operator": {{Role: access.Operator}}, "finance": {{Role: access.Finance}}, "analyst": {{Role: access.Analyst}},
-		"tenant": {{Role: access.Tenant, Tenants: []string{"acme"}}}, "foreign": {{Role: access.Tenant, Tenants: []string{"named"}}},
+		"tenant": {{Role: access.Tenant, Tenants: []string{s.tenant}}}, "foreign": {{Role: access.Tenant, Tenants: []string{"named"}}},
 		"publisher": {publisher}, "all": {{Role: access.Operator}, {Role: access.Finance}, publisher},
 	} {
 		token, err := access.NewToken(rand.Reader)

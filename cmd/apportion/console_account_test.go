@@ -42,7 +42,7 @@ func TestConsoleAccount(t *testing.T) {
 	analyst := openPage(t, s, "analyst", "/tenants/acme"+accountAt)
 	analyst.shows(t, 200, "Sub1 Primary the oldest that is active, since 2026-01-01 R4",
 		"concurrent, the same for all at one time R5", "Webex Calling, the same for every subscription R6",
-		"Sub3 Z to come 2027-10-10 to 2028-01-01 flex cloud monthly, SEK",
+		"Sub3 Z to come 2027-10-10 to 2028-01-01 flex, cloud monthly, SEK",
 		"Subscriptions of Acme AB from 2026-01-01 to 2028-01-01", "Sub2: version from 2026-01-01",
 		"Sub1 is the primary from 2026-01-01 to 2027-01-01",
 		"2026-10-10 2027-01-01 Sub1 Sub1, Sub2 2 1 Sub1 1 Sub2 4 2 Sub1 2 Sub2",

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -315,10 +316,7 @@ func (p *page) instant(instant, layout string) template.HTML {
 		return template.HTML(template.HTMLEscapeString(instant))
 	}
 	utc := civil.FormatMillis(ms)
-	text := strings.Replace(utc[:19], "T", " ", 1) + " UTC"
-	if layout == "15:04:05" {
-		text = utc[11:19] + " UTC"
-	}
+	text := time.UnixMilli(ms).UTC().Format(layout) + " UTC"
 	if p.Zone != nil {
 		text = p.Zone.Time(ms).Format(layout)
 	}

@@ -1,8 +1,10 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"apportion/schemas/civil"
@@ -270,6 +272,7 @@ func (c *Console) period(p *page) error {
 			shown.Overage = append(shown.Overage, o)
 		}
 	}
+	slices.SortStableFunc(shown.Overage, func(a, b meterOverage) int { return cmp.Compare(b.Excess, a.Excess) })
 	return p.show("period", period, shown)
 }
 
