@@ -130,7 +130,7 @@ func (b Balance) Difference() int64 {
 type Figures struct {
 	// Usage is in the order of tenant, date, meter and subscription.
 	Usage []Usage
-	// Agents counts the distinct agents with a session that starts on any of the dates (R15, named tenants).
+	// Agents counts the distinct agents with a session that starts on any of the dates of a month (R15, named tenants).
 	Agents map[AgentsOf]int64
 	// Balances is in the order of tenant and date.
 	Balances []DayBalance
@@ -167,5 +167,9 @@ type ProfilePoint struct{ AtMS, Live int64 }
 // ProfileStep is the length of a stretch of a Profile, in milliseconds.
 const ProfileStep int64 = 10 * 60_000
 
-// AgentsOf says whose distinct agents are counted; Subscription is empty for the tenant as a whole.
-type AgentsOf struct{ Tenant, Meter, Subscription string }
+// AgentsOf says whose distinct agents are counted, and of which month; Subscription is empty for the tenant as a whole.
+type AgentsOf struct {
+	Tenant              string
+	Period              civil.Month
+	Meter, Subscription string
+}

@@ -85,7 +85,7 @@ func (m *Measurement) Add(c Content) {
 				g.Units = g.Units.Add(decimal.New(c.Quantity, -6))
 				if c.Type == schemas.AgentSession {
 					g.agents[c.Agent] = true
-					m.head(AgentsOf{c.Tenant, attribution.Meter, subscription}, c.Agent)
+					m.head(AgentsOf{c.Tenant, day.Date.Month(), attribution.Meter, subscription}, c.Agent)
 				}
 			}
 			if from < to {

@@ -80,7 +80,7 @@ func drawPeaks(r *rapid.T, m civil.Month) billing.TenantUsage {
 			u.Days = append(u.Days, aggregate.Usage{Tenant: "acme", Date: date, Meter: meter,
 				Peak: rapid.Int64Range(1, 25).Draw(r, "peak"), PeakMS: civil.UTC.Start(date)})
 		}
-		u.Agents[aggregate.AgentsOf{Tenant: "acme", Meter: meter}] = rapid.Int64Range(0, 25).Draw(r, "agents")
+		u.Agents[aggregate.AgentsOf{Tenant: "acme", Period: m, Meter: meter}] = rapid.Int64Range(0, 25).Draw(r, "agents")
 	}
 	return u
 }

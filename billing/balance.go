@@ -32,6 +32,39 @@ func Proved(ctx context.Context, usage Usage, tenants []string, from, to civil.D
 	return figures, nil
 }
 
+// provedByMonth is [Proved] of the months from one to another, by month.
+func provedByMonth(ctx context.Context, usage Usage, tenants []string, first, last civil.Month, pass aggregate.Pass,
+	timelines aggregate.Timelines) (map[civil.Month]*aggregate.Figures, error) {
+	from, to := first.First(), last.Next().First()
+	figures, err := usage.Load(ctx, tenants, from, to)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := usage.Proof(ctx, tenants, from, to, pass, timelines)
+	if err != nil {
+		return nil, fmt.Errorf("counting the deliveries that the usage is based on: %w", err)
+	}
+	proofsOf, of := map[civil.Month][]aggregate.Proof{}, map[civil.Month]*aggregate.Figures{}
+	for month := first; month <= last; month++ {
+		of[month] = &aggregate.Figures{Agents: figures.Agents}
+	}
+	for _, u := range figures.Usage {
+		m := of[u.Date.Month()]
+		m.Usage = append(m.Usage, u)
+	}
+	for _, b := range figures.Balances {
+		m := of[b.Date.Month()]
+		m.Balances = append(m.Balances, b)
+	}
+	for _, p := range proofs {
+		proofsOf[p.Date.Month()] = append(proofsOf[p.Date.Month()], p)
+	}
+	for month, m := range of {
+		m.Unproved = unproved(m.Balances, proofsOf[month], timelines)
+	}
+	return of, nil
+}
+
 // unproved compares what became of the deliveries of each date, as the figures have it, with the deliveries as stored:
 // each is in the figures of its own date, and each event wins on one date, and is in the figures of no other (R8, R22).
 func unproved(balances []aggregate.DayBalance, proofs []aggregate.Proof,
@@ -191,18 +224,26 @@ func InvoicedUnits(period civil.Month, issues []Issue) map[string]decimal.Decima
 	return units
 }
 
-// stopBehind stops the tenants that the pass has left behind, whose figures are not those of their deliveries, and
-// returns the others.
-func stopBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*registry.Tenant {
+// withoutBehind stops the tenants that the pass has left behind, and returns the others.
+func withoutBehind(run *Run, tenants []*registry.Tenant, pass aggregate.Pass) []*registry.Tenant {
 	var others []*registry.Tenant
 	for _, t := range tenants {
-		if reason, behind := pass.BehindOn(t.ID); behind {
-			stop := newStop(t.ID, run.Period, schemas.Unbalanced, "its usage could not be computed: "+reason)
-			run.Stopped = append(run.Stopped,
-				stop.advising("put right what the reason names, have the usage computed again, and bill the tenant then"))
+		if stop := stopBehind(TenantPeriod{t.ID, run.Period}, pass); stop != nil {
+			run.Stopped = append(run.Stopped, stop)
 			continue
 		}
 		others = append(others, t)
 	}
 	return others
+}
+
+// stopBehind is the stop of a tenant that the pass has left behind, whose figures are not those of its deliveries, and
+// nil for the others.
+func stopBehind(p TenantPeriod, pass aggregate.Pass) *Stop {
+	reason, behind := pass.BehindOn(p.Tenant)
+	if !behind {
+		return nil
+	}
+	return newStop(p.Tenant, p.Period, schemas.Unbalanced, "its usage could not be computed: "+reason).
+		advising("put right what the reason names, have the usage computed again, and bill the tenant then")
 }

@@ -230,7 +230,7 @@ func (b *bill) usages() {
 			line := Line{Kind: UsageKind, Meter: meter, From: b.period.First(), To: b.period.Next().First(), PeakMS: NoInstant}
 			var quantity int64
 			if b.byDistinctAgents(meter) {
-				quantity = b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter, Subscription: s.ID}]
+				quantity = b.agents(meter, s.ID)
 				line.Note = "R18: distinct agents with a session that starts in the period; for information"
 			} else {
 				for _, u := range b.days(meter, s.ID) {
@@ -315,9 +315,14 @@ type demand struct {
 	peaks          []aggregate.Usage
 }
 
+// agents counts the distinct agents of a subscription, or with none of the tenant as a whole (R15).
+func (b *bill) agents(meter, subscription string) int64 {
+	return b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Period: b.period, Meter: meter, Subscription: subscription}]
+}
+
 func (b *bill) demand(meter string) demand {
 	if b.byDistinctAgents(meter) {
-		return demand{distinctAgents: true, agents: b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Meter: meter}]}
+		return demand{distinctAgents: true, agents: b.agents(meter, "")}
 	}
 	d := demand{peaks: make([]aggregate.Usage, len(b.dates))}
 	for _, u := range b.days(meter, "") {

@@ -16,8 +16,11 @@ import (
 // finder looks for findings (R24) of the tenants that issues were made for.
 type finder struct {
 	*Biller
-	issues  []Issue
-	figures *aggregate.Figures
+	// period is that of the findings.
+	period civil.Month
+	issues []Issue
+	// balances are those of the figures that the issues were made by.
+	balances []aggregate.DayBalance
 	// chains are what the tenants were issued before.
 	chains map[string][]Issue
 	on     basis
@@ -26,24 +29,51 @@ type finder struct {
 	found map[string][]Finding
 }
 
-// findingsOf returns, by tenant, what is found.
+// findingsOf returns, by tenant, what is found of issues of one period.
 func (b *Biller) findingsOf(ctx context.Context, issues []Issue, figures *aggregate.Figures,
 	chains map[string][]Issue, on basis, nowMS int64) (map[string][]Finding, error) {
-	f := &finder{b, issues, figures, chains, on, nowMS, map[string][]Finding{}}
-	if len(issues) == 0 {
-		return f.found, nil
+	since, err := b.sinceIssue(ctx, issues, figures.Balances, chains, on, nowMS)
+	if err != nil {
+		return nil, err
 	}
+	return b.findingsBeside(ctx, since, issues, figures, on, nowMS)
+}
+
+// findingsBeside returns the same where it is known already what has come since the tenants were issued before.
+func (b *Biller) findingsBeside(ctx context.Context, since map[string][]Finding, issues []Issue,
+	figures *aggregate.Figures, on basis, nowMS int64) (map[string][]Finding, error) {
+	if len(issues) == 0 {
+		return nil, nil
+	}
+	f := &finder{Biller: b, period: issues[0].Period, issues: issues, balances: figures.Balances, on: on, nowMS: nowMS,
+		found: map[string][]Finding{}}
 	if err := f.inPeriod(ctx); err != nil {
 		return nil, fmt.Errorf("finding the events to look at: %w", err)
-	}
-	if err := f.sinceIssue(ctx); err != nil {
-		return nil, fmt.Errorf("finding what has come since the last issue: %w", err)
 	}
 	if err := f.atPeaks(ctx); err != nil {
 		return nil, fmt.Errorf("looking at who is live at the peaks: %w", err)
 	}
-	for _, findings := range f.found {
-		sortFindings(findings)
+	for _, i := range issues {
+		for _, finding := range since[i.Tenant] {
+			finding.Period = f.period
+			f.found[i.Tenant] = append(f.found[i.Tenant], finding)
+		}
+		sortFindings(f.found[i.Tenant])
+	}
+	return f.found, nil
+}
+
+// sinceIssue returns, by tenant, what has come since those of issues were issued before, whatever the month it is in:
+// findings of no period yet.
+func (b *Biller) sinceIssue(ctx context.Context, issues []Issue, balances []aggregate.DayBalance,
+	chains map[string][]Issue, on basis, nowMS int64) (map[string][]Finding, error) {
+	f := &finder{Biller: b, issues: issues, balances: balances, chains: chains, on: on, nowMS: nowMS,
+		found: map[string][]Finding{}}
+	if len(issues) == 0 {
+		return nil, nil
+	}
+	if err := f.sinceIssue(ctx); err != nil {
+		return nil, fmt.Errorf("finding what has come since the last issue: %w", err)
 	}
 	return f.found, nil
 }
@@ -51,16 +81,18 @@ func (b *Biller) findingsOf(ctx context.Context, issues []Issue, figures *aggreg
 // add adds a finding that names the first of what it counts.
 func (f *finder) add(tenant string, code schemas.Code, count int64, names []string, records ...schemas.RecordID) {
 	names = names[:min(len(names), aggregate.MostNames)]
-	finding := newFinding(Found{code, count, names}, tenant, f.issues[0].Period)
+	finding := newFinding(Found{code, count, names}, tenant, f.period)
 	finding.Records = records
 	f.found[tenant] = append(f.found[tenant], finding)
 }
 
+// tenants returns those of the issues, each once, in byte order.
 func (f *finder) tenants() (tenants []string) {
 	for _, i := range f.issues {
 		tenants = append(tenants, i.Tenant)
 	}
-	return tenants
+	slices.Sort(tenants)
+	return slices.Compact(tenants)
 }
 
 // noted finds what is to be said of single events as of the clock: of those that start on the dates and, where after
@@ -85,7 +117,7 @@ func (f *finder) inPeriod(ctx context.Context) error {
 		of[tenant] = true
 	}
 	dates := map[string][]civil.Date{}
-	for _, d := range f.figures.Balances {
+	for _, d := range f.balances {
 		if of[d.Tenant] && d.Unmapped+d.OpenSessions+d.UnknownSubscription+d.Conflicts > 0 {
 			dates[d.Tenant] = append(dates[d.Tenant], d.Date)
 		}
@@ -98,19 +130,19 @@ func (f *finder) inPeriod(ctx context.Context) error {
 func (f *finder) sinceIssue(ctx context.Context) error {
 	// Those that were issued before by the same positions are looked at together.
 	after, groups := map[string][]aggregate.Position{}, map[string][]string{}
-	for _, i := range f.issues {
+	for _, tenant := range f.tenants() {
 		var before []aggregate.Position
-		if chain := f.chains[i.Tenant]; len(chain) > 0 {
+		if chain := f.chains[tenant]; len(chain) > 0 {
 			before = chain[len(chain)-1].Positions
 		}
 		key := fmt.Sprint(before)
-		after[key], groups[key] = before, append(groups[key], i.Tenant)
+		after[key], groups[key] = before, append(groups[key], tenant)
 	}
 	unbilled, err := f.Usage.Unbilled(ctx, f.tenants(), civil.UTC.DateOf(f.nowMS).Add(-1))
 	if err != nil {
 		return err
 	}
-	for _, d := range f.figures.Balances { // which may be fresher than what is stored
+	for _, d := range f.balances { // which may be fresher than what is stored
 		if d.Unallocated > 0 && !slices.Contains(unbilled[d.Tenant], d.Date) {
 			unbilled[d.Tenant] = append(unbilled[d.Tenant], d.Date)
 			slices.Sort(unbilled[d.Tenant])
@@ -212,20 +244,19 @@ func (f *finder) openPeaks(ctx context.Context, open map[string][]aggregate.AtPe
 	if len(open) == 0 {
 		return nil
 	}
-	period := f.issues[0].Period
 	var tenants []*registry.Tenant
 	for _, tenant := range slices.Sorted(maps.Keys(open)) {
 		tenants = append(tenants, f.State.Tenant(tenant))
 	}
 	ended := f.Rules
 	ended.OpenSessionHours = 0 // an open session ends as it begins, and is never live (R12)
-	without, err := f.Usage.Compute(ctx, f.on.inputs(f.on.days(tenants, period), ended))
+	without, err := f.Usage.Compute(ctx, f.on.inputs(f.on.days(tenants, f.period), ended))
 	if err != nil {
 		return err
 	}
 	usage := ByTenant(without)
 	for _, t := range tenants {
-		bill := newBill(t, f.on.timelines.Zone(t.ID), period, usage[t.ID], f.Rules)
+		bill := newBill(t, f.on.timelines.Zone(t.ID), f.period, usage[t.ID], f.Rules)
 		var count int64
 		var events []aggregate.EventName
 		for _, at := range open[t.ID] {

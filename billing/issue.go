@@ -203,7 +203,7 @@ func (i *issuing) billDue(ctx context.Context, due []*registry.Tenant, chains ma
 	}
 	due, changed := split(due, func(t *registry.Tenant) bool { return !rerated.moved[t.ID] })
 	moved = append(moved, changed...)
-	due = rerated.without(i.run, stopBehind(i.run, due, pass))
+	due = rerated.without(i.run, withoutBehind(i.run, due, pass))
 	on := i.basisOf(snapshot, pass.Pass, pass.Positions)
 	on.stored = pass.Pass
 	issues, err = i.billTenants(ctx, due, figures, rerated.periods, i.run, on)

@@ -16,7 +16,13 @@ func (b *Biller) Issued(ctx context.Context, period civil.Month, tenants ...stri
 	if err != nil {
 		return nil, err
 	}
-	if err := b.addIssuedOf(ctx, chains, run); err != nil {
+	var issues []Issue
+	for _, chain := range chains {
+		if issue := issueOf(chain, period); issue != nil {
+			issues = append(issues, *issue)
+		}
+	}
+	if err := b.loadIssued(ctx, issues, chains, run); err != nil {
 		return nil, err
 	}
 	run.sort()

@@ -148,7 +148,7 @@ func (x *Explainer) overageOfAgents(ctx context.Context, o *MeterOverage, b *bil
 	h.Members, _ = x.members(h.EntitledOn, o.Meter, h.Sessions)
 	for n := range h.Members {
 		m := &h.Members[n]
-		m.Used = b.usage.Agents[aggregate.AgentsOf{Tenant: x.Tenant.ID, Meter: o.Meter, Subscription: m.Subscription}]
+		m.Used = b.agents(o.Meter, m.Subscription)
 		m.Over = m.Used - m.Entitled
 	}
 	o.DistinctAgents, o.Live, o.Pool = h, int64(h.Agents), h.Entitled

@@ -196,7 +196,7 @@ func (b *Biller) draft(ctx context.Context, on basis, period civil.Month, tenant
 	if err != nil {
 		return nil, fmt.Errorf("reading the last pass of aggregation: %w", err)
 	}
-	chosen = again.without(run, stopBehind(run, chosen, pass))
+	chosen = again.without(run, withoutBehind(run, chosen, pass))
 	if figures == nil {
 		if figures, err = b.Usage.Compute(ctx, on.inputs(on.days(chosen, period), b.Rules)); err != nil {
 			return nil, fmt.Errorf("computing the usage of %s: %w", period, err)

@@ -398,26 +398,28 @@ func balanceOf(t testing.TB, state registry.State, events []schemas.Event, perio
 	return sum
 }
 
-// figures are the usage of days that follow one another in one period, by the readable reference. Distinct agents
-// over all of them are those of the period taken as one long day.
+// figures are the usage of days that follow one another, by the readable reference. The distinct agents of a month are
+// those of its days taken as one long day.
 func figures(events []schemas.Event, in aggregate.Inputs) *aggregate.Figures {
 	f := aggregate.Figures{Agents: map[aggregate.AgentsOf]int64{}}
 	f.Usage, f.Balances = aggregate.Reference(events, in)
-	whole := map[string]aggregate.Day{}
+	whole := map[billing.TenantPeriod]aggregate.Day{}
 	for _, d := range in.Days {
-		w, begun := whole[d.Tenant]
+		of := billing.TenantPeriod{Tenant: d.Tenant, Period: d.Date.Month()}
+		w, begun := whole[of]
 		if !begun {
 			w = d
 		}
 		w.ToMS = d.ToMS
-		whole[d.Tenant] = w
+		whole[of] = w
 	}
 	for _, day := range whole {
 		long := in
 		long.Days = []aggregate.Day{day}
 		usage, _ := aggregate.Reference(events, long)
 		for _, u := range usage {
-			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = u.Agents
+			of := aggregate.AgentsOf{Tenant: u.Tenant, Period: u.Date.Month(), Meter: u.Meter, Subscription: u.Subscription}
+			f.Agents[of] = u.Agents
 		}
 	}
 	return &f

@@ -4,13 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
+	"math"
 	"slices"
 
 	"github.com/shopspring/decimal"
 
-	"apportion/aggregate"
 	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
@@ -110,194 +108,19 @@ type PeriodStatus struct {
 // same few queries.
 func (b *Biller) Status(ctx context.Context, period civil.Month, tenants []string,
 	nowMS int64) (*PeriodStatus, error) {
-	statuses, unknown, err := b.Statuses(ctx, period, tenants, nowMS)
-	if err != nil {
-		return nil, err
-	}
 	run := &Run{Period: period}
+	var periods []TenantPeriod
+	for _, t := range b.selectTenants(run, tenants) {
+		periods = append(periods, TenantPeriod{t.ID, period})
+	}
+	status := &PeriodStatus{Unknown: append([]*Stop{}, run.Stopped...)}
+	var err error
+	if status.Tenants, err = b.Statuses(ctx, periods, nowMS); err != nil {
+		return nil, err
+	}
 	err = b.addUnknownTenants(ctx, run)
-	return &PeriodStatus{Tenants: statuses, Findings: append([]Finding{}, run.Findings...), Unknown: unknown}, err
-}
-
-// Statuses is [Biller.Status] without what is found of no tenant: it returns the tenants that have the period, in byte
-// order, and those named that the registry does not have.
-func (b *Biller) Statuses(ctx context.Context, period civil.Month, tenants []string,
-	nowMS int64) (statuses []TenantStatus, unknown []*Stop, err error) {
-	for range rounds {
-		run := &Run{Period: period, Draft: true, Accounts: map[string]Account{}}
-		chosen := b.selectTenants(run, tenants)
-		unknown = append([]*Stop{}, run.Stopped...)
-		run.Stopped = nil
-		chains, err := AllIssues(b.State, ids(chosen))
-		if err != nil {
-			return nil, nil, err
-		}
-		var open []*registry.Tenant
-		for _, t := range chosen {
-			begun, err := b.hasPeriod(t, period)
-			if err != nil {
-				return nil, nil, err
-			}
-			if begun && issueOf(chains[t.ID], period) == nil {
-				open = append(open, t)
-			}
-		}
-		again, err := b.draftStored(ctx, open, chains, run, nowMS)
-		if err != nil {
-			return nil, nil, err
-		}
-		if again {
-			continue
-		}
-		if err := b.addIssuedOf(ctx, chains, run); err != nil {
-			return nil, nil, err
-		}
-		statuses, err = b.statuses(run, chosen, nowMS)
-		return statuses, unknown, err
-	}
-	return nil, nil, fmt.Errorf("the registry kept changing while %s was looked at; run it again", period)
-}
-
-// hasPeriod reports whether a period of a tenant is, or will be, to be issued: from the month on in which a
-// subscription is first active, or that was issued first. One that is sealed and not issued never will be (R25).
-func (b *Biller) hasPeriod(t *registry.Tenant, period civil.Month) (bool, error) {
-	if b.State.Sealed(period) {
-		return b.State.IsIssued(t.ID, period), nil
-	}
-	if slices.ContainsFunc(b.State.Issues(t.ID), func(i registry.Issued) bool { return i.Period <= period }) {
-		return true, nil
-	}
-	zone, err := zoneOf(t, b.Rules)
-	if err != nil {
-		return false, err
-	}
-	first := t.FirstActive(zone)
-	return first != civil.NoDate && first.Month() <= period, nil
-}
-
-// draftStored adds to a run what an issue of the tenants would give now, by the stored figures. Passes go on meanwhile:
-// only a tenant that does not balance, and that one of them changed while it was read, is read again. It reports
-// whether the registry changed meanwhile, and all has to be done again.
-func (b *Biller) draftStored(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, run *Run,
-	nowMS int64) (again bool, err error) {
-	for round := 1; len(tenants) > 0; round++ {
-		snapshot, err := Snapshot(b.State, b.Rules)
-		if err != nil {
-			return false, err
-		}
-		pass, err := b.refresh(ctx, snapshot)
-		if err != nil || pass.RegistryOffset > snapshot.RegistryOffset {
-			return true, err
-		}
-		moving, err := b.addStored(ctx, tenants, chains, run, snapshot, pass, nowMS)
-		if err != nil {
-			return false, err
-		}
-		tenants = nil
-		for _, stop := range moving {
-			if round < drafts {
-				tenants = append(tenants, b.State.Tenant(stop.Tenant))
-			} else {
-				run.Stopped = append(run.Stopped, stop)
-			}
-		}
-	}
-	return false, nil
-}
-
-// drafts is how often a tenant is read that does not balance and keeps changing.
-const drafts = 10
-
-// addStored adds to a run what an issue of the tenants would give, by the figures of a pass. It returns the stops of
-// those that do not balance and changed while they were read: part of that may be of a later pass.
-func (b *Biller) addStored(ctx context.Context, tenants []*registry.Tenant, chains map[string][]Issue, run *Run,
-	snapshot aggregate.Snapshot, pass aggregate.Pass, nowMS int64) (moving []*Stop, err error) {
-	figures, err := Proved(ctx, b.Usage, ids(tenants), run.Period.First(), run.Period.Next().First(), pass,
-		snapshot.Timelines)
-	if err != nil {
-		return nil, fmt.Errorf("reading the usage of %s: %w", run.Period, err)
-	}
-	rerated, err := b.rerate(ctx, tenants, chains, pass, snapshot.Timelines, run.Period)
-	if err != nil {
-		return nil, err
-	}
-	usage := ByTenant(figures)
-	var issues []Issue
-	for _, t := range rerated.without(run, stopBehind(run, tenants, pass)) {
-		invoices, _, err := b.billTenant(t, run.Period, usage[t.ID], rerated.periods[t.ID])
-		var stop *Stop
-		switch {
-		case errors.As(err, &stop) && stop.Code == schemas.Unbalanced && rerated.moved[t.ID]:
-			moving = append(moving, stop)
-		case errors.As(err, &stop):
-			run.Stopped = append(run.Stopped, stop)
-		case err != nil:
-			return nil, err
-		default:
-			issues = append(issues, Issue{Tenant: t.ID, Period: run.Period, Invoices: invoices})
-		}
-	}
-	found, err := b.findingsOf(ctx, issues, figures, chains, b.basisOf(snapshot, pass.Pass, pass.Positions), nowMS)
-	if err != nil {
-		return nil, err
-	}
-	documents := documents{}
-	for _, issue := range issues {
-		account := Account{Tenant: b.State.Tenant(issue.Tenant), Findings: found[issue.Tenant]}
-		account.TaxedAs, err = b.taxedAs(account.Tenant, issue.Invoices, chains[issue.Tenant], documents)
-		if err != nil {
-			return nil, err
-		}
-		run.Invoices = append(run.Invoices, issue.Invoices...)
-		run.Accounts[issue.Tenant] = account
-	}
-	return moving, nil
-}
-
-// addIssuedOf adds to a run what is issued of its period.
-func (b *Biller) addIssuedOf(ctx context.Context, chains map[string][]Issue, run *Run) error {
-	var issued []Issue
-	for _, chain := range chains {
-		if issue := issueOf(chain, run.Period); issue != nil {
-			issued = append(issued, *issue)
-		}
-	}
-	return b.loadIssued(ctx, issued, chains, run)
-}
-
-// statuses says how far the period of a run is, from what the run has of each tenant.
-func (b *Biller) statuses(run *Run, tenants []*registry.Tenant, nowMS int64) ([]TenantStatus, error) {
-	of := map[string]*TenantStatus{}
-	for _, t := range tenants {
-		begun, err := b.hasPeriod(t, run.Period)
-		if err != nil {
-			return nil, err
-		}
-		if begun {
-			if of[t.ID], err = b.status(t, run.Period, nowMS); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, i := range run.Invoices {
-		s := of[i.Tenant]
-		s.Invoices++
-		s.Totals = AddTotals(s.Totals, run.Accounts[i.Tenant].TotalsOf(i))
-	}
-	for tenant, account := range run.Accounts {
-		of[tenant].Findings = append(of[tenant].Findings, account.Findings...)
-	}
-	for _, stop := range run.Stopped {
-		s := of[stop.Tenant]
-		s.State, s.Stop = PeriodStopped, stop
-	}
-	statuses := []TenantStatus{}
-	for _, t := range tenants {
-		if s := of[t.ID]; s != nil {
-			statuses = append(statuses, *s)
-		}
-	}
-	return statuses, nil
+	status.Findings = append([]Finding{}, run.Findings...)
+	return status, err
 }
 
 // status says how far a tenant's period is by the clock and the log.
@@ -343,39 +166,19 @@ type MonthStatus struct {
 // would be stopped.
 func (b *Biller) Months(tenants []string, from civil.Month, nowMS int64) ([]MonthStatus, []*Stop, error) {
 	run := &Run{}
-	b.selectTenants(run, tenants)
-	months, err := b.MonthsIn(0, 0, tenants, from, nowMS)
-	return months, run.Stopped, err
-}
-
-// MonthsIn is [Biller.Months] of the months from one to another alone, of which either may be 0 for any.
-func (b *Biller) MonthsIn(
-	lowest, highest civil.Month, tenants []string, from civil.Month, nowMS int64,
-) ([]MonthStatus, error) {
 	counts := map[civil.Month]map[PeriodState]int{}
-	for _, t := range b.selectTenants(&Run{}, tenants) {
-		zone, err := zoneOf(t, b.Rules)
+	for _, t := range b.selectTenants(run, tenants) {
+		first, last, err := b.monthsOf(t, from, nowMS)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		first, last := zone.DateOf(nowMS).Month()+1, zone.DateOf(nowMS).Month()
-		if active := t.FirstActive(zone); active != civil.NoDate {
-			first = min(first, max(active.Month(), from))
-		}
-		issues := b.State.Issues(t.ID)
-		for _, issue := range issues {
-			first, last = min(first, issue.Period), max(last, issue.Period)
-		}
-		if highest != 0 {
-			last = min(last, highest)
-		}
-		for period := max(first, lowest); period <= last; period = period.Next() {
+		for period := first; period <= last; period = period.Next() {
 			if (period < from || b.State.Sealed(period)) && !b.State.IsIssued(t.ID, period) {
 				continue // nobody will issue it
 			}
 			s, err := b.status(t, period, nowMS)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			if counts[period] == nil {
 				counts[period] = map[PeriodState]int{}
@@ -388,7 +191,41 @@ func (b *Biller) MonthsIn(
 		months = append(months, MonthStatus{period, of})
 	}
 	slices.SortFunc(months, func(x, y MonthStatus) int { return cmp.Compare(y.Period, x.Period) })
-	return months, nil
+	return months, run.Stopped, nil
+}
+
+// MonthsUntil returns the first month and the last that a tenant named, or any, has until now; the first is after the
+// last where there is none. Months before from, 0 for none, are left out as [Biller.Months] does.
+func (b *Biller) MonthsUntil(tenants []string, from civil.Month, nowMS int64) (first, last civil.Month, err error) {
+	first, last = math.MaxInt32, 0
+	for _, t := range b.selectTenants(&Run{}, tenants) {
+		of, until, err := b.monthsOf(t, from, nowMS)
+		if err != nil {
+			return 0, 0, err
+		}
+		if of <= until {
+			first, last = min(first, of), max(last, until)
+		}
+	}
+	return first, last, nil
+}
+
+// monthsOf returns the first month and the last that a tenant has until now, from one on or issued before; the first is
+// after the last where there is none.
+func (b *Biller) monthsOf(t *registry.Tenant, from civil.Month, nowMS int64) (first, last civil.Month, err error) {
+	zone, err := zoneOf(t, b.Rules)
+	if err != nil {
+		return 0, 0, err
+	}
+	last = zone.DateOf(nowMS).Month()
+	first = last.Next()
+	if active := t.FirstActive(zone); active != civil.NoDate {
+		first = min(first, max(active.Month(), from))
+	}
+	for _, issue := range b.State.Issues(t.ID) {
+		first, last = min(first, issue.Period), max(last, issue.Period)
+	}
+	return first, last, nil
 }
 
 // ListedInvoice is an invoice that is issued, without its lines.

@@ -3,11 +3,15 @@ package billing_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"apportion/aggregate"
 	"apportion/billing"
+	"apportion/billing/registry"
 	"apportion/schemas"
 	"apportion/schemas/civil"
 )
@@ -212,5 +216,88 @@ func TestPreviewOfAnIssuedPeriod(t *testing.T) {
 	}
 	if len(run.Invoices) != 1 || len(run.Invoices[0].Lines) != 1 {
 		t.Errorf("the draft is not that of a first issue: %+v", run.Invoices)
+	}
+}
+
+// TestStatusesTogetherAreThoseOfEach: periods that are looked at together are as each is by itself, and what is not
+// issued is as its draft is: months with usage and without, what came late and is to be adjusted, what is held, stopped,
+// of named tenants, and what lasts from one month into the next.
+func TestStatusesTogetherAreThoseOfEach(t *testing.T) {
+	s := newStoryOf(t, `tenants:
+- id: acme
+  subscriptions: [{id: Sub1, versions: [{commitments: {agent_standard: 1}}]}]
+- id: held
+  timeZone: Asia/Tokyo
+  subscriptions: [{id: Held1, versions: [{commitments: {agent_standard: 1}}]}]
+- id: named
+  subscriptions: [{id: Named1, licenceModel: named, versions: [{commitments: {agent_standard: 1}}]}]
+- id: poor
+  subscriptions: [{id: Poor1, versions: [{prices: {}}]}]
+- id: quiet
+  subscriptions: [{id: Quiet1, versions: [{commitments: {ivr_port: 3}}]}]`,
+		`connect sms 2 at 2026-07-14T08:00Z
+agent a1..a3 2026-09-30T20:00Z 2026-10-01T04:00Z for Sub1
+tenant held
+agent b1..b2 2026-08-31T14:00Z 2026-08-31T16:00Z for Held1
+tenant named
+agent c1..c2 2026-08-14T08:00Z 2026-08-14T09:00Z for Named1
+agent c2..c4 2026-09-14T08:00Z 2026-09-14T09:00Z for Named1
+tenant poor
+connect sms 8 at 2026-09-14T08:00Z`)
+	s.issue(t, september-2)
+	s.arrives(t, "connect sms 4 at 2026-07-14T08:00Z\ntenant quiet\nconnect sms 1 at 2026-07-20T08:00Z")
+	if refusals := s.apply(t, registry.Command{ID: "hold", Source: "test", TenantID: "held", Command: registry.HoldPeriod,
+		Period: september, Reason: "to be asked"}); len(refusals) > 0 {
+		t.Fatal(refusals)
+	}
+	b, now := s.biller(billing.DefaultRules()), at(t, "2026-10-20T00:00:00Z")
+	var periods []billing.TenantPeriod
+	for month := september - 2; month <= october; month++ {
+		for _, tenant := range []string{"acme", "held", "named", "poor", "quiet"} {
+			periods = append(periods, billing.TenantPeriod{Tenant: tenant, Period: month})
+		}
+	}
+	together, err := b.Statuses(t.Context(), periods, now)
+	if err != nil || len(together) != len(periods) {
+		t.Fatalf("%+v, %v", together, err)
+	}
+	states := map[billing.PeriodState]int{}
+	for n, p := range periods {
+		alone, err := b.Statuses(t.Context(), periods[n:n+1], now)
+		if err != nil || !reflect.DeepEqual(alone[0], together[n]) {
+			t.Errorf("%v together is %+v\nand alone %+v, %v", p, together[n], alone, err)
+		}
+		states[together[n].State]++
+		if together[n].State == billing.PeriodIssued {
+			continue
+		}
+		draft, err := b.Preview(t.Context(), p.Period, []string{p.Tenant}, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		totals := []billing.TaxTotals{}
+		for _, i := range draft.Invoices {
+			totals = billing.AddTotals(totals, draft.Accounts[p.Tenant].TotalsOf(i))
+		}
+		if got := together[n]; got.Invoices != len(draft.Invoices) || fmt.Sprint(got.Totals) != fmt.Sprint(totals) ||
+			fmt.Sprint(got.Findings) != fmt.Sprint(append([]billing.Finding{}, draft.Findings...)) ||
+			(got.Stop != nil) != (len(draft.Stopped) > 0) {
+			t.Errorf("%v is %+v\nand its draft %+v", p, got, draft)
+		}
+	}
+	if want := (map[billing.PeriodState]int{billing.PeriodIssued: 5, billing.PeriodDue: 8, billing.PeriodHeld: 1,
+		billing.PeriodStopped: 1, billing.PeriodOpen: 5}); !maps.Equal(states, want) {
+		t.Errorf("the states are %v, want %v", states, want)
+	}
+	// An overage of two seats, 200.00, and 4 messages of July for 2.00; named agents by the month; a message of July.
+	for p, want := range map[billing.TenantPeriod]string{{"acme", september}: "202", {"acme", october}: "202",
+		{"named", september - 1}: "100", {"named", september}: "200", {"quiet", october}: "0.5"} {
+		if got := together[slices.Index(periods, p)].Totals; len(got) != 1 || got[0].Net.String() != want {
+			t.Errorf("%v comes to %v, want %s", p, got, want)
+		}
+	}
+	s.usage.stored = nil
+	if _, err := b.Statuses(t.Context(), periods, now); err != nil || len(s.usage.stored) != 2 {
+		t.Errorf("the months are read in %d pieces, %v; want July again, and the open ones at once", len(s.usage.stored), err)
 	}
 }

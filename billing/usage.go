@@ -61,7 +61,7 @@ type Usage interface {
 type TenantUsage struct {
 	// Days has the usage of the dates of the period, in the order of date, meter and subscription.
 	Days []aggregate.Usage
-	// Agents counts distinct agents over the whole period (R15).
+	// Agents counts distinct agents over whole periods (R15).
 	Agents map[aggregate.AgentsOf]int64
 	// Balance says what became of the period's deliveries (R22).
 	Balance aggregate.Balance

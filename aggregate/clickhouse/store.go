@@ -447,16 +447,17 @@ func (q *query) figures(conn driver.Conn, daily string, f *aggregate.Figures) er
 		var u aggregate.Usage
 		var b aggregate.Balance
 		var date time.Time
-		var peak, events, agents, agentsOverAll uint64
+		var peak, events, agents, agentsOverMonth uint64
 		if err := rows.Scan(&u.Tenant, &u.Meter, &u.Subscription, &date, &peak, &u.PeakMS, &events, &u.Milliseconds,
-			&u.Units, &agents, &agentsOverAll,
+			&u.Units, &agents, &agentsOverMonth,
 			&b.Accepted, &b.Duplicate, &b.Superseded, &b.Voided, &b.Unallocated, &b.UnknownTenant, &b.Unmapped,
 			&b.OpenSessions, &b.UnknownSubscription, &b.Conflicts); err != nil {
 			return err
 		}
 		u.Date, u.Peak, u.Events, u.Agents = civil.DateOfTime(date), int64(peak), int64(events), int64(agents)
 		if u.Meter != "" {
-			f.Agents[aggregate.AgentsOf{Tenant: u.Tenant, Meter: u.Meter, Subscription: u.Subscription}] = int64(agentsOverAll)
+			of := aggregate.AgentsOf{Tenant: u.Tenant, Period: u.Date.Month(), Meter: u.Meter, Subscription: u.Subscription}
+			f.Agents[of] = int64(agentsOverMonth)
 			f.Usage = append(f.Usage, u)
 		}
 		if u.Subscription == "" {

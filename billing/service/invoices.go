@@ -176,11 +176,9 @@ func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueReques
 	for _, l := range lags {
 		biller.Behind = append(biller.Behind, fmt.Sprintf("%s: %d not read", l, l.Offsets))
 	}
-	differences, err := s.differences(ctx, biller.State)
-	if err != nil {
+	if err := s.addDifferences(ctx, biller); err != nil {
 		return nil, err
 	}
-	biller.Differences = differences.All()
 	if s.TwoPersons {
 		biller.ChangedPrices = s.Registry.changedPrices(by)
 	}
@@ -270,11 +268,9 @@ func (s *Invoices) Status(ctx context.Context, period civil.Month, tenants []str
 	for _, l := range lags {
 		result.NotRead = append(result.NotRead, fmt.Sprintf("%s: %d", l, l.Offsets))
 	}
-	differences, err := s.differences(ctx, biller.State)
-	if err != nil {
+	if err := s.addDifferences(ctx, biller); err != nil {
 		return nil, err
 	}
-	biller.Differences = differences.All()
 	result.PeriodStatus, err = biller.Status(ctx, period, tenants, nowMS)
 	return result, err
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"iter"
 	"slices"
 
 	"apportion/billing"
@@ -38,58 +39,96 @@ func (r PeriodsRequest) has(s billing.TenantStatus) bool {
 			slices.ContainsFunc(s.Findings, func(f billing.Finding) bool { return f.Code == r.Code }))
 }
 
-// mayHave reports whether a month, in which no figures were read, can have a period in one of the states asked for: who
-// is stopped is not known without them.
-func (r PeriodsRequest) mayHave(month billing.MonthStatus) bool {
-	return len(r.States) == 0 || slices.ContainsFunc(r.States, func(s billing.PeriodState) bool {
-		return s == billing.PeriodStopped || month.Tenants[s] > 0
-	})
+// mayHave reports whether a period that is so far by the clock and the log can be one of those that are asked for: who is
+// stopped is not known without figures.
+func (r PeriodsRequest) mayHave(period civil.Month, state billing.PeriodState) bool {
+	return (len(r.States) == 0 || slices.Contains(r.States, state) || slices.Contains(r.States, billing.PeriodStopped)) &&
+		(period >= r.Scheduled || state == billing.PeriodIssued)
 }
 
+// mostPeriods is how many periods are looked at together, at the most.
+const mostPeriods = 5000
+
 // Periods says how far periods of tenants are, the latest month first and its tenants in byte order. It looks at few
-// more tenants than it takes to find as many as are wanted: what an issue would give costs reading usage.
-func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) ([]billing.TenantStatus, error) {
+// more than it takes to find as many as are wanted: what an issue would give costs reading usage.
+func (s *Invoices) Periods(ctx context.Context, ask PeriodsRequest) (found []billing.TenantStatus, err error) {
 	biller, err := s.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	months, err := s.monthsOf(ctx, biller, ask)
-	if err != nil {
-		return nil, err
+	var some []billing.TenantPeriod
+	look := func() error {
+		statuses, err := biller.Statuses(ctx, some, ask.NowMS)
+		some = nil
+		found = append(found, slices.DeleteFunc(statuses, func(t billing.TenantStatus) bool { return !ask.has(t) })...)
+		return err
 	}
-	all := chosen(biller.State, ask.Tenants)
-	var found []billing.TenantStatus
-	for _, month := range months {
-		if ask.After != nil && month.Period > ask.After.Period || !ask.mayHave(month) {
+	n := ask.Limit
+	for p, err := range s.periodsOf(ctx, biller, ask) {
+		if err != nil {
+			return nil, err
+		}
+		if some = append(some, p); len(some) < n {
 			continue
 		}
-		tenants := all
-		if ask.After != nil && month.Period == ask.After.Period {
-			at, there := slices.BinarySearch(all, ask.After.Tenant)
-			if there {
-				at++
-			}
-			tenants = all[at:]
+		if err := look(); err != nil {
+			return nil, err
 		}
-		// Where few of the tenants are asked for, more are looked at each time.
-		for n := ask.Limit; len(tenants) > 0; n *= 4 {
-			some := tenants[:min(n, len(tenants))]
-			tenants = tenants[len(some):]
-			statuses, _, err := biller.Statuses(ctx, month.Period, some, ask.NowMS)
-			if err != nil {
-				return nil, err
-			}
-			for _, t := range statuses {
-				if ask.has(t) {
-					found = append(found, t)
+		if len(found) >= ask.Limit {
+			return found[:ask.Limit], nil
+		}
+		n = min(4*n, mostPeriods) // few of them are asked for
+	}
+	if err := look(); err != nil {
+		return nil, err
+	}
+	return found[:min(ask.Limit, len(found))], nil
+}
+
+// periodsOf goes through the periods that may be asked for, the latest month first and its tenants in byte order. What
+// does not balance is found out where a period is due, which alone it stops.
+func (s *Invoices) periodsOf(
+	ctx context.Context, biller *billing.Biller, ask PeriodsRequest,
+) iter.Seq2[billing.TenantPeriod, error] {
+	return func(yield func(billing.TenantPeriod, error) bool) {
+		first, last, err := biller.MonthsUntil(ask.Tenants, ask.Scheduled, ask.NowMS)
+		if err != nil {
+			yield(billing.TenantPeriod{}, err)
+			return
+		}
+		if ask.To != 0 {
+			last = min(last, ask.To)
+		}
+		all, balanced := chosen(biller.State, ask.Tenants), false
+		for month := last; month >= max(first, ask.From); month-- {
+			for _, tenant := range all {
+				p := billing.TenantPeriod{Tenant: tenant, Period: month}
+				if ask.After != nil && (month > ask.After.Period || month == ask.After.Period && tenant <= ask.After.Tenant) {
+					continue
 				}
-			}
-			if len(found) >= ask.Limit {
-				return found[:ask.Limit], nil
+				state, has, err := biller.StateOf(p, ask.NowMS)
+				if err == nil && state == billing.PeriodDue && !balanced {
+					balanced = true
+					err = s.addDifferences(ctx, biller)
+				}
+				if err == nil && (!has || !ask.mayHave(month, state)) {
+					continue
+				}
+				if !yield(p, err) || err != nil {
+					return
+				}
 			}
 		}
 	}
-	return found, nil
+}
+
+// addDifferences has a biller know what does not balance between the topics and what was taken in (R22).
+func (s *Invoices) addDifferences(ctx context.Context, biller *billing.Biller) error {
+	differences, err := s.differences(ctx, biller.State)
+	if err == nil {
+		biller.Differences = differences.All()
+	}
+	return err
 }
 
 // Month is how far a month is.
@@ -130,24 +169,6 @@ func (s *Invoices) IssuedMonths(
 		months = append(months, month)
 	}
 	return months, nil
-}
-
-// monthsOf counts the tenants of the months that are asked for. What does not balance is found out where a period is
-// due, which alone it stops.
-func (s *Invoices) monthsOf(
-	ctx context.Context, biller *billing.Biller, ask PeriodsRequest,
-) ([]billing.MonthStatus, error) {
-	months, err := biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
-	due := func(m billing.MonthStatus) bool { return m.Tenants[billing.PeriodDue] > 0 }
-	if err != nil || !slices.ContainsFunc(months, due) {
-		return months, err
-	}
-	differences, err := s.differences(ctx, biller.State)
-	if err != nil || len(differences.All()) == 0 {
-		return months, err
-	}
-	biller.Differences = differences.All()
-	return biller.MonthsIn(ask.From, ask.To, ask.Tenants, ask.Scheduled, ask.NowMS)
 }
 
 // chosen returns, in byte order, those of the tenants that a registry has, or all where none is named.

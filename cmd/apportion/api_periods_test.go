@@ -68,6 +68,13 @@ func TestAPIPeriods(t *testing.T) {
 	if len(all) != 6 || !reflect.DeepEqual(all, paged) {
 		t.Errorf("on one page are %v\nand over pages of one %v", all, paged)
 	}
+	for _, item := range all {
+		of := item.(map[string]any)
+		path := fmt.Sprintf("/tenants/%s/periods?from=%s&to=%[2]s", of["tenantId"], of["period"])
+		if alone := s.ask(t, "finance", "GET", path, "").want(t, 200)["items"].([]any); !reflect.DeepEqual(alone, []any{item}) {
+			t.Errorf("%s has %v\nand among others it is %v", path, alone, item)
+		}
+	}
 	first, last := all[0].(map[string]any), all[5].(map[string]any)
 	if first["period"] != "2026-10" || last["period"] != "2026-08" || last["tenantId"] != "named" || last["state"] != "due" {
 		t.Errorf("first is %v, last %v", first, last)

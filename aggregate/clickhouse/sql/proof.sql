@@ -38,8 +38,3 @@ FROM (
 WHERE entry.1 != $unnoted OR (tenant, identity, toInt32(intDiv(entry.2, $day))) NOT IN (
     SELECT tenant, identity, day FROM events_on_several_days)
 GROUP BY tenant, entry
-UNION ALL
-SELECT toUInt8($lastingOn), tenant, toUInt32(0), 0, max($until)
-FROM usage_events
-WHERE $of AND occurred_ms >= {lo:Int64} - {reach:Int64} AND occurred_ms < {lo:Int64} AND $until > {lo:Int64} AND $known
-GROUP BY tenant
