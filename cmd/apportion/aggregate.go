@@ -54,6 +54,7 @@ or restored from elsewhere. Figures that were right come out the same.`,
 				if err != nil {
 					return err
 				}
+				a.started("aggregate")
 				return a.parts.Run(ctx, "aggregate", a.withDatabase(a.newAggregator(s, newMetrics()).Run))
 			}
 			report, err := a.aggregate(ctx)

@@ -29,6 +29,10 @@ type connections struct {
 	// onFailpoint, nil but in tests, is told of every step of an issue.
 	onFailpoint func(step string)
 
+	// lasting is whether the command runs until it is interrupted: its log says how it is.
+	lasting      bool
+	schemaLogged sync.Once
+
 	conn    driver.Conn // see clickhouse
 	opening sync.Mutex  // of those below
 	client  *kafka.Client
@@ -209,6 +213,7 @@ func (c *connections) checkSchema(ctx context.Context) error {
 			}
 			return retry.Permanent(schemaError(err))
 		}
+		c.logSchema(version)
 	}
 	return nil
 }
@@ -243,6 +248,11 @@ func (c *connections) connectError(err error) error {
 			"ClickHouse does not let the user %s have a setting that a right result depends on: %w; "+
 				"lift `readonly` or the constraint in the user's profile, or set clickhouse.user to another",
 			c.cfg.ClickHouse.User, err))
+	case errors.As(err, &refused) && refused.Code == authenticationFailed:
+		why, _, _ := strings.Cut(refused.Message, "\n") // then comes where some others keep their passwords
+		return retry.Permanent(fmt.Errorf(
+			"ClickHouse does not let the user %s in: %s; set clickhouse.user and clickhouse.password",
+			c.cfg.ClickHouse.User, why))
 	case errors.As(err, &refused):
 		return err
 	}

@@ -62,6 +62,12 @@ func (a *app) ingest(ctx context.Context, untilCaughtUp bool) (map[string]*inges
 	if err != nil {
 		return nil, err
 	}
+	if _, err := a.clickhouseOptions(); err != nil {
+		return nil, err
+	}
+	if !untilCaughtUp {
+		a.started("ingest")
+	}
 	// Ingest itself has no use for the shards. But a tenant must not get rows on a second one.
 	if _, err := a.openShards(ctx); err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -56,7 +55,7 @@ func runApp(ctx context.Context, a *app, args []string) int {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			err = errors.New("interrupted before it was done; run it again to go on")
 		}
-		fmt.Fprintf(a.stderr, "apportion: %v%s\n", err, advice(err))
+		a.ended(err, code)
 	}
 	return code
 }

@@ -96,7 +96,7 @@ func (a *app) printCSV(header []string, rows [][]string) error {
 }
 
 // progress shows on stderr how far a long step has come: a bar on a terminal, elsewhere a line every ten
-// seconds and one at the end.
+// seconds and one at the end, which of a command that runs until it is interrupted are in its log.
 type progress struct {
 	a     *app
 	what  string
@@ -130,6 +130,10 @@ func (p *progress) set(done int64) {
 	}
 	if now := time.Now(); now.Sub(p.said) >= 10*time.Second {
 		p.said = now
+		if p.a.lasting {
+			p.a.log.Info(p.what, "done", done)
+			return
+		}
 		of := ""
 		if p.total >= 0 {
 			of = fmt.Sprintf(" of %d", p.total)
@@ -142,6 +146,10 @@ func (p *progress) set(done int64) {
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Finish()
+	}
+	if p.a.lasting {
+		p.a.log.Info(p.what, "done", p.done, "took", time.Since(p.start))
+		return
 	}
 	fmt.Fprintf(p.a.stderr, "%s: %d in %s\n", p.what, p.done, time.Since(p.start).Round(10*time.Millisecond))
 }

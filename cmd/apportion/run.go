@@ -75,8 +75,14 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	if err != nil {
 		return err
 	}
-	a.warnOfStaleZones()
 	metrics := newMetrics()
+	var scheduler *service.Scheduler
+	if wanted("issue") {
+		if scheduler, err = a.newScheduler(s, metrics); err != nil {
+			return err
+		}
+	}
+	a.started("run")
 	if !wanted("http") {
 		stop, err := a.serveOps(conn, metrics)
 		if err != nil {
@@ -88,11 +94,7 @@ func (a *app) run(ctx context.Context, parts []string) error {
 	start := func(part string, run func(context.Context) error) {
 		group.Go(func() error { return a.parts.Run(ctx, part, run) })
 	}
-	if wanted("issue") { // the first, because its configuration may stop all
-		scheduler, err := a.newScheduler(s, metrics)
-		if err != nil {
-			return err
-		}
+	if wanted("issue") {
 		start("issue", a.withDatabase(scheduler.Run))
 	}
 	if wanted("http") {

@@ -55,6 +55,7 @@ is not ready either while one of them has been failing for longer than a minute.
 			if err != nil {
 				return err
 			}
+			a.started("serve")
 			return a.serveHTTP(ctx, s, newMetrics())
 		}),
 	}
