@@ -13,7 +13,7 @@ TZDATA = tzdata==2025.3 --hash=sha256:06a47e5700f3081aab02b2e513160914ff0694bce9
 BESIDE = -p 2 -parallel 4
 
 .DEFAULT_GOAL = build
-.PHONY: build demo sql test test-fast test-long bench lint vuln fmt tzdata clean help
+.PHONY: build demo sql test test-fast test-long judge judge-update bench lint vuln fmt tzdata clean help
 
 build: ## build bin/apportion
 	go build -trimpath -o bin/apportion ./cmd/apportion
@@ -29,6 +29,12 @@ test-fast: ## run the quick tests; those that are left out say so with -v
 
 test-long: ## run every test with more draws, more kills and a larger day
 	TEST_LONG=1 go test $(BESIDE) -timeout 120m ./...
+
+judge: ## hold deploy/ to Helm, the API of Kubernetes and the compose specification; minutes, the first time
+	cd deploy/judge && go run . ..
+
+judge-update: ## rewrite what the chart gives in deploy/helm/golden
+	cd deploy/judge && go run . -update ..
 
 bench: ## measure, tests left out
 	go test -p 1 -timeout 30m -run '^$$' -bench . -benchmem ./...
