@@ -24,7 +24,7 @@ SLOW = ^Test(Killed|Lost|CommandsKilled|IssueKilled|IssuersAtOnce|FullDisk|Clust
 	^TestServiceScripts$$/^(ledger|lost|run|topics|two-persons|views|zones)$$
 
 .DEFAULT_GOAL = build
-.PHONY: build demo sql test test-slow test-fast test-long judge judge-update bench lint vuln fmt tzdata clean help
+.PHONY: build demo sql test test-slow test-fast test-long check-deploy check-deploy-update bench lint vuln fmt tzdata clean help
 
 build: ## build bin/apportion
 	go build -o bin/apportion ./cmd/apportion
@@ -44,11 +44,11 @@ test-fast: ## run the quick tests; those that are left out say so with -v
 test-long: ## run every test with more draws, more kills and a larger day
 	TEST_LONG=1 $(TEST) -timeout 120m ./...
 
-judge: ## hold deploy/ to Helm, the API of Kubernetes and the compose specification; minutes, the first time
-	cd deploy/judge && go run . ..
+check-deploy: ## hold deploy/ to Helm, the API of Kubernetes and the compose specification; minutes, the first time
+	cd deploy/check && go run . ..
 
-judge-update: ## rewrite what the chart gives in deploy/helm/golden
-	cd deploy/judge && go run . -update ..
+check-deploy-update: ## rewrite what the chart gives in deploy/helm/golden
+	cd deploy/check && go run . -update ..
 
 bench: ## measure, tests left out
 	go test -p 1 -timeout 30m -run '^$$' -bench . -benchmem ./...

@@ -390,7 +390,7 @@ func TestUnits(t *testing.T) {
 		if strings.Count(text, "ExecStart=/usr/bin/apportion ") != 1 {
 			t.Errorf("%s does not start the program", name)
 		}
-		// The program is not installed on the machine that judges.
+		// The program is not installed on the machine that checks.
 		text = strings.Replace(text, "ExecStart=/usr/bin/apportion ", "ExecStart=/bin/true ", 1)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -1,7 +1,7 @@
-// Command judge holds deploy/ to judges that take minutes to build, so they are in a module of their own: the packages of
-// Helm lint the chart strictly and render it by each of deploy/helm/values, which must give deploy/helm/golden; kubeconform
-// holds what is rendered to the schemas of Kubernetes, made from those in its own module; and compose.yaml is held to
-// the schema of the compose specification. It says what it found, and exits 1 where that is anything.
+// Command check holds deploy/ to programs that take minutes to build, so they are in a module of their own: the packages
+// of Helm lint the chart strictly and render it by each of deploy/helm/values, which must give deploy/helm/golden;
+// kubeconform holds what is rendered to the schemas of Kubernetes, made from those in its own module; and compose.yaml is
+// held to the schema of the compose specification. It says what it found, and exits 1 where that is anything.
 //
 //	go run . [-update] DEPLOY
 package main
@@ -40,14 +40,14 @@ var foreign = []string{"ServiceMonitor", "PrometheusRule", "ScaledObject"}
 func main() {
 	update := flag.Bool("update", false, "rewrite the golden files")
 	flag.Parse()
-	if err := judge(flag.Arg(0), *update); err != nil {
-		fmt.Fprintln(os.Stderr, "judge:", err)
+	if err := check(flag.Arg(0), *update); err != nil {
+		fmt.Fprintln(os.Stderr, "check:", err)
 		os.Exit(1)
 	}
 }
 
-func judge(deploy string, update bool) error {
-	schemas, err := os.MkdirTemp("", "judge-")
+func check(deploy string, update bool) error {
+	schemas, err := os.MkdirTemp("", "check-")
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func render(deploy, valuesFile, golden string, update bool, validate validator.V
 		}
 	}
 	if want, err := os.ReadFile(golden); err != nil || !bytes.Equal(want, text) {
-		return errors.Join(err, fmt.Errorf("%s is not what the chart gives: run make judge-update and read what changed", golden))
+		return errors.Join(err, fmt.Errorf("%s is not what the chart gives: run make check-deploy-update and read what changed", golden))
 	}
 	resources, faults := resource.FromStream(context.Background(), golden, bytes.NewReader(text))
 	for r := range resources {

@@ -1,4 +1,4 @@
-module apportion/deploy/judge
+module apportion/deploy/check
 
 go 1.26.0
 
