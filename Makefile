@@ -17,10 +17,11 @@ export GOFLAGS += -trimpath
 TEST = GOGC=300 go test -p 2 -parallel 4 -vet=off
 
 # What takes half of the time of all tests, and is seldom what a change breaks: kills, losses and full disks, every page
-# and every route for every role, clusters, and other people's readers.
-SLOW = ^Test(Killed|Lost|CommandsKilled|IssueKilled|IssuersAtOnce|FullDisk|Cluster|AnalystOfCluster|HostileProfile)$$|$\
+# and every route for every role, clusters, and other people's readers and validators.
+SLOW = ^Test(Killed|Lost|CommandsKilled|IssueKilled|IssuersAtOnce|KilledPasses|FullDisk|LargeDay|HostileProfile)$$|$\
 	^Test(APISchemathesis|APIScope|APIScopeAttacked|ConsoleBrowsed|ConsoleRoles|ConsoleNames)$$|$\
-	^Test(TypeScript|AsyncAPIParser|UBLPassesOfficialRules)$$|$\
+	^Test(Cluster|ClusterAgreesWithReference|AnalystOfCluster|TablesOverShards)$$|$\
+	^Test(TypeScript|AsyncAPIParser|UBLPassesOfficialRules|PassesOfficialRules)$$|$\
 	^TestServiceScripts$$/^(ledger|lost|run|topics|two-persons|views|zones)$$
 
 .DEFAULT_GOAL = build
@@ -36,7 +37,7 @@ test: ## run the tests but the slow ones; those that need a service skip without
 	$(TEST) -timeout 60m -skip '$(SLOW)' ./...
 
 test-slow: ## run the slow ones
-	$(TEST) -timeout 60m -run '$(SLOW)' ./cmd/apportion ./schemas/... ./billing/export
+	$(TEST) -timeout 60m -run '$(SLOW)' ./cmd/apportion ./schemas/... ./aggregate/... ./billing/export/...
 
 test-fast: ## run the quick tests; those that are left out say so with -v
 	$(TEST) -short -timeout 10m ./...
