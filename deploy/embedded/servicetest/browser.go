@@ -199,14 +199,6 @@ func (tab *Tab) Dark(dark bool) {
 	must(tab.t, err)
 }
 
-// WithoutScripts has no script of a page run.
-func (tab *Tab) WithoutScripts() {
-	tab.t.Helper()
-	_, err := chromedp.Call(tab.ctx, emulation.SetScriptExecutionDisabled,
-		emulation.SetScriptExecutionDisabledParams{Value: true})
-	must(tab.t, err)
-}
-
 // Open opens a path of the site and returns the status of the answer.
 func (tab *Tab) Open(path string) int64 {
 	tab.t.Helper()
@@ -283,8 +275,8 @@ func (tab *Tab) Picture() []byte {
 }
 
 // Inaccessible returns what axe-core finds wrong with the page for people who use it by other means (WCAG 2.2 A and AA,
-// and its best practices), a line each.
-func (tab *Tab) Inaccessible() []string {
+// and its best practices), a line each; of its rules those alone that are named, all where none is.
+func (tab *Tab) Inaccessible(rules ...string) []string {
 	tab.t.Helper()
 	dir := Node(tab.t)
 	script, err := os.ReadFile(filepath.Join(dir, "node_modules", "axe-core", "axe.min.js"))
@@ -292,6 +284,10 @@ func (tab *Tab) Inaccessible() []string {
 	if !Eval[bool](tab, `typeof axe !== "undefined"`) {
 		Eval[bool](tab, string(script)+";true")
 	}
-	return Eval[[]string](tab, `axe.run().then((found) => found.violations.flatMap((v) =>
+	options := "{}"
+	if len(rules) > 0 {
+		options = fmt.Sprintf(`{runOnly: ["%s"]}`, strings.Join(rules, `","`))
+	}
+	return Eval[[]string](tab, `axe.run(`+options+`).then((found) => found.violations.flatMap((v) =>
 		v.nodes.map((n) => v.id + " (" + v.help + "): " + n.html + " " + (n.any[0]?.message ?? ""))))`)
 }
