@@ -469,6 +469,7 @@ func TestAPIRejected(t *testing.T) {
 	if after := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0)); after != before {
 		t.Errorf("%d deliveries were published", after-before)
 	}
+	s.correctedPages(t, "/rejected/"+path(0))
 }
 
 // write writes a file beside the server's configuration, and returns its path.

@@ -2,9 +2,14 @@ package main
 
 import (
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"apportion/cmd/apportion/config"
 	"apportion/deploy/embedded/servicetest"
 )
 
@@ -130,4 +135,76 @@ func (s *apiServer) periodForms(t *testing.T) {
 	openPage(t, s, "analyst", "/periods?state=held", issue).shows(t, 403)
 	issue.Set("do", "check")
 	openPage(t, s, "finance", "/periods?state=held", issue).shows(t, 200, "Not issued yet.", "acme : 1 invoice, net 102.00 SEK")
+}
+
+// correctedPages opens pages after 2026-10 was issued and late usage, a correction and dearer overage came; of the next
+// month, which corrects it; of a delivery that was refused; and where a delivery is lost. Each is held to in Chromium.
+func (s *apiServer) correctedPages(t *testing.T, refused string) {
+	t.Helper()
+	const period = "/tenants/acme/periods/2026-10"
+	dir := filepath.Dir(s.config)
+	s.apportion(t, "publish "+filepath.Join(dir, "late.ndjson"))
+	s.apportion(t, "publish "+s.write(t, "corrected.ndjson", sentEvent("c", "acme", "/t", "agent.session",
+		`"agentId":"c","startTime":"2026-10-14T09:00:00Z","endTime":"2026-10-14T09:30:00Z","revision":1`)))
+	s.apportion(t, "registry apply -f "+filepath.Join(dir, "dearer.yaml"))
+	s.apportion(t, "ingest --until-caught-up")
+	s.apportion(t, "aggregate --until-caught-up")
+	tab := servicetest.NewTab(t, s.url)
+
+	// One more was live, one less, and each of the two costs 20 and not 10 (R15, R18).
+	openPage(t, s, "finance", period+"/changes").shows(t, 200,
+		"Sub1 Standard seats, overage 2 → 2 20.00 40.00 20.00 SEK 10.00 −10.00 20.00 0.00", "late z not there Sub1,",
+		"correction c Sub1,", "overage price agent_standard 10 → 20", "SEK 195.47 215.47 20.00")
+	browse(t, s, tab, "finance", period+"/changes")
+
+	s.apportion(t, "bill issue --period 2026-11 --as-of 2026-12-05T00:00:00Z --allow-future")
+	const correcting = "/invoices/INV-Sub1-202611"
+	invoice := openPage(t, s, "finance", correcting)
+	invoice.shows(t, 200, "Standard seats, correction of overage", "corrects INV-Sub1-202610/5", "20.00 SEK for INV-Sub1-202610/5")
+	openPage(t, s, "finance", "/invoices/INV-Sub1-202610").shows(t, 200, ": 20.00 SEK, for line 5")
+	line := regexp.MustCompile(`"(` + correcting + `/lines/\d+)">Line`).FindStringSubmatch(invoice.html)
+	if line == nil {
+		t.Fatalf("no correction is led to:\n%s", invoice.html)
+	}
+	openPage(t, s, "finance", line[1]).shows(t, 200, "40.00 − 20.00 = 20.00 SEK", "INV-Sub1-202610/5")
+	for _, path := range []string{correcting, "/invoices/INV-Sub1-202610", line[1]} {
+		browse(t, s, tab, "finance", path)
+	}
+
+	browse(t, s, tab, "operator", "/rejected")
+	browse(t, s, tab, "operator", refused)
+	tab.Follow("What would become of it?")
+	if text := tab.Text(); !strings.Contains(text, "1 would be refused again") {
+		t.Errorf("a replay that does nothing says:\n%s", text)
+	}
+	for _, wrong := range tab.Inaccessible() {
+		t.Errorf("a replay: %s", wrong)
+	}
+
+	s.sql(t, "DELETE FROM usage_events WHERE agent = 'b'")
+	const balance = "/periods/2026-10/balance"
+	openPage(t, s, "finance", balance).shows(t, 200, "It does not balance",
+		"usage.agent.v1/0: the ledger says that 13 were accepted, but usage_events has 12",
+		"of the batch 0-10 neither usage_events nor rejected has the offsets 1", "acme: 2026-10-14: usage_events has 8 deliveries, and the figures 9",
+		"of the period: fails")
+	browse(t, s, tab, "finance", balance)
+	openPage(t, s, "finance", "/invoices/INV-Sub1-202610/lines/5").shows(t, 200, "The deliveries do not add up to the line.")
+	browse(t, s, tab, "finance", "/invoices/INV-Sub1-202610/lines/5")
+}
+
+// sql has ClickHouse execute a statement on the server's tables.
+func (s *apiServer) sql(t *testing.T, statement string) {
+	t.Helper()
+	cfg, _, err := config.Load(s.config, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(&clickhouse.Options{Addr: cfg.ClickHouse.Addr, Auth: clickhouse.Auth{Database: cfg.ClickHouse.Database}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Exec(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
 }

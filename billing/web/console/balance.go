@@ -3,6 +3,8 @@ package console
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // balanced is GET /periods/{period}/balance: what became of deliveries (R22).
@@ -55,6 +57,17 @@ type partitionBalance struct {
 	Differences []string `json:"differences"`
 }
 
+// Name names the partition as the program does.
+func (p partitionBalance) Name() string { return p.Topic + "/" + strconv.Itoa(p.Partition) }
+
+// Fails are its differences, which begin with its name, without that.
+func (p partitionBalance) Fails() (all []string) {
+	for _, d := range p.Differences {
+		all = append(all, strings.TrimPrefix(d, p.Name()+": "))
+	}
+	return all
+}
+
 // OnKafka are what is published and what of it is not read.
 func (p partitionBalance) OnKafka() []string {
 	if p.Published == nil || p.NotRead == nil {
@@ -78,8 +91,8 @@ type became struct {
 func (b *balanced) Fails() (all []string) {
 	all = append(all, b.OtherTopics...)
 	for _, p := range b.Partitions {
-		for _, d := range p.Differences {
-			all = append(all, fmt.Sprintf("%s/%d: %s", p.Topic, p.Partition, d))
+		for _, d := range p.Fails() {
+			all = append(all, fmt.Sprintf("%s: %s", p.Name(), d))
 		}
 	}
 	for _, t := range b.Tenants {
@@ -97,7 +110,7 @@ func (b *balanced) Flow() *flowChart {
 		{"superseded", b.Total.Superseded, "s6"}, {"voided", b.Total.Voided, "s4"},
 		{"unallocated", b.Total.Unallocated, "s2"}, {"unknown tenant", b.Total.UnknownTenant, "s2"}}
 	if slices.ContainsFunc(b.Tenants, func(t tenantBalance) bool { return len(t.Differences) > 0 }) {
-		period.Name, period.Hue = period.Name+": fails", "fails"
+		period.Name, period.Hue = "of the period: fails", "fails"
 	}
 	if b.Ledger == nil {
 		return drawFlow([][]flowPart{{period}, parts})
