@@ -21,7 +21,7 @@ var changedSettings = map[string]string{
 	"kafka.group": "other", "kafka.partitions": "7", "kafka.retentionDays": "10",
 	"rules.ivrPortFactor": "3", "rules.openSessionHours": "5", "rules.graceDays": "9",
 	"schedule.issue": "5 4 * * *", "schedule.from": "2030-01", "schedule.catchUp": "true", "schedule.out": "elsewhere",
-	"seal.afterMonths": "5", "retention.usage": "7", "retention.rejected": "8", "retention.figures": "9", "retention.evidence": "elsewhere",
+	"seal.afterMonths": "5",
 	"time.zoneData": "other.zip",
 	"seller.name":   "Other AB", "seller.address.street": "Nygatan 99", "seller.address.city": "Malmö", "seller.address.postcode": "211 11",
 	"seller.address.country": "NO", "seller.vatId": "SE556677889902", "seller.registrationId": "5566778800",

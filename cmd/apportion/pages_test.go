@@ -30,7 +30,7 @@ var (
 // with it, and compares what comes out. For what a page leaves out it has …, in a line or as a line of its own. The
 // topics have no prefix, as the reader's have none. With -update it writes what comes out.
 func TestPagesDoAsTheySay(t *testing.T) {
-	servicetest.Heavy(t, "it runs what four pages show")
+	servicetest.Heavy(t, "it runs what five pages show")
 	t.Parallel()
 	brokers, clickHouse := servicetest.Kafka(t), servicetest.ClickHouse(t)
 	dir := t.TempDir()

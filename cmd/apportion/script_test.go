@@ -127,6 +127,12 @@ func TestServiceScripts(t *testing.T) {
 			name := fmt.Sprintf("script%d", scripts.Add(1))
 			env.Setenv("APPORTION_CACHE", filepath.Join(cache, "apportion"))
 			env.Setenv("LISTEN", freeAddress(t))
+			month, err := filepath.Abs("month") // the one that is shipped
+			if err != nil {
+				return err
+			}
+			env.Setenv("MONTH", month)
+			env.Setenv("DATABASE", name)
 			return os.WriteFile(filepath.Join(env.WorkDir, "apportion.yaml"), []byte(strings.Join([]string{
 				"kafka: {brokers: ['" + brokers + "'], topicPrefix: " + name + "., group: " + name + ", partitions: 2}",
 				"clickhouse: {addr: ['" + clickHouse + "'], database: " + name + "}",

@@ -19,8 +19,8 @@ func newSealCommand(a *app) *cobra.Command {
 		Use:   "seal --through P --reason TEXT",
 		Short: "Close all periods up to one for good, for all tenants (R25)",
 		Long: `Seals all periods up to one, for all tenants. What reaches them later is kept, reported with the
-tenant's next issue as the finding sealed, and adjusts nothing; so "retention" may remove what they
-were billed from, their invoices never. It is final: nothing unseals a period.
+tenant's next issue as the finding sealed, and adjusts nothing. It is final: nothing unseals a
+period.
 
 Every tenant's must be issued, from schedule.from on where that is set, and its grace over by
 seal.afterMonths. Without seal.afterMonths in the configuration nothing is ever sealed. Look at

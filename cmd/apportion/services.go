@@ -58,10 +58,16 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &services{
-		conn: conn, kafka: client,
-		log: client.NewLog(a.topic(schemas.TopicRegistry)), verdicts: a.verdicts(conn),
+	return a.newServicesOn(conn, client.NewLog(a.topic(schemas.TopicRegistry)))
+}
+
+// newServicesOn returns the same with a log of the registry.
+func (a *app) newServicesOn(conn driver.Conn, log service.CommandLog) (*services, error) {
+	client, err := a.kafka()
+	if err != nil {
+		return nil, err
 	}
+	s := &services{conn: conn, kafka: client, log: log, verdicts: a.verdicts(conn)}
 	s.registry = service.NewRegistry(s.log, s.verdicts, a.now)
 	s.registry.Failpoint = a.failpoint
 	ledger := ingest.NewLedger(client, conn, a.cfg.Kafka.TopicPrefix)
@@ -77,7 +83,7 @@ func (a *app) newServices(conn driver.Conn) (*services, error) {
 		TwoPersons: a.cfg.Auth.TwoPersons,
 
 		SealAfterMonths: a.cfg.Seal.AfterMonths,
-		Clock:      a.now,
+		Clock:           a.now,
 		ServerMS: func(ctx context.Context) (ms int64, err error) {
 			err = conn.QueryRow(ctx, "SELECT toUnixTimestamp64Milli(now64(3))").Scan(&ms)
 			return ms, err

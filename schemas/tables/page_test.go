@@ -32,7 +32,7 @@ var writers = map[string]string{
 	"001_usage_events.sql": "`ingest`, `run`",
 	"002_ingest.sql":       "`ingest`, `run`",
 	"003_usage_daily.sql":  "`aggregate`, `run`",
-	"004_registry.sql":     "`registry`, `bill hold`, `bill release`, `seal`, `retention`, `run`",
+	"004_registry.sql":     "`registry`, `bill hold`, `bill release`, `seal`, `run`",
 	"005_invoices.sql":     "`bill issue`, `reconcile`, `run`",
 	"006_views.sql":        "-",
 }

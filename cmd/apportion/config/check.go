@@ -34,7 +34,7 @@ type rule struct {
 // Check returns the first key whose value cannot be, with what it must be; none when all is well.
 func (c *Config) Check() (key, must string) {
 	for _, rule := range slices.Concat(c.Kafka.rules(), c.ClickHouse.rules(), c.Rules.rules(), c.Schedule.rules(),
-		c.Seal.rules(), c.Retention.rules(), c.Seller.rules(), c.otherRules(), c.Auth.rules(), c.Kafka.TLS.rules("kafka.tls"),
+		c.Seal.rules(), c.Seller.rules(), c.otherRules(), c.Auth.rules(), c.Kafka.TLS.rules("kafka.tls"),
 		c.ClickHouse.TLS.rules("clickhouse.tls")) {
 		if rule.broken {
 			return rule.key, rule.must
@@ -99,23 +99,9 @@ func (s Schedule) rules() []rule {
 	}
 }
 
-// most months that are kept, a century.
-const mostMonths = 1200
-
 func (s Seal) rules() []rule {
 	return []rule{
-		{outside(s.AfterMonths, 0, mostMonths), "seal.afterMonths", "be from 1 to 1200 months, or 0 for never (R25)"},
-	}
-}
-
-func (r Retention) rules() []rule {
-	months := func(n int, key string) rule {
-		return rule{outside(n, 0, mostMonths), key, "be from 1 to 1200 months, or 0 for good"}
-	}
-	return []rule{
-		months(r.Usage, "retention.usage"), months(r.Rejected, "retention.rejected"), months(r.Figures, "retention.figures"),
-		{r.Usage > 0 && r.Evidence == "", "retention.evidence",
-			"name the directory of the evidence, which is written before retention.usage has anything removed"},
+		{outside(s.AfterMonths, 0, 1200), "seal.afterMonths", "be from 1 to 1200 months, or 0 for never (R25)"},
 	}
 }
 

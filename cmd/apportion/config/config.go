@@ -23,7 +23,6 @@ type Config struct {
 	Rules      Rules      `yaml:"rules"`
 	Schedule   Schedule   `yaml:"schedule"`
 	Seal       Seal       `yaml:"seal"`
-	Retention  Retention  `yaml:"retention"`
 	Time       Time       `yaml:"time"`
 	Seller     Seller     `yaml:"seller"`
 	Files      Files      `yaml:"files"`
@@ -91,14 +90,6 @@ type Schedule struct {
 // Seal says when periods may be sealed. Nothing seals them but the command.
 type Seal struct {
 	AfterMonths int `yaml:"afterMonths"` // months for which the grace must be over; 0: never (R25)
-}
-
-// Retention says for how many months what is stored is kept; 0: for good. Nothing removes it but the command.
-type Retention struct {
-	Usage    int    `yaml:"usage"`    // deliveries, from the end of their period on, and of sealed periods alone (R25)
-	Rejected int    `yaml:"rejected"` // dead letters, from their arrival on
-	Figures  int    `yaml:"figures"`  // daily figures that later ones have superseded, from then on
-	Evidence string `yaml:"evidence"` // the directory that the evidence of invoices is written to before
 }
 
 // Time says by which data months and dates begin.

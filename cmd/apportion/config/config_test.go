@@ -118,8 +118,6 @@ func TestEveryVariable(t *testing.T) {
 		case strings.HasPrefix(s.Key, "seller.contact."):
 			environ = append([]string{"APPORTION_SELLER_CONTACT_NAME=n", "APPORTION_SELLER_CONTACT_TELEPHONE=+46 8 1",
 				"APPORTION_SELLER_CONTACT_EMAIL=n@seller.example"}, environ...)
-		case s.Key == "retention.usage":
-			environ = append([]string{"APPORTION_RETENTION_EVIDENCE=evidence"}, environ...)
 		case strings.HasPrefix(s.Key, "auth.oidc."):
 			environ = append([]string{"APPORTION_AUTH_OIDC_ISSUER=https://id.example", "APPORTION_AUTH_OIDC_CLIENT_ID=c",
 				"APPORTION_AUTH_SESSION_KEYS=" + testKey}, environ...)
