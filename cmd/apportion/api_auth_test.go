@@ -227,29 +227,16 @@ func TestServeSignsIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser := &http.Client{Jar: jar}
-	get := func(path string) (int, string) {
-		t.Helper()
-		response, err := browser.Get("http://" + listen + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
-	}
-	if status, body := get("/api/v1/tenants"); status != 401 {
+	if status, body := get(t, browser, "http://"+listen+"/api/v1/tenants"); status != 401 {
 		t.Fatalf("a stranger: %d %s", status, body)
 	}
-	if status, body := get("/login?to=/api/v1/tenants"); status != 200 || !strings.Contains(body, `"tenantId":"acme"`) || strings.Contains(body, "named") {
+	if status, body := get(t, browser, "http://"+listen+"/login?to=/api/v1/tenants"); status != 200 || !strings.Contains(body, `"tenantId":"acme"`) || strings.Contains(body, "named") {
 		t.Errorf("after signing in: %d %s\n%s", status, body, stderr)
 	}
-	if status, body := get("/api/v1/me"); status != 200 || !strings.Contains(body, `"subject":"eva"`) || !strings.Contains(body, `"tenants":["acme"]`) {
+	if status, body := get(t, browser, "http://"+listen+"/api/v1/me"); status != 200 || !strings.Contains(body, `"subject":"eva"`) || !strings.Contains(body, `"tenants":["acme"]`) {
 		t.Errorf("%d %s", status, body)
 	}
-	if status, body := get("/api/v1/tenants/named"); status != 404 {
+	if status, body := get(t, browser, "http://"+listen+"/api/v1/tenants/named"); status != 404 {
 		t.Errorf("a foreign tenant: %d %s", status, body)
 	}
 }

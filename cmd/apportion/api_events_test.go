@@ -18,8 +18,8 @@ import (
 	"apportion/schemas"
 )
 
-// apiTopic reads a topic of a server of the API: each record as its headers, its key and its value.
-func (s *apiServer) apiTopic(t testing.TB, topic string, from int64) (records []string) {
+// app is what the program makes of the server's configuration.
+func (s *apiServer) app(t testing.TB) *app {
 	t.Helper()
 	a := &app{environ: os.Environ(), stdout: io.Discard, stderr: io.Discard}
 	var err error
@@ -27,6 +27,13 @@ func (s *apiServer) apiTopic(t testing.TB, topic string, from int64) (records []
 		t.Fatal(err)
 	}
 	a.log = newLogger(io.Discard, a.cfg)
+	return a
+}
+
+// apiTopic reads a topic of a server of the API: each record as its headers, its key and its value.
+func (s *apiServer) apiTopic(t testing.TB, topic string, from int64) (records []string) {
+	t.Helper()
+	a := s.app(t)
 	client, err := a.kafka()
 	if err != nil {
 		t.Fatal(err)
@@ -448,8 +455,21 @@ func TestAPIRejected(t *testing.T) {
 	s.ask(t, "operator", "GET", "/rejected/registry.commands.v1/0/0", "").want(t, 404)
 
 	// Replayed: what would be refused again is not published; what is answered is left alone.
-	s.apportion(t, "publish "+s.write(t, "good.ndjson", sentEvent("r4", "acme", "/t", "connect.usage", `"channel":"sms","quantity":1`)))
+	s.apportion(t, "publish "+s.write(t, "good.ndjson", strings.Join([]string{
+		sentEvent("r4", "acme", "/t", "connect.usage", `"channel":"sms","quantity":1`),
+		sentSession("voided", `,"voided":true`),
+		sentEvent("unallocated", "acme", "/t", "agent.session",
+			`"agentId":"a","startTime":"2025-11-02T08:00:00Z","endTime":"2025-11-02T12:00:00Z"`),
+		sentEvent("unknown", "stranger", "/t", "agent.session", `"agentId":"a","startTime":"2026-11-02T08:00:00Z"`),
+	}, "\n")))
 	s.apportion(t, "ingest --until-caught-up")
+	for query, fate := range map[string]string{"tenant=acme&source=/t&id=voided": "voided",
+		"tenant=acme&source=/t&id=unallocated": "unallocated", "tenant=stranger&source=/t&id=unknown": "unknown_tenant"} {
+		items := s.ask(t, "operator", "GET", "/deliveries?"+query, "").want(t, 200, `"fate":"`+fate+`"`)["items"].([]any)
+		if d := items[0].(map[string]any); len(items) != 1 || d["subscriptionId"] != nil {
+			t.Errorf("%s has %v", query, items)
+		}
+	}
 	before := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0))
 	replay := func(as, body string) apiAnswer { return s.ask(t, as, "POST", "/rejected:replay", body) }
 	place := func(i int) string {
@@ -469,6 +489,17 @@ func TestAPIRejected(t *testing.T) {
 	if after := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0)); after != before {
 		t.Errorf("%d deliveries were published", after-before)
 	}
+
+	// What an older version refused, and this one would not, is published, and accepted once it is taken in.
+	s.sql(t, `INSERT INTO rejected SELECT * REPLACE (replaceOne(payload, '08:00:00"', '08:00:00Z"') AS payload)
+		FROM rejected WHERE id = 'r1'`)
+	replay("operator", `{"places":[`+place(1)+`]}`).want(t, 200, `"dryRun":false,"replayed":1,"accepted":0,"refused":0`)
+	if after := len(s.apiTopic(t, schemas.TopicAgent, 0)) + len(s.apiTopic(t, schemas.TopicConnect, 0)); after != before+1 {
+		t.Errorf("%d deliveries were published, want 1", after-before)
+	}
+	s.apportion(t, "ingest --until-caught-up")
+	s.ask(t, "operator", "GET", "/deliveries?tenant=acme&source=/u&id=r1", "").want(t, 200, `"fate":"winner"`)
+	replay("operator", `{"places":[`+place(1)+`]}`).want(t, 200, `"replayed":0,"accepted":1,"refused":0`)
 	s.correctedPages(t, "/rejected/"+path(0))
 }
 

@@ -290,14 +290,14 @@ func TestAPIIssue(t *testing.T) {
 	tenant := s.ask(t, "operator", "GET", "/tenants/acme", "")
 	document := tenant.want(t, 200)["document"].(map[string]any)
 	document["billTo"] = map[string]any{"name": "Acme Inköp", "address": map[string]any{"street": "Gatan 2", "city": "Lund", "postcode": "222 22", "country": "SE"},
-		"vatId": "SE556036079301", "reference": "case 9", "tax": []any{map[string]any{"category": "S", "rate": "25"}}}
+		"vatId": "SE556036079301", "reference": "case 9", "endpoint": map[string]any{"scheme": "0007", "id": "5560360793"}, "tax": []any{map[string]any{"category": "S", "rate": "25"}}}
 	body, err := json.Marshal(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.ask(t, "operator", "PUT", "/tenants/acme", string(body), "If-Match", tenant.Header.Get("ETag")).want(t, 200, `"accepted":true`)
 	tags := map[string]bool{}
-	for form, begins := range map[string]string{"application/pdf": "%PDF-", "application/json": `{"invoiceId":"INV-Sub1-202609"`, "text/csv": "tenant_id,"} {
+	for form, begins := range map[string]string{"application/pdf": "%PDF-", "application/xml": "<?xml ", "application/json": `{"invoiceId":"INV-Sub1-202609"`, "text/csv": "tenant_id,"} {
 		first := s.ask(t, "finance", "GET", "/invoices/INV-Sub1-202609", "", "Accept", form)
 		first.want(t, 200)
 		again := s.ask(t, "analyst", "GET", "/invoices/INV-Sub1-202609", "", "Accept", form)

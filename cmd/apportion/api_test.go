@@ -104,7 +104,7 @@ func startServer(t *testing.T, s *apiServer, files []txtar.File, commands ...str
 	s.config, s.tokens = filepath.Join(dir, "apportion.yaml"), map[string]string{}
 	if err := os.WriteFile(s.config, fmt.Appendf(nil,
 		"kafka: {brokers: ['%s'], topicPrefix: %s., group: %[2]s, partitions: 1}\nclickhouse: {addr: ['%s'], database: %[2]s}\n"+
-			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901}\nschedule: {out: '%[4]s/out'}\n",
+			"seller: {name: Seller AB, address: {country: SE}, vatId: SE556677889901, endpoint: {scheme: '0007', id: '5566778899'}}\nschedule: {out: '%[4]s/out'}\n",
 		kafka, name, clickHouse, dir), 0o600); err != nil {
 		t.Fatal(err)
 	}

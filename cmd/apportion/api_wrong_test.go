@@ -3,11 +3,13 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -267,7 +269,7 @@ func TestAPIServersAway(t *testing.T) {
 	if err := os.WriteFile(config, []byte("kafka: {brokers: ['127.0.0.1:1']}\nclickhouse: {addr: ['127.0.0.1:1'], database: away}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &apiServer{config: config, tokens: map[string]string{}}
+	s := &apiServer{config: config, tenant: "acme", tokens: map[string]string{}}
 	if err := s.serve(); err != nil {
 		t.Fatal(err)
 	}
@@ -286,10 +288,45 @@ func TestAPIServersAway(t *testing.T) {
 					return // they need neither
 				}
 				a.want(t, http.StatusServiceUnavailable, `"code":"unavailable"`)
+				if after, err := strconv.Atoi(a.Header.Get("Retry-After")); err != nil || after < 1 {
+					t.Errorf("%s is to be asked again after %q", o.ID, a.Header.Get("Retry-After"))
+				}
 				if strings.Contains(a.body, "127.0.0.1") || strings.Contains(a.body, "fault of the program") {
 					t.Errorf("%s tells of the servers, or of a fault: %s", o.ID, a.body)
 				}
 			})
 		}
 	})
+}
+
+// Where a broker takes connections and acknowledges nothing, who publishes is told so, and when to send again.
+func TestAPINotAcknowledged(t *testing.T) {
+	servicetest.Heavy(t, "it waits for an acknowledgement")
+	t.Parallel()
+	broker, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { broker.Close() }) // the requests go on after this function
+	s := &apiServer{config: filepath.Join(t.TempDir(), "apportion.yaml"), tokens: map[string]string{}}
+	if err := os.WriteFile(s.config, fmt.Appendf(nil, "kafka: {brokers: ['%s']}\nclickhouse: {addr: ['127.0.0.1:1'], database: away}\n",
+		broker.Addr()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.serve(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []struct{ as, method, path, body string }{
+		{"publisher", "POST", "/events", sentSession("n", "")},
+		{"operator", "PUT", "/tenants/acme/users/a/licences", `{"from":"2026-11-01","subscriptions":[]}`},
+	} {
+		t.Run(r.path, func(t *testing.T) {
+			t.Parallel()
+			a := s.ask(t, r.as, r.method, r.path, r.body)
+			a.want(t, http.StatusServiceUnavailable, `"code":"unavailable"`)
+			if a.Header.Get("Retry-After") == "" {
+				t.Errorf("%s is not said when to be asked again", r.path)
+			}
+		})
+	}
 }

@@ -184,7 +184,7 @@ func (s *apiServer) correctedPages(t *testing.T, refused string) {
 	s.sql(t, "DELETE FROM usage_events WHERE agent = 'b'")
 	const balance = "/periods/2026-10/balance"
 	openPage(t, s, "finance", balance).shows(t, 200, "It does not balance",
-		"usage.agent.v1/0: the ledger says that 13 were accepted, but usage_events has 12",
+		"usage.agent.v1/0: the ledger says that 17 were accepted, but usage_events has 16",
 		"of the batch 0-10 neither usage_events nor rejected has the offsets 1", "acme: 2026-10-14: usage_events has 8 deliveries, and the figures 9",
 		"of the period: fails")
 	browse(t, s, tab, "finance", balance)

@@ -29,30 +29,17 @@ func TestHealthAndMetrics(t *testing.T) {
 	var trouble []string
 	server := httptest.NewServer(healthHandler(func() []string { return trouble }, promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})))
 	defer server.Close()
-	get := func(path string) (int, string) {
-		t.Helper()
-		response, err := http.Get(server.URL + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return response.StatusCode, string(body)
-	}
-	if code, body := get("/readyz"); code != http.StatusOK || body != "ready\n" {
+	if code, body := get(t, http.DefaultClient, server.URL+"/readyz"); code != http.StatusOK || body != "ready\n" {
 		t.Errorf("/readyz without trouble: %d %q", code, body)
 	}
 	trouble = []string{"usage.agent.v1/0: nothing taken in for 31s, with 119 offsets waiting"}
-	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, trouble[0]) {
+	if code, body := get(t, http.DefaultClient, server.URL+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, trouble[0]) {
 		t.Errorf("/readyz with trouble: %d %q", code, body)
 	}
-	if code, body := get("/healthz"); code != http.StatusOK || body != "ok\n" {
+	if code, body := get(t, http.DefaultClient, server.URL+"/healthz"); code != http.StatusOK || body != "ok\n" {
 		t.Errorf("/healthz: %d %q", code, body)
 	}
-	_, body := get("/metrics")
+	_, body := get(t, http.DefaultClient, server.URL+"/metrics")
 	for _, want := range []string{
 		`apportion_deliveries_total{outcome="accepted",topic="usage.agent.v1"} 7`,
 		`apportion_deliveries_total{outcome="rejected",topic="usage.agent.v1"} 2`,
@@ -123,18 +110,25 @@ func (m *metrics) holds(t *testing.T, want map[string]float64) {
 	t.Helper()
 	server := httptest.NewServer(promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	defer server.Close()
-	response, err := http.Get(server.URL)
+	_, body := get(t, http.DefaultClient, server.URL)
+	for name, value := range want {
+		if line := fmt.Sprintf("%s %g\n", name, value); !strings.Contains(body, line) {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
+}
+
+// get returns the status and the body of what is served at an address.
+func get(t testing.TB, client *http.Client, url string) (status int, body string) {
+	t.Helper()
+	response, err := client.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range want {
-		if line := fmt.Sprintf("%s %g\n", name, value); !strings.Contains(string(body), line) {
-			t.Errorf("/metrics lacks %s", line)
-		}
-	}
+	return response.StatusCode, string(content)
 }
