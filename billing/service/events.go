@@ -92,19 +92,19 @@ const maxHeaders = 64 << 10
 
 // decide says which events ingest would take in and the sender may publish, and why the others are refused.
 func decide(scope EventScope, sent []SentEvent) (accepted []acceptedEvent, refused []RefusedAt) {
-	refused = []RefusedAt{}
+	accepted, refused = make([]acceptedEvent, 0, len(sent)), []RefusedAt{}
 	var decoder schemas.Decoder
 	for i := range sent {
-		e := acceptedEvent{index: i}
+		accepted = append(accepted, acceptedEvent{index: i})
+		e := &accepted[len(accepted)-1]
 		why := decoder.Decode(schemas.AnyType, sent[i].Headers, sent[i].Value, &e.Event)
 		if why == nil {
 			why = outside(scope, &e.Event, sent[i].Headers)
 		}
 		if why != nil {
 			refused = append(refused, RefusedAt{i, NewRefusedEvent(why)})
-			continue
+			accepted = accepted[:len(accepted)-1]
 		}
-		accepted = append(accepted, e)
 	}
 	return accepted, refused
 }

@@ -140,11 +140,11 @@ func (in *eventsInput) events() ([]service.SentEvent, error) {
 			in.contentType, oneEvent, manyEvent, lineEvent))
 }
 
-// structured returns events that have all of themselves in their values.
+// structured returns events that have all of themselves in their values, and share their headers.
 func structured(values [][]byte) []service.SentEvent {
 	events := make([]service.SentEvent, len(values))
+	headers := []schemas.Header{{Key: "content-type", Value: []byte(oneEvent)}}
 	for i, value := range values {
-		headers := []schemas.Header{{Key: "content-type", Value: []byte(oneEvent)}}
 		events[i] = service.SentEvent{Headers: headers, Value: value}
 	}
 	return events

@@ -51,14 +51,16 @@ func (c *Client) NewProducer() *Producer {
 // again. A record and its headers must not be larger than a request to a broker.
 func (p *Producer) Write(ctx context.Context, records []TopicMessage) error {
 	messages := make([]kafkago.Message, len(records))
+	var headers []kafkago.Header // of all records, which is much less to allocate
 	size := 0
 	for i := range records {
 		r := &records[i]
 		size += r.size()
-		messages[i] = kafkago.Message{Topic: r.Topic, Key: r.Key, Value: r.Value}
+		first := len(headers)
 		for _, h := range r.Headers {
-			messages[i].Headers = append(messages[i].Headers, kafkago.Header(h))
+			headers = append(headers, kafkago.Header(h))
 		}
+		messages[i] = kafkago.Message{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: headers[first:len(headers):len(headers)]}
 	}
 	taken := min(int64(size), maxUnderWay)
 	if err := p.room.Acquire(ctx, taken); err != nil {
