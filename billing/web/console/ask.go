@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // prefix is before the path of every route of the API.
@@ -151,13 +152,39 @@ func (p *page) get(into any, target string, parameters ...string) error {
 	if err != nil {
 		return err
 	}
-	var with struct {
-		AsOf *asOf `json:"asOf"`
-	}
-	if jsonv2.Unmarshal(a.body.Bytes(), &with) == nil && with.AsOf != nil {
-		p.AsOf = with.AsOf
+	if at := asOfIn(a.body.Bytes()); at != nil {
+		p.AsOf = at
 	}
 	p.etag = a.header.Get("ETag")
+	return nil
+}
+
+// asOfIn reads how current an answer is, of which it reads no more than that; nil where the answer does not say.
+func asOfIn(answer []byte) *asOf {
+	if !bytes.Contains(answer, []byte(`"asOf"`)) {
+		return nil
+	}
+	decoder := jsontext.NewDecoder(bytes.NewReader(answer))
+	if token, err := decoder.ReadToken(); err != nil || token.Kind() != '{' {
+		return nil
+	}
+	for decoder.PeekKind() == '"' {
+		name, err := decoder.ReadToken()
+		if err != nil {
+			return nil
+		}
+		if name.String() != "asOf" {
+			if decoder.SkipValue() != nil {
+				return nil
+			}
+			continue
+		}
+		var at asOf
+		if jsonv2.UnmarshalDecode(decoder, &at) != nil {
+			return nil
+		}
+		return &at
+	}
 	return nil
 }
 
