@@ -30,8 +30,10 @@ SLOW = ^Test(Killed|Lost|CommandsKilled|IssueKilled|IssuersAtOnce|KilledPasses|F
 build: ## build bin/apportion
 	go build -o bin/apportion ./cmd/apportion
 
-demo: build ## the whole pipeline once on the shipped real month, invoices to out/
-	bin/apportion demo
+demo: build ## the whole pipeline once on the shipped real month, invoices to out/, data to out/data
+	@rm -rf out/data
+	bin/apportion demo --data out/data
+	@echo "To open the console on it, with the link that this prints: bin/apportion dev --data out/data"
 
 test: ## run the tests but the slow ones; those that need a service skip without one, and fail with CI=true
 	$(TEST) -timeout 60m -skip '$(SLOW)' ./...
