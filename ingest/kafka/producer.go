@@ -26,6 +26,8 @@ type Producer struct {
 const (
 	// lingers is for how long a request waits for more records.
 	lingers = 5 * time.Millisecond
+	// mostRecords is how many records a request has, at the most. The writer allocates room for as many at once.
+	mostRecords = 1000
 	// maxUnderWay is how many bytes are written at a time. Those of callers who have stopped waiting count, too: a Kafka
 	// that is away must not fill the memory.
 	maxUnderWay = 64 << 20
@@ -39,7 +41,7 @@ func (c *Client) NewProducer() *Producer {
 		room: semaphore.NewWeighted(maxUnderWay),
 		writer: &kafkago.Writer{
 			Addr: c.addr, Transport: c.transport, Balancer: kafkago.Murmur2Balancer{}, Compression: compression,
-			RequiredAcks: kafkago.RequireAll, BatchSize: maxChunkLines, BatchBytes: maxRequestBytes, BatchTimeout: lingers,
+			RequiredAcks: kafkago.RequireAll, BatchSize: mostRecords, BatchBytes: maxRequestBytes, BatchTimeout: lingers,
 			WriteBackoffMin: 20 * time.Millisecond, WriteBackoffMax: time.Second,
 		},
 	}
