@@ -239,7 +239,7 @@ func newBackupRestoreCommand(a *app) *cobra.Command {
 		Use:   "restore DIR",
 		Short: "Put a backup back into an empty database",
 		Long: `Puts the tables of a backup back, after "migrate" has made them, and writes to the registry's topic
-what it has lost, all of it where it was made anew. What has come since the backup is taken from
+what it has lost, all of it where it was recreated. What has come since the backup is taken from
 Kafka: ingest goes on where the ledger ends, and daily figures are computed as ever. Files are
 compared with their SHA-256 first.
 
