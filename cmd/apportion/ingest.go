@@ -113,10 +113,11 @@ func (a *app) newIngester(
 	cfg := ingest.DefaultConfig()
 	cfg.TopicPrefix, cfg.Group = a.cfg.Kafka.TopicPrefix, a.cfg.Kafka.Group
 	cfg.UntilCaughtUp = untilCaughtUp
-	deps := ingest.Deps{Kafka: client, ClickHouse: conn, Check: a.checkSchema, Log: a.log, Progress: func(p ingest.Progress) {
+	deps := ingest.Deps{Kafka: client, ClickHouse: conn, Check: a.checkSchema, Log: a.log}
+	deps.Progress = func(p ingest.Progress) {
 		m.observe(p)
 		progress(p)
-	}}
+	}
 	if a.ingestTuning != nil {
 		a.ingestTuning(&cfg, &deps)
 	}

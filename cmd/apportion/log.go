@@ -29,8 +29,8 @@ func newLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// started begins the log of a command that runs until it is interrupted. From then on all that it says is in the log, its
-// last error too.
+// started begins the log of a command that runs until it is interrupted. From then on all that it says is in the log,
+// its last error too.
 func (a *app) started(command string) {
 	a.lasting = true
 	b, ch := thisBuild(), a.cfg.ClickHouse

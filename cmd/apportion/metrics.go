@@ -121,7 +121,8 @@ func newMetrics() *metrics {
 			"command", "code"),
 	}
 	m.registry.MustRegister(m.deliveries, m.rejected, m.sent, m.sentRefused, m.batches, m.inserting, m.lastProgress,
-		buildInfo(), zoneData{machineEdition(machineZones)}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		buildInfo(), zoneData{machineEdition(machineZones)},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

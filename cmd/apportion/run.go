@@ -53,13 +53,20 @@ trying again cannot fix it. Killing it loses and doubles nothing.`,
 	return cmd
 }
 
-// run runs the parts named, or all, until interrupted.
-func (a *app) run(ctx context.Context, parts []string) error {
+func checkParts(parts []string) error {
 	for _, part := range parts {
 		if !slices.Contains(runParts, part) {
 			return usagef("--part %s: there is no such part%s; it is one of %s",
 				part, typo.Hint(part, runParts), strings.Join(runParts, ", "))
 		}
+	}
+	return nil
+}
+
+// run runs the parts named, or all, until interrupted.
+func (a *app) run(ctx context.Context, parts []string) error {
+	if err := checkParts(parts); err != nil {
+		return err
 	}
 	wanted := func(part string) bool { return len(parts) == 0 || slices.Contains(parts, part) }
 	if wanted("http") {

@@ -155,8 +155,8 @@ func (t NewTopic) String() string {
 	return fmt.Sprintf("topic %s: partitions=%d%s", t.Topic, t.Partitions, configs)
 }
 
-// PlanTopics returns the topics that [Client.CreateTopics] would create, and what [Client.CheckTopics] says of the others.
-// It changes nothing.
+// PlanTopics returns the topics that [Client.CreateTopics] would create, and what [Client.CheckTopics] says of the
+// others. It changes nothing.
 func (c *Client) PlanTopics(ctx context.Context, topics Topics) (
 	create []NewTopic, faults []TopicFault, unseen []string, err error,
 ) {

@@ -165,9 +165,9 @@ func hasKeeper(ctx context.Context, db *sql.DB) (has bool, err error) {
 		SELECT count() > 0 FROM system.tables WHERE database = 'system' AND name = 'zookeeper'`).Scan(&has)
 }
 
-// refuseDatabases refuses databases of a node that are there already and are not the cluster's: the tables of one server,
-// whose rows a table over the cluster would take the place of, and those of another layout, since tenants would from
-// then on have rows on two shards.
+// refuseDatabases refuses databases of a node that are there already and are not the cluster's: the tables of one
+// server, whose rows a table over the cluster would take the place of, and those of another layout, since tenants would
+// from then on have rows on two shards.
 func refuseDatabases(ctx context.Context, db *sql.DB, cluster, database string, node Node) error {
 	if over, there, err := Over(ctx, db, database); err != nil {
 		return err

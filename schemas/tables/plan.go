@@ -23,8 +23,8 @@ type Plan struct {
 	Steps   []Step `json:"steps"`
 }
 
-// NewPlan returns what [Migrate] would do, the database itself included, and changes nothing. The connection need not be
-// to a database.
+// NewPlan returns what [Migrate] would do, the database itself included, and changes nothing. The connection need not
+// be to a database.
 func NewPlan(ctx context.Context, db *sql.DB, database string) (Plan, error) {
 	return newPlan(ctx, db, database, migrations, createDatabase(database))
 }

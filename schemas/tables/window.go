@@ -52,7 +52,8 @@ func numberOf(name string) int64 {
 // version returns that of the tables of a database, 0 where it has none of ours or is not there.
 func version(ctx context.Context, db *sql.DB, database string) (version int64, err error) {
 	var there bool
-	if err := db.QueryRowContext(ctx, `SELECT count() > 0 FROM system.tables WHERE database = ? AND name = 'goose_db_version'`,
+	if err := db.QueryRowContext(ctx, `
+		SELECT count() > 0 FROM system.tables WHERE database = ? AND name = 'goose_db_version'`,
 		database).Scan(&there); err != nil || !there {
 		return 0, err
 	}
@@ -60,8 +61,8 @@ func version(ctx context.Context, db *sql.DB, database string) (version int64, e
 	return version, db.QueryRowContext(ctx, query).Scan(&version)
 }
 
-// VersionQuery asks for the version of the tables of the database that a connection is to; of those over a cluster, that
-// of a shard. It fails with ClickHouse's code for a table that does not exist where there is none of ours.
+// VersionQuery asks for the version of the tables of the database that a connection is to; of those over a cluster,
+// that of a shard. It fails with ClickHouse's code for a table that does not exist where there is none of ours.
 const VersionQuery = `SELECT max(version_id) FROM goose_db_version WHERE is_applied`
 
 // VersionError says that tables are of a version that is not in a window.

@@ -17,8 +17,8 @@ import (
 	"apportion/deploy/embedded/servicetest"
 )
 
-// A release of the tables is kept as files: schema.sql has what creates them, as ClickHouse showed it; frozen.sha256 the
-// hashes of the files of SQL that had made them; and rows/TABLE.native the rows of each that had any.
+// A release of the tables is kept as files: schema.sql has what creates them, as ClickHouse showed it; frozen.sha256
+// the hashes of the files of SQL that had made them; and rows/TABLE.native the rows of each that had any.
 const (
 	schemaFile = "schema.sql"
 	// FrozenFile is in the form of sha256sum.
@@ -60,10 +60,11 @@ func LoadReleased(t testing.TB, dir string) (addr, database string) {
 	return addr, database
 }
 
-var created = regexp.MustCompile(`(?m)^CREATE (?:TABLE IF NOT EXISTS|MATERIALIZED VIEW IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)
+var created = regexp.MustCompile(
+	`(?m)^CREATE (?:TABLE IF NOT EXISTS|MATERIALIZED VIEW IF NOT EXISTS|OR REPLACE VIEW) (\w+)`)
 
-// DumpReleased writes what LoadReleased reads, of a database on the binary's server. The files of SQL that made it are in
-// a folder. What is in the database must not name the database.
+// DumpReleased writes what LoadReleased reads, of a database on the binary's server. The files of SQL that made it are
+// in a folder. What is in the database must not name the database.
 func DumpReleased(t testing.TB, database, folder, dir string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.sql"))
