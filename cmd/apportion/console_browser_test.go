@@ -77,6 +77,7 @@ func TestConsoleRoles(t *testing.T) {
 					answer = openPage(t, s, name, to)
 				}
 				answer.shows(t, 200)
+				holdsCommand(t, answer)
 			} else {
 				answer.shows(t, 403, "This page is not for you", name)
 			}
@@ -89,6 +90,31 @@ func TestConsoleRoles(t *testing.T) {
 			openPage(t, s, "foreign", path).shows(t, map[bool]int{true: 404, false: 403}[slices.Contains(
 				access.Operations()[page.Needs], access.Tenant)])
 		}
+	}
+}
+
+// shownCommand finds the command that prints the same as a page.
+var shownCommand = regexp.MustCompile(`The same in a terminal: <code>apportion ([^<]*)</code>`)
+
+// holdsCommand fails where the program does not take the command that a page says to print the same.
+func holdsCommand(t *testing.T, page shownPage) {
+	t.Helper()
+	found := shownCommand.FindStringSubmatch(page.html)
+	if found == nil {
+		return
+	}
+	cmd, rest, err := newRoot(&app{}).Find(strings.Fields(html.UnescapeString(found[1])))
+	if err == nil {
+		err = cmd.ParseFlags(rest)
+	}
+	if err == nil {
+		err = cmd.ValidateArgs(cmd.Flags().Args())
+	}
+	if err == nil {
+		err = cmd.ValidateRequiredFlags()
+	}
+	if err != nil || !cmd.Runnable() {
+		t.Errorf("%s: %q is no command: %v", page.Request.URL, found[1], err)
 	}
 }
 

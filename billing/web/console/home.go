@@ -102,6 +102,9 @@ func (c *Console) home(p *page) error {
 		}
 	}
 	p.Refresh = 60
+	if h.Decide != nil {
+		p.Command = "apportion bill status"
+	}
 	return p.show("home", "Home", h)
 }
 

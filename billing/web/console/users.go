@@ -117,6 +117,7 @@ func (p *page) ofUser(fresh bool) (*user, error) {
 	if err := p.ofTenant(); err != nil {
 		return nil, err
 	}
+	p.Command = "apportion registry show " + p.Tenant.ID
 	u := user{ID: p.r.PathValue("user")}
 	users := route("tenants", p.Tenant.ID, "users")
 	err := p.get(&u, route("tenants", p.Tenant.ID, "users", u.ID), "at", p.Query("at"))
