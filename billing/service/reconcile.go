@@ -303,8 +303,8 @@ func (s *reconciler) period(ctx context.Context, period civil.Month) (PeriodBala
 	return r, err
 }
 
-// removed returns what is left to be reconciled of a period whose deliveries are removed: whether its invoices are those
-// that were issued. The rest is as it was at the issue.
+// removed returns what is left to be reconciled of a period whose deliveries are removed: whether its invoices are
+// those that were issued. The rest is as it was at the issue.
 func (s *reconciler) removed(ctx context.Context, period civil.Month) (r PeriodBalance, err error) {
 	r = newPeriodBalance()
 	if s.chains == nil {

@@ -104,8 +104,8 @@ func (a *app) backup(ctx context.Context, to string) error {
 	} else if len(changed) > 0 {
 		return fmt.Errorf("nothing is backed up: %w", changed[0])
 	}
-	m := &backupManifest{Version: backupVersion, MadeAt: a.now().UTC().Format(time.RFC3339), Database: a.cfg.ClickHouse.Database,
-		TopicPrefix: a.cfg.Kafka.TopicPrefix, Commands: state.Offset() + 1, Positions: []backupPosition{}}
+	m := &backupManifest{Version: backupVersion, MadeAt: a.now().UTC().Format(time.RFC3339),
+		Database: a.cfg.ClickHouse.Database, TopicPrefix: a.cfg.Kafka.TopicPrefix, Commands: state.Offset() + 1, Positions: []backupPosition{}}
 	for _, t := range state.Tenants() {
 		m.Issues += len(state.Issues(t.ID))
 	}
@@ -151,7 +151,8 @@ func (m *backupManifest) write(ctx context.Context, conn driver.Conn, f *export.
 		return strings.Compare(fmt.Sprintf("%s/%09d", x.Topic, x.Partition), fmt.Sprintf("%s/%09d", y.Topic, y.Partition))
 	})
 	for _, p := range m.Positions { // a topic's name has letters, digits, points, underscores and hyphens alone
-		known = append(known, fmt.Sprintf("topic = '%s' AND partition = %d AND offset <= %d", p.Topic, p.Partition, p.LastOffset))
+		known = append(known, fmt.Sprintf("topic = '%s' AND partition = %d AND offset <= %d",
+			p.Topic, p.Partition, p.LastOffset))
 	}
 	upTo := "FINAL WHERE (" + strings.Join(known, ") OR (") + ")"
 	for _, t := range []struct{ name, where string }{
@@ -185,8 +186,11 @@ func readBackup(dir string) (*backupManifest, error) {
 		return nil, fmt.Errorf("%s is no backup: %w", dir, err)
 	}
 	var m backupManifest
-	if err := json.Unmarshal(text, &m); err != nil || m.Version != backupVersion {
-		return nil, fmt.Errorf("%s is no backup that this release reads (version %d, %v)", dir, m.Version, err)
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("%s is no backup: %w", dir, err)
+	}
+	if m.Version != backupVersion {
+		return nil, fmt.Errorf("this release does not read backups of version %d, as %s is", m.Version, dir)
 	}
 	for _, table := range backedTables {
 		at := slices.IndexFunc(m.Files, func(f backupFile) bool { return f.Path == table+".parquet" })

@@ -149,8 +149,8 @@ func restoreTable(ctx context.Context, conn driver.Conn, path, table string) (co
 	}
 	columns = slices.DeleteFunc(columns, func(c backedColumn) bool { _, has := at[c.name]; return !has })
 	if len(columns) != len(at) {
-		return 0, fmt.Errorf("%s has columns that the table %s lacks; restore it with the release that wrote it, or a later one",
-			path, table)
+		return 0, fmt.Errorf("%s has columns that the table %s lacks; "+
+			"restore it with the release that wrote it, or a later one", path, table)
 	}
 	rows := make([]parquet.Row, 1000)
 	for done := false; !done; {

@@ -170,9 +170,11 @@ func (a *app) verifyIssued(ctx context.Context, restored *services, v *verifiedB
 	return nil
 }
 
-// compareFiles compares the files of a period with those of what stands, and counts the same ones; 0 where other tenants
-// are issued there by now, or its lines are no longer those that were issued.
-func (v *verifiedBackup) compareFiles(ctx context.Context, stands *services, run *billing.Run, work string) (int, error) {
+// compareFiles compares the files of a period with those of what stands, and counts the same ones; 0 where other
+// tenants are issued there by now, or its lines are no longer those that were issued.
+func (v *verifiedBackup) compareFiles(
+	ctx context.Context, stands *services, run *billing.Run, work string,
+) (int, error) {
 	other, err := stands.invoices.Issued(ctx, run.Period)
 	if err != nil || len(other.Stopped) > 0 || len(other.Accounts) != len(run.Accounts) {
 		return 0, nil // it is lost, or has gone on
