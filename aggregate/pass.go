@@ -15,6 +15,7 @@ import (
 
 	"apportion/schemas/civil"
 	"apportion/schemas/timeline"
+	"apportion/schemas/traces"
 )
 
 // Snapshot is the registry as of one offset of its command log.
@@ -129,7 +130,7 @@ type Report struct {
 // cannot be computed is left behind alone. Progress,
 // which may be nil, is called with the days done and the days there are, never twice at once.
 func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, progress func(done, total int)) (
-	Report, error) {
+	report Report, err error) {
 	last, err := store.LastPass(ctx)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the last pass of aggregation: %w", err)
@@ -144,6 +145,11 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	if current {
 		return Report{Pass: last.Pass, Behind: last.Behind}, nil
 	}
+	ctx, span := traces.Begin(ctx, "pass")
+	defer func() {
+		span.Count("days", report.Days)
+		span.End(err)
+	}()
 	dirty, err := store.DirtyDays(ctx, after, positions, changed, rules)
 	if err != nil {
 		return Report{}, fmt.Errorf("finding the days to compute: %w", err)
@@ -152,7 +158,7 @@ func Refresh(ctx context.Context, store Store, registry Snapshot, rules Rules, p
 	for shard, dates := range dirty {
 		ofShards[shard] = chunks(dates, registry.Timelines)
 	}
-	report, err := recomputeAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
+	report, err = recomputeAll(ctx, store, pass, ofShards, registry.Timelines, rules, progress)
 	if err != nil {
 		return report, err
 	}

@@ -13,6 +13,7 @@ import (
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/retry"
+	"apportion/schemas/traces"
 )
 
 // writer collects what the consumers of one generation of the group decode, and
@@ -129,7 +130,11 @@ func (w *writer) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case b := <-w.ready:
-			if err := w.write(ctx, b); err != nil {
+			batch, span := traces.Begin(ctx, "batch")
+			span.Count("deliveries", b.accepted()+len(b.rejected()))
+			err := w.write(batch, b)
+			span.End(err)
+			if err != nil {
 				return err
 			}
 		}
@@ -154,7 +159,7 @@ func (w *writer) write(ctx context.Context, b *batch) error {
 	if b.accepted() > 0 {
 		w.failpoint("before insert")
 		err := w.store.do(ctx, func(ctx context.Context) error {
-			return w.store.insertEvents(ctx, b)
+			return w.insert(ctx, b)
 		})
 		if err != nil {
 			return err
@@ -214,6 +219,14 @@ func (w *writer) write(ctx context.Context, b *batch) error {
 	}
 	b.free()
 	return nil
+}
+
+// insert tries once to insert the deliveries that are accepted.
+func (w *writer) insert(ctx context.Context, b *batch) error {
+	ctx, span := traces.Begin(ctx, "insert")
+	err := w.store.insertEvents(ctx, b)
+	span.End(err)
+	return err
 }
 
 // commit commits one of the offsets of each entry.

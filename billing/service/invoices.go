@@ -15,6 +15,7 @@ import (
 	"apportion/ingest/kafka"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/traces"
 )
 
 // Clock tells the time.
@@ -182,7 +183,22 @@ func (s *Invoices) Issue(ctx context.Context, by registry.Actor, ask IssueReques
 	if s.TwoPersons {
 		biller.ChangedPrices = s.Registry.changedPrices(by)
 	}
-	return biller.Issue(ctx, ask.Period, ask.Tenants, ask.NowMS)
+	return issue(ctx, biller, ask.Period, ask.Tenants, ask.NowMS)
+}
+
+// issue issues a period, as part of a trace.
+func issue(
+	ctx context.Context, biller *billing.Biller, period civil.Month, tenants []string, nowMS int64,
+) (*billing.Run, error) {
+	ctx, span := traces.Begin(ctx, "issue")
+	span.Say("period", period.String())
+	run, err := biller.Issue(ctx, period, tenants, nowMS)
+	if err == nil {
+		span.Count("issued", run.Issued)
+		span.Count("stopped", len(run.Stopped))
+	}
+	span.End(err)
+	return run, err
 }
 
 // LedgerDifferences are what does not balance between the topics and what was taken in (R22), in words.

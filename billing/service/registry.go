@@ -22,6 +22,7 @@ import (
 	"apportion/billing/registry"
 	"apportion/ingest/kafka"
 	"apportion/schemas/civil"
+	"apportion/schemas/traces"
 )
 
 // CommandLog is the topic of registry commands, one partition in one order.
@@ -380,10 +381,14 @@ func (u *Undecided) Unwrap() error { return u.Err }
 // not 0.
 func (r *Registry) submit(
 	ctx context.Context, within time.Duration, commands []registry.Command,
-) ([]registry.Decided, error) {
+) (decided []registry.Decided, err error) {
 	if len(commands) == 0 {
 		return nil, r.record(ctx)
 	}
+	ctx, span := traces.Begin(ctx, "command")
+	span.Say("command", commands[0].Command)
+	span.Count("commands", len(commands))
+	defer func() { span.End(err) }()
 	records := make([]kafka.LogRecord, len(commands))
 	now := r.clock().UnixMilli()
 	for i, c := range commands {
@@ -406,11 +411,13 @@ func (r *Registry) submit(
 		waiting, cancel = context.WithTimeout(ctx, within)
 		defer cancel()
 	}
+	waiting, verdict := traces.Begin(waiting, "verdict")
 	_, err = r.catchUp(waiting)
-	decided := r.unrecorded
+	decided = r.unrecorded
 	if err == nil {
 		err = r.record(waiting)
 	}
+	verdict.End(err)
 	if err != nil && waiting.Err() != nil {
 		return nil, &Undecided{Offset: last, Err: err}
 	}

@@ -195,7 +195,7 @@ func lastChanged(r *Registry) civil.Month {
 func (s *Scheduler) issue(
 	ctx context.Context, biller *billing.Biller, due billing.DuePeriod, now int64, firing *Firing,
 ) error {
-	run, err := biller.Issue(ctx, due.Period, due.Tenants, now)
+	run, err := issue(ctx, biller, due.Period, due.Tenants, now)
 	if err != nil {
 		return err
 	}

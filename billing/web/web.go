@@ -37,6 +37,7 @@ import (
 	"apportion/billing/web/console"
 	"apportion/schemas"
 	"apportion/schemas/civil"
+	"apportion/schemas/traces"
 )
 
 // Prefix is before the path of every route.
@@ -281,6 +282,7 @@ func (s *Server) request(next http.Handler) http.Handler {
 		of := &request{id: uuid.NewString()}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, of), s.cfg.Timeout)
 		defer cancel()
+		ctx, span := traces.Begin(ctx, "request")
 		h := w.Header()
 		h.Set("X-Request-Id", of.id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -306,6 +308,7 @@ func (s *Server) request(next http.Handler) http.Handler {
 			took := s.Clock().Sub(began)
 			s.Log.Info("request", "request", of.id, "method", r.Method, "path", r.URL.Path, "status", of.status,
 				"subject", of.identity.Subject, "took", took)
+			s.traced(span, r.Method, of)
 			s.Answered(Answer{knownMethod(r.Method), of.route(), of.status, took})
 			if cutOff { // the caller has to see that the answer is cut off
 				panic(fault)
@@ -313,6 +316,19 @@ func (s *Server) request(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(&statusWriter{w, of}, r.WithContext(ctx))
 	})
+}
+
+// traced ends the span of a request, which is named by its route, since a path names who is asked for.
+func (s *Server) traced(span traces.Span, method string, of *request) {
+	span.Name(knownMethod(method) + " " + of.route())
+	span.Say("http.request.method", knownMethod(method))
+	span.Say("http.route", of.route())
+	span.Count("http.response.status_code", of.status)
+	var failed error
+	if of.status >= http.StatusInternalServerError {
+		failed = errors.New(http.StatusText(of.status))
+	}
+	span.End(failed)
 }
 
 // route is the path of the pattern, without the digest that paths of static files have.

@@ -60,6 +60,9 @@ func (a *app) command(do func(ctx context.Context, args []string) error) func(*c
 			}
 			civil.Use(data)
 		}
+		if err := a.startTracing(cmd.Context()); err != nil {
+			return err
+		}
 		a.begun = true
 		defer func() { err = errors.Join(err, a.close()) }()
 		return withAdvice(do(cmd.Context(), args))

@@ -65,6 +65,7 @@ var confined = []struct {
 	{"github.com/danielgtaylor/huma", []string{"billing/web"}, "use cases know no request; another framework would be one package's change"},
 	{"github.com/arran4/golang-ical", []string{"billing/web"}, "dates on which access is lost are rules; a calendar is one form of them"},
 	{"github.com/xuri/excelize", []string{"billing/export"}, "it takes floats for numbers; only the file that knows which are exact may hand it any"},
+	{"go.opentelemetry.io/otel", []string{"schemas/traces", "cmd/apportion"}, "what is traced says no more than schemas/traces lets it, and where it goes is the program's business"},
 	{module + "schemas/tables/tablestest", nil, "only tests make databases that go when they end"},
 	{module + "ingest/kafka/kafkatest", nil, "only tests make topics of their own"},
 	{"database/sql", []string{"schemas/tables/...", "cmd/apportion"}, "only migrations need it; everything else speaks the native protocol"},
