@@ -147,8 +147,8 @@ and quantities are strings, instants are in UTC. What is not known is refused: a
 case or given twice.
 
 Whatever is not done has a problem (RFC 9457) for an answer, with one of the [codes](codes.md#requests-that-are-refused). Besides the statuses of the
-table any route may answer 400, 401, 403, 404, 406, 429 and 503, and one that takes a body 413 and 415. A list takes ` + "`limit`" + `
-and ` + "`after`" + `, the cursor that the page before has as ` + "`next`" + `, and gives CSV for ` + "`Accept: text/csv`" + `.
+table any route may answer 400, 401, 403, 404, 406, 429 and 503, and one that takes a body 413 and 415. What takes ` + "`limit`" + ` and
+` + "`after`" + `, the cursor that the page before has as ` + "`next`" + `, is a list, and gives CSV for ` + "`Accept: text/csv`" + `.
 `)
 	text := strings.NewReplacer("<", `\<`, "|", `\|`)
 	common := []string{"400", "401", "403", "404", "406", "413", "415", "429", "503"}
@@ -165,7 +165,7 @@ and ` + "`after`" + `, the cursor that the page before has as ` + "`next`" + `, 
 			first = false
 			var parameters, statuses []string
 			for _, p := range o.Parameters {
-				if p.In != "path" && p.Name != "limit" && p.Name != "after" {
+				if p.In != "path" {
 					parameters = append(parameters, "`"+p.Name+"`")
 				}
 			}
