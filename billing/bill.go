@@ -317,7 +317,8 @@ type demand struct {
 
 // agents counts the distinct agents of a subscription, or with none of the tenant as a whole (R15).
 func (b *bill) agents(meter, subscription string) int64 {
-	return b.usage.Agents[aggregate.AgentsOf{Tenant: b.tenant.ID, Period: b.period, Meter: meter, Subscription: subscription}]
+	of := aggregate.AgentsOf{Tenant: b.tenant.ID, Period: b.period, Meter: meter, Subscription: subscription}
+	return b.usage.Agents[of]
 }
 
 func (b *bill) demand(meter string) demand {

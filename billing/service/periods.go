@@ -39,8 +39,8 @@ func (r PeriodsRequest) has(s billing.TenantStatus) bool {
 			slices.ContainsFunc(s.Findings, func(f billing.Finding) bool { return f.Code == r.Code }))
 }
 
-// mayHave reports whether a period that is so far by the clock and the log can be one of those that are asked for: who is
-// stopped is not known without figures.
+// mayHave reports whether a period that is so far by the clock and the log can be one of those that are asked for: who
+// is stopped is not known without figures.
 func (r PeriodsRequest) mayHave(period civil.Month, state billing.PeriodState) bool {
 	return (len(r.States) == 0 || slices.Contains(r.States, state) || slices.Contains(r.States, billing.PeriodStopped)) &&
 		(period >= r.Scheduled || state == billing.PeriodIssued)

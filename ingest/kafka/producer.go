@@ -62,7 +62,8 @@ func (p *Producer) Write(ctx context.Context, records []TopicMessage) error {
 		for _, h := range r.Headers {
 			headers = append(headers, kafkago.Header(h))
 		}
-		messages[i] = kafkago.Message{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: headers[first:len(headers):len(headers)]}
+		messages[i] = kafkago.Message{Topic: r.Topic, Key: r.Key, Value: r.Value,
+			Headers: headers[first:len(headers):len(headers)]}
 	}
 	taken := min(int64(size), maxUnderWay)
 	if err := p.room.Acquire(ctx, taken); err != nil {
