@@ -258,7 +258,8 @@ func (a *app) printDemo(in demoInput, d demonstration) error {
 			fmt.Fprintln(w, "README.md explains this month line by line, and docs/tutorial.md leads to a first one of your own.")
 		}
 		if in.kept {
-			fmt.Fprintf(w, "The console shows it, and the usage tables can be queried: apportion dev --data %s serves both.\n", in.data)
+			fmt.Fprintf(w, "The console shows it, and the usage tables can be queried: apportion dev --data %s serves both.\n",
+				in.data)
 		}
 	}); err != nil {
 		return err
