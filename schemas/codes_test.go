@@ -61,6 +61,7 @@ var otherWords = []string{
 	"billing/service/rejected.go refused",          // what became of a delivery that was sent again
 	"aggregate/clickhouse/notes.go refused",        // a query
 	"billing/web/console/balance.go refused",       // a part of what was read
+	"cmd/apportion/metrics.go refused",             // what became of a command
 	"billing/web/console/periods.go held",          // how far a period is
 }
 
