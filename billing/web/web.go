@@ -229,7 +229,8 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/", pages)
 	return s.request(protected.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { requestOf(r.Context()).pattern = r.Pattern }() // the last that a mux has found
-		switch {                                                      // what is no clean path is answered without being sent elsewhere
+		// What is no clean path is answered without being sent elsewhere.
+		switch {
 		case clean(r):
 			mux.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, Prefix):

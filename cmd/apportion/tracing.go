@@ -12,8 +12,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// startTracing has traces sent where OpenTelemetry's environment variables say, and nowhere without them. What cannot be
-// sent is lost, and stops nothing.
+// startTracing has traces sent where OpenTelemetry's environment variables say, and nowhere without them. What cannot
+// be sent is lost, and stops nothing.
 func (a *app) startTracing(ctx context.Context) error {
 	if !wantsTraces(a.environ) {
 		return nil

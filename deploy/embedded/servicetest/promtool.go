@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Promtool returns the program of Prometheus that tests rules, in the version that Debian's apt has, which fetches it once
-// into the user's cache. Where there is no apt the test is skipped, in CI too: no other machine can have it.
+// Promtool returns the program of Prometheus that tests rules, in the version that Debian's apt has, which fetches it
+// once into the user's cache. Where there is no apt the test is skipped, in CI too: no other machine can have it.
 func Promtool(t testing.TB) (file string) {
 	t.Helper()
 	if file, err := exec.LookPath("promtool"); err == nil {
