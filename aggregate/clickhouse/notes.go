@@ -134,8 +134,8 @@ func (s *Store) Unbilled(ctx context.Context, tenants []string, from civil.Date)
 }
 
 // Reaching finds the accepted deliveries behind some positions and up to others of events that have one before an
-// instant given of their tenant, in UTC epoch milliseconds: by tenant, how many events there are, and the first of them.
-// What a revision has moved across the instant counts too, whichever way (R8).
+// instant given of their tenant, in UTC epoch milliseconds: by tenant, how many events there are, and the first of
+// them. What a revision has moved across the instant counts too, whichever way (R8).
 func (s *Store) Reaching(ctx context.Context, before map[string]int64, after, upTo []aggregate.Position) (
 	[]aggregate.Noted, error) {
 	parts, err := onShards(ctx, s, func(ctx context.Context, shard driver.Conn) (some []aggregate.Noted, err error) {

@@ -371,7 +371,8 @@ type Undecided struct {
 
 // Error says so.
 func (u *Undecided) Error() string {
-	return fmt.Sprintf("the command is at offset %d of the log, and its verdict is not known and recorded yet: %v", u.Offset, u.Err)
+	return fmt.Sprintf("the command is at offset %d of the log, and its verdict is not known and recorded yet: %v",
+		u.Offset, u.Err)
 }
 
 // Unwrap is why.

@@ -105,7 +105,8 @@ func (a *app) backup(ctx context.Context, to string) error {
 		return fmt.Errorf("nothing is backed up: %w", changed[0])
 	}
 	m := &backupManifest{Version: backupVersion, MadeAt: a.now().UTC().Format(time.RFC3339),
-		Database: a.cfg.ClickHouse.Database, TopicPrefix: a.cfg.Kafka.TopicPrefix, Commands: state.Offset() + 1, Positions: []backupPosition{}}
+		Database: a.cfg.ClickHouse.Database, TopicPrefix: a.cfg.Kafka.TopicPrefix, Commands: state.Offset() + 1,
+		Positions: []backupPosition{}}
 	for _, t := range state.Tenants() {
 		m.Issues += len(state.Issues(t.ID))
 	}

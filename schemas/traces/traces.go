@@ -1,7 +1,7 @@
 // Package traces begins and ends the spans of what the program does, for OpenTelemetry: a request, the command that
 // it gives and the wait for its verdict; a batch and its insert; a pass; an issue. Nothing of it is kept or sent unless
-// the program sets up where to. A span says what kind of thing was done, how much of it and whether it failed, and never
-// what was in it: no payload, name, token or id of anybody.
+// the program sets up where to. A span says what kind of thing was done, how much of it and whether it failed, and
+// never what was in it: no payload, name, token or id of anybody.
 package traces
 
 import (
