@@ -17,12 +17,13 @@ export GOFLAGS += -trimpath
 TEST = GOGC=300 go test -p 2 -parallel 4 -vet=off
 
 # What takes half of the time of all tests, and is seldom what a change breaks: kills, losses and full disks, every page
-# and every route for every role, clusters, and other people's readers and validators.
+# and every route for every role, clusters, backups, other people's readers and validators, and the commands of the docs.
 SLOW = ^Test(Killed|Lost|CommandsKilled|IssueKilled|IssuersAtOnce|KilledPasses|FullDisk|LargeDay|HostileProfile)$$|$\
 	^Test(APISchemathesis|APIScope|APIScopeAttacked|ConsoleBrowsed|ConsoleRoles|ConsoleNames)$$|$\
 	^Test(Cluster|ClusterAgreesWithReference|AnalystOfCluster|TablesOverShards)$$|$\
-	^Test(TypeScript|AsyncAPIParser|UBLPassesOfficialRules|PassesOfficialRules)$$|$\
-	^TestServiceScripts$$/^(ledger|lost|run|topics|two-persons|views|zones)$$
+	^Test(TypeScript|AsyncAPIParser|UBLPassesOfficialRules|PassesOfficialRules|ApacheKafkaComesBack)$$|$\
+	^Test(PagesDoAsTheySay|ReleasedUpgraded|ViewsAgreeWithReference)$$|$\
+	^TestServiceScripts$$/^(backup|findings|ledger|lost|run|topics|two-persons|views|zones)$$
 
 .DEFAULT_GOAL = build
 .PHONY: build demo sql test test-slow test-fast test-long check-deploy check-deploy-update bench lint vuln fmt tzdata clean help
@@ -39,7 +40,7 @@ test: ## run the tests but the slow ones; those that need a service skip without
 	$(TEST) -timeout 60m -skip '$(SLOW)' ./...
 
 test-slow: ## run the slow ones
-	$(TEST) -timeout 60m -run '$(SLOW)' ./cmd/apportion ./schemas/... ./aggregate/... ./billing/export/...
+	$(TEST) -timeout 60m -run '$(SLOW)' ./cmd/apportion ./schemas/... ./aggregate/... ./billing/export/... ./deploy/...
 
 test-fast: ## run the quick tests; those that are left out say so with -v
 	$(TEST) -short -timeout 10m ./...

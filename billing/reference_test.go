@@ -63,7 +63,7 @@ func TestReferenceOfRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for rule := 1; rule <= 23; rule++ {
+	for rule := 1; rule <= 26; rule++ {
 		if !strings.Contains(string(text), fmt.Sprintf("\n## R%d ", rule)) {
 			t.Errorf("nothing of R%d", rule)
 		}

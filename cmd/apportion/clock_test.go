@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"apportion/deploy/embedded/servicetest"
+	"apportion/schemas/tables/tablestest"
 )
 
 // TestClocksApart: by a clock that is further than five minutes from ClickHouse's, ahead or behind, nothing is issued.
 func TestClocksApart(t *testing.T) {
 	addr, database := servicetest.Database(t)
+	tablestest.OpenIn(t, addr, database)
 	for _, c := range []struct {
 		ahead time.Duration
 		apart bool

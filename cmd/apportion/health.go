@@ -12,16 +12,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newReadyCommand(a *app) *cobra.Command {
+func newHealthCommand(a *app) *cobra.Command {
 	var address string
 	cmd := &cobra.Command{
-		Use:   "ready",
+		Use:   "health",
 		Short: "Ask a process whether it is ready",
 		Long: `Asks /readyz of the process that serves on http.ops (default: 127.0.0.1:8081), or on the
 address given, and says what it answers: exit code 1 when it is not ready or does not answer.
 It is for health checks of containers, whose image has no other program.`,
-		Example: `  apportion ready --config apportion.yaml
-  apportion ready --address apportion-ops:8081`,
+		Example: `  apportion health --config apportion.yaml
+  apportion health --address apportion-ops:8081`,
 		Args: cobra.NoArgs,
 		RunE: a.command(func(ctx context.Context, _ []string) error {
 			answer, err := askReady(ctx, cmp.Or(address, ownAddress(cmp.Or(a.cfg.HTTP.Ops, defaultOps))))
