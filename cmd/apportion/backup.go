@@ -294,7 +294,7 @@ func (a *app) restore(ctx context.Context, dir string) error {
 	})
 }
 
-// madeAt is when a backup was made, for people.
+// made is when a backup was made, for people.
 func (m *backupManifest) made() string {
 	at, err := time.Parse(time.RFC3339, m.MadeAt)
 	if err != nil {
