@@ -79,13 +79,16 @@ type backupFile struct {
 	Rows int64 `json:"rows"`
 }
 
-func (m *backupManifest) rows(table string) int64 {
+// file is that of a table; it has no path where there is none.
+func (m *backupManifest) file(table string) backupFile {
 	at := slices.IndexFunc(m.Files, func(f backupFile) bool { return f.Path == table+".parquet" })
 	if at < 0 {
-		return 0
+		return backupFile{}
 	}
-	return m.Files[at].Rows
+	return m.Files[at]
 }
+
+func (m *backupManifest) rows(table string) int64 { return m.file(table).Rows }
 
 func (a *app) backup(ctx context.Context, to string) error {
 	s, err := a.services(ctx)
@@ -194,12 +197,12 @@ func readBackup(dir string) (*backupManifest, error) {
 		return nil, fmt.Errorf("this release does not read backups of version %d, as %s is", m.Version, dir)
 	}
 	for _, table := range backedTables {
-		at := slices.IndexFunc(m.Files, func(f backupFile) bool { return f.Path == table+".parquet" })
-		if at < 0 {
+		of := m.file(table)
+		if of.Path == "" {
 			return nil, fmt.Errorf("the backup %s has no file of %s", dir, table)
 		}
 		sum := sha256.New()
-		file, err := os.Open(filepath.Join(dir, m.Files[at].Path))
+		file, err := os.Open(filepath.Join(dir, of.Path))
 		if err != nil {
 			return nil, err
 		}
@@ -207,9 +210,9 @@ func readBackup(dir string) (*backupManifest, error) {
 		if err = errors.Join(err, file.Close()); err != nil {
 			return nil, err
 		}
-		if hex.EncodeToString(sum.Sum(nil)) != m.Files[at].SHA256 {
+		if hex.EncodeToString(sum.Sum(nil)) != of.SHA256 {
 			return nil, fmt.Errorf("%s is not the file that was written: its SHA-256 is not that of %s; take another backup",
-				filepath.Join(dir, m.Files[at].Path), export.ManifestName)
+				filepath.Join(dir, of.Path), export.ManifestName)
 		}
 	}
 	return &m, nil
