@@ -167,11 +167,10 @@ type apiAnswer struct {
 	body string
 }
 
-// ask sends a request as the holder of a token, "" for a stranger; headers are pairs. A path is below /api/v1. The request
-// and the answer are held to the OpenAPI document.
-func (s *apiServer) ask(t testing.TB, as, method, path, body string, headers ...string) apiAnswer {
+// request makes a request of the holder of a token, "" for a stranger; a body, where there is one, is of the media type.
+func (s *apiServer) request(t testing.TB, as, method, path, mediaType, body string) *http.Request {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, s.url+"/api/v1"+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,8 +178,16 @@ func (s *apiServer) ask(t testing.TB, as, method, path, body string, headers ...
 		request.Header.Set("Authorization", "Bearer "+s.tokens[as])
 	}
 	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", mediaType)
 	}
+	return request
+}
+
+// ask sends a request as the holder of a token, "" for a stranger; headers are pairs. A path is below /api/v1. The request
+// and the answer are held to the OpenAPI document.
+func (s *apiServer) ask(t testing.TB, as, method, path, body string, headers ...string) apiAnswer {
+	t.Helper()
+	request := s.request(t, as, method, "/api/v1"+path, "application/json", body)
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}

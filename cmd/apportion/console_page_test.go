@@ -28,16 +28,7 @@ func openPage(t *testing.T, s *apiServer, as, path string, form ...url.Values) s
 	if len(form) > 0 {
 		method, body = http.MethodPost, form[0].Encode()
 	}
-	request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if as != "" {
-		request.Header.Set("Authorization", "Bearer "+s.tokens[as])
-	}
-	if body != "" {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
+	request := s.request(t, as, method, path, "application/x-www-form-urlencoded", body)
 	response, err := http.DefaultTransport.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
